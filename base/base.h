@@ -1,0 +1,9 @@
+// Everything in base/: lifetimes, text, diagnostics, status codes, files. Includes nothing of ours.
+#ifndef SMKD_BASE_H
+#define SMKD_BASE_H
+#include "arena.h"
+#include "diag.h"
+#include "io.h"
+#include "status.h"
+#include "str.h"
+#endif

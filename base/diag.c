@@ -1,0 +1,73 @@
+#include "diag.h"
+
+#include "status.h"
+#include "str.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+_Thread_local const char *bug_pass, *bug_node;
+
+const char *smkd_status_text(enum smkd_status s) {
+    static const char *const text[] = {
+#define X(id, t) [SMKD_##id] = t,
+        SMKD_STATUS_MAP(X)
+#undef X
+    };
+    return (size_t)s < sizeof text / sizeof *text ? text[s] : "unknown status";
+}
+
+void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc *loc, const char *fmt, va_list ap) {
+    static const char *const word[] = {"note", "warning", "error"};
+    struct str line = STR_INIT;
+    str_addf(&line, "%s: ", word[sev]);
+    if (d->file) str_addf(&line, "%s: ", d->file);
+    if (loc && (loc->node || loc->op)) {
+        if (loc->note) str_addf(&line, "%s ", loc->note);
+        if (loc->node) str_addf(&line, "node \"%s\"", loc->node);
+        if (loc->op) str_addf(&line, loc->node ? " (%s)" : "%s", loc->op);
+        str_add(&line, ": ");
+    }
+    va_list ap2;
+    va_copy(ap2, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap2);
+    va_end(ap2);
+    char *text = malloc((size_t)(n < 0 ? 0 : n) + 1);
+    if (text && n >= 0) {
+        vsnprintf(text, (size_t)n + 1, fmt, ap);
+        str_add(&line, text);
+    }
+    free(text);
+    // One message is one line, whatever a name in the file contains.
+    for (size_t i = 0; i < line.len; i++)
+        if ((unsigned char)line.s[i] < 0x20 || line.s[i] == 0x7f) line.s[i] = '?';
+    if (sev == DIAG_ERROR) d->errors++;
+    if (sev == DIAG_WARNING) d->warnings++;
+    if (d->sink)
+        d->sink(d->env, sev, line.s);
+    else
+        fprintf(stderr, "%s\n", line.s);
+    str_release(&line);
+}
+
+#define REPORT(sev) \
+    va_list ap; \
+    va_start(ap, fmt); \
+    diag_vreport(d, sev, loc, fmt, ap); \
+    va_end(ap)
+
+void diag_error(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) { REPORT(DIAG_ERROR); }
+void diag_warning(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) { REPORT(DIAG_WARNING); }
+void diag_note(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) { REPORT(DIAG_NOTE); }
+
+_Noreturn void bug_at(const char *file, int line, const char *fmt, ...) {
+    va_list ap;
+    fprintf(stderr, "BUG: %s:%d: ", file, line);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    if (bug_pass) fprintf(stderr, " [pass %s]", bug_pass);
+    if (bug_node) fprintf(stderr, " [node %s]", bug_node);
+    fputc('\n', stderr);
+    abort();
+}
