@@ -19,7 +19,8 @@ const struct loss_info loss_table[] = {
     {"smkd-p", "selective mutual distillation, progressive threshold", "SMKD Eq. 4-6, b2 != 0", loss_build_smkd_p},
     {"smkd-s", "selective mutual distillation, static threshold", "SMKD Eq. 4-6, b2 = 0", loss_build_smkd_s},
     {"all", "mutual distillation: every row is exchanged", "SMKD Eq. 4-5 with every gate open", loss_build_all},
-    {"zero", "two self-distilling networks: nothing is exchanged", "SMKD Eq. 4-5 with every gate shut", loss_build_zero},
+    {"zero", "two self-distilling networks: nothing is exchanged", "SMKD Eq. 4-5 with every gate shut",
+     loss_build_zero},
     {"ce", "two networks with plain cross entropy", "zero without refinement", loss_build_ce},
     {NULL, NULL, NULL, NULL},
 };
@@ -28,16 +29,14 @@ static const char *const refine_words[] = {"mylc", "proselflc", "none", NULL};
 static const char *const denom_words[] = {"K", "N", "typo", NULL};
 static const char *const scope_words[] = {"epoch", "batch", "ema", NULL};
 
-const struct loss_info *loss_find(const char *name)
-{
+const struct loss_info *loss_find(const char *name) {
     for (const struct loss_info *l = loss_table; l->name; l++) {
         if (name && strcmp(l->name, name) == 0) return l;
     }
     return NULL;
 }
 
-static bool check_word(struct diag *d, const char *flag, const char *got, const char *const *words)
-{
+static bool check_word(struct diag *d, const char *flag, const char *got, const char *const *words) {
     struct str all = STR_INIT;
     bool found = false;
     for (; *words; words++) {
@@ -49,8 +48,7 @@ static bool check_word(struct diag *d, const char *flag, const char *got, const 
     return found;
 }
 
-static bool check_options(struct diag *d, const struct loss_options *o)
-{
+static bool check_options(struct diag *d, const struct loss_options *o) {
     bool ok = check_word(d, "refine", o->refine, refine_words);
     ok = check_word(d, "peer-denom", o->peer_denom, denom_words) && ok;
     ok = check_word(d, "r-scope", o->r_scope, scope_words) && ok;
@@ -59,15 +57,15 @@ static bool check_options(struct diag *d, const struct loss_options *o)
         ok = false;
     }
     if (!(o->log_floor >= 0 && o->log_floor < 1)) {
-        diag_error(d, NULL, "log-floor is %g; expected 0 (exact) or a small positive number such as 1e-6", o->log_floor);
+        diag_error(d, NULL, "log-floor is %g; expected 0 (exact) or a small positive number such as 1e-6",
+                   o->log_floor);
         ok = false;
     }
     return ok;
 }
 
 // ce is zero with refine none whatever was asked; one program, one key.
-static struct loss_options canonical(const char *name, const struct loss_options *o)
-{
+static struct loss_options canonical(const char *name, const struct loss_options *o) {
     struct loss_options c = *o;
     if (strcmp(name, "ce") == 0) c.refine = "none";
     if (strcmp(c.refine, "mylc") != 0) c.r_scope = loss_defaults.r_scope;
@@ -75,24 +73,21 @@ static struct loss_options canonical(const char *name, const struct loss_options
     return c;
 }
 
-static ir_vid output_named(const struct ir_graph *g, const char *name)
-{
+static ir_vid output_named(const struct ir_graph *g, const char *name) {
     for (size_t i = 0; i < g->n_outputs; i++) {
         if (strcmp(g->outputs[i].name, name) == 0) return g->outputs[i].value;
     }
     BUG("loss %s has no output %s", g->name, name);
 }
 
-static ir_vid boundary_named(const struct ir_graph *g, const char *name)
-{
+static ir_vid boundary_named(const struct ir_graph *g, const char *name) {
     for (size_t i = 0; i < g->n_boundary; i++) {
         if (strcmp(g->values[g->boundary[i]].name, name) == 0) return g->boundary[i];
     }
     BUG("loss %s has no input %s", g->name, name);
 }
 
-struct ir_graph *loss_build(const char *name, const struct loss_options *o, struct arena *a, struct diag *d)
-{
+struct ir_graph *loss_build(const char *name, const struct loss_options *o, struct arena *a, struct diag *d) {
     const struct loss_info *info = loss_find(name);
     if (!info) {
         struct str all = STR_INIT;
@@ -123,8 +118,7 @@ struct ir_graph *loss_build(const char *name, const struct loss_options *o, stru
     return ir_verify(g, d) ? g : NULL;
 }
 
-char *loss_key(const char *name, const struct loss_options *o, struct arena *a)
-{
+char *loss_key(const char *name, const struct loss_options *o, struct arena *a) {
     struct loss_options c = canonical(name, o);
     return arena_printf(a, "%s refine=%s peer_denom=%s r_scope=%s detach_target=%d log_floor=%.17g classes=%lld", name,
                         c.refine, c.peer_denom, c.r_scope, c.detach_target, c.log_floor, (long long)c.classes);

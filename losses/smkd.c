@@ -3,8 +3,9 @@
 //
 //   L_A = mean_i H(q~_A, p_A) + sum_i m_B H(sg q~_B, p_A) / K_B      m_B = 1 where H(p_B) < chi, K_B = sum m_B
 //
-// and L_B likewise. All five losses are this one graph: they differ in the gate's mode and in where b2 comes from. That is
-// what makes ALL and ZERO equal to the formula's limits bit for bit: the same operations in the same order on the same masks.
+// and L_B likewise. All five losses are this one graph: they differ in the gate's mode and in where b2 comes from. That
+// is what makes ALL and ZERO equal to the formula's limits bit for bit: the same operations in the same order on the
+// same masks.
 #include "losses_internal.h"
 
 #include <math.h>
@@ -24,25 +25,21 @@ struct scalars {
     ir_vid progress, eta, b2, b1, rho, r[2];
 };
 
-static ir_vid scalar_input(struct ir_graph *g, const char *name)
-{
+static ir_vid scalar_input(struct ir_graph *g, const char *name) {
     return ir_boundary(g, IR_ROLE_SCALAR, ir_scalar_type(IR_F32), name, NULL);
 }
 
-static ir_vid sum_rows(struct ir_graph *g, ir_vid x)
-{
+static ir_vid sum_rows(struct ir_graph *g, ir_vid x) {
     int64_t axis = 0;
     return ir_reduce(g, IR_OP_reduce_sum, x, &axis, 1, 0);
 }
 
-static ir_vid cross_entropy(struct ir_graph *g, ir_vid target, ir_vid z, double log_floor)
-{
+static ir_vid cross_entropy(struct ir_graph *g, ir_vid target, ir_vid z, double log_floor) {
     return ir_emit(g, IR_OP_cross_entropy, (ir_vid[]){target, z}, 2, IR_ATTRS(IR_F("log_floor", log_floor)));
 }
 
 // What model trust is a function of: ProSelfLC looks at the clock, MyLC at the model's own mean confidence r (Eq. 7).
-static ir_vid trust_input(struct ir_graph *g, const struct loss_options *o, const struct scalars *s, int k, ir_vid h)
-{
+static ir_vid trust_input(struct ir_graph *g, const struct loss_options *o, const struct scalars *s, int k, ir_vid h) {
     if (strcmp(o->refine, "mylc") != 0) return s->progress;
     if (strcmp(o->r_scope, "batch") != 0) return s->r[k];
     ir_vid mean = ir_div(g, sum_rows(g, h), ir_batch_size(g));
@@ -51,8 +48,7 @@ static ir_vid trust_input(struct ir_graph *g, const struct loss_options *o, cons
 }
 
 static struct peer describe(struct ir_graph *g, const struct loss_options *o, const struct scalars *s, int k, ir_vid z,
-                            ir_vid q, ir_vid chi, const char *gate)
-{
+                            ir_vid q, ir_vid chi, const char *gate) {
     struct peer x = {.z = z};
     x.p = ir_emit(g, IR_OP_softmax, &z, 1, IR_ATTRS(IR_I("axis", 1)));
     x.h = ir_emit(g, IR_OP_entropy, &z, 1, IR_NO_ATTRS);
@@ -68,24 +64,22 @@ static struct peer describe(struct ir_graph *g, const struct loss_options *o, co
 }
 
 // sum_i m_t H(sg q~_t, p_s) over a denominator, [] : what `t` teaches `s`.
-static ir_vid peer_term(struct ir_graph *g, const struct loss_options *o, const struct peer *s, const struct peer *t)
-{
+static ir_vid peer_term(struct ir_graph *g, const struct loss_options *o, const struct peer *s, const struct peer *t) {
     ir_vid zero = ir_const_f(g, 0);
     ir_vid rows = cross_entropy(g, ir_stop_gradient(g, t->target), s->z, o->log_floor);
     // Chosen, not multiplied: a row that isn't taught adds an exact zero whatever its cross entropy is.
     ir_vid sum = sum_rows(g, ir_where(g, ir_binary(g, IR_OP_lt, zero, t->teaches), rows, zero));
     if (strcmp(o->peer_denom, "N") == 0) return ir_div(g, sum, ir_batch_size(g));
 
-    // K is the count of the rows that t chose; the paper's listing has the two counts swapped ("typo"). No rows: no term,
-    // and 0/0 is never evaluated.
+    // K is the count of the rows that t chose; the paper's listing has the two counts swapped ("typo"). No rows: no
+    // term, and 0/0 is never evaluated.
     ir_vid k = strcmp(o->peer_denom, "typo") == 0 ? s->count : t->count;
     ir_vid mean = ir_div(g, sum, ir_binary(g, IR_OP_max, k, ir_const_f(g, 1)));
     return ir_where(g, ir_binary(g, IR_OP_lt, zero, k), mean, zero);
 }
 
-static struct ir_graph *build(struct arena *a, struct diag *d, const struct loss_info *self, const struct loss_options *o,
-                              const char *gate, bool progressive)
-{
+static struct ir_graph *build(struct arena *a, struct diag *d, const struct loss_info *self,
+                              const struct loss_options *o, const char *gate, bool progressive) {
     struct ir_graph *g = ir_graph_new(a, d, self->name);
     g->cur_loc = (struct diag_loc){.node = self->name, .op = "loss"};
     struct ir_type logits = ir_type_make(IR_F32, 2, (int64_t[]){IR_N, o->classes});
@@ -116,8 +110,10 @@ static struct ir_graph *build(struct arena *a, struct diag *d, const struct loss
     struct peer peers[2];
     for (int k = 0; k < 2; k++) peers[k] = describe(g, o, &s, k, z[k], q, chi, gate);
 
-    static const char *const loss_names[] = {"loss.0", "loss.1"}, *const selected_names[] = {"selected.0", "selected.1"},
-                             *const trust_names[] = {"trust.0", "trust.1"}, *const entropy_names[] = {"entropy.0", "entropy.1"};
+    static const char *const loss_names[] = {"loss.0", "loss.1"},
+                             *const selected_names[] = {"selected.0", "selected.1"},
+                             *const trust_names[] = {"trust.0", "trust.1"},
+                             *const entropy_names[] = {"entropy.0", "entropy.1"};
     for (int k = 0; k < 2; k++) {
         const struct peer *own = &peers[k], *other = &peers[1 - k];
         ir_vid mean = ir_div(g, sum_rows(g, cross_entropy(g, own->target, own->z, o->log_floor)), ir_batch_size(g));
@@ -132,27 +128,27 @@ static struct ir_graph *build(struct arena *a, struct diag *d, const struct loss
     return g;
 }
 
-struct ir_graph *loss_build_smkd_p(struct arena *a, struct diag *d, const struct loss_info *self, const struct loss_options *o)
-{
+struct ir_graph *loss_build_smkd_p(struct arena *a, struct diag *d, const struct loss_info *self,
+                                   const struct loss_options *o) {
     return build(a, d, self, o, "below", true);
 }
 
-struct ir_graph *loss_build_smkd_s(struct arena *a, struct diag *d, const struct loss_info *self, const struct loss_options *o)
-{
+struct ir_graph *loss_build_smkd_s(struct arena *a, struct diag *d, const struct loss_info *self,
+                                   const struct loss_options *o) {
     return build(a, d, self, o, "below", false);
 }
 
-struct ir_graph *loss_build_all(struct arena *a, struct diag *d, const struct loss_info *self, const struct loss_options *o)
-{
+struct ir_graph *loss_build_all(struct arena *a, struct diag *d, const struct loss_info *self,
+                                const struct loss_options *o) {
     return build(a, d, self, o, "all", true);
 }
 
-struct ir_graph *loss_build_zero(struct arena *a, struct diag *d, const struct loss_info *self, const struct loss_options *o)
-{
+struct ir_graph *loss_build_zero(struct arena *a, struct diag *d, const struct loss_info *self,
+                                 const struct loss_options *o) {
     return build(a, d, self, o, "none", true);
 }
 
-struct ir_graph *loss_build_ce(struct arena *a, struct diag *d, const struct loss_info *self, const struct loss_options *o)
-{
+struct ir_graph *loss_build_ce(struct arena *a, struct diag *d, const struct loss_info *self,
+                               const struct loss_options *o) {
     return build(a, d, self, o, "none", true);
 }

@@ -1,56 +1,38 @@
 // Softmax and log-softmax along one axis. Both expand into primitives, so autodiff, fusion and codegen never see them.
 //
-// softmax(x) = softmax(x - m) for any m that is constant along the axis; m = max x keeps every exponent <= 0, so nothing
-// overflows and the sum is at least 1. The shift cancels in the derivative, too, hence the stop_gradient on it: without
-// it autodiff would carry a term that is exactly zero in mathematics and rounding noise in f32.
+// softmax(x) = softmax(x - m) for any m that is constant along the axis; m = max x keeps every exponent <= 0, so
+// nothing overflows and the sum is at least 1. The shift cancels in the derivative, too, hence the stop_gradient on it:
+// without it autodiff would carry a term that is exactly zero in mathematics and rounding noise in f32.
 #include "ops_internal.h"
+#include "ops_util.h"
 
 #include <math.h>
 
-static int norm_axis(const struct ir_node *n, int rank)
-{
-    int64_t axis = ir_attr_i(n, "axis");
-    return (int)(axis < 0 ? axis + rank : axis);
-}
-
-bool ir_infer_softmax(struct ir_graph *g, const struct ir_node *n, struct ir_type *out)
-{
-    const struct ir_type *x = ir_typeof(g, n->in[0]);
-    int64_t axis = ir_attr_i(n, "axis");
-    if (x->dtype != IR_F32) {
-        diag_error(g->diag, &n->loc, "operand is %s; expected f32: put a Cast before it", ir_dtype_name(x->dtype));
-        return false;
-    }
-    if (x->rank == 0 || axis < -x->rank || axis >= x->rank) {
-        diag_error(g->diag, &n->loc, "axis %lld is outside an operand of rank %d; expected %d to %d", (long long)axis,
-                   x->rank, -x->rank, x->rank - 1);
-        return false;
-    }
+bool ir_infer_softmax(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    const struct ir_type *x = ir_in_type(g, n, 0);
+    if (!ir_check_float(g, n, 0) || ir_check_axis(g, n, "axis", x->rank) < 0) return false;
     out[0] = ir_type_make(x->dtype, x->rank, x->dims);
     return true;
 }
 
 // x - max x along the axis: [...], same shape as x.
-static ir_vid shifted(struct ir_graph *g, ir_vid x, int64_t axis)
-{
+static ir_vid shifted(struct ir_graph *g, ir_vid x, int64_t axis) {
     ir_vid m = ir_stop_gradient(g, ir_reduce(g, IR_OP_reduce_max, x, &axis, 1, 1));
     return ir_sub(g, x, m);
 }
 
-void ir_expand_softmax(struct ir_graph *g, ir_nid n, enum ir_expand_mode mode, ir_vid *out)
-{
+void ir_expand_softmax(struct ir_graph *g, ir_nid n, enum ir_expand_mode mode, ir_vid *out) {
     (void)mode;
     ir_vid x = g->nodes[n].in[0];
-    int64_t axis = norm_axis(&g->nodes[n], ir_typeof(g, x)->rank);
+    int64_t axis = ir_axis_of(&g->nodes[n], "axis", ir_typeof(g, x)->rank);
     ir_vid e = ir_unary(g, IR_OP_exp, shifted(g, x, axis));
     out[0] = ir_div(g, e, ir_reduce(g, IR_OP_reduce_sum, e, &axis, 1, 1));
 }
 
-void ir_expand_log_softmax(struct ir_graph *g, ir_nid n, enum ir_expand_mode mode, ir_vid *out)
-{
+void ir_expand_log_softmax(struct ir_graph *g, ir_nid n, enum ir_expand_mode mode, ir_vid *out) {
     (void)mode;
     ir_vid x = g->nodes[n].in[0];
-    int64_t axis = norm_axis(&g->nodes[n], ir_typeof(g, x)->rank);
+    int64_t axis = ir_axis_of(&g->nodes[n], "axis", ir_typeof(g, x)->rank);
     ir_vid t = shifted(g, x, axis);
     ir_vid s = ir_reduce(g, IR_OP_reduce_sum, ir_unary(g, IR_OP_exp, t), &axis, 1, 1);
     out[0] = ir_sub(g, t, ir_unary(g, IR_OP_log, s));
@@ -60,9 +42,8 @@ void ir_expand_log_softmax(struct ir_graph *g, ir_nid n, enum ir_expand_mode mod
 
 // Calls `line` on each 1-D line of x along the axis: `count` elements, `step` apart.
 static void eval_lines(const struct ir_node *n, const struct ir_tensor *x, struct ir_tensor *y,
-                       void (*line)(const double *x, double *y, int64_t count, int64_t step))
-{
-    int axis = norm_axis(n, x->type.rank);
+                       void (*line)(const double *x, double *y, int64_t count, int64_t step)) {
+    int axis = ir_axis_of(n, "axis", x->type.rank);
     int64_t outer = 1, count = x->type.dims[axis], step = 1;
     for (int d = 0; d < axis; d++) outer *= x->type.dims[d];
     for (int d = axis + 1; d < x->type.rank; d++) step *= x->type.dims[d];
@@ -72,36 +53,31 @@ static void eval_lines(const struct ir_node *n, const struct ir_tensor *x, struc
 }
 
 // ln sum e^x over one line.
-static double log_sum_exp(const double *x, int64_t count, int64_t step)
-{
+static double log_sum_exp(const double *x, int64_t count, int64_t step) {
     double m = -INFINITY, s = 0;
     for (int64_t j = 0; j < count; j++) m = fmax(m, x[j * step]);
     for (int64_t j = 0; j < count; j++) s += exp(x[j * step] - m);
     return m + log(s);
 }
 
-static void line_softmax(const double *x, double *y, int64_t count, int64_t step)
-{
+static void line_softmax(const double *x, double *y, int64_t count, int64_t step) {
     double lse = log_sum_exp(x, count, step);
     for (int64_t j = 0; j < count; j++) y[j * step] = exp(x[j * step] - lse);
 }
 
-static void line_log_softmax(const double *x, double *y, int64_t count, int64_t step)
-{
+static void line_log_softmax(const double *x, double *y, int64_t count, int64_t step) {
     double lse = log_sum_exp(x, count, step);
     for (int64_t j = 0; j < count; j++) y[j * step] = x[j * step] - lse;
 }
 
 void ir_eval_softmax(const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in,
-                     struct ir_tensor *const *out)
-{
+                     struct ir_tensor *const *out) {
     (void)g;
     eval_lines(n, in[0], out[0], line_softmax);
 }
 
 void ir_eval_log_softmax(const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in,
-                         struct ir_tensor *const *out)
-{
+                         struct ir_tensor *const *out) {
     (void)g;
     eval_lines(n, in[0], out[0], line_log_softmax);
 }
