@@ -1,0 +1,201 @@
+// Shared machinery of pointwise and reduction kernels: loop collapsing, leaf addressing, step evaluation.
+#include "expr.h"
+
+#include "vmath.h"
+
+#include <string.h>
+
+static bool mergeable(const struct cg_leaf *l, int outer, int64_t inner_extent) {
+    return l->stride[outer] == l->stride[outer + 1] * inner_extent;
+}
+
+static void drop_loop(struct cg_expr *e, int at, bool keep_inner_stride) {
+    // Removes loop `at` (keep_inner_stride: its role passes to loop at+1).
+    (void)keep_inner_stride;
+    for (int k = 0; k < e->n_leaves + 2; k++) {
+        struct cg_leaf *l = k < e->n_leaves ? &e->leaves[k] : &e->out[k - e->n_leaves];
+        for (int i = at; i + 1 < e->loops.n; i++) l->stride[i] = l->stride[i + 1];
+        l->stride[e->loops.n - 1] = 0;
+    }
+    uint32_t low = e->reduced & ((1u << at) - 1), high = e->reduced >> (at + 1) << at;
+    e->reduced = low | high;
+    for (int i = at; i + 1 < e->loops.n; i++) e->loops.extent[i] = e->loops.extent[i + 1];
+    e->loops.n--;
+}
+
+void cg_expr_collapse(struct cg_expr *e) {
+    for (int i = e->loops.n - 1; i >= 0; i--)
+        if (e->loops.extent[i] == 1 && !(i == 0 && e->loops.batched) && e->loops.n > 1) drop_loop(e, i, false);
+    for (int i = e->loops.n - 2; i >= 0; i--) {
+        bool ok = ((e->reduced >> i) & 1) == ((e->reduced >> (i + 1)) & 1);
+        for (int k = 0; ok && k < e->n_leaves; k++)
+            if (e->leaves[k].kind != CG_LEAF_SCALAR) ok = mergeable(&e->leaves[k], i, e->loops.extent[i + 1]);
+        for (int k = 0; ok && k < e->n_roots; k++) ok = mergeable(&e->out[k], i, e->loops.extent[i + 1]);
+        if (!ok) continue;
+        e->loops.extent[i + 1] *= e->loops.extent[i];
+        drop_loop(e, i, true); // loop i+1 (now i) keeps its strides; when i was 0 it inherits `batched`
+    }
+}
+
+void cg_expr_key(const struct cg_expr *e, struct str *key) {
+    str_addf(key, "L%d%s", e->loops.n, e->loops.batched ? "N" : "");
+    for (int i = 0; i < e->loops.n; i++) str_addf(key, ",%lld", (long long)e->loops.extent[i]);
+    str_addf(key, "R%x", e->reduced);
+    for (int k = 0; k < e->n_leaves + e->n_roots; k++) {
+        const struct cg_leaf *l = k < e->n_leaves ? &e->leaves[k] : &e->out[k - e->n_leaves];
+        str_addf(key, ";%d:%d:%d:%lld", (int)l->kind, l->ptr, (int)l->dtype, (long long)l->offset);
+        for (int i = 0; i < e->loops.n; i++) str_addf(key, "/%lld", (long long)l->stride[i]);
+    }
+    for (int k = 0; k < e->n_steps; k++) {
+        const struct cg_step *s = &e->steps[k];
+        str_addf(key, "|%d.%d.%d", (int)s->op, s->leaf, (int)s->dtype);
+        for (int i = 0; i < s->n_in; i++) str_addf(key, ",%d", s->in[i]);
+        if (s->fconst != 0 || s->iconst) str_addf(key, "=%a,%lld", s->fconst, (long long)s->iconst);
+    }
+    for (int k = 0; k < e->n_roots; k++) str_addf(key, "^%d", e->root[k]);
+}
+
+LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t) {
+    switch (t) {
+    case IR_F32: return f->f32;
+    case IR_F64: return f->f64;
+    case IR_I64: return f->i64;
+    case IR_I32: return f->i32;
+    case IR_U8:
+    case IR_BOOL: return f->i8;
+    case IR_DTYPE_COUNT: break;
+    }
+    BUG("no memory type for dtype %d", (int)t);
+}
+
+LLVMTypeRef cg_value_type(struct cg_fn *f, enum ir_dtype t) { return t == IR_BOOL ? f->i1 : cg_mem_type(f, t); }
+
+LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i) {
+    LLVMValueRef k = cg_i64(f, l->extent[i]);
+    return i == 0 && l->batched ? cg_muli(f, f->N, k) : k;
+}
+
+int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t) {
+    int inner = e->loops.n - 1;
+    for (int k = 0; k < e->n_leaves; k++)
+        if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[inner] != 0 && e->leaves[k].stride[inner] != 1) return 1;
+    return t->vl;
+}
+
+static bool invariant(const struct cg_leaf *l, int loops) {
+    for (int i = 0; i < loops; i++)
+        if (l->stride[i]) return false;
+    return true;
+}
+
+// Memory -> value: bytes that hold bools become i1.
+static LLVMValueRef from_mem(struct cg_fn *f, LLVMValueRef v, enum ir_dtype t) {
+    if (t != IR_BOOL) return v;
+    return LLVMBuildICmp(f->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+}
+
+void cg_ev_begin(struct cg_ev *ev, struct cg_fn *f, const struct cg_expr *e) {
+    *ev = (struct cg_ev){.f = f, .e = e};
+    for (int k = 0; k < e->n_leaves; k++) {
+        const struct cg_leaf *l = &e->leaves[k];
+        LLVMTypeRef vt = cg_value_type(f, l->dtype);
+        if (l->kind == CG_LEAF_SCALAR) {
+            LLVMValueRef d = cg_load(f, f->f64, f->ptr[l->ptr], 8);
+            ev->hoisted[k] = l->dtype == IR_F32   ? LLVMBuildFPTrunc(f->b, d, vt, "")
+                             : l->dtype == IR_F64 ? d
+                                                  : LLVMBuildFPToSI(f->b, d, vt, "");
+        } else if (l->kind == CG_LEAF_MEM && invariant(l, e->loops.n)) {
+            LLVMTypeRef mt = cg_mem_type(f, l->dtype);
+            LLVMValueRef a = cg_gep(f, mt, f->ptr[l->ptr], cg_i64(f, l->offset));
+            ev->hoisted[k] = from_mem(f, cg_load(f, mt, a, (int)ir_dtype_size(l->dtype)), l->dtype);
+        }
+    }
+}
+
+static LLVMValueRef row_index(struct cg_ev *ev, const struct cg_leaf *l) {
+    LLVMValueRef x = cg_i64(ev->f, l->offset);
+    for (int i = 0; i + 1 < ev->e->loops.n; i++)
+        if (l->stride[i]) x = cg_muladd(ev->f, ev->i[i], l->stride[i], x);
+    return x;
+}
+
+void cg_ev_row(struct cg_ev *ev) {
+    struct cg_fn *f = ev->f;
+    int inner = ev->e->loops.n - 1;
+    for (int k = 0; k < ev->e->n_leaves; k++) {
+        const struct cg_leaf *l = &ev->e->leaves[k];
+        if (ev->hoisted[k]) continue;
+        LLVMValueRef at = row_index(ev, l);
+        if (l->kind == CG_LEAF_INDEX) {
+            ev->row[k] = at;
+            continue;
+        }
+        LLVMTypeRef mt = cg_mem_type(f, l->dtype);
+        LLVMValueRef a = cg_gep(f, mt, f->ptr[l->ptr], at);
+        // Constant along the row: load it now, in front of the inner loop.
+        ev->row[k] = l->stride[inner] ? a : from_mem(f, cg_load(f, mt, a, (int)ir_dtype_size(l->dtype)), l->dtype);
+    }
+}
+
+static LLVMValueRef leaf_value(struct cg_ev *ev, int k, LLVMValueRef inner, int lanes, int valid) {
+    struct cg_fn *f = ev->f;
+    const struct cg_leaf *l = &ev->e->leaves[k];
+    int64_t s = l->stride[ev->e->loops.n - 1];
+    if (ev->hoisted[k]) return cg_splat(f, ev->hoisted[k], lanes);
+    if (l->kind == CG_LEAF_INDEX) {
+        LLVMValueRef v = cg_splat(f, cg_muladd(f, inner, s, ev->row[k]), lanes);
+        if (lanes == 1) return v;
+        LLVMValueRef e[64];
+        for (int i = 0; i < lanes; i++) e[i] = cg_i64(f, i * s);
+        return LLVMBuildAdd(f->b, v, LLVMConstVector(e, (unsigned)lanes), "");
+    }
+    if (!s) return cg_splat(f, ev->row[k], lanes);
+    LLVMTypeRef mt = cg_mem_type(f, l->dtype);
+    LLVMValueRef a = cg_gep(f, mt, ev->row[k], cg_muli(f, inner, cg_i64(f, s)));
+    if (lanes == 1) return from_mem(f, cg_load(f, mt, a, (int)ir_dtype_size(l->dtype)), l->dtype);
+    CHECK(s == 1, "vector load of a leaf with stride %lld", (long long)s);
+    return from_mem(f, cg_load_first(f, mt, lanes, a, valid), l->dtype);
+}
+
+void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]) {
+    LLVMValueRef v[CG_MAX_STEPS];
+    const struct cg_expr *e = ev->e;
+    for (int k = 0; k < e->n_steps; k++) {
+        const struct cg_step *s = &e->steps[k], *in[5];
+        if (s->op == IR_OP_NONE) {
+            v[k] = leaf_value(ev, s->leaf, inner, lanes, valid);
+            continue;
+        }
+        struct cg_pw_args a = {.f = ev->f, .s = s, .in_steps = in, .lanes = lanes};
+        a.type = cg_vec_type(ev->f, cg_value_type(ev->f, s->dtype), lanes);
+        for (int i = 0; i < s->n_in; i++) {
+            a.x[i] = v[s->in[i]];
+            in[i] = &e->steps[s->in[i]];
+        }
+        CHECK(cg_pw_table[s->op], "op %s is not pointwise", ir_ops[s->op].name);
+        v[k] = cg_pw_table[s->op](&a);
+    }
+    for (int k = 0; k < e->n_roots; k++) out[k] = v[e->root[k]];
+}
+
+LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out) {
+    return cg_gep(ev->f, cg_mem_type(ev->f, out->dtype), ev->f->ptr[out->ptr], row_index(ev, out));
+}
+
+void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row, LLVMValueRef inner, LLVMValueRef v, int valid) {
+    struct cg_fn *f = ev->f;
+    LLVMTypeRef mt = cg_mem_type(f, out->dtype);
+    int lanes = cg_lanes(LLVMTypeOf(v));
+    if (out->dtype == IR_BOOL) v = LLVMBuildZExt(f->b, v, cg_vec_type(f, mt, lanes), "");
+    int64_t s = out->stride[ev->e->loops.n - 1];
+    LLVMValueRef a = cg_gep(f, mt, row, cg_muli(f, inner, cg_i64(f, s)));
+    if (lanes == 1) {
+        cg_store(f, v, a, (int)ir_dtype_size(out->dtype));
+    } else if (s == 1) {
+        cg_store_first(f, v, a, valid);
+    } else { // strided destination: one lane at a time
+        for (int i = 0; i < valid; i++)
+            cg_store(f, LLVMBuildExtractElement(f->b, v, cg_i32(f, i), ""), cg_gep(f, mt, a, cg_i64(f, i * s)),
+                     (int)ir_dtype_size(out->dtype));
+    }
+}

@@ -1,0 +1,173 @@
+// One emitter per pointwise op: how a step of a fused expression becomes vector instructions. Semantics are those of the
+// `eval` hooks (ONNX): NaN passes through relu, max and min; integer division truncates and never traps.
+#include "../../ir/hash.h"
+#include "expr.h"
+#include "vmath.h"
+
+#define X0 (a->x[0])
+#define X1 (a->x[1])
+#define B (a->f->b)
+
+static bool is_float(LLVMTypeRef t) {
+    LLVMTypeKind k = LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetTypeKind(LLVMGetElementType(t)) : LLVMGetTypeKind(t);
+    return k == LLVMFloatTypeKind || k == LLVMDoubleTypeKind;
+}
+static bool float_args(const struct cg_pw_args *a) { return is_float(LLVMTypeOf(X0)); }
+static bool is_signed(const struct cg_pw_args *a) {
+    return a->in_steps[0]->dtype == IR_I64 || a->in_steps[0]->dtype == IR_I32;
+}
+static LLVMValueRef un(const struct cg_pw_args *a, const char *intrinsic) {
+    LLVMValueRef x = X0;
+    return cg_intrinsic(a->f, intrinsic, a->type, &x, 1);
+}
+static LLVMValueRef zero_like(LLVMValueRef x) { return LLVMConstNull(LLVMTypeOf(x)); }
+
+#define PW(id) LLVMValueRef cg_pw_##id(const struct cg_pw_args *a); LLVMValueRef cg_pw_##id(const struct cg_pw_args *a)
+
+PW(neg) { return float_args(a) ? LLVMBuildFNeg(B, X0, "") : LLVMBuildNeg(B, X0, ""); }
+PW(abs) {
+    if (float_args(a)) return un(a, "llvm.fabs");
+    LLVMValueRef m = LLVMBuildNeg(B, X0, "");
+    return LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, X0, zero_like(X0), ""), m, X0, "");
+}
+PW(exp) { return cg_exp(a->f, X0); }
+PW(log) { return cg_log(a->f, X0); }
+PW(sqrt) { return un(a, "llvm.sqrt"); }
+PW(recip) { return LLVMBuildFDiv(B, cg_vconst(a->f, a->type, 1.0), X0, ""); }
+PW(erf) { return cg_erf(a->f, X0); }
+PW(tanh) { return cg_tanh(a->f, X0); }
+PW(sigmoid) { return cg_sigmoid(a->f, X0); }
+PW(relu) {
+    LLVMValueRef z = zero_like(X0); // 0 > NaN is false: NaN passes
+    LLVMValueRef below = float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : LLVMBuildICmp(B, LLVMIntSGT, z, X0, "");
+    return LLVMBuildSelect(B, below, z, X0, "");
+}
+PW(relu_grad) {
+    LLVMValueRef z = zero_like(X1);
+    return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, X1, z, ""), X0, zero_like(X0), "");
+}
+PW(sin) { return un(a, "llvm.sin"); }
+PW(cos) { return un(a, "llvm.cos"); }
+PW(floor) { return float_args(a) ? un(a, "llvm.floor") : X0; }
+PW(ceil) { return float_args(a) ? un(a, "llvm.ceil") : X0; }
+PW(round) { return float_args(a) ? un(a, "llvm.rint") : X0; }
+PW(sign) {
+    if (!float_args(a)) {
+        LLVMValueRef p = LLVMBuildZExt(B, LLVMBuildICmp(B, LLVMIntSGT, X0, zero_like(X0), ""), a->type, "");
+        LLVMValueRef n = LLVMBuildZExt(B, LLVMBuildICmp(B, LLVMIntSLT, X0, zero_like(X0), ""), a->type, "");
+        return LLVMBuildSub(B, p, n, "");
+    }
+    LLVMValueRef one = cg_vconst(a->f, a->type, 1.0), m = cg_vconst(a->f, a->type, -1.0);
+    LLVMValueRef r = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOLT, X0, zero_like(X0), ""), m, X0, "");
+    return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, X0, zero_like(X0), ""), one, r, ""); // 0 and NaN stay
+}
+PW(not) { return LLVMBuildNot(B, X0, ""); }
+PW(copy) { return X0; }
+PW(stop_gradient) { return X0; }
+PW(relayout) { return X0; }
+
+PW(cast) {
+    enum ir_dtype from = a->in_steps[0]->dtype, to = a->s->dtype;
+    if (from == to) return X0;
+    bool ff = from == IR_F32 || from == IR_F64, tf = to == IR_F32 || to == IR_F64;
+    if (to == IR_BOOL)
+        return ff ? LLVMBuildFCmp(B, LLVMRealUNE, X0, zero_like(X0), "") : LLVMBuildICmp(B, LLVMIntNE, X0, zero_like(X0), "");
+    if (ff && tf) return LLVMBuildFPCast(B, X0, a->type, "");
+    if (ff) return to == IR_U8 ? LLVMBuildFPToUI(B, X0, a->type, "") : LLVMBuildFPToSI(B, X0, a->type, "");
+    bool sgn = from == IR_I64 || from == IR_I32;
+    if (tf) return sgn ? LLVMBuildSIToFP(B, X0, a->type, "") : LLVMBuildUIToFP(B, X0, a->type, "");
+    return LLVMBuildIntCast2(B, X0, a->type, sgn, "");
+}
+
+PW(add) { return float_args(a) ? LLVMBuildFAdd(B, X0, X1, "") : LLVMBuildAdd(B, X0, X1, ""); }
+PW(sub) { return float_args(a) ? LLVMBuildFSub(B, X0, X1, "") : LLVMBuildSub(B, X0, X1, ""); }
+PW(mul) { return float_args(a) ? LLVMBuildFMul(B, X0, X1, "") : LLVMBuildMul(B, X0, X1, ""); }
+PW(div) {
+    if (float_args(a)) return LLVMBuildFDiv(B, X0, X1, "");
+    // Lanes past a tail hold zeros, and x/0 traps: divide those by one.
+    LLVMValueRef one = cg_viconst(a->f, a->type, 1);
+    LLVMValueRef d = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntEQ, X1, zero_like(X1), ""), one, X1, "");
+    return is_signed(a) ? LLVMBuildSDiv(B, X0, d, "") : LLVMBuildUDiv(B, X0, d, "");
+}
+PW(pow) {
+    const struct cg_step *e = a->in_steps[1];
+    LLVMValueRef one = cg_vconst(a->f, a->type, 1.0), x = X0;
+    if (e->op == IR_OP_fill) { // common constant exponents need no call
+        if (e->fconst == 1.0) return x;
+        if (e->fconst == 2.0) return LLVMBuildFMul(B, x, x, "");
+        if (e->fconst == 3.0) return LLVMBuildFMul(B, LLVMBuildFMul(B, x, x, ""), x, "");
+        if (e->fconst == 0.5) return cg_intrinsic(a->f, "llvm.sqrt", a->type, &x, 1);
+        if (e->fconst == -1.0) return LLVMBuildFDiv(B, one, x, "");
+        if (e->fconst == -0.5) return LLVMBuildFDiv(B, one, cg_intrinsic(a->f, "llvm.sqrt", a->type, &x, 1), "");
+    }
+    LLVMValueRef args[2] = {X0, X1};
+    return cg_intrinsic(a->f, "llvm.pow", a->type, args, 2);
+}
+static LLVMValueRef pick(const struct cg_pw_args *a, LLVMRealPredicate fp, LLVMIntPredicate sp, LLVMIntPredicate up) {
+    if (!float_args(a))
+        return LLVMBuildSelect(B, LLVMBuildICmp(B, is_signed(a) ? sp : up, X0, X1, ""), X0, X1, "");
+    LLVMValueRef r = LLVMBuildSelect(B, LLVMBuildFCmp(B, fp, X0, X1, ""), X0, X1, "");
+    return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealUNO, X0, X0, ""), X0, r, "");
+}
+PW(max) { return pick(a, LLVMRealOGT, LLVMIntSGT, LLVMIntUGT); }
+PW(min) { return pick(a, LLVMRealOLT, LLVMIntSLT, LLVMIntULT); }
+PW(eq) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOEQ, X0, X1, "") : LLVMBuildICmp(B, LLVMIntEQ, X0, X1, ""); }
+PW(lt) {
+    return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLT, X0, X1, "")
+                         : LLVMBuildICmp(B, is_signed(a) ? LLVMIntSLT : LLVMIntULT, X0, X1, "");
+}
+PW(le) {
+    return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLE, X0, X1, "")
+                         : LLVMBuildICmp(B, is_signed(a) ? LLVMIntSLE : LLVMIntULE, X0, X1, "");
+}
+PW(and) { return LLVMBuildAnd(B, X0, X1, ""); }
+PW(or) { return LLVMBuildOr(B, X0, X1, ""); }
+PW(where) { return LLVMBuildSelect(B, X0, X1, a->x[2], ""); }
+
+PW(fill) {
+    if (is_float(a->type)) return cg_vconst(a->f, a->type, a->s->fconst);
+    return cg_viconst(a->f, a->type, a->s->iconst);
+}
+PW(iota) { // operand: the affine index, i64
+    if (a->s->dtype == IR_I64) return X0;
+    return is_float(a->type) ? LLVMBuildSIToFP(B, X0, a->type, "") : LLVMBuildIntCast2(B, X0, a->type, 1, "");
+}
+PW(batch_size) { return cg_splat(a->f, LLVMBuildSIToFP(B, a->f->N, a->f->f32, ""), a->lanes); }
+
+PW(bn_apply) { // (x - mean) * invstd * gamma + beta
+    LLVMValueRef s = LLVMBuildFMul(B, a->x[2], a->x[3], "");
+    return cg_fma(a->f, LLVMBuildFSub(B, X0, X1, ""), s, a->x[4]);
+}
+
+// --- dropout (ir/hash.h, lane by lane) ------------------------------------------------------------------------------
+
+static LLVMValueRef mix32(const struct cg_pw_args *a, LLVMValueRef h) {
+    LLVMTypeRef t = LLVMTypeOf(h);
+    static const struct { int shift; uint32_t mul; } round[] = {{16, 0x85ebca6bu}, {13, 0xc2b2ae35u}, {16, 0}};
+    for (int i = 0; i < 3; i++) {
+        h = LLVMBuildXor(B, h, LLVMBuildLShr(B, h, cg_viconst(a->f, t, round[i].shift), ""), "");
+        if (round[i].mul) h = LLVMBuildMul(B, h, cg_viconst(a->f, t, round[i].mul), "");
+    }
+    return h;
+}
+
+PW(dropout_mask) { // operands: the element's row-major number, the seed (negative: dropout is off, all ones)
+    LLVMTypeRef t32 = cg_like(a->f, a->type, a->f->i32), t64 = cg_like(a->f, a->type, a->f->i64);
+    LLVMValueRef by32 = cg_viconst(a->f, t64, 32);
+    LLVMValueRef s0 = LLVMBuildTrunc(B, X1, t32, ""), s1 = LLVMBuildTrunc(B, LLVMBuildLShr(B, X1, by32, ""), t32, "");
+    // The salt's half of the key is a constant.
+    uint32_t salt0 = ir_mix32((uint32_t)(uint64_t)a->s->iconst + UINT32_C(0x9e3779b9));
+    uint32_t salt1 = (uint32_t)((uint64_t)a->s->iconst >> 32);
+    LLVMValueRef k0 = mix32(a, LLVMBuildXor(B, s0, cg_viconst(a->f, t32, salt0), ""));
+    LLVMValueRef k1 = mix32(a, LLVMBuildXor(B, k0, cg_viconst(a->f, t32, salt1), ""));
+    k1 = mix32(a, LLVMBuildXor(B, LLVMBuildXor(B, s1, k1, ""), cg_viconst(a->f, t32, 0x7f4a7c15), ""));
+    LLVMValueRef lo = LLVMBuildTrunc(B, X0, t32, ""), hi = LLVMBuildTrunc(B, LLVMBuildLShr(B, X0, by32, ""), t32, "");
+    hi = LLVMBuildMul(B, hi, cg_viconst(a->f, t32, 0x9e3779b1), "");
+    LLVMValueRef h = mix32(a, LLVMBuildXor(B, LLVMBuildXor(B, lo, k0, ""), hi, ""));
+    h = LLVMBuildLShr(B, mix32(a, LLVMBuildAdd(B, h, k1, "")), cg_viconst(a->f, t32, 8), "");
+    LLVMValueRef keep = LLVMBuildICmp(B, LLVMIntUGE, h, cg_viconst(a->f, t32, ir_dropout_threshold(a->s->fconst)), "");
+    LLVMValueRef scale = cg_vconst(a->f, a->type, 1.0 / (1.0 - a->s->fconst));
+    LLVMValueRef m = LLVMBuildSelect(B, keep, scale, cg_vconst(a->f, a->type, 0.0), "");
+    LLVMValueRef off = LLVMBuildICmp(B, LLVMIntSLT, X1, cg_viconst(a->f, t64, 0), "");
+    return LLVMBuildSelect(B, off, cg_vconst(a->f, a->type, 1.0), m, "");
+}
