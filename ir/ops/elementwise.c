@@ -1,0 +1,371 @@
+// Pointwise ops: one result element from the same-index element of each (broadcast) operand.
+#include "ops_internal.h"
+
+#include "ops_util.h"
+
+#include <math.h>
+#include <string.h>
+
+// --- types ------------------------------------------------------------------------------------------------------------
+
+// What operands an op accepts. Integer arithmetic is for shape computations that the importer folds.
+enum accepts { ANY, NUMBERS, FLOATS, BOOLS };
+static const uint8_t accepted[IR_OP_COUNT] = {
+    [IR_OP_neg] = NUMBERS,  [IR_OP_abs] = NUMBERS,   [IR_OP_exp] = FLOATS,  [IR_OP_log] = FLOATS,
+    [IR_OP_sqrt] = FLOATS,  [IR_OP_recip] = FLOATS,  [IR_OP_erf] = FLOATS,  [IR_OP_tanh] = FLOATS,
+    [IR_OP_sigmoid] = FLOATS, [IR_OP_relu] = NUMBERS, [IR_OP_sin] = FLOATS, [IR_OP_cos] = FLOATS,
+    [IR_OP_floor] = FLOATS, [IR_OP_ceil] = FLOATS,   [IR_OP_round] = FLOATS, [IR_OP_sign] = NUMBERS,
+    [IR_OP_not] = BOOLS,    [IR_OP_add] = NUMBERS,   [IR_OP_sub] = NUMBERS, [IR_OP_mul] = NUMBERS,
+    [IR_OP_div] = NUMBERS,  [IR_OP_pow] = NUMBERS,   [IR_OP_max] = NUMBERS, [IR_OP_min] = NUMBERS,
+    [IR_OP_lt] = NUMBERS,   [IR_OP_le] = NUMBERS,    [IR_OP_and] = BOOLS,   [IR_OP_or] = BOOLS,
+    [IR_OP_relu_grad] = FLOATS, [IR_OP_softmax] = FLOATS, [IR_OP_log_softmax] = FLOATS, [IR_OP_dropout] = FLOATS,
+};
+static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool"};
+
+static bool check_accepted(struct ir_graph *g, const struct ir_node *n, size_t i) {
+    const struct ir_type *t = ir_in_type(g, n, i);
+    enum accepts a = (enum accepts)accepted[n->op];
+    bool ok = a == ANY || (a == NUMBERS && t->dtype != IR_BOOL) || (a == FLOATS && ir_is_float(t->dtype)) ||
+              (a == BOOLS && t->dtype == IR_BOOL);
+    return ok || ir_fail(g, n, "operand %zu is %s; %s tensor was expected", i, TYPE_TEXT(t), accepts_text[a]);
+}
+
+static bool check_same_dtype(struct ir_graph *g, const struct ir_node *n, size_t i, size_t j) {
+    const struct ir_type *a = ir_in_type(g, n, i), *b = ir_in_type(g, n, j);
+    if (a->dtype == b->dtype) return true;
+    return ir_fail(g, n, "operands %s and %s have different types", TYPE_TEXT(a), TYPE_TEXT(b));
+}
+
+bool ir_infer_like(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    if (!check_accepted(g, n, 0)) return false;
+    out[0] = *ir_in_type(g, n, 0);
+    if (n->op == IR_OP_relu_grad) {
+        const struct ir_type *y = ir_in_type(g, n, 1);
+        if (!check_same_dtype(g, n, 0, 1)) return false;
+        if (!ir_same_dims(out, y))
+            return ir_fail(g, n, "shapes %s and %s differ", TYPE_TEXT(out), TYPE_TEXT(y));
+    }
+    if (n->op == IR_OP_softmax || n->op == IR_OP_log_softmax) return ir_check_axis(g, n, "axis", out[0].rank) >= 0;
+    return n->op != IR_OP_dropout || ir_infer_dropout_mask(g, n, out);
+}
+
+bool ir_infer_cast(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    out[0] = *ir_in_type(g, n, 0);
+    if (ir_dtype_by_name(ir_attr_s(n, "dtype"), &out[0].dtype)) return true;
+    return ir_fail(g, n, "unknown element type '%s'; known are f32 i64 i32 u8 bool f64", ir_attr_s(n, "dtype"));
+}
+
+bool ir_infer_bcast(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    return check_accepted(g, n, 0) && check_accepted(g, n, 1) && check_same_dtype(g, n, 0, 1) &&
+           ir_broadcast(g, n, ir_in_type(g, n, 0), ir_in_type(g, n, 1), out);
+}
+
+bool ir_infer_cmp(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    if (!ir_infer_bcast(g, n, out)) return false;
+    out[0].dtype = IR_BOOL;
+    return true;
+}
+
+bool ir_infer_where(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    const struct ir_type *c = ir_in_type(g, n, 0);
+    if (c->dtype != IR_BOOL) return ir_fail(g, n, "the condition is %s; a bool tensor was expected", TYPE_TEXT(c));
+    struct ir_type ab;
+    if (!check_same_dtype(g, n, 1, 2) || !ir_broadcast(g, n, ir_in_type(g, n, 1), ir_in_type(g, n, 2), &ab)) return false;
+    if (!ir_broadcast(g, n, c, &ab, out)) return false;
+    out[0].dtype = ab.dtype;
+    return true;
+}
+
+// --- reference --------------------------------------------------------------------------------------------------------
+
+typedef double unary_f(double);
+typedef int64_t unary_i(int64_t);
+typedef double binary_f(double, double);
+typedef int64_t binary_i(int64_t, int64_t);
+
+static void eval_unary(const struct ir_tensor *x, const struct ir_tensor *y, unary_f *ff, unary_i *fi) {
+    size_t count = ir_tensor_numel(y);
+    for (size_t i = 0; i < count; i++) {
+        if (x->f) y->f[i] = ff(x->f[i]);
+        else y->i[i] = ir_wrap_int(y->type.dtype, fi(x->i[i]));
+    }
+}
+
+static void eval_binary(const struct ir_tensor *const *in, const struct ir_tensor *y, binary_f *ff, binary_i *fi) {
+    const struct ir_tensor *a = in[0], *b = in[1];
+    int64_t sa[IR_MAX_RANK], sb[IR_MAX_RANK];
+    ir_bcast_strides(&a->type, y->type.rank, sa);
+    ir_bcast_strides(&b->type, y->type.rank, sb);
+    for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w)) {
+        size_t ia = ir_offset(&w, sa), ib = ir_offset(&w, sb);
+        if (a->f) y->f[w.linear] = ff(a->f[ia], b->f[ib]);
+        else y->i[w.linear] = ir_wrap_int(y->type.dtype, fi(a->i[ia], b->i[ib]));
+    }
+}
+
+// Comparisons of floats, bool result.
+static void eval_compare(const struct ir_tensor *const *in, const struct ir_tensor *y, bool (*ff)(double, double),
+                         bool (*fi)(int64_t, int64_t)) {
+    const struct ir_tensor *a = in[0], *b = in[1];
+    int64_t sa[IR_MAX_RANK], sb[IR_MAX_RANK];
+    ir_bcast_strides(&a->type, y->type.rank, sa);
+    ir_bcast_strides(&b->type, y->type.rank, sb);
+    for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w)) {
+        size_t ia = ir_offset(&w, sa), ib = ir_offset(&w, sb);
+        y->i[w.linear] = a->f ? ff(a->f[ia], b->f[ib]) : fi(a->i[ia], b->i[ib]);
+    }
+}
+
+#define EVAL_PARAMS \
+    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
+#define UNUSED_GN (void)g, (void)n
+#define UNARY(op, expr_f, expr_i) \
+    static double op##_f(double x) { return expr_f; } \
+    static int64_t op##_i(int64_t x) { return expr_i; } \
+    void ir_eval_##op(EVAL_PARAMS) { UNUSED_GN; eval_unary(in[0], out[0], op##_f, op##_i); }
+#define BINARY(op, expr_f, expr_i) \
+    static double op##_f(double a, double b) { return expr_f; } \
+    static int64_t op##_i(int64_t a, int64_t b) { return expr_i; } \
+    void ir_eval_##op(EVAL_PARAMS) { UNUSED_GN; eval_binary(in, out[0], op##_f, op##_i); }
+#define COMPARE(op, expr) \
+    static bool op##_f(double a, double b) { return expr; } \
+    static bool op##_i(int64_t a, int64_t b) { return expr; } \
+    void ir_eval_##op(EVAL_PARAMS) { UNUSED_GN; eval_compare(in, out[0], op##_f, op##_i); }
+
+// Two's complement arithmetic without undefined overflow.
+static int64_t wrap_add(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
+static int64_t wrap_sub(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
+static int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
+// Truncates toward zero; a division by zero is 0, so that folding a bad constant is harmless.
+static int64_t trunc_div(int64_t a, int64_t b) {
+    return b == 0 ? 0 : b == -1 ? wrap_sub(0, a) : a / b;
+}
+static int64_t int_pow(int64_t a, int64_t b) {
+    if (b < 0) return a == 1 ? 1 : a == -1 ? (b % 2 ? -1 : 1) : 0;
+    int64_t r = 1;
+    for (uint64_t e = (uint64_t)b; e; e >>= 1) {
+        if (e & 1) r = wrap_mul(r, a);
+        a = wrap_mul(a, a);
+    }
+    return r;
+}
+// Half to even without touching the rounding mode.
+static double round_half_even(double x) {
+    double r = round(x);
+    return fabs(x - trunc(x)) == 0.5 ? 2 * round(x / 2) : r;
+}
+static double logistic(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
+static double sign_of(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; } // keeps NaN and signed zero
+
+UNARY(neg, -x, wrap_sub(0, x))
+UNARY(abs, fabs(x), x < 0 ? wrap_sub(0, x) : x)
+UNARY(exp, exp(x), x)
+UNARY(log, log(x), x)
+UNARY(sqrt, sqrt(x), x)
+UNARY(recip, 1 / x, x)
+UNARY(erf, erf(x), x)
+UNARY(tanh, tanh(x), x)
+UNARY(sigmoid, logistic(x), x)
+UNARY(relu, x <= 0 ? 0 : x, x < 0 ? 0 : x) // NaN stays NaN
+UNARY(sin, sin(x), x)
+UNARY(cos, cos(x), x)
+UNARY(floor, floor(x), x)
+UNARY(ceil, ceil(x), x)
+UNARY(round, round_half_even(x), x)
+UNARY(sign, sign_of(x), (x > 0) - (x < 0))
+UNARY(not, x, !x)
+UNARY(copy, x, x)
+
+BINARY(add, a + b, wrap_add(a, b))
+BINARY(sub, a - b, wrap_sub(a, b))
+BINARY(mul, a * b, wrap_mul(a, b))
+BINARY(div, a / b, trunc_div(a, b))
+BINARY(pow, pow(a, b), int_pow(a, b))
+// NaN in either operand gives NaN, as in numpy and onnxruntime.
+BINARY(max, a > b || a != a ? a : b, a > b ? a : b)
+BINARY(min, a < b || a != a ? a : b, a < b ? a : b)
+COMPARE(eq, a == b)
+COMPARE(lt, a < b)
+COMPARE(le, a <= b)
+COMPARE(and, a && b)
+COMPARE(or, a || b)
+
+// Float to integer truncates and saturates (NaN is 0); integer to integer wraps; to bool: != 0.
+static int64_t saturate(double x, enum ir_dtype t) {
+    if (t == IR_BOOL) return x != 0;
+    double lo = t == IR_U8 ? 0 : t == IR_I32 ? -0x1p31 : -0x1p63, hi = t == IR_U8 ? 255 : t == IR_I32 ? 0x1p31 - 1 : 0x1p63;
+    x = trunc(x);
+    if (x != x) return 0;
+    if (x <= lo) return t == IR_I64 ? INT64_MIN : (int64_t)lo;
+    if (x >= hi) return t == IR_I64 ? INT64_MAX : (int64_t)hi;
+    return (int64_t)x;
+}
+
+void ir_eval_cast(EVAL_PARAMS) {
+    UNUSED_GN;
+    const struct ir_tensor *x = in[0], *y = out[0];
+    size_t count = ir_tensor_numel(y);
+    for (size_t i = 0; i < count; i++) {
+        if (y->f) y->f[i] = x->f ? x->f[i] : (double)x->i[i];
+        else y->i[i] = x->f ? saturate(x->f[i], y->type.dtype) : ir_wrap_int(y->type.dtype, x->i[i]);
+    }
+}
+
+void ir_eval_where(EVAL_PARAMS) {
+    UNUSED_GN;
+    const struct ir_tensor *y = out[0];
+    int64_t s[3][IR_MAX_RANK];
+    for (int k = 0; k < 3; k++) ir_bcast_strides(&in[k]->type, y->type.rank, s[k]);
+    for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w)) {
+        int k = in[0]->i[ir_offset(&w, s[0])] ? 1 : 2;
+        ir_tensor_copy_elem(y, w.linear, in[k], ir_offset(&w, s[k]));
+    }
+}
+
+void ir_eval_relu_grad(EVAL_PARAMS) {
+    UNUSED_GN;
+    size_t count = ir_tensor_numel(out[0]);
+    for (size_t i = 0; i < count; i++) out[0]->f[i] = in[1]->f[i] > 0 ? in[0]->f[i] : 0;
+}
+
+// --- gradients ----------------------------------------------------------------------------------------------------------
+
+#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
+#define UNARY_VJP(op, expr) \
+    void ir_vjp_##op(VJP_PARAMS) { \
+        ir_vid x = g->nodes[id].in[0], y = g->nodes[id].out[0], dy = dout[0]; \
+        (void)x, (void)y, (void)want; \
+        din[0] = (expr); \
+    }
+
+static ir_vid square(struct ir_graph *g, ir_vid x) { return ir_mul(g, x, x); }
+static ir_vid one_minus(struct ir_graph *g, ir_vid x) { return ir_sub(g, ir_const_like(g, x, 1), x); }
+
+UNARY_VJP(neg, ir_unary(g, IR_OP_neg, dy))
+UNARY_VJP(abs, ir_mul(g, dy, ir_unary(g, IR_OP_sign, x)))
+UNARY_VJP(exp, ir_mul(g, dy, y))
+UNARY_VJP(log, ir_div(g, dy, x))
+UNARY_VJP(sqrt, ir_div(g, ir_scale(g, dy, 0.5), y))
+UNARY_VJP(recip, ir_unary(g, IR_OP_neg, ir_mul(g, dy, square(g, y))))
+// d erf x / dx = 2/sqrt(pi) e^(-x^2)
+UNARY_VJP(erf, ir_mul(g, dy, ir_scale(g, ir_unary(g, IR_OP_exp, ir_unary(g, IR_OP_neg, square(g, x))), 1.12837916709551257390)))
+UNARY_VJP(tanh, ir_mul(g, dy, one_minus(g, square(g, y))))
+UNARY_VJP(sigmoid, ir_mul(g, dy, ir_mul(g, y, one_minus(g, y))))
+UNARY_VJP(relu, ir_binary(g, IR_OP_relu_grad, dy, y))
+UNARY_VJP(sin, ir_mul(g, dy, ir_unary(g, IR_OP_cos, x)))
+UNARY_VJP(cos, ir_unary(g, IR_OP_neg, ir_mul(g, dy, ir_unary(g, IR_OP_sin, x))))
+UNARY_VJP(copy, dy)
+
+void ir_vjp_zero(VJP_PARAMS) { (void)g, (void)id, (void)dout, (void)want, (void)din; }
+
+void ir_vjp_cast(VJP_PARAMS) {
+    enum ir_dtype from = ir_typeof(g, g->nodes[id].in[0])->dtype;
+    if (want[0] && ir_is_float(from)) din[0] = ir_cast(g, dout[0], from);
+}
+
+// The operands of a binary node and their types (copies: the value table moves when the graph grows).
+struct binary {
+    ir_vid a, b, y;
+    struct ir_type ta, tb;
+};
+static struct binary binary_of(const struct ir_graph *g, ir_nid id) {
+    const struct ir_node *n = &g->nodes[id];
+    return (struct binary){.a = n->in[0], .b = n->in[1], .y = n->out[0], .ta = g->values[n->in[0]].type, .tb = g->values[n->in[1]].type};
+}
+
+void ir_vjp_add(VJP_PARAMS) {
+    struct binary v = binary_of(g, id);
+    if (want[0]) din[0] = ir_sum_to(g, dout[0], &v.ta);
+    if (want[1]) din[1] = ir_sum_to(g, dout[0], &v.tb);
+}
+
+void ir_vjp_sub(VJP_PARAMS) {
+    struct binary v = binary_of(g, id);
+    if (want[0]) din[0] = ir_sum_to(g, dout[0], &v.ta);
+    if (want[1]) din[1] = ir_unary(g, IR_OP_neg, ir_sum_to(g, dout[0], &v.tb));
+}
+
+void ir_vjp_mul(VJP_PARAMS) {
+    struct binary v = binary_of(g, id);
+    if (want[0]) din[0] = ir_sum_to(g, ir_mul(g, dout[0], v.b), &v.ta);
+    if (want[1]) din[1] = ir_sum_to(g, ir_mul(g, dout[0], v.a), &v.tb);
+}
+
+// d(a/b)/da = 1/b, d(a/b)/db = -y/b
+void ir_vjp_div(VJP_PARAMS) {
+    struct binary v = binary_of(g, id);
+    ir_vid da = ir_div(g, dout[0], v.b);
+    if (want[0]) din[0] = ir_sum_to(g, da, &v.ta);
+    if (want[1]) din[1] = ir_unary(g, IR_OP_neg, ir_sum_to(g, ir_mul(g, da, v.y), &v.tb));
+}
+
+static bool const_scalar(const struct ir_graph *g, ir_vid v, double *out) {
+    const struct ir_value *c = &g->values[v];
+    if (c->role != IR_ROLE_CONST || !c->data || ir_is_batched(&c->type) || ir_numel(&c->type) != 1) return false;
+    if (c->type.dtype == IR_F32) *out = *(const float *)c->data;
+    else if (c->type.dtype == IR_F64) *out = *(const double *)c->data;
+    else return false;
+    return true;
+}
+
+// b * a^(b-1) for a constant b: no logarithm, no pow where a product will do.
+static ir_vid pow_slope(struct ir_graph *g, ir_vid a, ir_vid y, double b) {
+    if (b == 2) return ir_scale(g, a, 2);
+    if (b == 3) return ir_scale(g, square(g, a), 3);
+    if (b == 0.5) return ir_div(g, ir_const_like(g, a, 0.5), y);
+    if (b == -1) return ir_unary(g, IR_OP_neg, square(g, y));
+    return ir_scale(g, ir_binary(g, IR_OP_pow, a, ir_const_like(g, a, b - 1)), b);
+}
+
+void ir_vjp_pow(VJP_PARAMS) {
+    struct binary v = binary_of(g, id);
+    double b;
+    if (!ir_is_float(v.ta.dtype)) return;
+    if (want[0] && const_scalar(g, v.b, &b)) {
+        if (b == 1) din[0] = ir_sum_to(g, dout[0], &v.ta);
+        else if (b != 0) din[0] = ir_sum_to(g, ir_mul(g, dout[0], pow_slope(g, v.a, v.y, b)), &v.ta);
+    } else if (want[0]) {
+        // Where b is 0 the slope is 0, also at a = 0 where a^(b-1) is infinite.
+        ir_vid zero = ir_const_like(g, v.b, 0), one = ir_const_like(g, v.b, 1);
+        ir_vid slope = ir_mul(g, v.b, ir_binary(g, IR_OP_pow, v.a, ir_sub(g, v.b, one)));
+        slope = ir_where(g, ir_binary(g, IR_OP_eq, v.b, zero), zero, slope);
+        din[0] = ir_sum_to(g, ir_mul(g, dout[0], slope), &v.ta);
+    }
+    if (want[1]) {
+        // y ln a where a > 0; nothing elsewhere: 0^b does not move with b, and negative a has no real gradient.
+        ir_vid zero = ir_const_like(g, v.a, 0), one = ir_const_like(g, v.a, 1);
+        ir_vid safe = ir_where(g, ir_binary(g, IR_OP_lt, zero, v.a), v.a, one);
+        ir_vid slope = ir_mul(g, v.y, ir_unary(g, IR_OP_log, safe));
+        din[1] = ir_sum_to(g, ir_mul(g, dout[0], slope), &v.tb);
+    }
+}
+
+// dy where `winner` beats `other` (lt(other, winner) or its mirror), half of it at a tie.
+static ir_vid winner_share(struct ir_graph *g, ir_vid dy, ir_vid wins, ir_vid tie) {
+    ir_vid zero = ir_const_like(g, dy, 0);
+    return ir_where(g, wins, dy, ir_where(g, tie, ir_scale(g, dy, 0.5), zero));
+}
+
+static void vjp_extreme(struct ir_graph *g, ir_nid id, ir_vid dy, const bool *want, ir_vid *din, bool is_max) {
+    struct binary v = binary_of(g, id);
+    ir_vid tie = ir_binary(g, IR_OP_eq, v.a, v.b);
+    ir_vid a_wins = is_max ? ir_binary(g, IR_OP_lt, v.b, v.a) : ir_binary(g, IR_OP_lt, v.a, v.b);
+    ir_vid b_wins = is_max ? ir_binary(g, IR_OP_lt, v.a, v.b) : ir_binary(g, IR_OP_lt, v.b, v.a);
+    if (want[0]) din[0] = ir_sum_to(g, winner_share(g, dy, a_wins, tie), &v.ta);
+    if (want[1]) din[1] = ir_sum_to(g, winner_share(g, dy, b_wins, tie), &v.tb);
+}
+void ir_vjp_max(VJP_PARAMS) { vjp_extreme(g, id, dout[0], want, din, true); }
+void ir_vjp_min(VJP_PARAMS) { vjp_extreme(g, id, dout[0], want, din, false); }
+
+void ir_vjp_where(VJP_PARAMS) {
+    const struct ir_node *n = &g->nodes[id];
+    ir_vid c = n->in[0];
+    struct ir_type ta = *ir_in_type(g, n, 1), tb = *ir_in_type(g, n, 2);
+    ir_vid zero = ir_const_like(g, dout[0], 0);
+    if (want[1]) din[1] = ir_sum_to(g, ir_where(g, c, dout[0], zero), &ta);
+    if (want[2]) din[2] = ir_sum_to(g, ir_where(g, c, zero, dout[0]), &tb);
+}
+
+void ir_vjp_relu_grad(VJP_PARAMS) {
+    if (want[0]) din[0] = ir_binary(g, IR_OP_relu_grad, dout[0], g->nodes[id].in[1]);
+}
