@@ -47,10 +47,11 @@ struct cg_kernel {
 };
 
 // An argument of a call.
-enum cg_arg_kind { CG_ARG_VALUE, CG_ARG_WORKSPACE, CG_ARG_NULL };
+enum cg_arg_kind { CG_ARG_VALUE, CG_ARG_WORKSPACE, CG_ARG_BLOCK };
+enum cg_block { CG_BLOCK_PARAMS, CG_BLOCK_GRADS, CG_BLOCK_MOMENTUM, CG_BLOCK_SCALARS };
 struct cg_arg {
     enum cg_arg_kind kind;
-    ir_vid value;    // VALUE: address of the value's first element (scalars of the call: address of an f64)
+    ir_vid value;    // VALUE: address of the value's first element (scalars of the call: address of an f64); BLOCK: enum cg_block
     int64_t offset;  // bytes added; WORKSPACE: into the node's fixed/per-sample workspace, see cg_ws_offset
     int64_t offset_n; // bytes times N added
 };

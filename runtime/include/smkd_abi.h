@@ -22,7 +22,7 @@ enum smkd_abi_role {
     SMKD_ABI_PARAM,      // in the parameter block, trained; its gradient is at the same offset in the gradient block
     SMKD_ABI_BUFFER,     // in the parameter block, updated by FORWARD (BatchNorm running statistics), no gradient
     SMKD_ABI_COTANGENT,  // caller's memory, read by BACKWARD: gradient of the loss by the output of the same name
-    SMKD_ABI_GRAD_INPUT, // caller's memory, written by BACKWARD: gradient by the input of the same name; pointer may be NULL
+    SMKD_ABI_GRAD_INPUT, // caller's memory, written by BACKWARD: gradient by the input of the same name; all bound or none
     SMKD_ABI_SCALAR,     // one number in smkd_call.scalars (f64 there whatever its dtype)
 };
 
@@ -42,7 +42,7 @@ struct smkd_call {
     const void *const *inputs;      // by index; ONNX layout
     void *const *outputs;           // by index
     const void *const *cotangents;  // by index; BACKWARD only
-    void *const *grad_inputs;       // by index; BACKWARD only; entries may be NULL
+    void *const *grad_inputs;       // by index; BACKWARD only; NULL, or all entries NULL (none is computed), or all set
     void *params;                   // param_bytes, 64-aligned: trained parameters first, then buffers
     void *grads;                    // trained_bytes, 64-aligned
     void *momentum;                 // trained_bytes, 64-aligned; UPDATE only

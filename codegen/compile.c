@@ -1,0 +1,354 @@
+// cg_compile: passes -> plan -> lowering -> modules (in parallel) -> objects -> linked artifact.
+#include "program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SMKD_LLVM_VERSION
+#define SMKD_LLVM_VERSION "?"
+#endif
+#ifndef SMKD_VERSION
+#define SMKD_VERSION "dev"
+#endif
+
+extern char **environ;
+
+const char *cg_version(void) { return "smkdc " SMKD_VERSION " (LLVM " SMKD_LLVM_VERSION ")"; }
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// Kernels are emitted in their final shape; only what the emitters leave to LLVM on purpose runs here.
+void cg_optimize(LLVMModuleRef m, LLVMTargetMachineRef tm, bool verify) {
+    char *msg = NULL;
+    if (verify && LLVMVerifyModule(m, LLVMReturnStatusAction, &msg)) BUG("generated LLVM IR is invalid: %s", msg);
+    LLVMDisposeMessage(msg);
+    LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
+    LLVMErrorRef err = LLVMRunPasses(m, "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg)", tm, o);
+    if (err) BUG("LLVM passes failed: %s", LLVMGetErrorMessage(err));
+    LLVMDisposePassBuilderOptions(o);
+}
+
+struct job {
+    const struct cg_program *p;
+    const char *dir, *weights_symbol;
+    size_t n_modules; // of kernels; module n_modules is the entry
+    bool verify;
+    int file_type;  // -1: LLVM text
+    pthread_mutex_t lock;
+    size_t next;
+    char **texts;   // text output by module
+    char **errors;
+};
+
+static void run_module(struct job *j, size_t i) {
+    LLVMContextRef cx = LLVMContextCreate();
+    LLVMTargetMachineRef tm = cg_target_machine(j->p->t);
+    bug_pass = "emit";
+    LLVMModuleRef m = i == j->n_modules ? cg_emit_entry(j->p, cx, j->weights_symbol) : cg_emit_kernels(j->p, cx, i, j->n_modules);
+    cg_optimize(m, tm, j->verify);
+    char *err = NULL;
+    if (j->file_type < 0) {
+        char *t = LLVMPrintModuleToString(m);
+        j->texts[i] = strcpy(xmalloc(strlen(t) + 1), t);
+        LLVMDisposeMessage(t);
+    } else {
+        LLVMMemoryBufferRef buf = NULL;
+        if (LLVMTargetMachineEmitToMemoryBuffer(tm, m, (LLVMCodeGenFileType)j->file_type, &err, &buf)) BUG("LLVM code generation failed: %s", err);
+        size_t n = LLVMGetBufferSize(buf);
+        if (j->file_type == LLVMAssemblyFile) {
+            j->texts[i] = xcalloc(n + 1, 1);
+            memcpy(j->texts[i], LLVMGetBufferStart(buf), n);
+        } else {
+            struct str path = STR_INIT;
+            str_addf(&path, "%s/m%zu.o", j->dir, i);
+            FILE *f = fopen(path.s, "wb");
+            if (!f || fwrite(LLVMGetBufferStart(buf), 1, n, f) != n || fflush(f)) {
+                j->errors[i] = xcalloc(1, strlen(path.s) + 128);
+                sprintf(j->errors[i], "cannot write %s: %.80s", path.s, strerror(errno));
+            }
+            if (f) fclose(f);
+            str_release(&path);
+        }
+        LLVMDisposeMemoryBuffer(buf);
+    }
+    bug_pass = NULL;
+    LLVMDisposeTargetMachine(tm);
+    LLVMDisposeModule(m);
+    LLVMContextDispose(cx);
+}
+
+static void *worker(void *arg) {
+    struct job *j = arg;
+    for (;;) {
+        pthread_mutex_lock(&j->lock);
+        size_t i = j->next++;
+        pthread_mutex_unlock(&j->lock);
+        if (i > j->n_modules) return NULL;
+        run_module(j, i);
+    }
+}
+
+static void run_all(struct job *j, int threads) {
+    pthread_t t[64];
+    int n = threads > 0 ? threads : (int)sysconf(_SC_NPROCESSORS_ONLN), started = 0;
+    if (n > 64) n = 64;
+    pthread_mutex_init(&j->lock, NULL);
+    while (started < n - 1 && pthread_create(&t[started], NULL, worker, j) == 0) started++;
+    worker(j);
+    for (int i = 0; i < started; i++) pthread_join(t[i], NULL);
+    pthread_mutex_destroy(&j->lock);
+}
+
+// --- temporary folder and linker ------------------------------------------------------------------------------------
+
+static void remove_dir(const char *dir, size_t n_modules) {
+    struct str p = STR_INIT;
+    for (size_t i = 0; i <= n_modules + 2; i++) {
+        str_clear(&p);
+        if (i <= n_modules)
+            str_addf(&p, "%s/m%zu.o", dir, i);
+        else
+            str_addf(&p, "%s/%s", dir, i == n_modules + 1 ? "weights" : "exports");
+        unlink(p.s);
+    }
+    str_release(&p);
+    rmdir(dir);
+}
+
+static enum smkd_status write_weights(const struct cg_program *p, const char *path, struct diag *d) {
+    FILE *f = fopen(path, "wb");
+    static const char zeros[64];
+    bool ok = f != NULL;
+    for (int pass = 0; ok && pass < 2; pass++)
+        for (size_t i = 0; ok && i < p->n_tensors; i++) {
+            const struct cg_tensor *t = &p->tensors[i];
+            if (t->role != (pass ? SMKD_ABI_BUFFER : SMKD_ABI_PARAM)) continue;
+            size_t n = (size_t)t->numel * 4, pad = (64 - n % 64) % 64;
+            if (t->data)
+                ok = fwrite(t->data, 1, n, f) == n;
+            else
+                for (size_t k = 0; ok && k < n; k += 64) ok = fwrite(zeros, 1, n - k < 64 ? n - k : 64, f) == (n - k < 64 ? n - k : 64);
+            ok = ok && fwrite(zeros, 1, pad, f) == pad;
+        }
+    if (f && fflush(f)) ok = false;
+    if (!ok) diag_error(d, NULL, "cannot write %s: %s; set TMPDIR to a folder with more room", path, strerror(errno));
+    if (f) fclose(f);
+    return ok ? SMKD_OK : SMKD_IO;
+}
+
+static enum smkd_status run_linker(char *const *argv, const char *what, struct diag *d) {
+    pid_t pid;
+    int fd[2];
+    if (pipe(fd)) return SMKD_IO;
+    posix_spawn_file_actions_t fa;
+    posix_spawn_file_actions_init(&fa);
+    posix_spawn_file_actions_adddup2(&fa, fd[1], 2);
+    posix_spawn_file_actions_addclose(&fa, fd[0]);
+    int e = posix_spawnp(&pid, argv[0], &fa, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&fa);
+    close(fd[1]);
+    if (e) {
+        close(fd[0]);
+        diag_error(d, NULL, "cannot run the linker '%s': %s; install binutils", argv[0], strerror(e));
+        return SMKD_IO;
+    }
+    char text[2048];
+    size_t n = 0;
+    ssize_t got;
+    while ((got = read(fd[0], text + n, sizeof text - 1 - n)) > 0) n += (size_t)got;
+    char drop[512];
+    while (read(fd[0], drop, sizeof drop) > 0) continue;
+    close(fd[0]);
+    text[n] = 0;
+    text[strcspn(text, "\n")] = 0;
+    int st;
+    while (waitpid(pid, &st, 0) < 0 && errno == EINTR) continue;
+    if (WIFEXITED(st) && WEXITSTATUS(st) == 0) return SMKD_OK;
+    diag_error(d, NULL, "cannot write %s: %s", what, n ? text : "the linker was stopped");
+    return SMKD_IO;
+}
+
+static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable, const char *path, struct diag *d) {
+    struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT;
+    str_addf(&out, "%s.tmp%ld", path, (long)getpid());
+    str_addf(&script, "--version-script=%s/exports", dir);
+    str_addf(&wpath, "%s/weights", dir);
+    char **argv = xcalloc(n_modules + 24, sizeof *argv), **objs = xcalloc(n_modules + 1, sizeof *objs);
+    size_t n = 0;
+    argv[n++] = "ld";
+    if (relocatable) {
+        argv[n++] = "-r";
+    } else {
+        static char *const opts[] = {"-shared", "-s", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro"};
+        for (size_t i = 0; i < sizeof opts / sizeof *opts; i++) argv[n++] = opts[i];
+        argv[n++] = script.s;
+    }
+    argv[n++] = "-o";
+    argv[n++] = out.s;
+    for (size_t i = 0; i <= n_modules; i++) {
+        struct str o = STR_INIT;
+        str_addf(&o, "%s/m%zu.o", dir, i);
+        argv[n++] = objs[i] = o.s;
+    }
+    if (weights) {
+        argv[n++] = "--format=binary";
+        argv[n++] = wpath.s;
+        argv[n++] = "--format=default";
+    }
+    enum smkd_status s = run_linker(argv, path, d);
+    if (s == SMKD_OK) {
+        int fd = open(out.s, O_RDONLY);
+        if (fd < 0 || fsync(fd) || rename(out.s, path)) {
+            diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
+            s = SMKD_IO;
+        }
+        if (fd >= 0) close(fd);
+    }
+    if (s != SMKD_OK) unlink(out.s);
+    for (size_t i = 0; i <= n_modules; i++) free(objs[i]);
+    free(objs);
+    free(argv);
+    str_release(&out);
+    str_release(&script);
+    str_release(&wpath);
+    return s;
+}
+
+// ld names a binary file's symbols after its path, every other character turned into '_'.
+static char *binary_symbol(const char *path) {
+    struct str s = STR_INIT;
+    str_addf(&s, "_binary_%s_start", path);
+    for (char *c = s.s; *c; c++)
+        if (!((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'))) *c = '_';
+    return s.s;
+}
+
+static enum smkd_status put_text(const char *path, const char *text, size_t n, struct diag *d) {
+    bool ok = strcmp(path, "-") == 0 ? fwrite(text, 1, n, stdout) == n && !fflush(stdout) : io_write_file(path, text, n) == SMKD_OK;
+    if (!ok) diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
+    return ok ? SMKD_OK : SMKD_IO;
+}
+
+static enum smkd_status emit_files(struct cg_program *p, const struct cg_options *o, const char *path, struct diag *d) {
+    struct job j = {.p = p, .verify = o->verify, .file_type = LLVMObjectFile};
+    bool llvm = strcmp(o->emit, "llvm") == 0, assembly = strcmp(o->emit, "asm") == 0, obj = strcmp(o->emit, "obj") == 0;
+    if (llvm) j.file_type = -1;
+    if (assembly) j.file_type = LLVMAssemblyFile;
+    j.n_modules = p->n_kernels < 8 ? 1 : p->n_kernels / 8 > 32 ? 32 : p->n_kernels / 8; // fixed: the bytes must not depend on the machine
+    j.texts = xcalloc(j.n_modules + 1, sizeof *j.texts);
+    j.errors = xcalloc(j.n_modules + 1, sizeof *j.errors);
+    const char *tmp = getenv("TMPDIR");
+    struct str dir = STR_INIT, wpath = STR_INIT, exports = STR_INIT;
+    str_addf(&dir, "%s/smkdcXXXXXX", tmp && *tmp ? tmp : "/tmp");
+    char *symbol = NULL;
+    enum smkd_status s = SMKD_OK;
+    bool weights = p->param_bytes > 0;
+    if (!mkdtemp(dir.s)) {
+        diag_error(d, NULL, "cannot make a temporary folder %s: %s; set TMPDIR", dir.s, strerror(errno));
+        s = SMKD_IO;
+    } else {
+        j.dir = dir.s;
+        str_addf(&wpath, "%s/weights", dir.s);
+        str_addf(&exports, "%s/exports", dir.s);
+        if (weights) j.weights_symbol = symbol = binary_symbol(wpath.s);
+        double t0 = seconds();
+        run_all(&j, o->threads);
+        if (o->time) fprintf(stderr, "%8.3f s  emit %zu kernels in %zu modules\n", seconds() - t0, p->n_kernels, j.n_modules);
+        for (size_t i = 0; i <= j.n_modules; i++)
+            if (j.errors[i] && s == SMKD_OK) {
+                diag_error(d, NULL, "%s; set TMPDIR to a folder with more room", j.errors[i]);
+                s = SMKD_IO;
+            }
+        t0 = seconds();
+        if (s == SMKD_OK && (llvm || assembly)) {
+            struct str all = STR_INIT;
+            for (size_t i = 0; i <= j.n_modules; i++) str_add(&all, j.texts[i]);
+            s = put_text(path, all.s, all.len, d);
+            str_release(&all);
+        } else if (s == SMKD_OK) {
+            static const char script[] = "{ global: " SMKD_QUERY_SYMBOL "; local: *; };\n";
+            if (weights && !obj) s = write_weights(p, wpath.s, d);
+            if (s == SMKD_OK) s = io_write_file(exports.s, script, sizeof script - 1);
+            if (s == SMKD_OK) s = link_artifact(dir.s, j.n_modules, weights && !obj, obj, path, d);
+            if (o->time) fprintf(stderr, "%8.3f s  link\n", seconds() - t0);
+        }
+        remove_dir(dir.s, j.n_modules);
+    }
+    for (size_t i = 0; i <= j.n_modules; i++) {
+        free(j.texts[i]);
+        free(j.errors[i]);
+    }
+    free(j.texts);
+    free(j.errors);
+    free(symbol);
+    str_release(&dir);
+    str_release(&wpath);
+    str_release(&exports);
+    return s;
+}
+
+enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
+    struct cg_target target;
+    TRY(cg_target_init(&target, o->mcpu, d));
+    struct arena arena;
+    arena_init(&arena);
+    struct cg_program p = {.arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch};
+    struct ir_graph *graphs[2] = {m->train, m->infer};
+    struct ir_pass_options po = {.mode = IR_TRAIN, .verify = o->verify, .dump_after = o->dump_after, .stop_after = o->stop_after, .dump = stderr, .time = o->time};
+    enum smkd_status s = SMKD_OK;
+    double t0 = seconds();
+    for (int i = 0; i < 2 && s == SMKD_OK; i++)
+        if (graphs[i]) s = ir_run_passes(graphs[i], "fuse,layout", &po);
+    if (s != SMKD_OK) goto done;
+    struct str text = STR_INIT;
+    if (strcmp(o->emit, "layout") == 0) {
+        for (int i = 0; i < 2; i++)
+            if (graphs[i]) ir_print(graphs[i], &text);
+        s = put_text(path, text.s, text.len, d);
+        goto done_text;
+    }
+    s = cg_tensors_build(&p, d);
+    if (s != SMKD_OK) goto done_text;
+    struct ir_plan *plans[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++)
+        if (graphs[i]) plans[i] = cg_plan(&p, graphs[i]);
+    if (strcmp(o->emit, "plan") == 0) {
+        for (int i = 0; i < 2; i++)
+            if (graphs[i]) ir_plan_print(graphs[i], plans[i], &text);
+        s = put_text(path, text.s, text.len, d);
+        goto done_text;
+    }
+    if (m->train) {
+        enum smkd_abi_phase back = m->kind == SMKD_ABI_LOSS ? SMKD_ABI_FORWARD : SMKD_ABI_BACKWARD;
+        cg_lower_graph(&p, m->train, plans[0], SMKD_ABI_FORWARD, back, d);
+        // They share an arena, and scratch sized for either serves both.
+        int64_t sb = p.phases[SMKD_ABI_FORWARD].scratch_bytes;
+        if (p.phases[SMKD_ABI_BACKWARD].scratch_bytes > sb) sb = p.phases[SMKD_ABI_BACKWARD].scratch_bytes;
+        p.phases[SMKD_ABI_FORWARD].scratch_bytes = p.phases[SMKD_ABI_BACKWARD].scratch_bytes = sb;
+    }
+    if (m->infer) cg_lower_graph(&p, m->infer, plans[1], SMKD_ABI_INFER, SMKD_ABI_INFER, d);
+    if (m->update) cg_lower_update(&p);
+    if (d->errors) s = SMKD_UNSUPPORTED;
+    if (o->time) fprintf(stderr, "%8.3f s  fuse, layout, plan, lower\n", seconds() - t0);
+    if (s == SMKD_OK) s = emit_files(&p, o, path, d);
+done_text:
+    str_release(&text);
+done:
+    arena_release(&arena);
+    cg_target_release(&target);
+    return s;
+}

@@ -1,0 +1,278 @@
+// Direct convolution over channels-last activations, forward and by data.
+//
+// A work item is a group of images times a band of output rows. Its input is gathered once into the thread's scratch with
+// the zero padding written out (1x1 convolutions read in place), so that the inner loops know no borders: they run over
+// S*C contiguous floats per filter row. Blocks of output channels go outermost inside the item, so a block's packed
+// weights stay in cache over all of the item's pixels. Each output is computed whole by one thread in one order.
+#include "kernels.h"
+
+#define BAND_PIXELS 400 // outputs an item aims at: enough to reuse a weight block, few enough to stay in L2
+
+static int64_t gathered_rows(const struct cg_tap_conv *c, int64_t eh, int64_t bh) {
+    return (bh - 1) * eh + (c->R - 1) * c->dr + 1;
+}
+
+struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t bytes) {
+    (void)t;
+    struct cg_gather g = {0};
+    // A filter one row (column) high touches only every ish-th input row: gather just those.
+    g.step_h = c->R == 1 ? c->ish : 1;
+    g.step_w = c->S == 1 ? c->isw : 1;
+    g.eh = c->R == 1 ? 1 : c->ish;
+    g.ew = c->S == 1 ? 1 : c->isw;
+    int64_t last_h = (c->PH - 1) * c->ish + c->dh0 + (c->R - 1) * c->dr;
+    int64_t last_w = (c->PW - 1) * c->isw + c->dw0 + (c->S - 1) * c->ds;
+    g.in_place = g.step_h == 1 && g.step_w == 1 && c->dh0 >= 0 && c->dw0 >= 0 && last_h < c->H && last_w < c->W;
+    g.gw = (c->PW - 1) * g.ew + (c->S - 1) * c->ds + 1;
+    g.px = c->xc;
+    g.row = (g.in_place ? c->W : g.gw) * c->xc;
+    int64_t bh = cg_min64(cg_max64(1, cg_ceil_div(BAND_PIXELS, c->PW)), c->PH);
+    if (!g.in_place)
+        while (bh > 1 && gathered_rows(c, g.eh, bh) * g.row * 4 > bytes) bh--;
+    g.bands = cg_ceil_div(c->PH, bh);
+    g.bh = cg_ceil_div(c->PH, g.bands);
+    g.bands = cg_ceil_div(c->PH, g.bh);
+    g.plane = g.in_place ? c->H * c->W * c->xc : gathered_rows(c, g.eh, g.bh) * g.row;
+    g.images = 1;
+    if (g.bands == 1) {
+        g.images = cg_max64(1, BAND_PIXELS / (c->PH * c->PW));
+        while (g.images > 1 && g.images * g.plane * 4 > bytes) g.images--;
+    }
+    return g;
+}
+
+// One gathered row: `src` is column 0 of the input row.
+static void gather_row(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef dst, LLVMValueRef src) {
+    int64_t j0 = c->dw0 < 0 ? cg_ceil_div(-c->dw0, g->step_w) : 0;
+    int64_t j1 = c->dw0 > c->W - 1 ? 0 : cg_min64(g->gw, (c->W - 1 - c->dw0) / g->step_w + 1);
+    j0 = cg_min64(j0, g->gw);
+    j1 = cg_max64(j0, j1);
+    if (j0) cg_zero_floats(f, dst, cg_i64(f, j0 * c->xc));
+    LLVMValueRef from = cg_gep(f, f->f32, src, cg_i64(f, (c->dw0 + j0 * g->step_w) * c->xc));
+    LLVMValueRef to = cg_gep(f, f->f32, dst, cg_i64(f, j0 * c->xc));
+    if (j1 > j0 && g->step_w == 1) {
+        cg_copy_floats(f, to, from, cg_i64(f, (j1 - j0) * c->xc));
+    } else if (j1 > j0) {
+        struct cg_loop l;
+        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, j1 - j0), 1);
+        cg_copy_floats(f, cg_gep(f, f->f32, to, cg_muli(f, j, cg_i64(f, c->xc))),
+                       cg_gep(f, f->f32, from, cg_muli(f, j, cg_i64(f, g->step_w * c->xc))), cg_i64(f, c->xc));
+        cg_loop_end(f, &l);
+    }
+    if (j1 < g->gw) cg_zero_floats(f, cg_gep(f, f->f32, dst, cg_i64(f, j1 * c->xc)), cg_i64(f, (g->gw - j1) * c->xc));
+}
+
+LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
+                            LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh, LLVMValueRef bh) {
+    LLVMValueRef h0 = cg_muladd(f, oh, c->ish, cg_i64(f, c->dh0));
+    if (g->in_place) {
+        LLVMValueRef at = cg_muladd(f, cg_muladd(f, n0, c->H, h0), c->W * c->xc, cg_i64(f, c->dw0 * c->xc));
+        return cg_gep(f, f->f32, x, at);
+    }
+    LLVMValueRef rows = cg_muladd(f, cg_subi(f, bh, cg_i64(f, 1)), g->eh, cg_i64(f, (c->R - 1) * c->dr + 1));
+    struct cg_loop li, lr;
+    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), n_img, 1);
+    LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), rows, 1);
+    LLVMValueRef dst = cg_gep(f, f->f32, scratch, cg_muladd(f, i, g->plane, cg_muli(f, r, cg_i64(f, g->row))));
+    LLVMValueRef h = cg_muladd(f, r, g->step_h, h0);
+    struct cg_if in;
+    cg_if_begin(f, &in, LLVMBuildICmp(f->b, LLVMIntULT, h, cg_i64(f, c->H), ""));
+    LLVMValueRef line = cg_muladd(f, cg_addi(f, n0, i), c->H, h);
+    gather_row(f, c, g, dst, cg_gep(f, f->f32, x, cg_muli(f, line, cg_i64(f, c->W * c->xc))));
+    cg_if_else(f, &in);
+    cg_zero_floats(f, dst, cg_i64(f, g->row));
+    cg_if_end(f, &in);
+    cg_loop_end(f, &lr);
+    cg_loop_end(f, &li);
+    return scratch;
+}
+
+// --- tiles ---------------------------------------------------------------------------------------------------------
+
+struct tiles {
+    const struct cg_tap_conv *c;
+    const struct cg_gather *g;
+    struct cg_micro m;
+    LLVMValueRef A, B, Y; // of the band
+};
+
+static void one_tile(struct cg_fn *f, struct tiles *t, int64_t th, int64_t tw, LLVMValueRef row, LLVMValueRef col) {
+    const struct cg_tap_conv *c = t->c;
+    struct cg_micro m = t->m;
+    m.th = th;
+    m.tw = tw;
+    LLVMValueRef a = cg_muladd(f, row, t->g->eh * t->g->row, cg_muli(f, col, cg_i64(f, t->g->ew * t->g->px)));
+    LLVMValueRef y = cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, col, cg_i64(f, c->osw * c->yc)));
+    cg_micro_call(f, &m, cg_gep(f, f->f32, t->A, a), t->B, cg_gep(f, f->f32, t->Y, y), NULL, NULL, NULL);
+}
+
+// Tiles of th rows over the width of the plane.
+static void row_of_tiles(struct cg_fn *f, struct tiles *t, int64_t th, LLVMValueRef row) {
+    struct cg_split w = cg_split_even(t->c->PW, cg_micro_rows(f->t, t->m.nvec) / th);
+    int64_t at = 0, size[2] = {w.big, w.big - 1}, count[2] = {w.n_big, w.n_small};
+    for (int k = 0; k < 2; k++) {
+        if (count[k] == 1) one_tile(f, t, th, size[k], row, cg_i64(f, at));
+        if (count[k] > 1) {
+            struct cg_loop l;
+            LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
+            one_tile(f, t, th, size[k], row, cg_muladd(f, j, size[k], cg_i64(f, at)));
+            cg_loop_end(f, &l);
+        }
+        at += size[k] * count[k];
+    }
+}
+
+static void rows_of_tiles(struct cg_fn *f, struct tiles *t, int64_t th, LLVMValueRef begin, LLVMValueRef end) {
+    struct cg_loop l;
+    LLVMValueRef row = cg_loop_begin(f, &l, begin, end, th);
+    row_of_tiles(f, t, th, row);
+    cg_loop_end(f, &l);
+}
+
+static void band_tiles(struct cg_fn *f, struct tiles *t, LLVMValueRef bh) {
+    int64_t most = cg_micro_rows(f->t, t->m.nvec), th = cg_max64(1, cg_min64(most / t->c->PW, t->g->bh));
+    if (th == 1) {
+        rows_of_tiles(f, t, 1, cg_i64(f, 0), bh);
+    } else if (t->g->bands == 1) {
+        struct cg_split h = cg_split_even(t->c->PH, th);
+        int64_t mid = h.big * h.n_big;
+        rows_of_tiles(f, t, h.big, cg_i64(f, 0), cg_i64(f, mid));
+        if (h.n_small) rows_of_tiles(f, t, h.big - 1, cg_i64(f, mid), cg_i64(f, t->c->PH));
+    } else {
+        LLVMValueRef whole = cg_muli(f, cg_divi(f, bh, cg_i64(f, th)), cg_i64(f, th));
+        rows_of_tiles(f, t, th, cg_i64(f, 0), whole);
+        rows_of_tiles(f, t, 1, whole, bh);
+    }
+}
+
+// --- the kernel ------------------------------------------------------------------------------------------------------
+
+struct item {
+    LLVMValueRef n0, n_img, oh, bh; // images and band
+    LLVMValueRef A, w, y;           // gathered input; packed weights; output of image n0, first row of the band
+};
+
+static struct cg_micro micro_of(const struct cg_tap_conv *c, const struct cg_gather *g, int64_t nr) {
+    bool merged = c->groups == 1 && c->ds == 1; // then (s, c) is one run of floats
+    struct cg_micro m = {
+        .a_h = g->eh * g->row, .a_w = g->ew * g->px, .c_h = c->osh * c->Q * c->yc, .c_w = c->osw * c->yc,
+        .a_k = 1, .b_k = nr, .inner = merged ? c->S * c->C : c->C,
+        .n1 = merged ? 1 : c->S, .a1 = c->ds * g->px, .b1 = c->C * nr,
+        .n2 = c->R, .a2 = c->dr * g->row, .b2 = c->S * c->C * nr,
+    };
+    return m;
+}
+
+// All images of the item against one block of output channels.
+static void block(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, const struct item *it, int64_t nvec,
+                  int64_t last_lanes, LLVMValueRef group, LLVMValueRef kb) {
+    int64_t nr = nvec * f->t->vl, full_nr = 2 * f->t->vl;
+    struct cg_blocks kbs = cg_blocks_of(f->t, c->K);
+    struct tiles t = {.c = c, .g = g, .m = micro_of(c, g, nr)};
+    t.m.nvec = nvec;
+    t.m.last_lanes = last_lanes;
+    LLVMValueRef w = cg_muladd(f, group, kbs.floats, cg_muli(f, kb, cg_i64(f, full_nr)));
+    t.B = cg_gep(f, f->f32, it->w, cg_muli(f, w, cg_i64(f, c->R * c->S * c->C)));
+    LLVMValueRef k0 = cg_muladd(f, group, c->K, cg_muli(f, kb, cg_i64(f, full_nr)));
+    struct cg_loop l;
+    LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), it->n_img, 1);
+    t.A = cg_gep(f, f->f32, it->A, cg_muladd(f, i, g->plane, cg_muli(f, group, cg_i64(f, c->C))));
+    t.Y = cg_gep(f, f->f32, it->y, cg_muladd(f, i, c->P * c->Q * c->yc, k0));
+    band_tiles(f, &t, it->bh);
+    cg_loop_end(f, &l);
+}
+
+// Blocks [k0, k1) of one group.
+static void blocks(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, const struct item *it,
+                   LLVMValueRef group, LLVMValueRef k0, LLVMValueRef k1) {
+    struct cg_blocks kbs = cg_blocks_of(f->t, c->K);
+    if (kbs.full) {
+        struct cg_loop l;
+        LLVMValueRef kb = cg_loop_begin(f, &l, k0, cg_mini(f, k1, cg_i64(f, kbs.full)), 1);
+        block(f, c, g, it, 2, f->t->vl, group, kb);
+        cg_loop_end(f, &l);
+    }
+    if (kbs.tail_vec) {
+        struct cg_if last;
+        cg_if_begin(f, &last, LLVMBuildICmp(f->b, LLVMIntSGT, k1, cg_i64(f, kbs.full), ""));
+        block(f, c, g, it, kbs.tail_vec, kbs.tail_lanes, group, cg_i64(f, kbs.full));
+        cg_if_end(f, &last);
+    }
+}
+
+static void depthwise_images(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, const struct item *it) {
+    struct cg_loop l;
+    LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), it->n_img, 1);
+    LLVMValueRef A = cg_gep(f, f->f32, it->A, cg_muli(f, i, cg_i64(f, g->plane)));
+    LLVMValueRef Y = cg_gep(f, f->f32, it->y, cg_muli(f, i, cg_i64(f, c->P * c->Q * c->yc)));
+    cg_depthwise_band(f, c, g, A, it->w, Y, it->bh);
+    cg_loop_end(f, &l);
+}
+
+// A phase no filter tap reaches: its outputs are zero.
+static void zero_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct item *it) {
+    struct cg_loop li, lr, lc;
+    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), it->n_img, 1);
+    LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), it->bh, 1);
+    LLVMValueRef q = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, c->PW), 1);
+    LLVMValueRef at = cg_muladd(f, i, c->P * c->Q * c->yc,
+                                cg_muladd(f, r, c->osh * c->Q * c->yc, cg_muli(f, q, cg_i64(f, c->osw * c->yc))));
+    cg_zero_floats(f, cg_gep(f, f->f32, it->y, at), cg_i64(f, c->yc));
+    cg_loop_end(f, &lc);
+    cg_loop_end(f, &lr);
+    cg_loop_end(f, &li);
+}
+
+void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
+    const struct cg_tap_conv *c = params;
+    bool zero = c->R == 0 || c->S == 0;
+    struct cg_tap_conv probe = *c;
+    if (zero) probe.R = probe.S = 1;
+    struct cg_gather g = cg_gather_plan(f->t, &probe, f->t->l2_bytes / 2);
+    int64_t n_kb = cg_blocks_of(f->t, c->K).n, split = c->depthwise || zero ? 1 : c->groups > 1 ? c->groups : n_kb;
+    LLVMValueRef groups = cg_divi(f, cg_addi(f, f->N, cg_i64(f, g.images - 1)), cg_i64(f, g.images));
+    LLVMValueRef items = cg_muli(f, groups, cg_i64(f, g.bands)), ks = cg_i64(f, 1);
+    if (split > 1) {
+        // Few items (inference): share the output channels out, too.
+        LLVMValueRef enough = LLVMBuildICmp(f->b, LLVMIntSGE, items, cg_muli(f, f->threads, cg_i64(f, 4)), "");
+        ks = LLVMBuildSelect(f->b, enough, ks, cg_i64(f, split), "");
+        items = cg_muli(f, items, ks);
+    }
+    LLVMValueRef begin, end;
+    cg_share(f, items, 1, &begin, &end);
+    struct cg_loop l;
+    LLVMValueRef item = cg_loop_begin(f, &l, begin, end, 1), part = cg_remi(f, item, ks), rest = cg_divi(f, item, ks);
+    LLVMValueRef band = cg_remi(f, rest, cg_i64(f, g.bands)), group = cg_divi(f, rest, cg_i64(f, g.bands));
+    struct item it;
+    it.n0 = cg_muli(f, group, cg_i64(f, g.images));
+    it.n_img = g.images == 1 ? cg_i64(f, 1) : cg_mini(f, cg_i64(f, g.images), cg_subi(f, f->N, it.n0));
+    it.oh = cg_muli(f, band, cg_i64(f, g.bh));
+    it.bh = g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, g.bh), cg_subi(f, cg_i64(f, c->PH), it.oh));
+    it.w = f->ptr[1];
+    LLVMValueRef y = cg_muladd(f, it.n0, c->P, cg_muladd(f, it.oh, c->osh, cg_i64(f, c->oh0)));
+    it.y = cg_gep(f, f->f32, f->ptr[2], cg_muladd(f, y, c->Q * c->yc, cg_i64(f, c->ow0 * c->yc)));
+    if (zero) {
+        zero_band(f, c, &it);
+    } else {
+        it.A = cg_gather_emit(f, c, &g, f->ptr[0], f->scratch, it.n0, it.n_img, it.oh, it.bh);
+        LLVMValueRef u0 = cg_divi(f, cg_muli(f, part, cg_i64(f, split)), ks);
+        LLVMValueRef u1 = cg_divi(f, cg_muli(f, cg_addi(f, part, cg_i64(f, 1)), cg_i64(f, split)), ks);
+        if (c->depthwise) {
+            depthwise_images(f, c, &g, &it);
+        } else if (c->groups == 1) {
+            blocks(f, c, &g, &it, cg_i64(f, 0), u0, u1);
+        } else {
+            struct cg_loop lg;
+            LLVMValueRef gr = cg_loop_begin(f, &lg, u0, u1, 1);
+            blocks(f, c, &g, &it, gr, cg_i64(f, 0), cg_i64(f, n_kb));
+            cg_loop_end(f, &lg);
+        }
+    }
+    cg_loop_end(f, &l);
+}
+
+int64_t cg_tap_conv_scratch(const struct cg_target *t, const struct cg_tap_conv *c) {
+    if (c->R == 0 || c->S == 0) return 0;
+    struct cg_gather g = cg_gather_plan(t, c, t->l2_bytes / 2);
+    return g.in_place ? 0 : g.images * g.plane * 4 + 256; // vector loads may run past the last channel
+}

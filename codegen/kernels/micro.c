@@ -1,0 +1,228 @@
+// The register-blocked inner product that convolutions and matrix products share, and small helpers around it.
+//
+// One micro-kernel is a function of its own inside the kernel's module: its code is emitted once however many tiles call
+// it. Loads stand next to the multiply-adds that use them; hoisting them all would spill.
+#include "kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define K_UNROLL 4
+
+const char *cg_record_key(struct arena *a, const char *name, const void *record, size_t n_fields) {
+    const int64_t *v = record;
+    struct str s = STR_INIT;
+    str_addf(&s, "%s:", name);
+    for (size_t i = 0; i < n_fields; i++) str_addf(&s, i ? ",%lld" : "%lld", (long long)v[i]);
+    const char *key = arena_strdup(a, s.s);
+    str_release(&s);
+    return key;
+}
+
+void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *), const void *record,
+                    size_t record_bytes, int n_ptr, int64_t scratch_bytes, const struct cg_arg *args) {
+    struct cg_kernel k = {
+        .key = cg_record_key(L->arena, name, record, record_bytes / sizeof(int64_t)),
+        .emit = emit,
+        .params = arena_dup(L->arena, record, record_bytes),
+        .n_ptr = n_ptr,
+        .noalias = true,
+        .scratch_bytes = scratch_bytes,
+    };
+    cg_call(L, &k, args, n_ptr);
+}
+
+// Four registers stay free: nvec vectors of B and the broadcast elements of A.
+int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec) { return cg_max64(1, (t->nregs - 4) / nvec); }
+
+struct cg_split cg_split_even(int64_t total, int64_t most) {
+    int64_t n = cg_max64(1, cg_ceil_div(total, most)), big = cg_ceil_div(total, n);
+    int64_t n_big = total - n * (big - 1);
+    return (struct cg_split){.big = big, .n_big = n_big, .n_small = n - n_big};
+}
+
+struct cg_blocks cg_blocks_of(const struct cg_target *t, int64_t channels) {
+    int64_t nr = 2 * t->vl, rem = channels % nr;
+    struct cg_blocks b = {.full = channels / nr};
+    b.tail_vec = cg_ceil_div(rem, t->vl);
+    b.tail_lanes = rem ? rem - (b.tail_vec - 1) * t->vl : 0;
+    b.n = b.full + (rem > 0);
+    b.floats = b.full * nr + b.tail_vec * t->vl;
+    return b;
+}
+
+// A loop whose body runs at least once: the test is at the end, where the branch predictor and the scheduler want it.
+struct do_loop {
+    LLVMBasicBlockRef body;
+    LLVMValueRef counter;
+};
+
+static void do_begin(struct cg_fn *f, struct do_loop *l, LLVMValueRef count) {
+    l->counter = cg_local(f, f->i64, count);
+    l->body = LLVMAppendBasicBlockInContext(f->cx, f->fn, "k");
+    LLVMBuildBr(f->b, l->body);
+    LLVMPositionBuilderAtEnd(f->b, l->body);
+}
+
+static void do_end(struct cg_fn *f, struct do_loop *l, int64_t step) {
+    LLVMValueRef left = LLVMBuildNSWSub(f->b, LLVMBuildLoad2(f->b, f->i64, l->counter, ""), cg_i64(f, step), "");
+    LLVMBuildStore(f->b, left, l->counter);
+    LLVMBasicBlockRef exit = LLVMAppendBasicBlockInContext(f->cx, f->fn, "out");
+    LLVMBuildCondBr(f->b, LLVMBuildICmp(f->b, LLVMIntSGE, left, cg_i64(f, step), ""), l->body, exit);
+    LLVMPositionBuilderAtEnd(f->b, exit);
+}
+
+struct body {
+    const struct cg_micro *m;
+    LLVMValueRef acc[64]; // locals, row by row
+    LLVMValueRef pa, pb;  // locals: A and B of the current k
+};
+
+static LLVMValueRef get(struct cg_fn *f, LLVMTypeRef t, LLVMValueRef local) { return LLVMBuildLoad2(f->b, t, local, ""); }
+
+static void advance(struct cg_fn *f, LLVMValueRef local, int64_t floats) {
+    if (floats) LLVMBuildStore(f->b, cg_gep(f, f->f32, get(f, f->p, local), cg_i64(f, floats)), local);
+}
+
+// `n` steps of k, without moving the pointers.
+static void steps(struct cg_fn *f, struct body *b, int64_t n) {
+    const struct cg_micro *m = b->m;
+    int vl = f->t->vl;
+    LLVMValueRef pa = get(f, f->p, b->pa), pb = get(f, f->p, b->pb);
+    for (int64_t k = 0; k < n; k++) {
+        LLVMValueRef bv[8];
+        for (int64_t v = 0; v < m->nvec; v++)
+            bv[v] = cg_load(f, f->vf, cg_gep(f, f->f32, pb, cg_i64(f, k * m->b_k + v * vl)), vl * 4);
+        for (int64_t i = 0; i < m->th * m->tw; i++) {
+            int64_t off = i / m->tw * m->a_h + i % m->tw * m->a_w + k * m->a_k;
+            LLVMValueRef a = cg_splat(f, cg_load(f, f->f32, cg_gep(f, f->f32, pa, cg_i64(f, off)), 4), vl);
+            for (int64_t v = 0; v < m->nvec; v++) {
+                LLVMValueRef slot = b->acc[i * m->nvec + v];
+                LLVMBuildStore(f->b, cg_fma(f, a, bv[v], get(f, f->vf, slot)), slot);
+            }
+        }
+    }
+}
+
+static void inner_loop(struct cg_fn *f, struct body *b, LLVMValueRef count) {
+    const struct cg_micro *m = b->m;
+    if (m->inner >= 0) {
+        int64_t unroll = m->inner <= 6 ? m->inner : K_UNROLL;
+        int64_t trips = unroll ? m->inner / unroll : 0, rest = unroll ? m->inner % unroll : 0;
+        if (trips == 1) {
+            steps(f, b, unroll);
+            if (rest) {
+                advance(f, b->pa, unroll * m->a_k);
+                advance(f, b->pb, unroll * m->b_k);
+            }
+        } else if (trips > 1) {
+            struct do_loop l;
+            do_begin(f, &l, cg_i64(f, trips));
+            steps(f, b, unroll);
+            advance(f, b->pa, unroll * m->a_k);
+            advance(f, b->pb, unroll * m->b_k);
+            do_end(f, &l, 1);
+        }
+        if (rest) steps(f, b, rest);
+        return;
+    }
+    LLVMValueRef trips = cg_divi(f, count, cg_i64(f, K_UNROLL)), rest = cg_remi(f, count, cg_i64(f, K_UNROLL));
+    for (int pass = 0; pass < 2; pass++) {
+        int64_t n = pass ? 1 : K_UNROLL;
+        struct cg_loop l;
+        cg_loop_begin(f, &l, cg_i64(f, 0), pass ? rest : trips, 1);
+        steps(f, b, n);
+        advance(f, b->pa, n * m->a_k);
+        advance(f, b->pb, n * m->b_k);
+        cg_loop_end(f, &l);
+    }
+}
+
+static void level(struct cg_fn *f, struct body *b, int depth, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2) {
+    if (depth == 0) {
+        inner_loop(f, b, inner);
+        return;
+    }
+    const struct cg_micro *m = b->m;
+    int64_t n = depth == 1 ? m->n1 : m->n2, a_step = depth == 1 ? m->a1 : m->a2, b_step = depth == 1 ? m->b1 : m->b2;
+    if (n == 1) {
+        level(f, b, depth - 1, inner, n1, n2);
+        return;
+    }
+    LLVMValueRef a0 = cg_local(f, f->p, get(f, f->p, b->pa)), b0 = cg_local(f, f->p, get(f, f->p, b->pb));
+    struct do_loop l;
+    do_begin(f, &l, n > 0 ? cg_i64(f, n) : depth == 1 ? n1 : n2);
+    LLVMBuildStore(f->b, get(f, f->p, a0), b->pa);
+    LLVMBuildStore(f->b, get(f, f->p, b0), b->pb);
+    level(f, b, depth - 1, inner, n1, n2);
+    advance(f, a0, a_step);
+    advance(f, b0, b_step);
+    do_end(f, &l, 1);
+}
+
+static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
+    struct body b = {.m = m};
+    int vl = f->t->vl;
+    LLVMValueRef C = LLVMGetParam(f->fn, 2);
+    CHECK(m->th * m->tw * m->nvec <= 64 && m->nvec <= 8, "micro-kernel of %lld x %lld vectors", (long long)(m->th * m->tw),
+          (long long)m->nvec);
+    b.pa = cg_local(f, f->p, LLVMGetParam(f->fn, 0));
+    b.pb = cg_local(f, f->p, LLVMGetParam(f->fn, 1));
+    for (int64_t i = 0; i < m->th * m->tw; i++)
+        for (int64_t v = 0; v < m->nvec; v++) {
+            LLVMValueRef init = LLVMConstNull(f->vf);
+            if (m->accumulate) {
+                LLVMValueRef at = cg_gep(f, f->f32, C, cg_i64(f, i / m->tw * m->c_h + i % m->tw * m->c_w + v * vl));
+                init = cg_load_first(f, f->f32, vl, at, v == m->nvec - 1 ? (int)m->last_lanes : vl);
+            }
+            b.acc[i * m->nvec + v] = cg_local(f, f->vf, init);
+        }
+    level(f, &b, 2, LLVMGetParam(f->fn, 3), LLVMGetParam(f->fn, 4), LLVMGetParam(f->fn, 5));
+    for (int64_t i = 0; i < m->th * m->tw; i++)
+        for (int64_t v = 0; v < m->nvec; v++) {
+            LLVMValueRef at = cg_gep(f, f->f32, C, cg_i64(f, i / m->tw * m->c_h + i % m->tw * m->c_w + v * vl));
+            cg_store_first(f, get(f, f->vf, b.acc[i * m->nvec + v]), at, v == m->nvec - 1 ? (int)m->last_lanes : vl);
+        }
+}
+
+void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C,
+                   LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2) {
+    char name[512];
+    int len = snprintf(name, sizeof name, "micro");
+    for (size_t i = 0; i < CG_FIELDS(struct cg_micro); i++)
+        len += snprintf(name + len, sizeof name - (size_t)len, "_%lld", (long long)((const int64_t *)m)[i]);
+    LLVMTypeRef params[6] = {f->p, f->p, f->p, f->i64, f->i64, f->i64};
+    LLVMTypeRef type = LLVMFunctionType(f->void_, params, 6, 0);
+    bool is_new;
+    LLVMValueRef fn = cg_subfunction(f, name, type, &is_new);
+    if (is_new) {
+        // Inlining it into every caller would undo the sharing (and the caller's loops would cost it registers).
+        unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
+        LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(f->cx, kind, 0));
+        struct cg_fn inner_fn = cg_fn_nested(f, fn);
+        emit_body(&inner_fn, m);
+        cg_fn_done(&inner_fn);
+    }
+    LLVMValueRef one = cg_i64(f, 1);
+    LLVMValueRef args[6] = {A, B, C, inner ? inner : one, n1 ? n1 : one, n2 ? n2 : one};
+    LLVMBuildCall2(f->b, type, fn, args, 6, "");
+}
+
+// --- moving floats ---------------------------------------------------------------------------------------------------
+
+static void move_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) {
+    int vl = f->t->vl;
+    LLVMValueRef whole = cg_muli(f, cg_divi(f, n, cg_i64(f, vl)), cg_i64(f, vl));
+    for (int pass = 0; pass < 2; pass++) {
+        struct cg_loop l;
+        int lanes = pass ? 1 : vl;
+        LLVMTypeRef t = cg_vec_type(f, f->f32, lanes);
+        LLVMValueRef i = cg_loop_begin(f, &l, pass ? whole : cg_i64(f, 0), pass ? n : whole, lanes);
+        LLVMValueRef v = src ? cg_load(f, t, cg_gep(f, f->f32, src, i), 4) : LLVMConstNull(t);
+        cg_store(f, v, cg_gep(f, f->f32, dst, i), 4);
+        cg_loop_end(f, &l);
+    }
+}
+
+void cg_copy_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) { move_floats(f, dst, src, n); }
+void cg_zero_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef n) { move_floats(f, dst, NULL, n); }
