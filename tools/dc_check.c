@@ -1,0 +1,77 @@
+// smkdc check: everything that stands between a model and training, in one run.
+#include "dc.h"
+
+static const struct args_opt opts[] = {DC_SHAPE_OPT, {0}};
+static const struct args_cmd cmd = {
+    "smkdc check", "M.onnx", 1, 1,
+    "Says whether a model can be compiled and trained. Reports every operator without a forward or a gradient by node\n"
+    "name, and prints inputs, outputs and parameter counts. Exit code 1 when the model cannot be compiled.", opts};
+
+static void print_type(const struct ir_type *t) {
+    printf("%s[", ir_dtype_name(t->dtype));
+    for (int i = 0; i < t->rank; i++) {
+        char buf[24];
+        printf("%s%s", i ? "," : "", ir_dim_text(t->dims[i], buf));
+    }
+    printf("]");
+}
+
+static void print_summary(const struct ir_graph *g) {
+    int64_t trained = 0, kept = 0;
+    size_t n_params = 0, n_buffers = 0;
+    for (size_t i = 0; i < g->n_boundary; i++) {
+        const struct ir_value *v = &g->values[g->boundary[i]];
+        if (v->role == IR_ROLE_INPUT) {
+            printf("input       %s ", v->name);
+            print_type(&v->type);
+            printf("\n");
+        } else if (v->role == IR_ROLE_PARAM) {
+            trained += ir_numel(&v->type);
+            n_params++;
+        } else if (v->role == IR_ROLE_BUFFER) {
+            kept += ir_numel(&v->type);
+            n_buffers++;
+        }
+    }
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        if (g->outputs[i].kind != IR_OUT_OUTPUT) continue;
+        printf("output      %s ", g->outputs[i].name);
+        print_type(&g->values[g->outputs[i].value].type);
+        printf("\n");
+    }
+    printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
+    printf("statistics  %lld in %zu tensors (not trained)\n", (long long)kept, n_buffers);
+    printf("nodes       %zu\n", g->n_nodes);
+}
+
+static enum smkd_status check_passes(struct dc_model *m) {
+    const struct dc_build b = {.pass = {.verify = true}};
+    struct ir_graph *infer = ir_graph_clone(&m->arena, m->imported), *train = ir_graph_clone(&m->arena, m->imported);
+    // Both halves are tried, so that one run reports what is wrong with either.
+    enum smkd_status i = dc_run_passes(&b, DC_MIDDLE_PASSES, infer, IR_INFER);
+    enum smkd_status t = dc_run_passes(&b, DC_MIDDLE_PASSES, train, IR_TRAIN);
+    if (t == SMKD_OK) t = ir_differentiate(train, NULL, 0, true);
+    return i != SMKD_OK ? i : t;
+}
+
+static int run(const struct args *a) {
+    struct dc_model m;
+    int code = dc_model_open(&m, a->pos[0], a);
+    if (m.imported) {
+        printf("model       %s\n", m.imported->name ? m.imported->name : "(unnamed)");
+        print_summary(m.imported);
+        code = dc_exit(check_passes(&m), &m.diag);
+    }
+    if (code != EXIT_USAGE) printf("verdict     %s\n", code == EXIT_DONE ? "compiles and trains" : "cannot be compiled");
+    dc_model_close(&m);
+    return code;
+}
+
+int dc_check(int argc, char **argv) {
+    struct args a;
+    enum args_result r = args_parse(&a, &cmd, argc, argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    int code = run(&a);
+    args_release(&a);
+    return code;
+}

@@ -1,0 +1,76 @@
+// smkdc compile: ONNX -> graph -> gradient -> artifact.
+#include "../runtime/include/smkd_abi.h"
+#include "dc.h"
+
+#include <string.h>
+
+static const struct args_opt opts[] = {
+    {"output", 'o', "FILE", NULL, "file to write (default: M.smkd beside M.onnx; text stages: standard output)", 0},
+    DC_SHAPE_OPT,
+    DC_CODEGEN_OPTS("256"),
+    {0}};
+static const struct args_cmd cmd = {
+    "smkdc compile", "M.onnx", 1, 1,
+    "Compiles a model into a native program that runs, differentiates and updates it: inference, training forward,\n"
+    "backward and SGD, for any batch size up to --max-batch.", opts};
+
+static void say(const struct dc_build *b, const char *what, const struct ir_graph *g) {
+    if (b->verbose) fprintf(stderr, "smkdc: %s: %zu nodes, %zu values\n", what, g->n_nodes, g->n_values);
+}
+
+// Every stage that is a text of graphs ends here: true when it was asked for, with the outcome in *s.
+static bool emit_here(bool now, const char *out, struct ir_graph *infer, struct ir_graph *train, struct diag *d, enum smkd_status *s) {
+    if (now) *s = dc_emit_graphs(out, (struct ir_graph *[]){infer, train}, 2, d);
+    return now;
+}
+
+static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char *path, const char *out) {
+    enum smkd_status s = SMKD_OK;
+    struct diag *d = &m->diag;
+    say(b, "imported", m->imported);
+    if (emit_here(b->stage == DC_ONNX_IR, out, m->imported, NULL, d, &s)) return s;
+
+    struct ir_graph *infer = ir_graph_clone(&m->arena, m->imported), *train = m->imported;
+    TRY(dc_run_passes(b, DC_MIDDLE_PASSES, infer, IR_INFER));
+    TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
+    say(b, "inference", infer);
+    if (emit_here(b->stage == DC_IR || dc_stops_in(b, DC_MIDDLE_PASSES), out, infer, train, d, &s)) return s;
+
+    TRY(ir_differentiate(train, NULL, 0, true));
+    TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
+    say(b, "forward and backward", train);
+    if (emit_here(b->stage == DC_GRAD, out, infer, train, d, &s)) return s;
+
+    if (b->stage == DC_FUSED || dc_stops_in(b, "fuse")) {
+        TRY(dc_run_passes(b, "fuse", infer, IR_INFER));
+        TRY(dc_run_passes(b, "fuse", train, IR_TRAIN));
+        return dc_emit_graphs(out, (struct ir_graph *[]){infer, train}, 2, d);
+    }
+
+    struct cg_model cm = {
+        .name = train->name, .kind = SMKD_ABI_MODEL, .infer = infer, .train = train, .update = true,
+        .notes = dc_notes(&m->arena, infer, train)};
+    cm.onnx = fe_skeleton(m->file, &m->arena, &cm.onnx_bytes);
+    if (!out) out = b->stage < DC_OBJ ? "-" : dc_replace_suffix(&m->arena, path, ".onnx", b->stage == DC_OBJ ? ".o" : ".smkd");
+    if (b->verbose) fprintf(stderr, "smkdc: compiling for %s, batches up to %lld\n", b->cg.mcpu, (long long)b->cg.max_batch);
+    return cg_compile(&cm, &b->cg, out, d);
+}
+
+static int run(const struct args *a) {
+    struct dc_build b;
+    struct dc_model m;
+    if (!dc_build_options(&b, a)) return EXIT_USAGE;
+    int code = dc_model_open(&m, a->pos[0], a);
+    if (code == EXIT_DONE) code = dc_exit(build(&m, &b, a->pos[0], args_str(a, "output")), &m.diag);
+    dc_model_close(&m);
+    return code;
+}
+
+int dc_compile(int argc, char **argv) {
+    struct args a;
+    enum args_result r = args_parse(&a, &cmd, argc, argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    int code = run(&a);
+    args_release(&a);
+    return code;
+}

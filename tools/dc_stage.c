@@ -1,0 +1,126 @@
+// The pipeline's stages: options, passes, printing, notes.
+#include "dc.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const dc_stages[] = {
+    [DC_ONNX_IR] = "onnx-ir", [DC_IR] = "ir",     [DC_GRAD] = "grad", [DC_FUSED] = "fused", [DC_LAYOUT] = "layout",
+    [DC_PLAN] = "plan",       [DC_LLVM] = "llvm", [DC_ASM] = "asm",   [DC_OBJ] = "obj",     [DC_LIB] = "lib",
+    NULL};
+
+static bool known_pass(const struct args *a, const char *option, bool all) {
+    const char *name = args_str(a, option);
+    if (!name || (all && !strcmp(name, "all"))) return true;
+    struct str names = STR_INIT;
+    for (size_t i = 0; i < ir_n_passes; i++) {
+        if (!strcmp(ir_passes[i].name, name)) {
+            str_release(&names);
+            return true;
+        }
+        str_addf(&names, "%s%s", i ? ", " : "", ir_passes[i].name);
+    }
+    args_fail(a->cmd, "--%s %s: expected one of %s%s", option, name, names.s ? names.s : "", all ? ", all" : "");
+    str_release(&names);
+    return false;
+}
+
+bool dc_build_options(struct dc_build *b, const struct args *a) {
+    size_t stage = DC_LIB;
+    int64_t threads = 0;
+    *b = (struct dc_build){0};
+    if (!args_choice(a, "emit", dc_stages, &stage) || !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) ||
+        !args_i64(a, "threads", 0, 1024, &threads) || !known_pass(a, "dump-after", true) || !known_pass(a, "stop-after", false))
+        return false;
+    b->stage = (enum dc_stage)stage;
+    b->verbose = args_given(a, "verbose");
+    b->cg.emit = dc_stages[stage];
+    b->cg.mcpu = args_str(a, "mcpu");
+    b->cg.threads = (int)threads;
+    // A broken invariant must stop here with the pass's name, not become wrong code; it costs milliseconds.
+    b->cg.verify = b->pass.verify = true;
+    b->cg.time = b->pass.time = args_given(a, "time");
+    b->cg.dump_after = b->pass.dump_after = args_str(a, "dump-after");
+    b->cg.stop_after = b->stop_after = args_str(a, "stop-after");
+    b->pass.stop_after = b->stop_after;
+    b->pass.dump = stderr;
+    return true;
+}
+
+bool dc_stops_in(const struct dc_build *b, const char *names) {
+    if (!b->stop_after) return false;
+    const size_t n = strlen(b->stop_after);
+    for (const char *p = names; *p; p += strcspn(p, ","), p += *p == ',')
+        if (strcspn(p, ",") == n && !memcmp(p, b->stop_after, n)) return true;
+    return false;
+}
+
+enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g, enum ir_expand_mode mode) {
+    struct ir_pass_options o = b->pass;
+    o.mode = mode;
+    return ir_run_passes(g, names, &o);
+}
+
+enum smkd_status dc_emit_graphs(const char *path, struct ir_graph *const *graphs, size_t n, struct diag *d) {
+    struct str text = STR_INIT;
+    for (size_t i = 0; i < n; i++)
+        if (graphs[i]) ir_print(graphs[i], &text);
+    enum smkd_status s = SMKD_OK;
+    if (!path || !strcmp(path, "-"))
+        fwrite(text.s, 1, text.len, stdout);
+    else if ((s = io_write_file(path, text.s, text.len)) != SMKD_OK)
+        diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
+    str_release(&text);
+    return s;
+}
+
+// Adds up one phase's nodes: FLOPs per sample.
+static double phase_flops(const struct ir_graph *g, enum ir_phase phase) {
+    double sum = 0;
+    for (size_t i = 0; g && i < g->n_nodes; i++) {
+        double flops = 0, bytes = 0;
+        if (g->nodes[i].phase != phase) continue;
+        ir_cost(g, &g->nodes[i], &flops, &bytes);
+        sum += flops;
+    }
+    return sum;
+}
+
+static cJSON *op_counts(const struct ir_graph *g) {
+    cJSON *ops = cJSON_CreateObject();
+    size_t count[IR_OP_COUNT] = {0};
+    for (size_t i = 0; g && i < g->n_nodes; i++) count[g->nodes[i].op]++;
+    for (int op = 0; op < IR_OP_COUNT; op++)
+        if (count[op]) cJSON_AddNumberToObject(ops, ir_ops[op].name, (double)count[op]);
+    return ops;
+}
+
+const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train) {
+    cJSON *j = cJSON_CreateObject();
+    if (infer) cJSON_AddNumberToObject(j, "flops_infer", phase_flops(infer, IR_FORWARD));
+    cJSON_AddNumberToObject(j, "flops_forward", phase_flops(train, IR_FORWARD));
+    cJSON_AddNumberToObject(j, "flops_backward", phase_flops(train, IR_BACKWARD));
+    if (infer) cJSON_AddNumberToObject(j, "nodes_infer", (double)infer->n_nodes);
+    cJSON_AddNumberToObject(j, "nodes", train ? (double)train->n_nodes : 0);
+    cJSON_AddItemToObject(j, "ops", op_counts(train));
+    char *text = cJSON_PrintUnformatted(j);
+    CHECK(text, "out of memory for the notes");
+    const char *s = arena_strdup(a, text);
+    cJSON_free(text);
+    cJSON_Delete(j);
+    return s;
+}
+
+const char *dc_replace_suffix(struct arena *a, const char *path, const char *from, const char *to) {
+    size_t n = strlen(path);
+    if (str_has_suffix(path, from)) n -= strlen(from);
+    return arena_printf(a, "%.*s%s", (int)n, path, to);
+}
+
+int dc_exit(enum smkd_status s, struct diag *d) {
+    if (s == SMKD_OK) return EXIT_DONE;
+    if (!d->errors) diag_error(d, NULL, "%s", smkd_status_text(s));
+    return EXIT_FAILED;
+}
