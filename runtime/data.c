@@ -1,0 +1,93 @@
+// Which reader a --data argument means, and what the readers share.
+#include "data.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+// Names that stand for a folder where Debian puts the data.
+static const struct { const char *name, *dir, *package; } known[] = {
+    {"fashion-mnist", "/usr/share/datasets/fashion-mnist", "dataset-fashion-mnist"},
+};
+
+uint64_t rt_stream_id(enum rt_stream kind, uint64_t epoch, uint64_t item) {
+    return (uint64_t)kind << 60 | (epoch & 0xffffff) << 36 | (item & 0xfffffffffu);
+}
+
+char *rt_path_join(const char *dir, const char *file) {
+    size_t n = strlen(dir), m = strlen(file);
+    char *p = xmalloc(n + m + 2);
+    memcpy(p, dir, n);
+    if (n && p[n - 1] != '/') p[n++] = '/';
+    memcpy(p + n, file, m + 1);
+    return p;
+}
+
+bool rt_path_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
+}
+
+static void limit(struct rt_images *im, size_t n) {
+    if (!n || n >= im->n) return;
+    size_t bytes = n * (size_t)im->channels * (size_t)im->height * (size_t)im->width;
+    im->pixels = xrealloc(im->pixels, bytes);
+    im->labels = xrealloc(im->labels, n * sizeof *im->labels);
+    im->n = n;
+}
+
+static void set_name(struct rt_dataset *d, const char *dir) {
+    size_t end = strlen(dir);
+    while (end > 1 && dir[end - 1] == '/') end--;
+    size_t start = end;
+    while (start && dir[start - 1] != '/') start--;
+    size_t n = end - start;
+    if (n >= sizeof d->name) n = sizeof d->name - 1;
+    memcpy(d->name, dir + start, n);
+    d->name[n] = 0;
+}
+
+enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
+                                 struct rt_dataset *out) {
+    *out = (struct rt_dataset){0};
+    const char *dir = where;
+    struct stat st;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(where, known[i].name) != 0) continue;
+        dir = known[i].dir;
+        if (stat(dir, &st))
+            return rt_fail(SMKD_R_IO, "%s: not found; install Debian's package %s, or give a folder", dir,
+                           known[i].package);
+    }
+    if (stat(dir, &st) || !S_ISDIR(st.st_mode))
+        return rt_fail(SMKD_R_IO, "%s: no such data folder; give a folder with IDX or CIFAR binary files, or fashion-mnist",
+                       dir);
+    set_name(out, dir);
+    enum smkd_result r;
+    if (rt_idx_detect(dir)) {
+        r = rt_idx_load(dir, classes, out);
+    } else if (rt_cifar_detect(dir)) {
+        r = rt_cifar_load(dir, classes, out);
+    } else {
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: no data set recognised; expected train-images-idx3-ubyte[.gz] and its three companions, "
+                       "CIFAR-10's data_batch_1.bin ... test_batch.bin, or CIFAR-100's train.bin and test.bin", dir);
+    }
+    if (r != SMKD_R_OK) {
+        rt_dataset_release(out);
+        return r;
+    }
+    out->train_total = out->train.n;
+    limit(&out->train, train_limit);
+    limit(&out->test, test_limit);
+    return SMKD_R_OK;
+}
+
+void rt_dataset_release(struct rt_dataset *d) {
+    struct rt_images *parts[] = {&d->train, &d->test};
+    for (int i = 0; i < 2; i++) {
+        free(parts[i]->pixels);
+        free(parts[i]->labels);
+    }
+    *d = (struct rt_dataset){0};
+}

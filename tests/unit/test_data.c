@@ -1,0 +1,321 @@
+// Readers, labels, transforms and the loader on small files made here.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "../../runtime/data.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static char dir[64];
+
+static const char *at(const char *name) {
+    static char buf[4][128];
+    static int k;
+    k = (k + 1) % 4;
+    snprintf(buf[k], sizeof buf[k], "%s/%s", dir, name);
+    return buf[k];
+}
+
+static void put(const char *name, const void *data, size_t n) { assert_int_equal(io_write_file(at(name), data, n), SMKD_OK); }
+
+static void put_gz(const char *name, const void *data, size_t n) {
+    gzFile f = gzopen(at(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(gzwrite(f, data, (unsigned)n), (int)n);
+    gzclose(f);
+}
+
+// n images of 4x5 whose pixel p of image i is (i*20+p)&255; labels i % 10.
+static size_t idx_images(uint8_t *b, unsigned n) {
+    const uint8_t head[16] = {0, 0, 8, 3, 0, 0, (uint8_t)(n >> 8), (uint8_t)n, 0, 0, 0, 4, 0, 0, 0, 5};
+    memcpy(b, head, 16);
+    for (unsigned i = 0; i < n * 20; i++) b[16 + i] = (uint8_t)i;
+    return 16 + n * 20;
+}
+
+static size_t idx_labels(uint8_t *b, unsigned n) {
+    const uint8_t head[8] = {0, 0, 8, 1, 0, 0, (uint8_t)(n >> 8), (uint8_t)n};
+    memcpy(b, head, 8);
+    for (unsigned i = 0; i < n; i++) b[8 + i] = (uint8_t)(i % 10);
+    return 8 + n;
+}
+
+static uint8_t buf[1 << 20];
+
+static void write_idx(void) {
+    put_gz("train-images-idx3-ubyte.gz", buf, idx_images(buf, 30));
+    put_gz("train-labels-idx1-ubyte.gz", buf, idx_labels(buf, 30));
+    put("t10k-images-idx3-ubyte", buf, idx_images(buf, 12));
+    put("t10k-labels-idx1-ubyte", buf, idx_labels(buf, 12));
+}
+
+static void fails(const char *where, int classes, const char *part1, const char *part2) {
+    struct rt_dataset d;
+    assert_int_not_equal(rt_dataset_load(where, classes, 0, 0, &d), SMKD_R_OK);
+    const char *e = smkd_last_error();
+    if (!strstr(e, part1) || !strstr(e, part2)) fail_msg("message: %s", e);
+    assert_null(strchr(e, '\n'));
+}
+
+static void reads_idx(void **state) {
+    (void)state;
+    write_idx();
+    struct rt_dataset d;
+    if (rt_dataset_load(dir, 0, 0, 0, &d) != SMKD_R_OK) fail_msg("%s", smkd_last_error());
+    assert_int_equal(d.train.n, 30);
+    assert_int_equal(d.test.n, 12);
+    assert_int_equal(d.train.height, 4);
+    assert_int_equal(d.train.width, 5);
+    assert_int_equal(d.train.pixels[29 * 20 + 3], (29 * 20 + 3) & 255);
+    assert_int_equal(d.train.labels[17], 7);
+    rt_dataset_release(&d);
+    assert_int_equal(rt_dataset_load(dir, 0, 7, 5, &d), SMKD_R_OK);
+    assert_int_equal(d.train.n, 7);
+    assert_int_equal(d.test.n, 5);
+    assert_int_equal(d.train_total, 30);
+    rt_dataset_release(&d);
+}
+
+static void refuses_bad_idx(void **state) {
+    (void)state;
+    write_idx();
+    fails(dir, 5, "train-labels-idx1-ubyte.gz: record 5 (offset 13) has label 5", "0 to 4");
+    put("t10k-images-idx3-ubyte", buf, idx_images(buf, 12) - 3);
+    fails(dir, 0, "t10k-images-idx3-ubyte: ends at byte 253", "record 0 to 11 of 12");
+    put("t10k-images-idx3-ubyte", buf, idx_images(buf, 12) + 1);
+    fails(dir, 0, "t10k-images-idx3-ubyte", "after its 12 records");
+    idx_images(buf, 12);
+    buf[3] = 1;
+    put("t10k-images-idx3-ubyte", buf, 256);
+    fails(dir, 0, "t10k-images-idx3-ubyte", "starts with 00000801");
+    put("t10k-images-idx3-ubyte", buf, idx_images(buf, 11));
+    fails(dir, 0, "t10k-labels-idx1-ubyte: has 12 labels", "11 images");
+    idx_images(buf, 12);
+    buf[4] = 0xff; // four billion images: nothing of the kind is allocated
+    put("t10k-images-idx3-ubyte", buf, 256);
+    fails(dir, 0, "t10k-images-idx3-ubyte: ends at byte 256", "record");
+    idx_images(buf, 12);
+    buf[6] = buf[7] = 0;
+    put("t10k-images-idx3-ubyte", buf, 16);
+    fails(dir, 0, "dimension 0 in the header is 0", "expected 1");
+    put("t10k-images-idx3-ubyte", buf, 7);
+    fails(dir, 0, "ends at byte 7", "the header");
+    unlink(at("t10k-images-idx3-ubyte"));
+    fails(dir, 0, "t10k-images-idx3-ubyte[.gz] is missing", dir);
+    write_idx();
+    // A compressed file cut in the middle.
+    const void *map;
+    size_t n;
+    assert_int_equal(io_map(at("train-images-idx3-ubyte.gz"), &map, &n), SMKD_OK);
+    memcpy(buf, map, n);
+    io_unmap(map, n);
+    put("train-images-idx3-ubyte.gz", buf, n - 12);
+    fails(dir, 0, "train-images-idx3-ubyte.gz", "fetch the file again");
+    fails("/nowhere/at/all", 0, "/nowhere/at/all", "no such data folder");
+    fails("/", 0, "no data set recognised", "data_batch_1.bin");
+}
+
+static void wipe(void) {
+    static const char *const names[] = {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte", "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "test_batch.bin", "train.bin",
+        "test.bin", "l.txt", "l.npy"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(at(names[i]));
+}
+
+static size_t cifar(uint8_t *b, int n, int label_bytes, int classes) {
+    size_t record = (size_t)label_bytes + 3072;
+    for (int i = 0; i < n; i++) {
+        memset(b + (size_t)i * record, i % classes, record);
+        if (label_bytes == 2) b[(size_t)i * record] = 19;
+    }
+    return (size_t)n * record;
+}
+
+static void reads_cifar(void **state) {
+    (void)state;
+    wipe();
+    put("data_batch_1.bin", buf, cifar(buf, 11, 1, 10));
+    put("data_batch_2.bin", buf, cifar(buf, 4, 1, 10));
+    put("test_batch.bin", buf, cifar(buf, 3, 1, 10));
+    struct rt_dataset d;
+    assert_int_equal(rt_dataset_load(dir, 10, 0, 0, &d), SMKD_R_OK);
+    assert_int_equal(d.train.n, 15);
+    assert_int_equal(d.test.n, 3);
+    assert_int_equal(d.train.labels[13], 2);
+    assert_int_equal(d.train.pixels[13 * 3072 + 3071], 2);
+    assert_string_equal(d.name, "cifar10");
+    rt_dataset_release(&d);
+    fails(dir, 7, "10 classes, the model 7", "--classes 10");
+    put("data_batch_2.bin", buf, cifar(buf, 4, 1, 10) - 100);
+    fails(dir, 10, "data_batch_2.bin: record 3 (offset 9219) is short: 2973 of 3073 bytes", "");
+    cifar(buf, 4, 1, 10);
+    buf[3073] = 10;
+    put("data_batch_2.bin", buf, 4 * 3073);
+    fails(dir, 10, "data_batch_2.bin: record 1 (offset 3073) has label 10", "0 to 9");
+    put("data_batch_2.bin", buf, 0);
+    fails(dir, 10, "data_batch_2.bin: is empty", "");
+    unlink(at("data_batch_2.bin"));
+    put("data_batch_3.bin", buf, cifar(buf, 4, 1, 10));
+    fails(dir, 10, "data_batch_2.bin: is missing", "data_batch_3.bin is there");
+    wipe();
+    put("train.bin", buf, cifar(buf, 120, 2, 100));
+    put("test.bin", buf, cifar(buf, 3, 2, 100));
+    assert_int_equal(rt_dataset_load(dir, 100, 0, 0, &d), SMKD_R_OK);
+    assert_int_equal(d.train.labels[101], 1); // the fine label, not 19
+    rt_dataset_release(&d);
+    wipe();
+}
+
+static void reads_labels(void **state) {
+    (void)state;
+    int32_t y[5] = {9, 9, 9, 9, 9};
+    const char *text = "3\n 1\n";
+    put("l.txt", text, strlen(text));
+    assert_int_not_equal(rt_labels_read(at("l.txt"), 2, 2, 10, y), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "line 2: expected one whole number"));
+    text = "3\r\n1\n\n4";
+    put("l.txt", text, strlen(text));
+    assert_int_equal(rt_labels_read(at("l.txt"), 3, 3, 10, y), SMKD_R_OK);
+    assert_int_equal(y[0], 3);
+    assert_int_equal(y[2], 4);
+    assert_int_equal(y[3], 9);
+    assert_int_equal(rt_labels_read(at("l.txt"), 3, 2, 10, y), SMKD_R_OK); // whole set's labels, first two used
+    assert_int_equal(rt_labels_read(at("l.txt"), 9, 3, 10, y), SMKD_R_OK); // labels of the subset
+    assert_int_not_equal(rt_labels_read(at("l.txt"), 5, 5, 10, y), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "has 3 labels, expected one for each of 5 images"));
+    assert_int_not_equal(rt_labels_read(at("l.txt"), 3, 3, 4, y), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "label 2 is 4, expected 0 to 3"));
+    const int32_t want[5] = {4, 0, 2, 2, 1};
+    assert_int_equal(rt_labels_write(at("l.npy"), want, 5), SMKD_R_OK);
+    assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    assert_memory_equal(y, want, sizeof want);
+    assert_int_not_equal(rt_labels_read(at("l.npy"), 5, 5, 4, y), SMKD_R_OK);
+    assert_int_not_equal(rt_labels_read("labels.csv", 5, 5, 4, y), SMKD_R_OK);
+}
+
+static void transforms(void **state) {
+    (void)state;
+    uint8_t px[6] = {10, 20, 30, 40, 50, 255};
+    struct rt_images im = {.n = 1, .channels = 1, .height = 2, .width = 3, .pixels = px};
+    float mean = .5f, std = .25f, out[2 * 4 * 5];
+    struct rt_transform t;
+    assert_int_equal(rt_transform_init(&t, &im, 2, 4, 5, 0, &mean, &std), SMKD_R_OK);
+    rt_transform_run(&t, px, NULL, out);
+    float black = (0.0f - .5f) / .25f;
+    for (int c = 0; c < 2; c++)
+        for (int y = 0; y < 4; y++)
+            for (int x = 0; x < 5; x++) {
+                bool in = y >= 1 && y < 3 && x >= 1 && x < 4;
+                float want = in ? ((float)px[(y - 1) * 3 + x - 1] / 255.0f - .5f) / .25f : black;
+                assert_true(out[c * 20 + y * 5 + x] == want);
+            }
+    assert_int_equal(rt_transform_init(&t, &im, 1, 1, 3, 0, &mean, &std), SMKD_R_MISMATCH);
+    im.channels = 3;
+    assert_int_equal(rt_transform_init(&t, &im, 1, 2, 3, 0, &mean, &std), SMKD_R_MISMATCH);
+}
+
+// Every crop is some shift by at most 4 of the (perhaps mirrored) image, all shifts and both mirrorings occur.
+static void crops_and_flips(void **state) {
+    (void)state;
+    enum { S = 9 };
+    uint8_t px[S * S];
+    for (int i = 0; i < S * S; i++) px[i] = (uint8_t)(i + 1);
+    struct rt_images im = {.n = 1, .channels = 1, .height = S, .width = S, .pixels = px};
+    float mean = 0, std = 1 / 255.0f, out[S * S];
+    struct rt_transform t;
+    assert_int_equal(rt_transform_init(&t, &im, 1, S, S, RT_AUGMENT_CROP | RT_AUGMENT_FLIP, &mean, &std), SMKD_R_OK);
+    int seen[2][9][9] = {{{0}}};
+    for (uint64_t i = 0; i < 4000; i++) {
+        struct rt_rng rng;
+        rt_rng_init(&rng, 1, rt_stream_id(RT_STREAM_AUGMENT, 3, i));
+        rt_transform_run(&t, px, &rng, out);
+        int found = 0;
+        for (int f = 0; f < 2; f++)
+            for (int dy = -4; dy <= 4; dy++)
+                for (int dx = -4; dx <= 4; dx++) {
+                    bool same = true;
+                    for (int y = 0; y < S && same; y++)
+                        for (int x = 0; x < S && same; x++) {
+                            int sy = y + dy, sx = (f ? S - 1 - x : x) + dx;
+                            int want = sy < 0 || sy >= S || sx < 0 || sx >= S ? 0 : px[sy * S + sx];
+                            same = (int)lroundf(out[y * S + x]) == want;
+                        }
+                    if (same) found++, seen[f][dy + 4][dx + 4]++;
+                }
+        assert_int_equal(found, 1);
+    }
+    for (int f = 0; f < 2; f++)
+        for (int i = 0; i < 81; i++) assert_true(seen[f][i / 9][i % 9] > 4);
+}
+
+static void check_epoch(struct rt_loader *l, uint64_t epoch, int64_t *order, float *first_pixels) {
+    struct rt_batch b;
+    size_t k = 0, batches = 0;
+    rt_loader_begin(l, epoch);
+    while (rt_loader_next(l, &b)) {
+        assert_int_equal(b.n, batches == 4 ? 1 : 7);
+        for (size_t i = 0; i < b.n; i++, k++) {
+            order[k] = b.index[i];
+            first_pixels[k] = b.images[i * 20 + 7];
+            assert_int_equal(b.labels[i], b.index[i] % 10);
+        }
+        if (batches++ % 3 == 1) usleep(2000);
+    }
+    assert_int_equal(batches, 5);
+    assert_int_equal(k, 29);
+}
+
+static void loads_batches(void **state) {
+    (void)state;
+    write_idx();
+    struct rt_dataset d;
+    assert_int_equal(rt_dataset_load(dir, 0, 0, 0, &d), SMKD_R_OK);
+    struct rt_transform t;
+    assert_int_equal(rt_transform_init(&t, &d.train, 1, 4, 5, 3, d.mean, d.std), SMKD_R_OK);
+    int64_t subset[29], a[29], b[29], c[29];
+    float pa[29], pb[29], pc[29];
+    for (int i = 0; i < 29; i++) subset[i] = 29 - i;
+    struct rt_loader_config cfg = {.images = &d.train, .subset = subset, .n = 29, .transform = &t, .batch = 7,
+                                   .shuffle = true, .augment = true, .seed = 5};
+    struct rt_loader *l = rt_loader_new(&cfg);
+    assert_non_null(l);
+    check_epoch(l, 1, a, pa);
+    check_epoch(l, 2, b, pb);
+    rt_loader_free(l);
+    assert_memory_not_equal(a, b, sizeof a);
+    l = rt_loader_new(&cfg);
+    check_epoch(l, 2, c, pc); // an epoch does not depend on those before it
+    rt_loader_free(l);
+    assert_memory_equal(b, c, sizeof b);
+    assert_memory_equal(pb, pc, sizeof pb);
+    int seen[30] = {0};
+    for (int i = 0; i < 29; i++) seen[a[i]]++;
+    for (int i = 1; i < 30; i++) assert_int_equal(seen[i], 1);
+    l = rt_loader_new(&cfg); // freed in the middle of an epoch
+    rt_loader_begin(l, 9);
+    struct rt_batch batch;
+    assert_true(rt_loader_next(l, &batch));
+    rt_loader_free(l);
+    rt_dataset_release(&d);
+    wipe();
+}
+
+int main(void) {
+    snprintf(dir, sizeof dir, "/tmp/smkd-data-XXXXXX");
+    if (!mkdtemp(dir)) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_idx),   cmocka_unit_test(refuses_bad_idx), cmocka_unit_test(reads_cifar),
+        cmocka_unit_test(reads_labels), cmocka_unit_test(transforms),     cmocka_unit_test(crops_and_flips),
+        cmocka_unit_test(loads_batches),
+    };
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    wipe();
+    rmdir(dir);
+    return r;
+}
