@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -265,7 +266,7 @@ static void check_epoch(struct rt_loader *l, uint64_t epoch, int64_t *order, flo
             first_pixels[k] = b.images[i * 20 + 7];
             assert_int_equal(b.labels[i], b.index[i] % 10);
         }
-        if (batches++ % 3 == 1) usleep(2000);
+        if (batches++ % 3 == 1) nanosleep(&(struct timespec){0, 2000000}, NULL);
     }
     assert_int_equal(batches, 5);
     assert_int_equal(k, 29);
