@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Every stage of --emit, check and inspect on a small network and on a loss.
+set -u
+smkdc="${SMKD_BUILD:?}/smkdc"
+[ -x "$smkdc" ] || { echo "skipped: smkdc has not been built"; exit 77; }
+dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT && cd "$dir" || exit 1
+bad=0
+no() { echo "FAIL: $*"; bad=1; }
+
+"$smkdc" new resnet8 -o m.onnx --width 4 --input 1x12x12 || exit 1
+"$smkdc" check m.onnx >check.txt || no "check"
+for want in "model       resnet8" "input       x f32[N,1,12,12]" "output      logits f32[N,10]" "verdict     compiles and trains"; do
+    grep -qF "$want" check.txt || no "check does not say \"$want\""
+done
+grep -qE "parameters  [1-9][0-9]* in [1-9]" check.txt || no "check does not count parameters"
+
+for stage in onnx-ir ir grad fused layout plan llvm asm; do
+    "$smkdc" compile m.onnx --emit $stage >$stage.txt 2>err || { no "--emit $stage"; cat err; continue; }
+    [ -s $stage.txt ] || no "--emit $stage printed nothing"
+    "$smkdc" compile m.onnx --emit $stage -o $stage.file || no "--emit $stage -o"
+    cmp -s $stage.txt $stage.file || no "--emit $stage differs between a file and standard output"
+done
+grep -q "batch_norm" onnx-ir.txt || no "onnx-ir has no batch_norm"
+grep -q "batch_norm" ir.txt && no "ir still has batch_norm: it expands"
+grep -q "conv_grad_w" ir.txt && no "ir has gradients already"
+grep -q "conv_grad_w" grad.txt || no "grad has no weight gradient"
+[ -e m.smkd ] && no "a text stage wrote m.smkd"
+
+"$smkdc" compile m.onnx --emit obj || no "--emit obj"
+[ -s m.o ] || no "--emit obj wrote no m.o"
+"$smkdc" compile m.onnx --max-batch 8 || no "compile"
+[ -s m.smkd ] || no "compile wrote no m.smkd"
+"$smkdc" inspect m.smkd >inspect.txt || no "inspect"
+grep -qF "input       x f32[N,1,12,12]" inspect.txt || no "inspect does not show the input"
+grep -qF "batches     up to 8" inspect.txt || no "inspect does not show --max-batch"
+"$smkdc" inspect m.smkd --json >inspect.json || no "inspect --json"
+if command -v python3 >/dev/null; then
+    python3 - <<'PY' || no "inspect --json is not what it should be"
+import json
+j = json.load(open("inspect.json"))
+names = {t["name"]: t for t in j["tensors"] if t["role"] == "parameter"}
+assert names["fc.weight"]["shape"] == [10, 16] and j["max_batch"] == 8, j
+assert set(j["phases"]) == {"infer", "forward", "backward", "update"}
+assert j["notes"]["flops_backward"] > j["notes"]["flops_forward"] > 0
+PY
+fi
+
+# One run reports one pass; stopping prints the graph.
+"$smkdc" compile m.onnx --dump-after expand --emit ir >/dev/null 2>dump.txt || no "--dump-after"
+[ -s dump.txt ] || no "--dump-after expand printed nothing"
+"$smkdc" compile m.onnx --stop-after expand >stopped.txt || no "--stop-after"
+grep -q "graph @" stopped.txt || no "--stop-after expand printed no graph"
+"$smkdc" compile m.onnx --emit ir --time 2>&1 >/dev/null | grep -q "cse" || no "--time does not name the passes"
+
+for stage in onnx-ir ir fused llvm; do
+    "$smkdc" loss smkd-p --classes 10 --emit $stage >loss.$stage 2>err || { no "loss --emit $stage"; cat err; }
+    [ -s loss.$stage ] || no "loss --emit $stage printed nothing"
+done
+grep -q "smkd_threshold" loss.onnx-ir || no "the loss as written has no smkd_threshold"
+"$smkdc" loss smkd-p --classes 10 || no "loss"
+"$smkdc" inspect smkd-p.smkd | grep -q "(loss)" || no "inspect of a loss"
+exit $bad
