@@ -1,0 +1,216 @@
+// conv, conv_grad_x and conv_grad_w as calls: pack the weights, run the kernel; or run the kernel, add and unpack.
+#include "../kernels/kernels.h"
+
+struct conv {
+    int64_t C, H, W, K, P, Q, R, S, G; // C and K of all groups
+    int64_t st[2], dil[2], pad[2];     // strides, dilations, top/left padding
+    int64_t merge, groups;             // groups in a super-group; super-groups
+    bool depthwise;
+};
+
+static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, const struct ir_node *n, ir_vid x, ir_vid y,
+                           ir_vid w) {
+    const int64_t *xd = g->values[x].type.dims, *yd = g->values[y].type.dims, *wd = g->values[w].type.dims;
+    struct conv c = {.C = xd[1], .H = xd[2], .W = xd[3], .K = yd[1], .P = yd[2], .Q = yd[3], .R = wd[2], .S = wd[3]};
+    c.G = ir_attr_i(n, "group");
+    size_t cnt;
+    const int64_t *st = ir_attr_ints(n, "strides", &cnt), *dil = ir_attr_ints(n, "dilations", &cnt);
+    const int64_t *pad = ir_attr_ints(n, "pads", &cnt);
+    for (int i = 0; i < 2; i++) {
+        c.st[i] = st[i];
+        c.dil[i] = dil[i];
+        c.pad[i] = pad[i];
+    }
+    c.depthwise = c.G > 1 && c.C == c.G && c.K == c.G;
+    // Narrow groups are computed side by side as one dense block, zero off the diagonal, so that lanes aren't idle.
+    int64_t wide = cg_max64(c.C, c.K) / c.G;
+    c.merge = 1;
+    for (int64_t m = 2; m <= c.G && m * wide <= t->vl; m++)
+        if (c.G % m == 0) c.merge = m;
+    c.groups = c.G / c.merge;
+    return c;
+}
+
+// --- forward -------------------------------------------------------------------------------------------------------
+
+static struct cg_tap_conv forward_taps(const struct conv *c) {
+    return (struct cg_tap_conv){
+        .H = c->H, .W = c->W, .xc = c->C, .P = c->P, .Q = c->Q, .yc = c->K, .PH = c->P, .PW = c->Q, .osh = 1, .osw = 1,
+        .ish = c->st[0], .isw = c->st[1], .dh0 = -c->pad[0], .dw0 = -c->pad[1], .R = c->R, .S = c->S, .dr = c->dil[0],
+        .ds = c->dil[1], .C = c->C / c->groups, .K = c->K / c->groups, .groups = c->groups, .depthwise = c->depthwise,
+    };
+}
+
+static struct cg_pack forward_pack(const struct conv *c) {
+    int64_t cg = c->C / c->G, kg = c->K / c->G, rs = c->R * c->S;
+    return (struct cg_pack){
+        .groups = c->depthwise ? c->G : c->groups, .merge = c->merge, .c = cg, .k = kg, .R = c->R, .S = c->S, .r_step = 1,
+        .s_step = 1, .group_stride = kg * cg * rs, .k_stride = cg * rs, .c_stride = rs, .r_stride = c->S, .s_stride = 1,
+    };
+}
+
+static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, bool depthwise) {
+    if (depthwise) return p->R * p->S * cg_ceil_div(p->groups, t->vl) * t->vl * 4;
+    return cg_ceil_div(cg_pack_floats(t, p) * 4, 64) * 64;
+}
+
+static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depthwise, ir_vid w, int64_t offset) {
+    struct cg_arg args[2] = {CG_VALUE(w), CG_WS(offset)};
+    cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2, 0, args);
+}
+
+void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
+    const struct ir_node *n = &L->g->nodes[id];
+    struct conv c = conv_of(L->t, L->g, n, n->in[0], n->out[0], n->in[1]);
+    struct cg_pack pack = forward_pack(&c);
+    struct cg_tap_conv taps = forward_taps(&c);
+    pack_weights(L, &pack, c.depthwise, n->in[1], 0);
+    struct cg_arg args[3] = {CG_VALUE(n->in[0]), CG_WS(0), CG_VALUE(n->out[0])};
+    cg_call_record(L, "conv", cg_emit_tap_conv, &taps, sizeof taps, 3, cg_tap_conv_scratch(L->t, &taps), args);
+}
+
+void cg_ws_conv(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed, int64_t *per_sample) {
+    const struct ir_node *n = &g->nodes[id];
+    struct conv c = conv_of(t, g, n, n->in[0], n->out[0], n->in[1]);
+    struct cg_pack pack = forward_pack(&c);
+    *fixed = packed_bytes(t, &pack, c.depthwise);
+    *per_sample = 0;
+}
+
+// --- gradient by the data -----------------------------------------------------------------------------------------
+
+// dx[h] takes dy[p] * w[r] wherever h = p*st - pad + r*dil. For h = phase + st*i, the r that fit are an arithmetic
+// progression r0, r0 + rs, ...; each next one reads dy `step` = dil*rs/st rows earlier, so they are taken in reverse.
+struct axis_phase {
+    int64_t outputs;    // i < outputs
+    int64_t taps;       // 0: nothing reaches this phase
+    int64_t d0, step;   // first (lowest) row of dy for i = 0; rows between taps
+    int64_t r0, r_step; // weight tap of packed tap 0 and the step to the next (negative)
+};
+
+static struct axis_phase axis_phase(int64_t phase, int64_t st, int64_t dil, int64_t pad, int64_t R, int64_t H) {
+    struct axis_phase a = {.outputs = phase < H ? (H - phase + st - 1) / st : 0, .step = 1};
+    int64_t first = -1, last = -1, second = -1;
+    for (int64_t r = 0; r < R; r++) {
+        if (((phase + pad - r * dil) % st + st) % st) continue;
+        if (first < 0)
+            first = r;
+        else if (second < 0)
+            second = r;
+        last = r;
+        a.taps++;
+    }
+    if (!a.taps) return a;
+    int64_t rs = a.taps > 1 ? second - first : 1;
+    a.r0 = last;
+    a.r_step = -rs;
+    if (a.taps > 1) a.step = dil * rs / st;
+    a.d0 = (phase + pad - last * dil) / st; // exact
+    return a;
+}
+
+struct phase {
+    struct cg_tap_conv taps;
+    struct cg_pack pack;
+    int64_t offset; // of its packed weights in the workspace
+};
+
+// Phase (a, b) of dx; false when it is empty.
+static bool grad_x_phase(const struct conv *c, int64_t a, int64_t b, struct phase *p) {
+    struct axis_phase h = axis_phase(a, c->st[0], c->dil[0], c->pad[0], c->R, c->H);
+    struct axis_phase w = axis_phase(b, c->st[1], c->dil[1], c->pad[1], c->S, c->W);
+    if (!h.outputs || !w.outputs) return false;
+    bool none = !h.taps || !w.taps;
+    int64_t cg = c->C / c->G, kg = c->K / c->G, rs = c->R * c->S;
+    p->taps = (struct cg_tap_conv){
+        .H = c->P, .W = c->Q, .xc = c->K, .P = c->H, .Q = c->W, .yc = c->C, .PH = h.outputs, .PW = w.outputs,
+        .osh = c->st[0], .osw = c->st[1], .oh0 = a, .ow0 = b, .ish = 1, .isw = 1, .dh0 = none ? 0 : h.d0, .dw0 = none ? 0 : w.d0,
+        .R = none ? 0 : h.taps, .S = none ? 0 : w.taps, .dr = none ? 1 : h.step, .ds = none ? 1 : w.step,
+        .C = c->K / c->groups, .K = c->C / c->groups, .groups = c->groups, .depthwise = c->depthwise,
+    };
+    p->pack = (struct cg_pack){
+        .groups = c->depthwise ? c->G : c->groups, .merge = c->merge, .c = kg, .k = cg, .R = p->taps.R, .S = p->taps.S,
+        .r0 = h.r0, .r_step = h.r_step, .s0 = w.r0, .s_step = w.r_step, .group_stride = kg * cg * rs, .k_stride = rs,
+        .c_stride = cg * rs, .r_stride = c->S, .s_stride = 1,
+    };
+    return true;
+}
+
+typedef void (*phase_fn)(void *env, const struct phase *p);
+
+static int64_t each_phase(const struct cg_target *t, const struct conv *c, phase_fn fn, void *env) {
+    int64_t offset = 0;
+    for (int64_t a = 0; a < c->st[0]; a++)
+        for (int64_t b = 0; b < c->st[1]; b++) {
+            struct phase p = {.offset = offset};
+            if (!grad_x_phase(c, a, b, &p)) continue;
+            if (fn) fn(env, &p);
+            if (p.taps.R) offset += packed_bytes(t, &p.pack, c->depthwise);
+        }
+    return offset;
+}
+
+struct grad_x_env {
+    struct cg_lower *L;
+    const struct ir_node *n;
+    bool depthwise;
+};
+
+static void pack_phase(void *env, const struct phase *p) {
+    struct grad_x_env *e = env;
+    if (p->taps.R) pack_weights(e->L, &p->pack, e->depthwise, e->n->in[1], p->offset);
+}
+
+static void run_phase(void *env, const struct phase *p) {
+    struct grad_x_env *e = env;
+    struct cg_arg args[3] = {CG_VALUE(e->n->in[0]), CG_WS(p->offset), CG_VALUE(e->n->out[0])};
+    if (!p->taps.R) args[1] = args[2]; // nothing to multiply by: not read
+    cg_call_record(e->L, "conv", cg_emit_tap_conv, &p->taps, sizeof p->taps, 3, cg_tap_conv_scratch(e->L->t, &p->taps), args);
+}
+
+void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
+    const struct ir_node *n = &L->g->nodes[id];
+    struct conv c = conv_of(L->t, L->g, n, n->out[0], n->in[0], n->in[1]);
+    struct grad_x_env env = {.L = L, .n = n, .depthwise = c.depthwise};
+    each_phase(L->t, &c, pack_phase, &env);
+    each_phase(L->t, &c, run_phase, &env);
+}
+
+void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed, int64_t *per_sample) {
+    const struct ir_node *n = &g->nodes[id];
+    struct conv c = conv_of(t, g, n, n->out[0], n->in[0], n->in[1]);
+    *fixed = each_phase(t, &c, NULL, NULL);
+    *per_sample = 0;
+}
+
+// --- gradient by the weights --------------------------------------------------------------------------------------
+
+#define MAX_PARTS 16
+#define PARTIAL_BYTES (16 << 20)
+
+static int64_t parts_of(int64_t bytes) { return cg_max64(1, cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes))); }
+
+void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
+    const struct ir_node *n = &L->g->nodes[id];
+    struct conv c = conv_of(L->t, L->g, n, n->in[1], n->in[0], n->out[0]);
+    struct cg_unpack un = {.shape = forward_pack(&c)};
+    un.parts = parts_of(packed_bytes(L->t, &un.shape, c.depthwise));
+    struct cg_wgrad w = {.c = forward_taps(&c), .parts = un.parts};
+    struct cg_arg run[3] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_WS(0)}, add[2] = {CG_WS(0), CG_VALUE(n->out[0])};
+    if (c.depthwise) {
+        cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &w, sizeof w, 3, cg_wgrad_dw_scratch(L->t, &w), run);
+        cg_call_record(L, "unpack_dw", cg_emit_unpack_dw, &un, sizeof un, 2, 0, add);
+    } else {
+        cg_call_record(L, "wgrad", cg_emit_wgrad, &w, sizeof w, 3, cg_wgrad_scratch(L->t, &w), run);
+        cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, 0, add);
+    }
+}
+
+void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed, int64_t *per_sample) {
+    const struct ir_node *n = &g->nodes[id];
+    struct conv c = conv_of(t, g, n, n->in[1], n->in[0], n->out[0]);
+    struct cg_pack shape = forward_pack(&c);
+    int64_t bytes = packed_bytes(t, &shape, c.depthwise);
+    *fixed = bytes * parts_of(bytes);
+    *per_sample = 0;
+}
