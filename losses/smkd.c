@@ -150,5 +150,7 @@ struct ir_graph *loss_build_zero(struct arena *a, struct diag *d, const struct l
 
 struct ir_graph *loss_build_ce(struct arena *a, struct diag *d, const struct loss_info *self,
                                const struct loss_options *o) {
-    return build(a, d, self, o, "none", true);
+    struct loss_options plain = *o;
+    plain.refine = "none";
+    return build(a, d, self, &plain, "none", true);
 }
