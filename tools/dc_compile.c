@@ -18,9 +18,10 @@ static void say(const struct dc_build *b, const char *what, const struct ir_grap
     if (b->verbose) fprintf(stderr, "smkdc: %s: %zu nodes, %zu values\n", what, g->n_nodes, g->n_values);
 }
 
-// Every stage that is a text of graphs ends here: true when it was asked for, with the outcome in *s.
-static bool emit_here(bool now, const char *out, struct ir_graph *infer, struct ir_graph *train, struct diag *d, enum smkd_status *s) {
-    if (now) *s = dc_emit_graphs(out, (struct ir_graph *[]){infer, train}, 2, d);
+// Every stage that is a text of graphs ends here: true when it was asked for, with the outcome in *s. Training graph
+// first, as codegen prints its stages.
+static bool emit_here(bool now, const char *out, struct ir_graph *train, struct ir_graph *infer, struct diag *d, enum smkd_status *s) {
+    if (now) *s = dc_emit_graphs(out, (struct ir_graph *[]){train, infer}, 2, d);
     return now;
 }
 
@@ -34,17 +35,17 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, infer, IR_INFER));
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
     say(b, "inference", infer);
-    if (emit_here(b->stage == DC_IR || dc_stops_in(b, DC_MIDDLE_PASSES), out, infer, train, d, &s)) return s;
+    if (emit_here(b->stage == DC_IR || dc_stops_in(b, DC_MIDDLE_PASSES), out, train, infer, d, &s)) return s;
 
     TRY(ir_differentiate(train, NULL, 0, true));
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
     say(b, "forward and backward", train);
-    if (emit_here(b->stage == DC_GRAD, out, infer, train, d, &s)) return s;
+    if (emit_here(b->stage == DC_GRAD, out, train, infer, d, &s)) return s;
 
     if (b->stage == DC_FUSED || dc_stops_in(b, "fuse")) {
         TRY(dc_run_passes(b, "fuse", infer, IR_INFER));
         TRY(dc_run_passes(b, "fuse", train, IR_TRAIN));
-        return dc_emit_graphs(out, (struct ir_graph *[]){infer, train}, 2, d);
+        return dc_emit_graphs(out, (struct ir_graph *[]){train, infer}, 2, d);
     }
 
     struct cg_model cm = {
@@ -59,7 +60,7 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
 static int run(const struct args *a) {
     struct dc_build b;
     struct dc_model m;
-    if (!dc_build_options(&b, a)) return EXIT_USAGE;
+    if (!dc_build_options(&b, a) || !dc_output_ok(&b, a)) return EXIT_USAGE;
     int code = dc_model_open(&m, a->pos[0], a);
     if (code == EXIT_DONE) code = dc_exit(build(&m, &b, a->pos[0], args_str(a, "output")), &m.diag);
     dc_model_close(&m);

@@ -51,7 +51,8 @@ static int run(const struct args *a) {
     if (args_given(a, "list")) return list();
     if (!a->n_pos) return args_fail(&cmd, "missing NAME (smkdc loss --list prints them)");
     if (!args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
-    if (!args_i64(a, "classes", 2, 1000000, &o.classes) || !args_f64(a, "log-floor", 0, 0.5, &o.log_floor) || !dc_build_options(&b, a))
+    if (!args_i64(a, "classes", 2, 1000000, &o.classes) || !args_f64(a, "log-floor", 0, 0.5, &o.log_floor) || !dc_build_options(&b, a) ||
+        !dc_output_ok(&b, a))
         return EXIT_USAGE;
     o.refine = args_str(a, "refine");
     o.peer_denom = args_str(a, "peer-denom");

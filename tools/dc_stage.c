@@ -45,8 +45,17 @@ bool dc_build_options(struct dc_build *b, const struct args *a) {
     b->cg.dump_after = b->pass.dump_after = args_str(a, "dump-after");
     b->cg.stop_after = b->stop_after = args_str(a, "stop-after");
     b->pass.stop_after = b->stop_after;
+    // The graph after codegen's last pass has a stage of its own.
+    if (b->stop_after && !strcmp(b->stop_after, "layout")) b->cg.emit = dc_stages[b->stage = DC_LAYOUT];
     b->pass.dump = stderr;
     return true;
+}
+
+bool dc_output_ok(const struct dc_build *b, const struct args *a) {
+    const char *out = args_str(a, "output");
+    if (b->stage < DC_OBJ || !out || strcmp(out, "-")) return true;
+    args_fail(a->cmd, "--emit %s is not text: give -o a file", dc_stages[b->stage]);
+    return false;
 }
 
 bool dc_stops_in(const struct dc_build *b, const char *names) {

@@ -49,6 +49,7 @@ expect 1 "at least 3x75x75" new inception_resnet_v2 -o x.onnx --input 3x64x64
 expect 1 "No such file" new resnet8 -o no/such/folder/x.onnx
 
 expect 2 "--max-batch 0" compile x.onnx --max-batch 0
+expect 2 "--emit lib is not text" compile x.onnx -o -
 expect 2 "--emit soup: expected one of onnx-ir, ir, grad, fused, layout, plan, llvm, asm, obj, lib" compile x.onnx --emit soup
 expect 2 "--dump-after soup: expected one of" compile x.onnx --dump-after soup
 expect 2 "--stop-after all: expected one of" compile x.onnx --stop-after all
