@@ -1,0 +1,195 @@
+// Activations made of IR primitives. Where a branch is not taken its argument is replaced by 0 first, so that no gradient
+// is computed from an overflow (inf * 0). Gradients at kinks are PyTorch's.
+#include "onnx_internal.h"
+
+static ir_vid floats(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = fe_in(c, n, 0);
+    if (x != IR_NONE && fe_typeof(c, x)->dtype != IR_F32) {
+        fe_fail(c, n, "needs floats, got %s", ir_dtype_name(fe_typeof(c, x)->dtype));
+        return IR_NONE;
+    }
+    if (x == IR_NONE) fe_fail(c, n, "operand 0 is missing or no tensor");
+    return x;
+}
+
+static ir_vid scale(struct fe_ctx *c, ir_vid x, double k) { return k == 1 ? x : fe_e2(c, IR_OP_mul, x, fe_f(c, k)); }
+static ir_vid shift(struct fe_ctx *c, ir_vid x, double k) { return fe_e2(c, IR_OP_add, x, fe_f(c, k)); }
+static ir_vid positive(struct fe_ctx *c, ir_vid x) { return fe_e2(c, IR_OP_lt, fe_f(c, 0), x); }
+
+bool fe_op_leaky_relu(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    return fe_out(c, n, 0, fe_where(c, positive(c, x), x, scale(c, x, fe_attr_f(c, n, "alpha", 0.01))));
+}
+
+bool fe_op_prelu(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n), slope = fe_weight(c, n, 1);
+    if (x == IR_NONE || slope == IR_NONE) return false;
+    return fe_out(c, n, 0, fe_where(c, positive(c, x), x, fe_e2(c, IR_OP_mul, x, slope)));
+}
+
+// gamma * (x > 0 ? x : alpha * (e^(x/beta) - 1))
+static bool exponential(struct fe_ctx *c, struct fe_node *n, double alpha, double beta, double gamma) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    ir_vid pos = positive(c, x), neg = fe_where(c, pos, fe_f(c, 0), x);
+    ir_vid e = scale(c, shift(c, fe_e1(c, IR_OP_exp, scale(c, neg, 1 / beta)), -1), alpha);
+    return fe_out(c, n, 0, scale(c, fe_where(c, pos, x, e), gamma));
+}
+
+bool fe_op_elu(struct fe_ctx *c, struct fe_node *n) { return exponential(c, n, fe_attr_f(c, n, "alpha", 1), 1, 1); }
+bool fe_op_selu(struct fe_ctx *c, struct fe_node *n) {
+    return exponential(c, n, fe_attr_f(c, n, "alpha", 1.67326319217681884765625), 1, fe_attr_f(c, n, "gamma", 1.05070102214813232421875));
+}
+bool fe_op_celu(struct fe_ctx *c, struct fe_node *n) {
+    double alpha = fe_attr_f(c, n, "alpha", 1);
+    return exponential(c, n, alpha, alpha, 1);
+}
+
+bool fe_op_gelu(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    ir_vid inner;
+    if (fe_attr_s(c, n, "approximate", "none")[0] == 't') { // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+        ir_vid cube = fe_e2(c, IR_OP_mul, fe_e2(c, IR_OP_mul, x, x), x);
+        inner = fe_e1(c, IR_OP_tanh, scale(c, fe_e2(c, IR_OP_add, x, scale(c, cube, 0.044715)), 0.79788456080286535588));
+    } else { // 0.5 x (1 + erf(x / sqrt 2))
+        inner = fe_e1(c, IR_OP_erf, scale(c, x, 0.70710678118654752440));
+    }
+    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, scale(c, x, 0.5), shift(c, inner, 1)));
+}
+
+// lo where x <= lo, hi where x >= hi, else x (NaN stays); the gradient is 1 strictly inside, as of PyTorch's hardtanh.
+static ir_vid clip(struct fe_ctx *c, ir_vid x, const double *lo, const double *hi) {
+    ir_vid y = x;
+    if (hi) y = fe_where(c, fe_e2(c, IR_OP_le, fe_f(c, *hi), x), fe_f(c, *hi), y);
+    if (lo) y = fe_where(c, fe_e2(c, IR_OP_le, x, fe_f(c, *lo)), fe_f(c, *lo), y);
+    return y;
+}
+
+static ir_vid hard_sigmoid(struct fe_ctx *c, ir_vid x, double alpha, double beta) {
+    return clip(c, shift(c, scale(c, x, alpha), beta), &(double){0}, &(double){1});
+}
+
+bool fe_op_hard_sigmoid(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    return fe_out(c, n, 0, hard_sigmoid(c, x, fe_attr_f(c, n, "alpha", 0.2), fe_attr_f(c, n, "beta", 0.5)));
+}
+
+bool fe_op_hard_swish(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, hard_sigmoid(c, x, 1.0 / 6, 0.5)));
+}
+
+bool fe_op_swish(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, fe_e1(c, IR_OP_sigmoid, scale(c, x, fe_attr_f(c, n, "alpha", 1)))));
+}
+
+// ln(1 + e^x), linear above 20 as in PyTorch.
+static ir_vid softplus(struct fe_ctx *c, ir_vid x) {
+    ir_vid large = fe_e2(c, IR_OP_lt, fe_f(c, 20), x), safe = fe_where(c, large, fe_f(c, 0), x);
+    return fe_where(c, large, x, fe_e1(c, IR_OP_log, shift(c, fe_e1(c, IR_OP_exp, safe), 1)));
+}
+
+bool fe_op_softplus(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    return x != IR_NONE && fe_out(c, n, 0, softplus(c, x));
+}
+
+bool fe_op_mish(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    return x != IR_NONE && fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, fe_e1(c, IR_OP_tanh, softplus(c, x))));
+}
+
+bool fe_op_softsign(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    return x != IR_NONE && fe_out(c, n, 0, fe_e2(c, IR_OP_div, x, shift(c, fe_e1(c, IR_OP_abs, x), 1)));
+}
+
+bool fe_op_thresholded_relu(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, fe_f(c, fe_attr_f(c, n, "alpha", 1)), x), x, fe_f(c, 0)));
+}
+
+// Bounds are attributes before opset 11, operands since.
+bool fe_op_clip(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *xv = fe_arg(n, 0);
+    if (!xv) return fe_fail(c, n, "operand 0 is missing");
+    double lo = 0, hi = 0;
+    bool has_lo = fe_arg(n, 1) != NULL, has_hi = fe_arg(n, 2) != NULL;
+    if (!fe_scalar(c, n, 1, 0, &lo) || !fe_scalar(c, n, 2, 0, &hi)) return false;
+    if (fe_attr(n, "min")) {
+        has_lo = true;
+        lo = fe_attr_f(c, n, "min", 0);
+    }
+    if (fe_attr(n, "max")) {
+        has_hi = true;
+        hi = fe_attr_f(c, n, "max", 0);
+    }
+    if (has_lo && lo <= -3.4028234663852886e38) has_lo = false; // the lowest float: no bound
+    if (has_hi && hi >= 3.4028234663852886e38) has_hi = false;
+    if (fe_type(c, xv)->dtype != IR_F32) { // shape arithmetic
+        struct fe_val *r = xv;
+        if (has_lo && r) {
+            struct fe_sym *s = fe_sym_ints(c->a, &(int64_t){(int64_t)lo}, 1);
+            s->type.rank = 0;
+            r = fe_p_binary(c, IR_OP_max, r, fe_val_sym(c, s));
+        }
+        if (has_hi && r) {
+            struct fe_sym *s = fe_sym_ints(c->a, &(int64_t){(int64_t)hi}, 1);
+            s->type.rank = 0;
+            r = fe_p_binary(c, IR_OP_min, r, fe_val_sym(c, s));
+        }
+        return fe_out_val(n, 0, r);
+    }
+    if (!has_lo && !has_hi) return fe_out_val(n, 0, xv);
+    ir_vid x = floats(c, n);
+    return x != IR_NONE && fe_out(c, n, 0, clip(c, x, has_lo ? &lo : NULL, has_hi ? &hi : NULL));
+}
+
+bool fe_op_softmax(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    int axis;
+    if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", -1), fe_typeof(c, x)->rank, &axis)) return false;
+    return fe_out(c, n, 0, fe_emit(c, (enum ir_op)n->arg, &x, 1, IR_ATTRS(IR_I("axis", axis))));
+}
+
+// Before opset 13 the dims from `axis` on are one: softmax over all of them together.
+bool fe_op_softmax_flat(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    int axis;
+    if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 1), fe_typeof(c, x)->rank, &axis)) return false;
+    struct ir_type t = *fe_typeof(c, x);
+    if (axis == t.rank - 1) return fe_out(c, n, 0, fe_emit(c, (enum ir_op)n->arg, &x, 1, IR_ATTRS(IR_I("axis", axis))));
+    int64_t dims[IR_MAX_RANK], inner = 1;
+    for (int i = 0; i < t.rank; i++) {
+        dims[i] = t.dims[i];
+        if (i >= axis) inner *= t.dims[i];
+    }
+    if (axis == 0 && inner < 0) return fe_fail(c, n, "it normalises over the batch, which is not supported");
+    dims[axis] = inner;
+    x = fe_reshape(c, x, axis + 1, dims);
+    x = fe_emit(c, (enum ir_op)n->arg, &x, 1, IR_ATTRS(IR_I("axis", axis)));
+    return fe_out(c, n, 0, fe_reshape(c, x, t.rank, t.dims));
+}
+
+// Trains with its ratio whatever mode the file was exported in, except where training_mode is a constant false.
+bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
+    if (n->n_out > 1 && n->wanted[1]) return fe_fail(c, n, "its second result (mask) is used, which is not supported");
+    struct fe_val *xv = fe_arg(n, 0);
+    double ratio, training;
+    if (!xv) return fe_fail(c, n, "operand 0 is missing");
+    if (!fe_scalar(c, n, 1, fe_attr_f(c, n, "ratio", 0.5), &ratio) || !fe_scalar(c, n, 2, c->opset >= 12 ? 0 : 1, &training)) return false;
+    if (!(ratio >= 0 && ratio < 1)) return fe_fail(c, n, "ratio %g is outside [0, 1)", ratio);
+    if (ratio == 0 || (fe_arg(n, 2) && training == 0)) return fe_out_val(n, 0, xv);
+    ir_vid x = floats(c, n);
+    if (x == IR_NONE) return false;
+    if (c->seed == IR_NONE) c->seed = ir_boundary(c->g, IR_ROLE_SCALAR, ir_scalar_type(IR_I64), "seed", NULL);
+    ir_vid in[2] = {x, c->seed};
+    return fe_out(c, n, 0, fe_emit(c, IR_OP_dropout, in, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", c->dropouts++))));
+}

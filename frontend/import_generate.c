@@ -1,0 +1,134 @@
+// Operators that make tensors from constants.
+#include "onnx_internal.h"
+#include "scope.h"
+
+#include <math.h>
+
+bool fe_op_constant(struct fe_ctx *c, struct fe_node *n) {
+    const char *name = n->p->n_output ? n->p->output[0] : "";
+    const Onnx__AttributeProto *a;
+    if ((a = fe_attr(n, "value"))) {
+        if (!a->t) return fe_fail(c, n, "attribute \"value\" must be a tensor");
+        struct fe_val *v = fe_val_blob(c, &n->loc, a->t, name, false);
+        return !v->unknown && fe_out_val(n, 0, v);
+    }
+    struct fe_sym *s = NULL;
+    int64_t len[1];
+    if (fe_attr(n, "value_float")) {
+        s = fe_sym_scalar_f(c->a, fe_attr_f(c, n, "value_float", 0));
+    } else if (fe_attr(n, "value_int")) {
+        s = fe_sym_new(c->a, IR_I64, 0, NULL);
+        s->v[0].b = fe_attr_i(c, n, "value_int", 0);
+    } else if ((a = fe_attr(n, "value_ints"))) {
+        s = fe_sym_ints(c->a, a->ints, a->n_ints);
+    } else if ((a = fe_attr(n, "value_floats"))) {
+        len[0] = (int64_t)a->n_floats;
+        s = fe_sym_new(c->a, IR_F32, 1, len);
+        for (size_t i = 0; s && i < s->n; i++) s->v[i].f = (double)a->floats[i];
+    } else {
+        return fe_fail(c, n, "only constants of numbers are supported");
+    }
+    return s ? fe_out_sym(c, n, 0, s) : fe_fail(c, n, "the constant is too large for a list; use a tensor");
+}
+
+bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
+    const struct fe_sym *s;
+    if (!fe_ints(c, n, NULL, 0, &s)) return false;
+    if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
+    int64_t dims[IR_MAX_RANK];
+    bool batched = false;
+    for (size_t i = 0; i < s->n; i++) {
+        if (!fe_num_dim(&s->v[i], &dims[i])) return fe_fail(c, n, "dimension %zu of its shape is not a size", i);
+        if (dims[i] < 0 && i) return fe_fail(c, n, "it puts the batch on axis %zu; the batch must be the first axis", i);
+        batched |= dims[i] < 0;
+    }
+    enum ir_dtype dtype = IR_F32;
+    struct fe_num value = {0};
+    const Onnx__AttributeProto *a = fe_attr(n, "value");
+    if (a && a->t) {
+        struct fe_val *v = fe_val_blob(c, &n->loc, a->t, "value", false);
+        const struct fe_sym *vs = fe_known(c, v, true);
+        if (!vs || vs->n != 1) return v->unknown ? false : fe_fail(c, n, "its value must be one number");
+        dtype = vs->type.dtype;
+        value = vs->v[0];
+    }
+    struct fe_sym *r = batched ? NULL : fe_sym_new(c->a, dtype, (int)s->n, dims);
+    if (r) {
+        for (size_t i = 0; i < r->n; i++) r->v[i] = value;
+        return fe_out_sym(c, n, 0, r);
+    }
+    return fe_out(c, n, 0, fe_emit(c, IR_OP_fill, NULL, 0,
+                                   IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", dtype == IR_F32 ? value.f : (double)value.b),
+                                            IR_S("dtype", ir_dtype_name(dtype)))));
+}
+
+bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
+    const struct fe_sym *s[3];
+    for (size_t i = 0; i < 3; i++) {
+        s[i] = fe_known(c, fe_arg(n, i), true);
+        if (!s[i] || s[i]->n != 1 || !fe_sym_is_const(s[i]))
+            return fe_fail(c, n, "its start, limit and step must be constants that do not depend on the batch size");
+    }
+    bool fl = s[0]->type.dtype == IR_F32;
+    double start = fl ? s[0]->v[0].f : (double)s[0]->v[0].b, limit = fl ? s[1]->v[0].f : (double)s[1]->v[0].b,
+           step = fl ? s[2]->v[0].f : (double)s[2]->v[0].b;
+    double count = ceil((limit - start) / step);
+    if (step == 0 || !(count <= (double)FE_SYM_MAX)) return fe_fail(c, n, "a range of %g elements", count);
+    int64_t len[1] = {count > 0 ? (int64_t)count : 0};
+    struct fe_sym *r = fe_sym_new(c->a, s[0]->type.dtype, 1, len);
+    for (size_t i = 0; i < r->n; i++) {
+        if (fl) r->v[i].f = (double)(float)(start + (double)i * step);
+        else r->v[i].b = s[0]->v[0].b + (int64_t)i * s[2]->v[0].b;
+    }
+    return fe_out_sym(c, n, 0, r);
+}
+
+// OneHot-11: off + (on - off) * one_hot, for the last axis.
+bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = fe_in(c, n, 0);
+    double depth;
+    const struct fe_sym *v = fe_known(c, fe_arg(n, 2), true);
+    if (x == IR_NONE || !fe_scalar(c, n, 1, 0, &depth)) return false;
+    int64_t axis = fe_attr_i(c, n, "axis", -1);
+    if (axis != -1 && axis != fe_typeof(c, x)->rank) return fe_fail(c, n, "only the last axis is supported");
+    if (!v || v->n != 2 || !(depth >= 1 && depth <= INT32_MAX)) return fe_fail(c, n, "its depth and its two values must be constants");
+    bool fl = v->type.dtype == IR_F32;
+    double off = fl ? v->v[0].f : (double)v->v[0].b, on = fl ? v->v[1].f : (double)v->v[1].b;
+    x = fe_emit(c, IR_OP_one_hot, (ir_vid[]){fe_cast(c, x, IR_I64)}, 1, IR_ATTRS(IR_I("classes", (int64_t)depth)));
+    if (on - off != 1) x = fe_e2(c, IR_OP_mul, x, fe_f(c, on - off));
+    if (off != 0) x = fe_e2(c, IR_OP_add, x, fe_f(c, off));
+    return fe_out(c, n, 0, fe_cast(c, x, v->type.dtype));
+}
+
+// A constant triangular mask of the last two dims picks elements or zeros.
+bool fe_op_trilu(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = fe_arg(n, 0);
+    double k;
+    if (!x || !fe_scalar(c, n, 1, 0, &k)) return false;
+    const struct ir_type t = *fe_type(c, x);
+    bool upper = fe_attr_i(c, n, "upper", 1) != 0;
+    if (t.rank < 2 || t.dims[t.rank - 2] < 0) return fe_fail(c, n, "needs a matrix of fixed size");
+    struct fe_sym *m = fe_sym_new(c->a, IR_BOOL, 2, t.dims + t.rank - 2), *zero = fe_sym_new(c->a, t.dtype, 0, NULL);
+    if (!m) return fe_fail(c, n, "the matrix is too large");
+    for (size_t i = 0; i < m->n; i++) {
+        int64_t row = (int64_t)i / m->type.dims[1], col = (int64_t)i % m->type.dims[1];
+        m->v[i].b = upper ? (double)(col - row) >= k : (double)(col - row) <= k;
+    }
+    return fe_out_val(n, 0, fe_p_where(c, fe_val_sym(c, m), x, fe_val_sym(c, zero)));
+}
+
+bool fe_op_eye_like(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = fe_arg(n, 0);
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    enum ir_dtype dtype = t.dtype;
+    int64_t to = fe_attr_i(c, n, "dtype", 0), k = fe_attr_i(c, n, "k", 0);
+    if (to && (to > INT32_MAX || to < 0 || !fe_onnx_to_ir((int32_t)to, &dtype))) return fe_fail(c, n, "its dtype is not supported");
+    struct fe_sym *r = t.rank == 2 ? fe_sym_new(c->a, dtype, 2, t.dims) : NULL;
+    if (!r) return fe_fail(c, n, "needs a matrix of fixed size");
+    for (size_t i = 0; i < r->n; i++) {
+        bool one = (int64_t)i % t.dims[1] - (int64_t)i / t.dims[1] == k;
+        r->v[i] = (struct fe_num){.b = one, .f = one};
+    }
+    return fe_out_sym(c, n, 0, r);
+}

@@ -1,0 +1,116 @@
+// Elementwise operators that are one IR op, or a few of the same.
+#include "onnx_internal.h"
+
+// Operand i, or NULL after saying that it is missing.
+static struct fe_val *need(struct fe_ctx *c, struct fe_node *n, size_t i) {
+    struct fe_val *v = fe_arg(n, i);
+    if (!v) fe_fail(c, n, "operand %zu is missing", i);
+    return v && v->is_seq ? (fe_fail(c, n, "operand %zu is a sequence, expected a tensor", i), NULL) : v;
+}
+
+bool fe_op_unary(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = need(c, n, 0);
+    return x && fe_out_val(n, 0, fe_p_unary(c, (enum ir_op)n->arg, x));
+}
+
+static bool two(struct fe_ctx *c, struct fe_node *n, struct fe_val **x, struct fe_val **y) {
+    return (*x = need(c, n, 0)) && (*y = need(c, n, 1));
+}
+
+bool fe_op_binary(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x, *y;
+    return two(c, n, &x, &y) && fe_out_val(n, 0, fe_p_binary(c, (enum ir_op)n->arg, x, y));
+}
+
+bool fe_op_swapped(struct fe_ctx *c, struct fe_node *n) { // a > b is b < a
+    struct fe_val *x, *y;
+    return two(c, n, &x, &y) && fe_out_val(n, 0, fe_p_binary(c, (enum ir_op)n->arg, y, x));
+}
+
+bool fe_op_xor(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x, *y;
+    if (!two(c, n, &x, &y)) return false;
+    struct fe_val *same = fe_p_binary(c, IR_OP_eq, x, y);
+    return same && fe_out_val(n, 0, fe_p_unary(c, IR_OP_not, same));
+}
+
+bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x, *y;
+    if (!two(c, n, &x, &y)) return false;
+    const struct fe_sym *e = fe_known(c, y, false);
+    bool fx = fe_type(c, x)->dtype == IR_F32;
+    if (e && e->n == 1 && fe_sym_is_const(e) && fx && !fe_known(c, x, false)) { // the common exponents have cheaper forms
+        double v = e->type.dtype == IR_F32 ? e->v[0].f : (double)e->v[0].b;
+        if (e->type.rank <= fe_type(c, x)->rank) {
+            if (v == 1) return fe_out_val(n, 0, x);
+            if (v == 2) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_mul, x, x));
+            if (v == 0.5) return fe_out_val(n, 0, fe_p_unary(c, IR_OP_sqrt, x));
+            if (v == -1) return fe_out_val(n, 0, fe_p_unary(c, IR_OP_recip, x));
+        }
+    }
+    if (fe_type(c, y)->dtype != fe_type(c, x)->dtype) y = fe_p_cast(c, y, fe_type(c, x)->dtype);
+    return y && fe_out_val(n, 0, fe_p_binary(c, IR_OP_pow, x, y));
+}
+
+// x - floor(x/y)*y for floats; for integers only where it is known at import or N-free.
+bool fe_op_mod(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x, *y;
+    if (!two(c, n, &x, &y)) return false;
+    const struct fe_sym *xs = fe_known(c, x, false), *ys = fe_known(c, y, false);
+    if (xs && ys && ys->n == 1 && xs->type.dtype != IR_F32 && !ys->v[0].a && ys->v[0].b != 0) {
+        int64_t m = ys->v[0].b;
+        struct fe_sym *r = fe_sym_new(c->a, xs->type.dtype, xs->type.rank, xs->type.dims);
+        bool ok = r != NULL;
+        for (size_t i = 0; ok && i < r->n; i++) {
+            ok = xs->v[i].a % m == 0 && !(m == -1);
+            if (ok) r->v[i].b = ((xs->v[i].b % m) + m) % m;
+        }
+        if (ok) return fe_out_sym(c, n, 0, r);
+    }
+    if (fe_type(c, x)->dtype != IR_F32) return fe_fail(c, n, "the remainder of integers must be known when compiling");
+    if (fe_attr_i(c, n, "fmod", 0)) return fe_fail(c, n, "fmod=1 is not supported");
+    struct fe_val *q = fe_p_binary(c, IR_OP_div, x, y);
+    q = q ? fe_p_unary(c, IR_OP_floor, q) : NULL;
+    q = q ? fe_p_binary(c, IR_OP_mul, q, y) : NULL;
+    return q && fe_out_val(n, 0, fe_p_binary(c, IR_OP_sub, x, q));
+}
+
+bool fe_op_variadic(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *r = need(c, n, 0);
+    for (size_t i = 1; r && i < n->n_in; i++) {
+        struct fe_val *y = need(c, n, i);
+        r = y ? fe_p_binary(c, (enum ir_op)n->arg, r, y) : NULL;
+    }
+    return fe_out_val(n, 0, r);
+}
+
+bool fe_op_mean(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *r = need(c, n, 0);
+    for (size_t i = 1; r && i < n->n_in; i++) {
+        struct fe_val *y = need(c, n, i);
+        r = y ? fe_p_binary(c, IR_OP_add, r, y) : NULL;
+    }
+    struct fe_val *k = fe_val_sym(c, fe_sym_scalar_f(c->a, (double)n->n_in));
+    return r && fe_out_val(n, 0, fe_p_binary(c, IR_OP_div, r, k));
+}
+
+bool fe_op_where(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *cond = need(c, n, 0), *x = need(c, n, 1), *y = need(c, n, 2);
+    return cond && x && y && fe_out_val(n, 0, fe_p_where(c, cond, x, y));
+}
+
+bool fe_op_cast(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = need(c, n, 0);
+    enum ir_dtype t;
+    if (!x) return false;
+    int64_t to = fe_attr_i(c, n, "to", 0);
+    if (to < 0 || to > INT32_MAX || !fe_onnx_to_ir((int32_t)to, &t))
+        return fe_fail(c, n, "it casts to %s (%lld), which is not supported", fe_onnx_dtype_name((int32_t)to), (long long)to);
+    if (to == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || to == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16) c->saw_f16 = true;
+    return fe_out_val(n, 0, fe_p_cast(c, x, t));
+}
+
+bool fe_op_castlike(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x, *y;
+    return two(c, n, &x, &y) && fe_out_val(n, 0, fe_p_cast(c, x, fe_type(c, y)->dtype));
+}

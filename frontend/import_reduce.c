@@ -1,0 +1,128 @@
+// Reductions. Axes are an attribute in old opsets and an operand since 13 (ReduceSum) or 18 (the others).
+#include "onnx_internal.h"
+
+struct reduction {
+    int64_t axes[IR_MAX_RANK]; // normalised, ascending
+    size_t n;
+    int keepdims;
+    bool nothing; // no axes and noop_with_empty_axes: the operand itself
+};
+
+static bool read_axes(struct fe_ctx *c, struct fe_node *n, const struct ir_type *t, struct reduction *r) {
+    int64_t given[IR_MAX_RANK];
+    int count;
+    *r = (struct reduction){.keepdims = fe_attr_i(c, n, "keepdims", 1) != 0};
+    if (!fe_const_ints(c, n, "axes", 1, given, IR_MAX_RANK, &count)) return false;
+    r->nothing = count <= 0 && fe_attr_i(c, n, "noop_with_empty_axes", 0);
+    bool hit[IR_MAX_RANK] = {false};
+    for (int i = 0; i < count; i++) {
+        int axis;
+        if (!fe_axis(c, n, given[i], t->rank, &axis)) return false;
+        hit[axis] = true;
+    }
+    for (int i = 0; i < t->rank; i++)
+        if (count <= 0 || hit[i]) r->axes[r->n++] = i;
+    return true;
+}
+
+static ir_vid begin(struct fe_ctx *c, struct fe_node *n, struct reduction *r) {
+    ir_vid x = fe_in(c, n, 0);
+    if (x == IR_NONE) {
+        fe_fail(c, n, "operand 0 is missing or no tensor");
+        return x;
+    }
+    return read_axes(c, n, fe_typeof(c, x), r) ? x : IR_NONE;
+}
+
+static ir_vid reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const struct reduction *r) {
+    return r->n == 0 ? x : fe_reduce(c, op, x, r->axes, r->n, r->keepdims);
+}
+
+// Of elements known at import (shape arithmetic): all of them together, or not at all.
+static struct fe_val *fold(struct fe_ctx *c, struct fe_node *n, enum ir_op op) {
+    const struct fe_sym *s = fe_known(c, fe_arg(n, 0), false);
+    if (!s || s->n == 0) return NULL;
+    struct reduction r;
+    if (!read_axes(c, n, &s->type, &r) || r.nothing || (int)r.n != s->type.rank) return NULL;
+    int64_t ones[IR_MAX_RANK] = {1, 1, 1, 1, 1, 1, 1, 1};
+    struct fe_sym *acc = fe_sym_new(c->a, s->type.dtype, r.keepdims ? s->type.rank : 0, ones);
+    acc->v[0] = s->v[0];
+    for (size_t i = 1; i < s->n && acc; i++) {
+        struct fe_sym *one = fe_sym_new(c->a, s->type.dtype, acc->type.rank, acc->type.dims);
+        one->v[0] = s->v[i];
+        acc = fe_sym_binary(c->a, op, acc, one);
+    }
+    return fe_val_sym(c, acc);
+}
+
+bool fe_op_reduce(struct fe_ctx *c, struct fe_node *n) {
+    static const struct { int red; enum ir_op op; } folds[] = {
+        {IR_OP_reduce_sum, IR_OP_add}, {IR_OP_reduce_max, IR_OP_max}, {IR_OP_reduce_min, IR_OP_min}};
+    for (size_t i = 0; i < sizeof folds / sizeof *folds; i++) {
+        struct fe_val *v = folds[i].red == n->arg ? fold(c, n, folds[i].op) : NULL;
+        if (v) return fe_out_val(n, 0, v);
+    }
+    struct reduction r;
+    ir_vid x = begin(c, n, &r);
+    if (x == IR_NONE) return false;
+    if (r.nothing) return fe_out_val(n, 0, fe_arg(n, 0));
+    return fe_out(c, n, 0, reduce(c, (enum ir_op)n->arg, x, &r));
+}
+
+bool fe_op_reduce_prod(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *v = fe_arg(n, 0) ? fold(c, n, IR_OP_mul) : NULL;
+    if (v) return fe_out_val(n, 0, v);
+    return fe_fail(c, n, "a product over computed values is not supported; only shapes and constants can be multiplied up");
+}
+
+bool fe_op_reduce_l1(struct fe_ctx *c, struct fe_node *n) {
+    struct reduction r;
+    ir_vid x = begin(c, n, &r);
+    return x != IR_NONE && fe_out(c, n, 0, reduce(c, IR_OP_reduce_sum, fe_e1(c, IR_OP_abs, x), &r));
+}
+
+bool fe_op_reduce_l2(struct fe_ctx *c, struct fe_node *n) { // arg 1: L2, 0: sum of squares
+    struct reduction r;
+    ir_vid x = begin(c, n, &r);
+    if (x == IR_NONE) return false;
+    ir_vid s = reduce(c, IR_OP_reduce_sum, fe_e2(c, IR_OP_mul, x, x), &r);
+    return fe_out(c, n, 0, n->arg ? fe_e1(c, IR_OP_sqrt, s) : s);
+}
+
+bool fe_op_reduce_log_sum(struct fe_ctx *c, struct fe_node *n) {
+    struct reduction r;
+    ir_vid x = begin(c, n, &r);
+    return x != IR_NONE && fe_out(c, n, 0, fe_e1(c, IR_OP_log, reduce(c, IR_OP_reduce_sum, x, &r)));
+}
+
+// m + ln sum e^(x-m), with m = max x held constant: exact, and no overflow.
+bool fe_op_reduce_log_sum_exp(struct fe_ctx *c, struct fe_node *n) {
+    struct reduction r;
+    ir_vid x = begin(c, n, &r);
+    if (x == IR_NONE) return false;
+    if (r.n == 0) return fe_out(c, n, 0, x);
+    ir_vid m = fe_reduce(c, IR_OP_reduce_max, fe_e1(c, IR_OP_stop_gradient, x), r.axes, r.n, 1);
+    ir_vid s = fe_reduce(c, IR_OP_reduce_sum, fe_e1(c, IR_OP_exp, fe_e2(c, IR_OP_sub, x, m)), r.axes, r.n, 1);
+    ir_vid y = fe_e2(c, IR_OP_add, fe_e1(c, IR_OP_log, s), m);
+    if (!r.keepdims && y != IR_NONE) {
+        struct ir_type t = *fe_typeof(c, y);
+        int64_t dims[IR_MAX_RANK];
+        int rank = 0;
+        for (int i = 0; i < t.rank; i++) {
+            bool gone = false;
+            for (size_t k = 0; k < r.n; k++) gone |= r.axes[k] == i;
+            if (!gone) dims[rank++] = t.dims[i];
+        }
+        y = fe_reshape(c, y, rank, dims);
+    }
+    return fe_out(c, n, 0, y);
+}
+
+bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
+    ir_vid x = fe_in(c, n, 0);
+    int axis;
+    if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_typeof(c, x)->rank, &axis)) return false;
+    if (fe_attr_i(c, n, "select_last_index", 0)) return fe_fail(c, n, "select_last_index=1 is not supported");
+    if (n->arg) x = fe_e1(c, IR_OP_neg, x);
+    return fe_out(c, n, 0, fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", fe_attr_i(c, n, "keepdims", 1) != 0))));
+}

@@ -1,0 +1,379 @@
+// Shapes and moves. Every dim here may be a multiple of the batch N; shape operands are resolved at import.
+#include "onnx_internal.h"
+
+#include <string.h>
+
+static struct fe_val *tensor(struct fe_ctx *c, struct fe_node *n, size_t i) {
+    struct fe_val *v = fe_arg(n, i);
+    if (!v || v->is_seq) {
+        fe_fail(c, n, "operand %zu must be a tensor", i);
+        return NULL;
+    }
+    return v;
+}
+
+static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
+
+bool fe_op_shape(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type *t = fe_type(c, x);
+    int64_t start = fe_attr_i(c, n, "start", 0), end = fe_attr_i(c, n, "end", t->rank);
+    start = clamp(start < 0 ? start + t->rank : start, 0, t->rank);
+    end = clamp(end < 0 ? end + t->rank : end, start, t->rank);
+    return fe_out_sym(c, n, 0, fe_sym_of_dims(c->a, t->dims + start, (int)(end - start)));
+}
+
+bool fe_op_size(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type *t = fe_type(c, x);
+    int64_t size = ir_is_batched(t) ? -ir_numel(t) : ir_numel(t);
+    struct fe_sym *s = fe_sym_of_dims(c->a, &size, 1);
+    s->type.rank = 0;
+    return fe_out_sym(c, n, 0, s);
+}
+
+// --- Reshape ---------------------------------------------------------------------------------------------------------------
+
+// Elements as a*N (batched) or b.
+static int64_t elements(const struct ir_type *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++) n *= t->dims[i] < 0 ? -t->dims[i] : t->dims[i];
+    return n;
+}
+
+// Fills in the -1 of `dims` (at `hole`, or none when < 0) so that the element counts of a batched (or not) tensor agree.
+static bool solve(int64_t *dims, int rank, int hole, int64_t total, bool batched) {
+    int64_t rest = 1;
+    int symbolic = 0;
+    for (int i = 0; i < rank; i++) {
+        if (i == hole) continue;
+        symbolic += dims[i] < 0;
+        if (dims[i] && __builtin_mul_overflow(rest, dims[i] < 0 ? -dims[i] : dims[i], &rest)) return false;
+        if (dims[i] == 0) return total == 0;
+    }
+    if (symbolic > 1 || (symbolic && !batched)) return false;
+    if (hole >= 0) {
+        if (total % rest) return false;
+        dims[hole] = batched && !symbolic ? -(total / rest) : total / rest;
+        symbolic += dims[hole] < 0;
+        rest = total;
+    }
+    if (rest != total || (symbolic == 1) != batched) return false;
+    for (int i = 1; i < rank; i++)
+        if (dims[i] < 0) return false; // the batch leads
+    return true;
+}
+
+bool fe_op_reshape(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    const struct fe_sym *s;
+    if (!x || !fe_ints(c, n, "shape", 1, &s)) return false;
+    if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
+    const struct ir_type t = *fe_type(c, x);
+    bool batched = ir_is_batched(&t), allowzero = fe_attr_i(c, n, "allowzero", 0) != 0;
+    int64_t dims[IR_MAX_RANK], total = elements(&t);
+    int rank = (int)s->n, hole = -1;
+    for (int i = 0; i < rank; i++) {
+        if (!s->v[i].a && s->v[i].b == -1) {
+            if (hole >= 0) return fe_fail(c, n, "its shape has two -1");
+            hole = i;
+            dims[i] = 1;
+        } else if (!s->v[i].a && s->v[i].b == 0 && !allowzero) {
+            if (i >= t.rank) return fe_fail(c, n, "its shape copies dimension %d of a tensor of rank %d", i, t.rank);
+            dims[i] = t.dims[i];
+        } else if (!fe_num_dim(&s->v[i], &dims[i])) {
+            return fe_fail(c, n, "dimension %d of its shape is not a size or a multiple of the batch", i);
+        }
+    }
+    int64_t tried[IR_MAX_RANK];
+    memcpy(tried, dims, sizeof tried);
+    if (solve(tried, rank, hole, total, batched)) return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
+    // The file has a fixed batch B: a leading number that is a multiple of B is meant as that multiple of N.
+    if (batched && c->baked > 0 && rank > 0 && hole != 0 && dims[0] > 0 && dims[0] % c->baked == 0) {
+        memcpy(tried, dims, sizeof tried);
+        tried[0] = -(dims[0] / c->baked);
+        if (solve(tried, rank, hole, total, batched)) return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
+    }
+    struct str from = STR_INIT, to = STR_INIT;
+    char buf[24];
+    for (int i = 0; i < t.rank; i++) str_addf(&from, "%s%s", i ? "," : "", ir_dim_text(t.dims[i], buf));
+    for (int i = 0; i < rank; i++) str_addf(&to, "%s%s", i ? "," : "", i == hole ? "-1" : ir_dim_text(dims[i], buf));
+    fe_fail(c, n, "cannot reshape [%s] to [%s] for every batch size; keep the batch as the first axis", from.s ? from.s : "", to.s ? to.s : "");
+    str_release(&from);
+    str_release(&to);
+    return false;
+}
+
+bool fe_op_flatten(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    int64_t axis = fe_attr_i(c, n, "axis", 1), dims[2] = {1, 1};
+    if (axis < -t.rank || axis > t.rank) return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, t.rank);
+    if (axis < 0) axis += t.rank;
+    for (int i = 0; i < t.rank; i++) dims[i >= axis] *= t.dims[i];
+    if (dims[1] < 0) return fe_fail(c, n, "it moves the batch out of the first axis; use axis=1");
+    return fe_out_val(n, 0, fe_p_reshape(c, x, 2, dims));
+}
+
+static bool read_axis_set(struct fe_ctx *c, struct fe_node *n, int rank, bool *set, int *count) {
+    int64_t axes[IR_MAX_RANK];
+    if (!fe_const_ints(c, n, "axes", 1, axes, IR_MAX_RANK, count)) return false;
+    for (int i = 0; i < *count; i++) {
+        int a;
+        if (!fe_axis(c, n, axes[i], rank, &a)) return false;
+        if (set[a]) return fe_fail(c, n, "axis %d is named twice", a);
+        set[a] = true;
+    }
+    return true;
+}
+
+bool fe_op_squeeze(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    bool set[IR_MAX_RANK] = {false};
+    int count, rank = 0;
+    int64_t dims[IR_MAX_RANK];
+    if (!read_axis_set(c, n, t.rank, set, &count)) return false;
+    for (int i = 0; i < t.rank; i++) {
+        if (count < 0 ? t.dims[i] == 1 : set[i]) {
+            if (t.dims[i] != 1) return fe_fail(c, n, "cannot squeeze axis %d, whose size is not 1", i);
+            continue;
+        }
+        dims[rank++] = t.dims[i];
+    }
+    return fe_out_val(n, 0, fe_p_reshape(c, x, rank, dims));
+}
+
+bool fe_op_unsqueeze(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    int64_t axes[IR_MAX_RANK], dims[IR_MAX_RANK];
+    int count;
+    if (!fe_const_ints(c, n, "axes", 1, axes, IR_MAX_RANK, &count)) return false;
+    if (count < 0 || t.rank + count > IR_MAX_RANK) return fe_fail(c, n, "needs axes, at most %d dimensions in all", IR_MAX_RANK);
+    bool set[IR_MAX_RANK] = {false};
+    int rank = t.rank + count, at = 0;
+    for (int i = 0; i < count; i++) {
+        int a;
+        if (!fe_axis(c, n, axes[i], rank, &a)) return false;
+        set[a] = true;
+    }
+    for (int i = 0; i < rank; i++) {
+        if (!set[i] && at >= t.rank) return fe_fail(c, n, "an axis is named twice");
+        dims[i] = set[i] ? 1 : t.dims[at++];
+    }
+    if (at != t.rank) return fe_fail(c, n, "an axis is named twice");
+    for (int i = 1; i < rank; i++)
+        if (dims[i] < 0) return fe_fail(c, n, "it moves the batch to axis %d; the batch must stay the first axis", i);
+    return fe_out_val(n, 0, fe_p_reshape(c, x, rank, dims));
+}
+
+bool fe_op_transpose(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    size_t cnt;
+    const int64_t *given = fe_attr_ints(n, "perm", &cnt);
+    int64_t perm[IR_MAX_RANK];
+    bool seen[IR_MAX_RANK] = {false};
+    if (given && cnt != (size_t)t.rank) return fe_fail(c, n, "perm has %zu entries for a tensor of rank %d", cnt, t.rank);
+    for (int i = 0; i < t.rank; i++) {
+        perm[i] = given ? given[i] : t.rank - 1 - i;
+        if (perm[i] < 0) perm[i] += t.rank;
+        if (perm[i] < 0 || perm[i] >= t.rank || seen[perm[i]]) return fe_fail(c, n, "perm is not a permutation");
+        seen[perm[i]] = true;
+    }
+    if (t.rank && t.dims[0] < 0 && perm[0] != 0)
+        return fe_fail(c, n, "it moves the batch away from the first axis, which is not supported (use a batch-first model)");
+    return fe_out_val(n, 0, fe_p_transpose(c, x, perm));
+}
+
+bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    const struct fe_sym *s;
+    if (!x || !fe_ints(c, n, "shape", 1, &s)) return false;
+    const struct ir_type t = *fe_type(c, x);
+    if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
+    int rank = (int)s->n > t.rank ? (int)s->n : t.rank;
+    int64_t dims[IR_MAX_RANK];
+    for (int i = 0; i < rank; i++) {
+        int xi = i - (rank - t.rank), si = i - (rank - (int)s->n);
+        int64_t xd = xi < 0 ? 1 : t.dims[xi], sd = 1;
+        if (si >= 0 && !fe_num_dim(&s->v[si], &sd)) {
+            if (s->v[si].a || s->v[si].b != -1) return fe_fail(c, n, "dimension %d of its shape is not a size", si);
+            sd = 1; // -1 keeps the operand's size, as PyTorch writes it
+        }
+        if (i == 0 && xd < 0 && sd > 0 && c->baked && sd == -xd * c->baked) sd = xd; // the file's fixed batch
+        if (xd != 1 && sd != 1 && xd != sd)
+            return fe_fail(c, n, "cannot expand axis %d from %lld to %lld", i, (long long)xd, (long long)sd);
+        dims[i] = xd == 1 ? sd : xd;
+        if (i && dims[i] < 0) return fe_fail(c, n, "it puts the batch on axis %d; the batch must be the first axis", i);
+    }
+    return fe_out_val(n, 0, fe_p_expand(c, x, rank, dims));
+}
+
+// Tile-13: repeat axis i r[i] times = insert a dim of r[i] before it and merge the two.
+bool fe_op_tile(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    const struct fe_sym *s;
+    if (!x || !fe_ints(c, n, NULL, 1, &s)) return false;
+    const struct ir_type t = *fe_type(c, x);
+    if (!s || s->n != (size_t)t.rank) return fe_fail(c, n, "needs one repeat count for each of %d dimensions", t.rank);
+    for (int i = 0; i < t.rank && x; i++) {
+        int64_t rep, mid[IR_MAX_RANK + 1], wide[IR_MAX_RANK + 1];
+        const struct ir_type now = *fe_type(c, x);
+        if (!fe_num_dim(&s->v[i], &rep)) return fe_fail(c, n, "repeat count %d is not a size", i);
+        if (rep == 1) continue;
+        if ((rep < 0 && (i || now.dims[0] != 1)) || (i == 0 && now.dims[0] < 0))
+            return fe_fail(c, n, "it repeats the batch or along it, which is not supported");
+        memcpy(wide, now.dims, sizeof now.dims);
+        if (now.dims[i] == 1) {
+            wide[i] = rep;
+            x = fe_p_expand(c, x, now.rank, wide);
+            continue;
+        }
+        if (now.rank == IR_MAX_RANK) return fe_fail(c, n, "tiling a tensor of %d dimensions is not supported", IR_MAX_RANK);
+        for (int k = 0; k <= now.rank; k++) mid[k] = k < i ? now.dims[k] : k == i ? 1 : now.dims[k - 1];
+        x = fe_p_reshape(c, x, now.rank + 1, mid);
+        mid[i] = rep;
+        x = x ? fe_p_expand(c, x, now.rank + 1, mid) : NULL;
+        wide[i] = now.dims[i] * rep;
+        x = x ? fe_p_reshape(c, x, now.rank, wide) : NULL;
+    }
+    return fe_out_val(n, 0, x);
+}
+
+bool fe_op_concat(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val **v = ARENA_ARRAY(c->a, struct fe_val *, n->n_in + 1);
+    size_t m = 0;
+    for (size_t i = 0; i < n->n_in; i++)
+        if (!(v[m++] = tensor(c, n, i))) return false;
+    if (m == 0) return fe_fail(c, n, "has no operands");
+    int axis, rank = fe_type(c, v[0])->rank;
+    for (size_t i = 1; i < m; i++)
+        if (fe_type(c, v[i])->rank != rank)
+            return fe_fail(c, n, "operand 0 has %d dimensions, operand %zu has %d", rank, i, fe_type(c, v[i])->rank);
+    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 1), rank, &axis)) return false;
+    return fe_out_val(n, 0, m == 1 ? v[0] : fe_p_concat(c, v, m, axis));
+}
+
+// A range of one axis.
+static struct fe_val *part(struct fe_ctx *c, struct fe_val *x, int axis, int64_t start, int64_t size) {
+    const struct ir_type t = *fe_type(c, x);
+    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
+    for (int i = 0; i < t.rank; i++) {
+        sizes[i] = i == axis ? size : t.dims[i];
+        steps[i] = 1;
+    }
+    starts[axis] = start;
+    return fe_p_slice(c, x, starts, sizes, steps);
+}
+
+bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    int axis, count;
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    int64_t *sizes = ARENA_ARRAY(c->a, int64_t, n->n_out + 1), at = 0;
+    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), t.rank, &axis)) return false;
+    if (!fe_const_ints(c, n, "split", 1, sizes, n->n_out, &count)) return false;
+    if (t.dims[axis] < 0) return fe_fail(c, n, "it splits the batch, which is not supported");
+    if (count < 0) { // equal parts, the last one smaller
+        int64_t each = (t.dims[axis] + (int64_t)n->n_out - 1) / (int64_t)n->n_out;
+        for (size_t i = 0; i < n->n_out; i++) {
+            sizes[i] = each < t.dims[axis] - at ? each : t.dims[axis] - at;
+            at += sizes[i];
+        }
+        at = 0;
+    } else if ((size_t)count != n->n_out) {
+        return fe_fail(c, n, "it has %zu results but %d sizes", n->n_out, count);
+    }
+    for (size_t i = 0; i < n->n_out; i++) {
+        if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at) return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
+        if (sizes[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
+        at += sizes[i];
+    }
+    return at == t.dims[axis] || fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
+}
+
+// One bound of a slice against a dim of size d (IR dim): clamped, negative counts from the end. false: depends on N.
+static bool bound(const struct fe_num *v, int64_t d, int64_t lo, int64_t hi, int64_t *out) {
+    if (v->a) return false;
+    *out = clamp(v->b < 0 && v->b > -(INT64_C(1) << 40) ? v->b + d : v->b, lo, hi);
+    return true;
+}
+
+bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    if (!x) return false;
+    const struct ir_type t = *fe_type(c, x);
+    const struct fe_sym *st, *en;
+    int64_t axes[IR_MAX_RANK], steps_in[IR_MAX_RANK], starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
+    int n_axes, n_steps;
+    if (!fe_ints(c, n, "starts", 1, &st) || !fe_ints(c, n, "ends", 2, &en) || !fe_const_ints(c, n, "axes", 3, axes, IR_MAX_RANK, &n_axes) ||
+        !fe_const_ints(c, n, NULL, 4, steps_in, IR_MAX_RANK, &n_steps))
+        return false;
+    if (!st || !en || st->n != en->n || st->n > (size_t)t.rank || (n_axes >= 0 && (size_t)n_axes != st->n) ||
+        (n_steps >= 0 && (size_t)n_steps != st->n))
+        return fe_fail(c, n, "its starts, ends, axes and steps do not agree in length");
+    for (int i = 0; i < t.rank; i++) {
+        sizes[i] = t.dims[i];
+        steps[i] = 1;
+    }
+    for (size_t i = 0; i < st->n; i++) {
+        int axis;
+        if (!fe_axis(c, n, n_axes >= 0 ? axes[i] : (int64_t)i, t.rank, &axis)) return false;
+        int64_t d = t.dims[axis], step = n_steps >= 0 ? steps_in[i] : 1, s, e;
+        if (step == 0) return fe_fail(c, n, "its step is 0");
+        if (d < 0) { // the batch must be taken whole: from 0 to N or to any huge number
+            bool whole = !st->v[i].a && st->v[i].b == 0 && step == 1 &&
+                         (en->v[i].a ? en->v[i].a >= -d && en->v[i].b >= 0
+                                     : en->v[i].b >= INT32_MAX || (c->baked && en->v[i].b == -d * c->baked));
+            if (!whole) return fe_fail(c, n, "it takes a part of the batch, which is not supported");
+            continue;
+        }
+        bool ok = step > 0 ? bound(&st->v[i], d, 0, d, &s) && bound(&en->v[i], d, 0, d, &e)
+                           : bound(&st->v[i], d, 0, d - 1, &s) && bound(&en->v[i], d, -1, d - 1, &e);
+        if (!ok) return fe_fail(c, n, "its range on axis %d depends on the batch size", axis);
+        int64_t len = step > 0 ? (e - s + step - 1) / step : (s - e - step - 1) / -step;
+        starts[axis] = s;
+        sizes[axis] = len > 0 ? len : 0;
+        steps[axis] = step;
+        if (sizes[axis] == 0 && !fe_known(c, x, false)) return fe_fail(c, n, "its result is empty on axis %d", axis);
+    }
+    return fe_out_val(n, 0, fe_p_slice(c, x, starts, sizes, steps));
+}
+
+bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0), *iv = tensor(c, n, 1);
+    int axis;
+    if (!x || !iv || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_type(c, x)->rank, &axis)) return false;
+    const struct ir_type t = *fe_type(c, x);
+    const struct fe_sym *s = fe_known(c, iv, false);
+    if (t.dims[axis] < 0) return fe_fail(c, n, "it picks rows of the batch, which is not supported");
+    if (!s || !fe_sym_is_const(s)) { // an embedding table, or any other look-up by computed indices
+        ir_vid in[2] = {fe_weight(c, n, 0), fe_vid(c, iv)};
+        if (in[0] != IR_NONE && in[1] != IR_NONE && fe_typeof(c, in[1])->dtype == IR_F32)
+            return fe_fail(c, n, "its indices must be integers");
+        return fe_out(c, n, 0, fe_emit(c, IR_OP_gather, in, 2, IR_ATTRS(IR_I("axis", axis))));
+    }
+    int64_t *index = ARENA_ARRAY(c->a, int64_t, s->n + 1), dims[IR_MAX_RANK];
+    for (size_t i = 0; i < s->n; i++) {
+        index[i] = s->v[i].b < 0 ? s->v[i].b + t.dims[axis] : s->v[i].b;
+        if (index[i] < 0 || index[i] >= t.dims[axis])
+            return fe_fail(c, n, "index %lld is outside axis %d of size %lld", (long long)s->v[i].b, axis, (long long)t.dims[axis]);
+    }
+    if (s->n == 0) return fe_fail(c, n, "its result is empty");
+    int rank = 0;
+    if (t.rank - 1 + s->type.rank > IR_MAX_RANK) return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
+    for (int i = 0; i < axis; i++) dims[rank++] = t.dims[i];
+    for (int i = 0; i < s->type.rank; i++) dims[rank++] = s->type.dims[i];
+    for (int i = axis + 1; i < t.rank; i++) dims[rank++] = t.dims[i];
+    struct fe_val *r = fe_p_take(c, x, axis, index, s->n);
+    return r && fe_out_val(n, 0, fe_p_reshape(c, r, rank, dims));
+}

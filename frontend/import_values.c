@@ -1,0 +1,337 @@
+// Operands, results and attributes of the node being imported: from ONNX names to IR values and known elements.
+#include "scope.h"
+
+#include <string.h>
+
+bool fe_fail(struct fe_ctx *c, const struct fe_node *n, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    diag_vreport(c->d, DIAG_ERROR, &n->loc, fmt, ap);
+    va_end(ap);
+    return false;
+}
+
+// --- attributes ------------------------------------------------------------------------------------------------------
+
+static const Onnx__AttributeProto *find_attr(const Onnx__NodeProto *p, const char *name) {
+    for (size_t i = 0; i < p->n_attribute; i++)
+        if (p->attribute[i]->name && !strcmp(p->attribute[i]->name, name)) return p->attribute[i];
+    return NULL;
+}
+
+const Onnx__AttributeProto *fe_attr(const struct fe_node *n, const char *name) {
+    const Onnx__AttributeProto *a = find_attr(n->p, name);
+    // In a function body an attribute may be the caller's; an absent one there means the op's own default.
+    const struct fe_scope *s = n->scope;
+    while (a && a->ref_attr_name && *a->ref_attr_name) {
+        while (s && !s->call) s = s->parent;
+        if (!s) return NULL;
+        a = find_attr(s->call->p, a->ref_attr_name);
+        s = s->call->scope;
+    }
+    return a;
+}
+
+// Old exporters leave the type out: the field that is there tells.
+static bool attr_is(const Onnx__AttributeProto *a, int type, bool has) {
+    return a->has_type ? (int)a->type == type : has;
+}
+
+static void wrong_attr(struct fe_ctx *c, const struct fe_node *n, const char *name, const char *want) {
+    diag_error(c->d, &n->loc, "attribute \"%s\" must be %s", name, want);
+}
+
+int64_t fe_attr_i(struct fe_ctx *c, const struct fe_node *n, const char *name, int64_t def) {
+    const Onnx__AttributeProto *a = fe_attr(n, name);
+    if (!a) return def;
+    if (attr_is(a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT, a->has_i)) return a->i;
+    wrong_attr(c, n, name, "an integer");
+    return def;
+}
+
+double fe_attr_f(struct fe_ctx *c, const struct fe_node *n, const char *name, double def) {
+    const Onnx__AttributeProto *a = fe_attr(n, name);
+    if (!a) return def;
+    if (attr_is(a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT, a->has_f)) return (double)a->f;
+    wrong_attr(c, n, name, "a float");
+    return def;
+}
+
+const char *fe_attr_s(struct fe_ctx *c, const struct fe_node *n, const char *name, const char *def) {
+    const Onnx__AttributeProto *a = fe_attr(n, name);
+    if (!a) return def;
+    if (attr_is(a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING, a->has_s))
+        return arena_printf(c->a, "%.*s", (int)(a->s.len > 1000 ? 1000 : a->s.len), a->s.data ? (const char *)a->s.data : "");
+    wrong_attr(c, n, name, "a string");
+    return def;
+}
+
+const int64_t *fe_attr_ints(const struct fe_node *n, const char *name, size_t *count) {
+    const Onnx__AttributeProto *a = fe_attr(n, name);
+    *count = a ? a->n_ints : 0;
+    static const int64_t none;
+    return a ? (a->n_ints ? a->ints : &none) : NULL;
+}
+
+// --- operands ----------------------------------------------------------------------------------------------------------
+
+struct fe_val *fe_arg(const struct fe_node *n, size_t i) { return i < n->n_in ? n->in[i] : NULL; }
+
+const struct ir_type *fe_typeof(struct fe_ctx *c, ir_vid v) { return ir_typeof(c->g, v); }
+
+const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v) {
+    if (v->sym) return &v->sym->type;
+    if (v->blob) return &v->blob->type;
+    return ir_typeof(c->g, v->vid);
+}
+
+static bool is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
+
+// Writes element values in the dtype's own form.
+static void put(enum ir_dtype t, void *out, size_t i, int64_t iv, double fv) {
+    switch (t) {
+    case IR_F32: ((float *)out)[i] = (float)fv; break;
+    case IR_F64: ((double *)out)[i] = fv; break;
+    case IR_I64: ((int64_t *)out)[i] = iv; break;
+    case IR_I32: ((int32_t *)out)[i] = (int32_t)iv; break;
+    default: ((uint8_t *)out)[i] = (uint8_t)iv;
+    }
+}
+
+static ir_vid sym_vid(struct fe_ctx *c, const struct fe_sym *s) {
+    enum ir_dtype t = s->type.dtype;
+    void *base = arena_array(c->a, s->n ? s->n : 1, ir_dtype_size(t));
+    for (size_t i = 0; i < s->n; i++) put(t, base, i, s->v[i].b, s->v[i].f);
+    ir_vid b = ir_const(c->g, s->type, base);
+    if (fe_sym_is_const(s)) return b;
+    float *slope = ARENA_ARRAY(c->a, float, s->n); // a*N + b at run time
+    for (size_t i = 0; i < s->n; i++) slope[i] = is_float(t) ? (float)s->v[i].fa : (float)s->v[i].a;
+    struct ir_type ft = s->type;
+    ft.dtype = IR_F32;
+    ir_vid v = fe_e2(c, IR_OP_mul, ir_const(c->g, ft, slope), ir_batch_size(c->g));
+    if (!is_float(t)) v = fe_cast(c, v, t);
+    return fe_e2(c, IR_OP_add, v, b);
+}
+
+static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v, bool weight) {
+    const struct fe_blob *b = v->blob;
+    const void *data = fe_blob_data(b, c->a);
+    if (b->onnx_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && is_float(b->type.dtype)) c->saw_f16 = true;
+    bool param = b->type.dtype == IR_F32 && (weight || (v->is_init && b->type.rank > 0)) && b->n > 0;
+    return param ? ir_boundary(c->g, IR_ROLE_PARAM, b->type, v->name, data) : ir_const(c->g, b->type, data);
+}
+
+ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v) {
+    if (!v || v->unknown) return IR_NONE;
+    if (v->vid == IR_NONE && v->sym) v->vid = sym_vid(c, v->sym);
+    if (v->vid == IR_NONE && v->blob) v->vid = blob_vid(c, v, false);
+    return v->vid;
+}
+
+ir_vid fe_in(struct fe_ctx *c, const struct fe_node *n, size_t i) { return fe_vid(c, fe_arg(n, i)); }
+
+ir_vid fe_weight(struct fe_ctx *c, const struct fe_node *n, size_t i) {
+    struct fe_val *v = fe_arg(n, i);
+    if (v && !v->unknown && v->vid == IR_NONE && v->blob && v->blob->n >= 2) v->vid = blob_vid(c, v, true);
+    return fe_vid(c, v);
+}
+
+const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force) {
+    if (!v || v->unknown) return NULL;
+    if (v->sym) return v->sym;
+    if (!v->blob) return NULL;
+    const struct fe_blob *b = v->blob;
+    bool fl = is_float(b->type.dtype);
+    if (fl && v->is_init && b->type.rank > 0 && !force) return NULL;
+    if (fl && v->vid != IR_NONE && !force) return NULL; // already a parameter
+    struct fe_sym *s = fe_sym_new(c->a, b->type.dtype, b->type.rank, b->type.dims);
+    if (!s) return NULL;
+    const void *data = fe_blob_data(b, c->a);
+    for (size_t i = 0; i < s->n; i++)
+        switch (b->type.dtype) {
+        case IR_F32: s->v[i].f = (double)((const float *)data)[i]; break;
+        case IR_I64: s->v[i].b = ((const int64_t *)data)[i]; break;
+        case IR_I32: s->v[i].b = ((const int32_t *)data)[i]; break;
+        default: s->v[i].b = ((const uint8_t *)data)[i];
+        }
+    if (!fl || !v->is_init || b->type.rank == 0) v->sym = s;
+    return s;
+}
+
+bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, const struct fe_sym **out) {
+    *out = NULL;
+    struct fe_val *v = fe_arg(n, i);
+    if (v) {
+        *out = fe_known(c, v, true);
+        if (*out && !is_float((*out)->type.dtype)) return true;
+        return fe_fail(c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they depend on the data", i,
+                       v->name ? v->name : "");
+    }
+    size_t k = 0;
+    const int64_t *ints = attr ? fe_attr_ints(n, attr, &k) : NULL;
+    if (ints) *out = fe_sym_ints(c->a, ints, k);
+    return true;
+}
+
+bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max, int *count) {
+    const struct fe_sym *s;
+    *count = -1;
+    if (!fe_ints(c, n, attr, i, &s)) return false;
+    if (!s) return true;
+    if (s->n > max || !fe_sym_is_const(s))
+        return fe_fail(c, n, "%s must be at most %zu constants", attr ? attr : "an operand", max);
+    for (size_t k = 0; k < s->n; k++) out[k] = s->v[k].b;
+    *count = (int)s->n;
+    return true;
+}
+
+bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, double *out) {
+    *out = def;
+    struct fe_val *v = fe_arg(n, i);
+    if (!v) return true;
+    const struct fe_sym *s = fe_known(c, v, true);
+    if (!s || s->n != 1 || !fe_sym_is_const(s))
+        return fe_fail(c, n, "operand %zu (\"%s\") must be one constant number", i, v->name ? v->name : "");
+    *out = is_float(s->type.dtype) ? s->v[0].f : (double)s->v[0].b;
+    return true;
+}
+
+bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out) {
+    if (axis < -rank || axis >= rank) return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, rank);
+    *out = (int)(axis < 0 ? axis + rank : axis);
+    return true;
+}
+
+// --- results -----------------------------------------------------------------------------------------------------------
+
+struct fe_val *fe_val_of(struct fe_ctx *c, ir_vid v) {
+    if (v == IR_NONE) return NULL;
+    struct fe_val *r = fe_val_new(c, NULL);
+    r->vid = v;
+    return r;
+}
+
+struct fe_val *fe_val_sym(struct fe_ctx *c, struct fe_sym *s) {
+    if (!s) return NULL;
+    struct fe_val *r = fe_val_new(c, NULL);
+    r->sym = s;
+    return r;
+}
+
+bool fe_out_val(struct fe_node *n, size_t i, struct fe_val *v) {
+    if (!v) return false;
+    if (i < n->n_out) n->out[i] = v;
+    return true;
+}
+
+bool fe_out(struct fe_ctx *c, struct fe_node *n, size_t i, ir_vid v) {
+    if (v == IR_NONE) return false;
+    const struct ir_type *t = fe_typeof(c, v);
+    for (int k = 1; k < t->rank; k++)
+        if (t->dims[k] < 0)
+            return fe_fail(c, n, "it moves the batch to axis %d; the batch must stay the first axis (export a batch-first model)", k);
+    return fe_out_val(n, i, fe_val_of(c, v));
+}
+
+bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s) { return fe_out_val(n, i, fe_val_sym(c, s)); }
+
+// --- building ------------------------------------------------------------------------------------------------------------
+
+ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs, size_t n_attrs) {
+    for (size_t i = 0; i < n_in; i++)
+        if (in[i] == IR_NONE) return IR_NONE;
+    ir_nid n = ir_node_new(c->g, op, in, n_in, attrs, n_attrs);
+    return n == IR_NONE ? IR_NONE : c->g->nodes[n].out[0];
+}
+
+ir_vid fe_e1(struct fe_ctx *c, enum ir_op op, ir_vid x) { return fe_emit(c, op, &x, 1, IR_NO_ATTRS); }
+
+ir_vid fe_e2(struct fe_ctx *c, enum ir_op op, ir_vid x, ir_vid y) {
+    ir_vid in[2] = {x, y};
+    if (x == IR_NONE || y == IR_NONE) return IR_NONE;
+    fe_unify_batch(c, in, 2);
+    return fe_emit(c, op, in, 2, IR_NO_ATTRS);
+}
+
+ir_vid fe_where(struct fe_ctx *c, ir_vid cond, ir_vid x, ir_vid y) {
+    ir_vid in[3] = {cond, x, y};
+    if (cond == IR_NONE || x == IR_NONE || y == IR_NONE) return IR_NONE;
+    fe_unify_batch(c, in, 3);
+    return fe_emit(c, IR_OP_where, in, 3, IR_NO_ATTRS);
+}
+
+ir_vid fe_f(struct fe_ctx *c, double v) { return ir_const_f(c->g, v); }
+
+ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims) {
+    return fe_emit(c, IR_OP_reshape, &x, 1, IR_ATTRS(IR_IS("shape", dims, rank)));
+}
+
+ir_vid fe_transpose(struct fe_ctx *c, ir_vid x, int rank, const int64_t *perm) {
+    return fe_emit(c, IR_OP_transpose, &x, 1, IR_ATTRS(IR_IS("perm", perm, rank)));
+}
+
+ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims) {
+    return fe_emit(c, IR_OP_expand, &x, 1, IR_ATTRS(IR_IS("shape", dims, rank)));
+}
+
+ir_vid fe_matmul(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int trans_b) {
+    ir_vid in[2] = {a, b};
+    return fe_emit(c, IR_OP_matmul, in, 2, IR_ATTRS(IR_I("trans_a", trans_a), IR_I("trans_b", trans_b)));
+}
+
+ir_vid fe_reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const int64_t *axes, size_t n, int keepdims) {
+    return fe_emit(c, op, &x, 1, IR_ATTRS(IR_IS("axes", axes, n), IR_I("keepdims", keepdims)));
+}
+
+ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t) {
+    if (x == IR_NONE || fe_typeof(c, x)->dtype == t) return x;
+    return fe_emit(c, IR_OP_cast, &x, 1, IR_ATTRS(IR_S("dtype", ir_dtype_name(t))));
+}
+
+// A file exported with a fixed batch writes that number where the batch is meant: expand(class_token, [2, 1, 768]). When
+// such a value meets a batched one of equal rank, its leading dim is the batch after all, if its rows are all the same.
+static ir_vid rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
+    const struct ir_value *val = &c->g->values[v];
+    struct ir_type t = val->type;
+    int64_t dims[IR_MAX_RANK];
+    memcpy(dims, t.dims, sizeof dims);
+    dims[0] = dim0;
+    if (t.dims[0] == 1) return fe_expand(c, v, t.rank, dims);
+    if (val->role == IR_ROLE_CONST && val->data) {
+        size_t row = (size_t)(ir_numel(&t) / t.dims[0]) * ir_dtype_size(t.dtype);
+        for (int64_t i = 1; i < t.dims[0]; i++)
+            if (memcmp(val->data, (const char *)val->data + (size_t)i * row, row)) return v;
+        const void *data = val->data;
+        t.dims[0] = 1;
+        return fe_expand(c, ir_const(c->g, t, data), t.rank, dims);
+    }
+    if (val->role != IR_ROLE_NODE) return v;
+    const struct ir_node *def = &c->g->nodes[val->def];
+    if (def->op == IR_OP_fill) {
+        struct ir_attr attrs[] = {IR_IS("shape", dims, t.rank), IR_F("value", ir_attr_f(def, "value")),
+                                  IR_S("dtype", ir_dtype_name(t.dtype))};
+        return fe_emit(c, IR_OP_fill, NULL, 0, attrs, 3);
+    }
+    if (def->op != IR_OP_expand) return v;
+    ir_vid src = def->in[0];
+    const struct ir_type *st = fe_typeof(c, src);
+    if (st->rank == t.rank && st->dims[0] != 1) return v;
+    return fe_expand(c, src, t.rank, dims);
+}
+
+void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n) {
+    int rank = 0;
+    int64_t dim0 = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct ir_type *t = fe_typeof(c, v[i]);
+        if (t->rank && t->dims[0] < 0) {
+            rank = t->rank;
+            dim0 = t->dims[0];
+        }
+    }
+    if (dim0 == 0 || c->baked < 2) return; // with a baked batch of 1 broadcasting does it
+    for (size_t i = 0; i < n; i++) {
+        const struct ir_type *t = fe_typeof(c, v[i]);
+        if (t->rank == rank && t->dims[0] == -dim0 * c->baked) v[i] = rebatch(c, v[i], dim0);
+    }
+}

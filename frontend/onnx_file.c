@@ -1,0 +1,409 @@
+// Opening ONNX files. Everything a later stage indexes by (sizes, offsets, dtypes) is checked here or in fe_blob_open.
+#define _XOPEN_SOURCE 700 // realpath
+#include "onnx_internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    int32_t onnx;
+    const char *name;
+    size_t size;
+    enum ir_dtype ir; // IR_DTYPE_COUNT: none
+} dtypes[] = {
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, "FLOAT", 4, IR_F32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, "FLOAT16", 2, IR_F32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16, "BFLOAT16", 2, IR_F32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, "DOUBLE", 8, IR_F32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, "INT64", 8, IR_I64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT64, "UINT64", 8, IR_I64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, "INT32", 4, IR_I32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT32, "UINT32", 4, IR_I64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT16, "INT16", 2, IR_I32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT16, "UINT16", 2, IR_I32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, "INT8", 1, IR_I32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, "UINT8", 1, IR_U8},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, "BOOL", 1, IR_BOOL},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__STRING, "STRING", 0, IR_DTYPE_COUNT},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__COMPLEX64, "COMPLEX64", 0, IR_DTYPE_COUNT},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__COMPLEX128, "COMPLEX128", 0, IR_DTYPE_COUNT},
+};
+#define N_DTYPES (sizeof dtypes / sizeof *dtypes)
+
+static int find_dtype(int32_t t) {
+    for (size_t i = 0; i < N_DTYPES; i++)
+        if (dtypes[i].onnx == t) return (int)i;
+    return -1;
+}
+
+size_t fe_onnx_dtype_size(int32_t t) {
+    int i = find_dtype(t);
+    return i < 0 ? 0 : dtypes[i].size;
+}
+
+const char *fe_onnx_dtype_name(int32_t t) {
+    int i = find_dtype(t);
+    return i < 0 ? "unknown" : dtypes[i].name;
+}
+
+bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out) {
+    int i = find_dtype(t);
+    if (i < 0 || dtypes[i].ir == IR_DTYPE_COUNT) return false;
+    *out = dtypes[i].ir;
+    return true;
+}
+
+bool fe_is_float_type(int32_t t) {
+    enum ir_dtype ir;
+    return fe_onnx_to_ir(t, &ir) && ir == IR_F32;
+}
+
+int64_t fe_model_opset(const Onnx__ModelProto *m) {
+    for (size_t i = 0; i < m->n_opset_import; i++) {
+        const char *dom = m->opset_import[i]->domain;
+        if (!dom || !*dom || !strcmp(dom, "ai.onnx")) return m->opset_import[i]->version;
+    }
+    return 0;
+}
+
+// protobuf-c recurses once per nested message without a limit; a hostile file could exhaust the stack. This walks the
+// wire format for the deepest chain of length-delimited fields that could be messages on the fields ONNX nests by.
+#define MAX_NESTING 64
+
+static bool read_varint(const unsigned char **p, const unsigned char *end, uint64_t *out) {
+    uint64_t v = 0;
+    for (int shift = 0; shift < 64 && *p < end; shift += 7) {
+        unsigned char b = *(*p)++;
+        v |= (uint64_t)(b & 127) << shift;
+        if (!(b & 128)) {
+            *out = v;
+            return true;
+        }
+    }
+    return false;
+}
+
+// The messages that can contain themselves, and the fields that lead from one to the next.
+enum nest { NEST_MODEL, NEST_GRAPH, NEST_NODE, NEST_ATTR, NEST_FUNCTION, NEST_VALUE, NEST_TYPE, NEST_WRAP };
+static const struct {
+    enum nest from;
+    uint32_t field;
+    enum nest to;
+} nesting[] = {
+    {NEST_MODEL, 7, NEST_GRAPH},  {NEST_MODEL, 25, NEST_FUNCTION}, {NEST_GRAPH, 1, NEST_NODE},  {NEST_GRAPH, 11, NEST_VALUE},
+    {NEST_GRAPH, 12, NEST_VALUE}, {NEST_GRAPH, 13, NEST_VALUE},    {NEST_NODE, 5, NEST_ATTR},   {NEST_FUNCTION, 7, NEST_NODE},
+    {NEST_ATTR, 6, NEST_GRAPH},   {NEST_ATTR, 11, NEST_GRAPH},     {NEST_ATTR, 14, NEST_TYPE},  {NEST_ATTR, 15, NEST_TYPE},
+    {NEST_VALUE, 2, NEST_TYPE},   {NEST_TYPE, 4, NEST_WRAP},       {NEST_TYPE, 5, NEST_WRAP},   {NEST_TYPE, 9, NEST_WRAP},
+    {NEST_WRAP, 1, NEST_TYPE},    {NEST_WRAP, 2, NEST_TYPE},
+};
+
+static bool nesting_ok(const unsigned char *p, const unsigned char *end, enum nest what, int depth) {
+    if (depth > MAX_NESTING) return false;
+    while (p < end) {
+        uint64_t tag, len;
+        if (!read_varint(&p, end, &tag)) return true; // malformed: protobuf-c says so
+        switch (tag & 7) {
+        case 0:
+            if (!read_varint(&p, end, &len)) return true;
+            break;
+        case 1:
+            if (end - p < 8) return true;
+            p += 8;
+            break;
+        case 5:
+            if (end - p < 4) return true;
+            p += 4;
+            break;
+        case 2:
+            if (!read_varint(&p, end, &len) || len > (uint64_t)(end - p)) return true;
+            for (size_t i = 0; i < sizeof nesting / sizeof *nesting; i++)
+                if (nesting[i].from == what && nesting[i].field == tag >> 3 &&
+                    !nesting_ok(p, p + len, nesting[i].to, depth + 1))
+                    return false;
+            p += len;
+            break;
+        default: return true;
+        }
+    }
+    return true;
+}
+
+Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size) {
+    const unsigned char *bytes = data;
+    if (size == 0) {
+        diag_error(d, NULL, "the file is empty; expected an ONNX model");
+        return NULL;
+    }
+    if (!nesting_ok(bytes, bytes + size, NEST_MODEL, 0)) {
+        diag_error(d, NULL, "subgraphs are nested more than %d messages deep; this is not a model any exporter writes", MAX_NESTING);
+        return NULL;
+    }
+    Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, size, bytes);
+    if (!m) {
+        bool text = true;
+        for (size_t i = 0; i < size && i < 256; i++)
+            if (bytes[i] >= 127 || (bytes[i] < 32 && bytes[i] != '\n' && bytes[i] != '\r' && bytes[i] != '\t')) text = false;
+        if (text)
+            diag_error(d, NULL, "this is a text file, not an ONNX model; give the .onnx file the exporter wrote");
+        else
+            diag_error(d, NULL, "not a complete ONNX file (%zu bytes do not parse as protobuf): it is truncated or of another format; "
+                                "copy or export it again", size);
+        return NULL;
+    }
+    if (!m->graph) {
+        diag_error(d, NULL, "the file has no graph; expected an ONNX model");
+        onnx__model_proto__free_unpacked(m, NULL);
+        return NULL;
+    }
+    return m;
+}
+
+struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
+    if (!d->file) d->file = arena_strdup(a, path);
+    const void *data;
+    size_t size;
+    enum smkd_status s = io_map(path, &data, &size);
+    if (s != SMKD_OK) {
+        diag_error(d, NULL, "cannot read the file: %s", strerror(errno));
+        return NULL;
+    }
+    Onnx__ModelProto *p = fe_unpack(d, data, size);
+    io_unmap(data, size);
+    if (!p) return NULL;
+    struct fe_model *m = ARENA_NEW(a, struct fe_model);
+    *m = (struct fe_model){.proto = p, .path = arena_strdup(a, path), .arena = a};
+    int before = d->errors;
+    if (!p->has_ir_version || p->ir_version < 3)
+        diag_error(d, NULL, "ONNX IR version %lld is too old or missing; export the model again with opset 7 or later",
+                   p->has_ir_version ? (long long)p->ir_version : 0LL);
+    int64_t opset = fe_model_opset(p);
+    if (opset < 7 || opset > 26)
+        diag_error(d, NULL, "opset %lld of the default domain is not supported (7 to 26 are); export the model with another opset_version",
+                   (long long)opset);
+    if (p->graph->n_sparse_initializer)
+        diag_error(d, NULL, "the graph has sparse initializers, which are not supported; export it with dense weights");
+    for (size_t i = 0; i < p->graph->n_initializer && d->errors - before < 20; i++) {
+        struct fe_blob b;
+        struct diag_loc loc = {0};
+        if (!p->graph->initializer[i]->name || !*p->graph->initializer[i]->name)
+            diag_error(d, NULL, "initializer %zu has no name", i);
+        else
+            fe_blob_open(m, d, &loc, p->graph->initializer[i], &b);
+    }
+    if (d->errors > before) {
+        fe_close(m);
+        return NULL;
+    }
+    return m;
+}
+
+void fe_close(struct fe_model *m) {
+    if (!m) return;
+    if (m->proto) onnx__model_proto__free_unpacked(m->proto, NULL);
+    for (size_t i = 0; i < m->n_maps; i++) io_unmap(m->maps[i].data, m->maps[i].size);
+    m->proto = NULL;
+    m->n_maps = 0;
+}
+
+// --- tensor data -----------------------------------------------------------------------------------------------------
+
+static const char *external_key(const Onnx__TensorProto *t, const char *key) {
+    for (size_t i = 0; i < t->n_external_data; i++)
+        if (t->external_data[i]->key && !strcmp(t->external_data[i]->key, key)) return t->external_data[i]->value;
+    return NULL;
+}
+
+// Maps the external file `rel` beside the model. The path may not leave the model's folder by text or by link.
+static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const char *tensor,
+                                             const char *rel) {
+    bool bad = !*rel || *rel == '/';
+    for (const char *p = rel; *p && !bad;) {
+        size_t n = strcspn(p, "/\\");
+        if (n == 2 && p[0] == '.' && p[1] == '.') bad = true;
+        p += n;
+        if (*p) p++;
+    }
+    if (bad) {
+        diag_error(d, loc, "tensor \"%s\": external data path \"%s\" must be relative and stay in the model's folder", tensor, rel);
+        return NULL;
+    }
+    const char *slash = strrchr(m->path, '/');
+    char *dir = slash ? arena_printf(m->arena, "%.*s", slash == m->path ? 1 : (int)(slash - m->path), m->path)
+                      : arena_strdup(m->arena, ".");
+    char *path = arena_printf(m->arena, "%s/%s", dir, rel);
+    for (size_t i = 0; i < m->n_maps; i++)
+        if (!strcmp(m->maps[i].path, path)) return &m->maps[i];
+    char *real_dir = realpath(dir, NULL), *real = realpath(path, NULL);
+    const struct fe_mapping *res = NULL;
+    size_t n = real_dir ? strlen(real_dir) : 0;
+    if (n == 1) n = 0; // the root folder: everything below it begins with "/"
+    if (!real_dir || !real) {
+        diag_error(d, loc, "tensor \"%s\": cannot open its external data \"%s\": %s; put the file beside the model", tensor, path,
+                   strerror(errno));
+    } else if (strncmp(real, real_dir, n) || real[n] != '/') {
+        diag_error(d, loc, "tensor \"%s\": external data \"%s\" is a link that leaves the model's folder", tensor, rel);
+    } else {
+        struct fe_mapping map = {.path = path};
+        if (io_map(real, &map.data, &map.size) == SMKD_OK) {
+            *ARENA_PUSH(m->arena, m->maps, m->n_maps, m->cap_maps) = map;
+            res = &m->maps[m->n_maps - 1];
+        } else {
+            diag_error(d, loc, "tensor \"%s\": cannot read external data \"%s\": %s", tensor, path, strerror(errno));
+        }
+    }
+    free(real);
+    free(real_dir);
+    return res;
+}
+
+static bool open_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc, struct fe_blob *b, size_t bytes) {
+    const char *rel = external_key(b->proto, "location"), *off = external_key(b->proto, "offset"),
+               *len = external_key(b->proto, "length");
+    int64_t offset = 0, length = (int64_t)bytes;
+    if (!rel) {
+        diag_error(d, loc, "tensor \"%s\": external data without a location", b->name);
+        return false;
+    }
+    if ((off && (!parse_i64(off, &offset) || offset < 0)) || (len && (!parse_i64(len, &length) || length < 0))) {
+        diag_error(d, loc, "tensor \"%s\": external data offset or length is not a number: \"%s\", \"%s\"", b->name, off ? off : "",
+                   len ? len : "");
+        return false;
+    }
+    if ((uint64_t)length != bytes) {
+        diag_error(d, loc, "tensor \"%s\": its shape and type need %zu bytes, the external data has %lld", b->name, bytes,
+                   (long long)length);
+        return false;
+    }
+    const struct fe_mapping *map = map_external(m, d, loc, b->name, rel);
+    if (!map) return false;
+    if ((uint64_t)offset > map->size || bytes > map->size - (size_t)offset) {
+        diag_error(d, loc, "tensor \"%s\": bytes %lld to %lld are past the end of \"%s\" (%zu bytes); the data file is truncated or "
+                           "belongs to another model", b->name, (long long)offset, (long long)offset + (long long)bytes, rel, map->size);
+        return false;
+    }
+    b->raw = (const unsigned char *)map->data + offset;
+    return true;
+}
+
+// Elements present in the typed field that a tensor of this dtype uses (ONNX: onnx.proto, TensorProto).
+static size_t typed_count(const Onnx__TensorProto *t) {
+    switch (t->data_type) {
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT: return t->n_float_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE: return t->n_double_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT64: return t->n_int64_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT32:
+    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT64: return t->n_uint64_data;
+    default: return t->n_int32_data;
+    }
+}
+
+bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const Onnx__TensorProto *t, struct fe_blob *out) {
+    *out = (struct fe_blob){.proto = t, .name = t->name ? t->name : "", .onnx_type = t->data_type, .n = 1};
+    enum ir_dtype ir;
+    if (!fe_onnx_to_ir(t->data_type, &ir)) {
+        diag_error(d, loc, "tensor \"%s\": data type %s (%d) is not supported", out->name, fe_onnx_dtype_name(t->data_type), t->data_type);
+        return false;
+    }
+    if (t->n_dims > IR_MAX_RANK) {
+        diag_error(d, loc, "tensor \"%s\" has %zu dimensions; at most %d are supported", out->name, t->n_dims, IR_MAX_RANK);
+        return false;
+    }
+    for (size_t i = 0; i < t->n_dims; i++) {
+        if (t->dims[i] < 0 || (t->dims[i] > 0 && out->n > (INT64_MAX / 16) / t->dims[i])) {
+            diag_error(d, loc, "tensor \"%s\": dimension %zu is %lld", out->name, i, (long long)t->dims[i]);
+            return false;
+        }
+        out->n *= t->dims[i];
+    }
+    out->type = ir_type_make(ir, (int)t->n_dims, t->dims);
+    size_t bytes = (size_t)out->n * fe_onnx_dtype_size(t->data_type);
+    if (t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL)
+        return open_external(m, d, loc, out, bytes);
+    if (t->has_raw_data) {
+        if (t->raw_data.len != bytes) {
+            diag_error(d, loc, "tensor \"%s\": its shape and type need %zu bytes, the file has %zu", out->name, bytes, t->raw_data.len);
+            return false;
+        }
+        out->raw = t->raw_data.data ? t->raw_data.data : (const unsigned char *)"";
+        return true;
+    }
+    if (typed_count(t) != (size_t)out->n) {
+        diag_error(d, loc, "tensor \"%s\": its shape needs %lld elements, the file has %zu", out->name, (long long)out->n, typed_count(t));
+        return false;
+    }
+    return true;
+}
+
+static float half_to_float(uint16_t h) {
+    uint32_t sign = (uint32_t)(h >> 15) << 31, exp = (h >> 10) & 31, man = h & 1023, bits;
+    if (exp == 31) {
+        bits = sign | 0x7f800000u | man << 13;
+    } else if (exp) {
+        bits = sign | (exp + 112) << 23 | man << 13;
+    } else {
+        float v = (float)man * 0x1p-24f;
+        return sign ? -v : v;
+    }
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+// Element i as (integer, float). Little-endian hosts only, as is everything this project runs on.
+static void element(const struct fe_blob *b, int64_t i, int64_t *iv, double *fv) {
+    const Onnx__TensorProto *t = b->proto;
+    size_t size = fe_onnx_dtype_size(b->onnx_type);
+    unsigned char raw[8] = {0};
+    if (b->raw)
+        memcpy(raw, b->raw + (size_t)i * size, size);
+    else
+        switch (b->onnx_type) { // the typed field holds one element per entry
+        case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT: memcpy(raw, &t->float_data[i], 4); break;
+        case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE: memcpy(raw, &t->double_data[i], 8); break;
+        case ONNX__TENSOR_PROTO__DATA_TYPE__INT64: memcpy(raw, &t->int64_data[i], 8); break;
+        case ONNX__TENSOR_PROTO__DATA_TYPE__UINT32:
+        case ONNX__TENSOR_PROTO__DATA_TYPE__UINT64: memcpy(raw, &t->uint64_data[i], size); break;
+        default: memcpy(raw, &t->int32_data[i], size);
+        }
+    uint64_t u = 0;
+    memcpy(&u, raw, size);
+    float f32;
+    switch (b->onnx_type) {
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT: memcpy(&f32, raw, 4); *fv = (double)f32; break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE: memcpy(fv, raw, 8); break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16: *fv = (double)half_to_float((uint16_t)u); break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16: {
+        uint32_t bits = (uint32_t)u << 16;
+        memcpy(&f32, &bits, 4);
+        *fv = (double)f32;
+        break;
+    }
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32: *iv = (int32_t)u; break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT16: *iv = (int16_t)u; break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT8: *iv = (int8_t)u; break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL: *iv = u != 0; break;
+    default: *iv = (int64_t)u;
+    }
+}
+
+const void *fe_blob_data(const struct fe_blob *b, struct arena *a) {
+    if (b->onnx_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
+        if (!b->raw) return b->n ? b->proto->float_data : (const void *)"";
+        if ((uintptr_t)b->raw % 4 == 0) return b->raw;
+    }
+    size_t size = ir_dtype_size(b->type.dtype);
+    unsigned char *out = arena_array(a, (size_t)b->n, size);
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t iv = 0;
+        double fv = 0;
+        element(b, i, &iv, &fv);
+        float f = (float)fv;
+        int32_t i32 = (int32_t)iv;
+        uint8_t u8 = (uint8_t)iv;
+        const void *src = b->type.dtype == IR_F32 ? (const void *)&f : size == 8 ? (const void *)&iv : size == 4 ? (const void *)&i32 : &u8;
+        memcpy(out + (size_t)i * size, src, size);
+    }
+    return out;
+}

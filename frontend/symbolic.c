@@ -1,0 +1,293 @@
+// Arithmetic on tensors whose elements are linear in the batch size: shapes, and small constants.
+#include "onnx_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+struct fe_sym *fe_sym_new(struct arena *a, enum ir_dtype t, int rank, const int64_t *dims) {
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) {
+        if (dims[i] < 0 || (dims[i] > 0 && n > FE_SYM_MAX / dims[i])) return NULL;
+        n *= dims[i];
+    }
+    struct fe_sym *s = ARENA_NEW(a, struct fe_sym);
+    s->type = ir_type_make(t, rank, dims);
+    s->n = (size_t)n;
+    s->v = ARENA_ARRAY(a, struct fe_num, s->n ? s->n : 1);
+    return s;
+}
+
+struct fe_sym *fe_sym_ints(struct arena *a, const int64_t *v, size_t n) {
+    int64_t dims[1] = {(int64_t)n};
+    struct fe_sym *s = fe_sym_new(a, IR_I64, 1, dims);
+    for (size_t i = 0; s && i < n; i++) s->v[i].b = v[i];
+    return s;
+}
+
+struct fe_sym *fe_sym_scalar_f(struct arena *a, double v) {
+    struct fe_sym *s = fe_sym_new(a, IR_F32, 0, NULL);
+    s->v[0].f = (double)(float)v;
+    return s;
+}
+
+struct fe_sym *fe_sym_of_dims(struct arena *a, const int64_t *dims, int n) {
+    int64_t len[1] = {n};
+    struct fe_sym *s = fe_sym_new(a, IR_I64, 1, len);
+    for (int i = 0; i < n; i++) {
+        if (dims[i] < 0) s->v[i].a = -dims[i];
+        else s->v[i].b = dims[i];
+    }
+    return s;
+}
+
+static bool is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
+
+bool fe_sym_is_const(const struct fe_sym *s) {
+    for (size_t i = 0; i < s->n; i++)
+        if (s->v[i].a || s->v[i].fa != 0) return false;
+    return true;
+}
+
+bool fe_num_dim(const struct fe_num *v, int64_t *dim) {
+    if (v->a && (v->b || v->a < 0)) return false;
+    *dim = v->a ? -v->a : v->b;
+    return v->a || v->b >= 0;
+}
+
+struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, const int64_t *dims, const int64_t *strides,
+                           int64_t offset) {
+    struct fe_sym *r = fe_sym_new(a, s->type.dtype, rank, dims);
+    if (!r) return NULL;
+    int64_t at[IR_MAX_RANK] = {0};
+    for (size_t i = 0; i < r->n; i++) {
+        int64_t src = offset;
+        for (int k = 0; k < rank; k++) src += at[k] * strides[k];
+        r->v[i] = s->v[src];
+        for (int k = rank - 1; k >= 0 && ++at[k] == dims[k]; k--) at[k] = 0;
+    }
+    return r;
+}
+
+// --- one element -------------------------------------------------------------------------------------------------------
+
+static bool add_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_add_overflow(x, y, r); }
+static bool mul_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_mul_overflow(x, y, r); }
+
+// The sign of a*N + b for every N >= 1: -1, 0, 1, or 2 when it depends on N.
+static int lin_sign(int64_t a, int64_t b) {
+    if (a == 0) return (b > 0) - (b < 0);
+    int64_t at1; // value at N = 1; growing away from zero in the direction of a keeps the sign
+    if (!add_ok(a, b, &at1)) return 2;
+    if (a > 0 && at1 > 0) return 1;
+    if (a < 0 && at1 < 0) return -1;
+    return 2;
+}
+
+static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
+    int64_t t;
+    switch (op) {
+    case IR_OP_add: return add_ok(x->a, y->a, &r->a) && add_ok(x->b, y->b, &r->b);
+    case IR_OP_sub: return !__builtin_sub_overflow(x->a, y->a, &r->a) && !__builtin_sub_overflow(x->b, y->b, &r->b);
+    case IR_OP_mul:
+        if (x->a && y->a) return false;
+        return mul_ok(x->b, y->b, &r->b) && (x->a ? mul_ok(x->a, y->b, &r->a) : mul_ok(x->b, y->a, &r->a));
+    case IR_OP_div:
+        if (y->a) { // (k*y)/y = k
+            if (x->a % y->a) return false;
+            t = x->a / y->a;
+            r->b = t;
+            return x->b == t * y->b;
+        }
+        if (y->b == 0 || (x->b == INT64_MIN && y->b == -1) || x->a % y->b) return false;
+        if (x->a && x->b % y->b) return false; // only a plain constant may truncate
+        r->a = x->a / y->b;
+        r->b = x->b / y->b;
+        return true;
+    case IR_OP_pow:
+        if (x->a || y->a || y->b < 0 || y->b > 64) return false;
+        r->b = 1;
+        for (int64_t i = 0; i < y->b; i++)
+            if (!mul_ok(r->b, x->b, &r->b)) return false;
+        return true;
+    case IR_OP_and: r->b = x->b && y->b; return true;
+    case IR_OP_or: r->b = x->b || y->b; return true;
+    default: break;
+    }
+    int64_t da, db;
+    if (__builtin_sub_overflow(x->a, y->a, &da) || __builtin_sub_overflow(x->b, y->b, &db)) {
+        // INT64_MIN and INT64_MAX stand for "to the end" in slices: only their order matters
+        if (x->a || y->a) return false;
+        da = 0;
+        db = x->b < y->b ? -1 : 1;
+    }
+    int s = lin_sign(da, db);
+    switch (op) {
+    case IR_OP_eq: r->b = s == 0; return true; // "depends on N" cannot hold for all N: different
+    case IR_OP_lt: r->b = s == -1; return s != 2;
+    case IR_OP_le: r->b = s <= 0; return s != 2;
+    case IR_OP_max: *r = s >= 0 ? *x : *y; return s != 2;
+    case IR_OP_min: *r = s <= 0 ? *x : *y; return s != 2;
+    default: return false;
+    }
+}
+
+static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
+    switch (op) {
+    case IR_OP_add: r->fa = x->fa + y->fa; r->f = x->f + y->f; return true;
+    case IR_OP_sub: r->fa = x->fa - y->fa; r->f = x->f - y->f; return true;
+    case IR_OP_mul:
+        if (x->fa != 0 && y->fa != 0) return false;
+        r->fa = x->fa != 0 ? x->fa * y->f : x->f * y->fa;
+        r->f = x->f * y->f;
+        return true;
+    case IR_OP_div:
+        if (y->fa != 0) return false;
+        r->fa = x->fa != 0 ? x->fa / y->f : 0;
+        r->f = x->f / y->f;
+        return true;
+    default: break;
+    }
+    if (x->fa != 0 || y->fa != 0) return false;
+    switch (op) {
+    case IR_OP_pow: r->f = pow(x->f, y->f); return true;
+    case IR_OP_max: r->f = x->f > y->f || isnan(x->f) ? x->f : y->f; return true;
+    case IR_OP_min: r->f = x->f < y->f || isnan(x->f) ? x->f : y->f; return true;
+    case IR_OP_eq: r->b = x->f == y->f; return true;
+    case IR_OP_lt: r->b = x->f < y->f; return true;
+    case IR_OP_le: r->b = x->f <= y->f; return true;
+    default: return false;
+    }
+}
+
+static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
+    if (x->fa != 0) {
+        bool whole = floor(x->fa) == x->fa && floor(x->f) == x->f;
+        if (op == IR_OP_neg) {
+            *r = (struct fe_num){.fa = -x->fa, .f = -x->f};
+            return true;
+        }
+        *r = *x; // rounding a whole number keeps it
+        return whole && (op == IR_OP_floor || op == IR_OP_ceil || op == IR_OP_round);
+    }
+    double v = x->f;
+    switch (op) {
+    case IR_OP_neg: r->f = -v; return true;
+    case IR_OP_abs: r->f = fabs(v); return true;
+    case IR_OP_exp: r->f = exp(v); return true;
+    case IR_OP_log: r->f = log(v); return true;
+    case IR_OP_sqrt: r->f = sqrt(v); return true;
+    case IR_OP_recip: r->f = 1 / v; return true;
+    case IR_OP_floor: r->f = floor(v); return true;
+    case IR_OP_ceil: r->f = ceil(v); return true;
+    case IR_OP_round: r->f = nearbyint(v); return true;
+    case IR_OP_sin: r->f = sin(v); return true;
+    case IR_OP_cos: r->f = cos(v); return true;
+    default: return false;
+    }
+}
+
+static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
+    switch (op) {
+    case IR_OP_neg:
+        return !__builtin_sub_overflow(INT64_C(0), x->a, &r->a) && !__builtin_sub_overflow(INT64_C(0), x->b, &r->b);
+    case IR_OP_not: r->b = !x->b; return x->a == 0;
+    case IR_OP_abs: r->b = x->b < 0 ? -x->b : x->b; return x->a == 0 && x->b != INT64_MIN;
+    case IR_OP_floor:
+    case IR_OP_ceil:
+    case IR_OP_round: *r = *x; return true;
+    default: return false;
+    }
+}
+
+// --- whole tensors -------------------------------------------------------------------------------------------------------
+
+struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym *x) {
+    struct fe_sym *r = fe_sym_new(a, x->type.dtype, x->type.rank, x->type.dims);
+    for (size_t i = 0; r && i < r->n; i++) {
+        if (is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i]) : !int_unary(op, &x->v[i], &r->v[i])) return NULL;
+        r->v[i].f = (double)(float)r->v[i].f;
+    }
+    return r;
+}
+
+// The broadcast dims of two tensors, and each one's strides over them (0 where it repeats).
+static bool broadcast(const struct fe_sym *const *in, int n, int *rank, int64_t *dims, int64_t strides[][IR_MAX_RANK]) {
+    *rank = 0;
+    for (int k = 0; k < n; k++)
+        if (in[k]->type.rank > *rank) *rank = in[k]->type.rank;
+    for (int i = 0; i < *rank; i++) {
+        dims[i] = 1;
+        for (int k = 0; k < n; k++) {
+            int at = i - (*rank - in[k]->type.rank);
+            if (at < 0 || in[k]->type.dims[at] == 1) continue;
+            if (dims[i] != 1 && dims[i] != in[k]->type.dims[at]) return false;
+            dims[i] = in[k]->type.dims[at];
+        }
+    }
+    for (int k = 0; k < n; k++) {
+        int64_t step = 1;
+        for (int i = *rank - 1; i >= 0; i--) {
+            int at = i - (*rank - in[k]->type.rank);
+            int64_t d = at < 0 ? 1 : in[k]->type.dims[at];
+            strides[k][i] = d == 1 ? 0 : step;
+            step *= d;
+        }
+    }
+    return true;
+}
+
+struct fe_sym *fe_sym_binary(struct arena *a, enum ir_op op, const struct fe_sym *x, const struct fe_sym *y) {
+    const struct fe_sym *in[2] = {x, y};
+    int rank;
+    int64_t dims[IR_MAX_RANK], strides[2][IR_MAX_RANK];
+    if (!broadcast(in, 2, &rank, dims, strides)) return NULL;
+    bool cmp = op == IR_OP_eq || op == IR_OP_lt || op == IR_OP_le || op == IR_OP_and || op == IR_OP_or;
+    struct fe_sym *xs = fe_sym_view(a, x, rank, dims, strides[0], 0), *ys = fe_sym_view(a, y, rank, dims, strides[1], 0),
+                  *r = fe_sym_new(a, cmp ? IR_BOOL : x->type.dtype, rank, dims);
+    if (!xs || !ys || !r || is_float(x->type.dtype) != is_float(y->type.dtype)) return NULL;
+    for (size_t i = 0; i < r->n; i++) {
+        if (is_float(x->type.dtype) ? !float_binary(op, &xs->v[i], &ys->v[i], &r->v[i])
+                                    : !int_binary(op, &xs->v[i], &ys->v[i], &r->v[i]))
+            return NULL;
+        r->v[i].f = (double)(float)r->v[i].f;
+    }
+    return r;
+}
+
+struct fe_sym *fe_sym_where(struct arena *a, const struct fe_sym *c, const struct fe_sym *x, const struct fe_sym *y) {
+    const struct fe_sym *in[3] = {c, x, y};
+    int rank;
+    int64_t dims[IR_MAX_RANK], strides[3][IR_MAX_RANK];
+    if (!broadcast(in, 3, &rank, dims, strides)) return NULL;
+    struct fe_sym *cs = fe_sym_view(a, c, rank, dims, strides[0], 0), *xs = fe_sym_view(a, x, rank, dims, strides[1], 0),
+                  *ys = fe_sym_view(a, y, rank, dims, strides[2], 0);
+    if (!cs || !xs || !ys) return NULL;
+    for (size_t i = 0; i < ys->n; i++)
+        if (cs->v[i].b) ys->v[i] = xs->v[i];
+    ys->type.dtype = x->type.dtype;
+    return ys;
+}
+
+struct fe_sym *fe_sym_cast(struct arena *a, const struct fe_sym *x, enum ir_dtype t) {
+    struct fe_sym *r = fe_sym_new(a, t, x->type.rank, x->type.dims);
+    bool from = is_float(x->type.dtype), to = is_float(t);
+    for (size_t i = 0; r && i < r->n; i++) {
+        const struct fe_num *v = &x->v[i];
+        if (t == IR_BOOL) {
+            if (v->a || v->fa != 0) return NULL;
+            r->v[i].b = from ? v->f != 0 : v->b != 0;
+        } else if (from == to) {
+            r->v[i] = *v;
+        } else if (to) {
+            r->v[i].fa = (double)v->a;
+            r->v[i].f = (double)(float)v->b;
+            if (v->a) r->v[i].f = (double)v->b;
+        } else {
+            if (v->fa != 0 && (floor(v->fa) != v->fa || floor(v->f) != v->f)) return NULL;
+            if (!(fabs(v->f) < 9e18) || !(fabs(v->fa) < 9e18)) return NULL;
+            r->v[i].a = (int64_t)v->fa;
+            r->v[i].b = (int64_t)v->f;
+        }
+    }
+    return r;
+}
