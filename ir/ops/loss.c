@@ -100,9 +100,7 @@ bool ir_infer_smkd_refine(struct ir_graph *g, const struct ir_node *n, struct ir
 
 // --- expansions -----------------------------------------------------------------------------------------------------
 
-static ir_vid sum_columns(struct ir_graph *g, ir_vid x) {
-    return ir_reduce(g, IR_OP_reduce_sum, x, &AXIS_C, 1, 0);
-}
+static ir_vid sum_columns(struct ir_graph *g, ir_vid x) { return ir_reduce(g, IR_OP_reduce_sum, x, &AXIS_C, 1, 0); }
 
 static ir_vid log_softmax(struct ir_graph *g, ir_vid z) {
     return ir_emit(g, IR_OP_log_softmax, &z, 1, IR_ATTRS(IR_I("axis", 1)));
@@ -225,9 +223,7 @@ static double row_entropy(const double *z, int64_t classes) {
     return h < 0 ? 0 : h > log((double)classes) ? log((double)classes) : h;
 }
 
-static double eval_logistic(double lambda, double b) {
-    return 1 / (1 + exp(-lambda * b));
-}
+static double eval_logistic(double lambda, double b) { return 1 / (1 + exp(-lambda * b)); }
 
 void ir_eval_entropy(const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in,
                      struct ir_tensor *const *out) {

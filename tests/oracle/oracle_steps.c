@@ -45,7 +45,8 @@ static double cross_entropy(const float *z, const int64_t *y, int64_t n, int64_t
 static int train(smkd_model *m, smkd_session *s, char **argv) {
     int64_t steps = atoll(argv[4]), batch = atoll(argv[5]);
     const struct smkd_abi_tensor *x = smkd_model_nth(m, SMKD_ABI_INPUT, 0), *z = smkd_model_nth(m, SMKD_ABI_OUTPUT, 0);
-    if (!x || !z || z->rank != 2 || steps < 1 || batch < 1) return fail("expected an input, logits [N,C], steps and a batch");
+    if (!x || !z || z->rank != 2 || steps < 1 || batch < 1)
+        return fail("expected an input, logits [N,C], steps and a batch");
     int64_t classes = z->dims[1];
     size_t sample = x->numel, n = (size_t)(steps * batch);
     float *images = read_exactly(argv[2], n * sample * sizeof(float));
@@ -73,7 +74,9 @@ static int train(smkd_model *m, smkd_session *s, char **argv) {
 
 int main(int argc, char **argv) {
     if (argc != 11) {
-        fputs("usage: oracle_steps MODEL.smkd X.bin Y.bin STEPS BATCH LR MOMENTUM WEIGHT_DECAY NESTEROV OUT.safetensors\n", stderr);
+        fputs("usage: oracle_steps MODEL.smkd X.bin Y.bin STEPS BATCH LR MOMENTUM WEIGHT_DECAY NESTEROV "
+              "OUT.safetensors\n",
+              stderr);
         return 2;
     }
     smkd_model *m = smkd_model_load(argv[1]);

@@ -38,15 +38,18 @@ static struct loss_options options(const char *refine, const char *denom) {
     return o;
 }
 
-static void run_rows(struct run *r, const char *name, const struct loss_options *o, const struct scalars *s, const double *za,
-                     const double *zb, const int64_t *y, int64_t rows) {
+static void run_rows(struct run *r, const char *name, const struct loss_options *o, const struct scalars *s,
+                     const double *za, const double *zb, const int64_t *y, int64_t rows) {
     arena_init(&r->arena);
     r->diag = (struct diag){0};
     r->g = loss_build(name, o, &r->arena, &r->diag);
     assert_non_null(r->g);
     r->values = ARENA_ARRAY(&r->arena, struct ir_tensor *, r->g->n_values);
-    const struct { const char *name; double value; } scalars[] = {
-        {"progress", s->progress}, {"eta", s->eta}, {"b2", s->b2}, {"b1", s->b1}, {"rho", s->rho}, {"r.0", s->r0}, {"r.1", s->r1}};
+    const struct {
+        const char *name;
+        double value;
+    } scalars[] = {{"progress", s->progress}, {"eta", s->eta}, {"b2", s->b2}, {"b1", s->b1},
+                   {"rho", s->rho},           {"r.0", s->r0},  {"r.1", s->r1}};
     size_t seen = 0;
     for (size_t b = 0; b < r->g->n_boundary; b++) {
         const struct ir_value *v = &r->g->values[r->g->boundary[b]];
@@ -81,13 +84,16 @@ static double number(const struct run *r, const char *name) { return result(r, n
 
 static void near(const struct ir_tensor *got, const double *want, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (!(fabs(got->f[i] - want[i]) <= GOLDEN)) fail_msg("element %zu is %.8f, expected %.8f", i, got->f[i], want[i]);
+        if (!(fabs(got->f[i] - want[i]) <= GOLDEN))
+            fail_msg("element %zu is %.8f, expected %.8f", i, got->f[i], want[i]);
     }
 }
-#define NEAR(got, ...) near((got), (const double[]){__VA_ARGS__}, sizeof((const double[]){__VA_ARGS__}) / sizeof(double))
-#define NEAR1(got, want) \
-    do { \
-        if (!(fabs((got) - (want)) <= GOLDEN)) fail_msg("%s is %.8f, expected %.8f", #got, (double)(got), (double)(want)); \
+#define NEAR(got, ...)                                                                                                 \
+    near((got), (const double[]){__VA_ARGS__}, sizeof((const double[]){__VA_ARGS__}) / sizeof(double))
+#define NEAR1(got, want)                                                                                               \
+    do {                                                                                                               \
+        if (!(fabs((got) - (want)) <= GOLDEN))                                                                         \
+            fail_msg("%s is %.8f, expected %.8f", #got, (double)(got), (double)(want));                                \
     } while (0)
 
 static void test_cross_entropy(void **state) {
@@ -96,8 +102,8 @@ static void test_cross_entropy(void **state) {
     struct loss_options o = options("mylc", "K"); // ce refines nothing whatever it is told
     run(&r, "ce", &o, &GOLDEN_SCALARS);
     NEAR1(number(&r, "loss.0"), 0.670636);
-    NEAR(result(&r, "grad.0"), -0.017453, 0.005786, 0.002128, 0.009539, 0.096217, 0.087061, -0.254557, 0.071279, 0.003646,
-         -0.134285, 0.120729, 0.009910);
+    NEAR(result(&r, "grad.0"), -0.017453, 0.005786, 0.002128, 0.009539, 0.096217, 0.087061, -0.254557, 0.071279,
+         0.003646, -0.134285, 0.120729, 0.009910);
     NEAR(result(&r, "entropy.0"), .255288, 1.380071, .829627);
     NEAR(result(&r, "entropy.1"), .556199, .687383, 1.380071);
     NEAR(result(&r, "trust.0"), 0, 0, 0);
@@ -115,15 +121,15 @@ static void test_proselflc(void **state) {
     NEAR1(number(&r, "loss.1"), 1.480343);
     NEAR(result(&r, "trust.0"), .562915, .003098, .277060);
     NEAR(result(&r, "trust.1"), .413148, .347856, .003098);
-    NEAR(result(&r, "grad.0"), -0.043460, 0.014900, 0.006679, 0.021881, 0.095878, 0.086781, -0.253754, 0.071094, 0.006359,
-         -0.114398, 0.093500, 0.014539);
+    NEAR(result(&r, "grad.0"), -0.043460, 0.014900, 0.006679, 0.021881, 0.095878, 0.086781, -0.253754, 0.071094,
+         0.006359, -0.114398, 0.093500, 0.014539);
     arena_release(&r.arena);
 
     o.detach_target = true; // the same loss, another gradient
     run(&r, "zero", &o, &GOLDEN_SCALARS);
     NEAR1(number(&r, "loss.0"), .737384);
-    NEAR(result(&r, "grad.0"), -0.007628, 0.002529, 0.000930, 0.004169, 0.095919, 0.086791, -0.253769, 0.071059, 0.002636,
-         -0.097080, 0.087280, 0.007164);
+    NEAR(result(&r, "grad.0"), -0.007628, 0.002529, 0.000930, 0.004169, 0.095919, 0.086791, -0.253769, 0.071059,
+         0.002636, -0.097080, 0.087280, 0.007164);
     arena_release(&r.arena);
 }
 
@@ -154,7 +160,8 @@ static double peer_part(const char *name, const char *denom, const struct scalar
     run(&with, name, &o, s);
     run(&without, "zero", &o, s);
     double value = number(&with, "loss.0") - number(&without, "loss.0");
-    for (int i = 0; grad && i < ROWS * C; i++) grad[i] = result(&with, "grad.0")->f[i] - result(&without, "grad.0")->f[i];
+    for (int i = 0; grad && i < ROWS * C; i++)
+        grad[i] = result(&with, "grad.0")->f[i] - result(&without, "grad.0")->f[i];
     arena_release(&with.arena);
     arena_release(&without.arena);
     return value;
@@ -170,13 +177,15 @@ static void test_peer_term(void **state) {
     (void)state;
     double g[ROWS * C];
     NEAR1(peer_part("smkd-s", "K", &GOLDEN_SCALARS, g), 0.874873);
-    near_rows(g, (const double[]){0.007074, -0.014778, -0.005437, 0.013140, 0.132882, -0.008817, -0.212118, 0.088052, 0, 0, 0, 0});
+    near_rows(g, (const double[]){0.007074, -0.014778, -0.005437, 0.013140, 0.132882, -0.008817, -0.212118, 0.088052, 0,
+                                  0, 0, 0});
     NEAR1(peer_part("smkd-s", "N", &GOLDEN_SCALARS, g), 0.583249);
-    near_rows(g, (const double[]){0.004716, -0.009852, -0.003624, 0.008760, 0.088588, -0.005878, -0.141412, 0.058702, 0, 0, 0, 0});
+    near_rows(g, (const double[]){0.004716, -0.009852, -0.003624, 0.008760, 0.088588, -0.005878, -0.141412, 0.058702, 0,
+                                  0, 0, 0});
     // The listing's swapped count: A chose 1 row where B chose 2.
     NEAR1(peer_part("smkd-s", "typo", &GOLDEN_SCALARS, NULL), 2 * 0.874873);
-    static const double all[] = {0.004716, -0.009852, -0.003624, 0.008760, 0.088588, -0.005878,
-                                 -0.141412, 0.058702, 0.003376, -0.133496, 0.120431, 0.009689};
+    static const double all[] = {0.004716,  -0.009852, -0.003624, 0.008760,  0.088588, -0.005878,
+                                 -0.141412, 0.058702,  0.003376,  -0.133496, 0.120431, 0.009689};
     for (int i = 0; i < 3; i++) {
         NEAR1(peer_part("all", (const char *[]){"K", "N", "typo"}[i], &GOLDEN_SCALARS, g), 0.757003);
         near_rows(g, all);
@@ -218,8 +227,10 @@ static void test_progressive(void **state) {
 // Samples of the threshold for 100 classes (methods.md 1.3), and the static threshold that never looks at b2.
 static void test_threshold(void **state) {
     (void)state;
-    static const struct { double eta, b2, progress, chi; } rows[] = {
-        {2, -10, 0, 4.5743}, {2, -5, .25, 3.5796}, {2, -2, .75, 1.7386}, {2, 0, 1, 2.3026}, {4, -10, .75, .1747}, {1, -10, 1, .0616}};
+    static const struct {
+        double eta, b2, progress, chi;
+    } rows[] = {{2, -10, 0, 4.5743}, {2, -5, .25, 3.5796}, {2, -2, .75, 1.7386},
+                {2, 0, 1, 2.3026},   {4, -10, .75, .1747}, {1, -10, 1, .0616}};
     double z[100] = {0};
     int64_t y = 0;
     struct loss_options o = options("none", "K");
@@ -228,7 +239,8 @@ static void test_threshold(void **state) {
         struct run r;
         struct scalars s = {.progress = rows[i].progress, .eta = rows[i].eta, .b2 = rows[i].b2};
         run_rows(&r, "smkd-p", &o, &s, z, z, &y, 1);
-        if (!(fabs(number(&r, "threshold") - rows[i].chi) < 6e-5)) fail_msg("chi is %.5f in row %zu", number(&r, "threshold"), i);
+        if (!(fabs(number(&r, "threshold") - rows[i].chi) < 6e-5))
+            fail_msg("chi is %.5f in row %zu", number(&r, "threshold"), i);
         arena_release(&r.arena);
         run_rows(&r, "smkd-s", &o, &s, z, z, &y, 1);
         NEAR1(number(&r, "threshold"), log(100) / rows[i].eta);
@@ -237,7 +249,8 @@ static void test_threshold(void **state) {
 }
 
 static void same_bits(const struct run *a, const struct run *b) {
-    static const char *const names[] = {"loss.0", "loss.1", "grad.0", "grad.1", "selected.0", "selected.1", "trust.0", "trust.1"};
+    static const char *const names[] = {"loss.0",     "loss.1",     "grad.0",  "grad.1",
+                                        "selected.0", "selected.1", "trust.0", "trust.1"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const struct ir_tensor *x = result(a, names[k]), *y = result(b, names[k]);
         assert_memory_equal(x->f, y->f, ir_tensor_numel(x) * sizeof(double));
@@ -247,8 +260,10 @@ static void same_bits(const struct run *a, const struct run *b) {
 // ALL is eta in (0,1] with b2 = 0, ZERO is eta = infinity or below 0: the same bits where no row sits on the limit.
 static void test_limits(void **state) {
     (void)state;
-    static const struct { const char *name; double eta; } limits[] = {
-        {"all", 1}, {"all", .5}, {"zero", INFINITY}, {"zero", -1}};
+    static const struct {
+        const char *name;
+        double eta;
+    } limits[] = {{"all", 1}, {"all", .5}, {"zero", INFINITY}, {"zero", -1}};
     static const char *const refine[] = {"mylc", "proselflc", "none"}, *const denom[] = {"K", "N", "typo"};
     for (size_t i = 0; i < 4; i++) {
         for (int j = 0; j < 9; j++) {
@@ -336,33 +351,51 @@ static void test_bad_options(void **state) {
 
 // --- the ops ---------------------------------------------------------------------------------------------------------
 
-#define BUILD(name, ...) \
-    static ir_vid build_##name(struct fd_inputs *in) { \
-        struct ir_graph *g = in->g; \
-        ir_vid x[] = {__VA_ARGS__}; \
+#define BUILD(name, ...)                                                                                               \
+    static ir_vid build_##name(struct fd_inputs *in) {                                                                 \
+        struct ir_graph *g = in->g;                                                                                    \
+        ir_vid x[] = {__VA_ARGS__};                                                                                    \
         size_t n = sizeof x / sizeof *x;
-#define EMIT(op, ...) return ir_emit(g, IR_OP_##op, x, n, __VA_ARGS__); }
+#define EMIT(op, ...)                                                                                                  \
+    return ir_emit(g, IR_OP_##op, x, n, __VA_ARGS__);                                                                  \
+    }
 
-BUILD(softmax, FD_IN(FD_ANY, IR_N, 5)) EMIT(softmax, IR_ATTRS(IR_I("axis", -1)))
-BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2)) EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
-BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1)))
-BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0)))
-BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
-BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
-BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
-BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
-BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10)) EMIT(smkd_threshold, IR_NO_ATTRS)
-BUILD(refine, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 1)) EMIT(smkd_refine, IR_NO_ATTRS)
-BUILD(refine_scalar, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY)) EMIT(smkd_refine, IR_NO_ATTRS)
-BUILD(trust, FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY), FD_IN0(FD_ANY), FD_IN0(FD_ANY)) EMIT(smkd_trust, IR_ATTRS(IR_S("rule", "mylc")))
-BUILD(select, FD_IN(FD_ANY, IR_N), FD_IN0(FD_ANY)) EMIT(smkd_select, IR_NO_ATTRS)
+BUILD(softmax, FD_IN(FD_ANY, IR_N, 5))
+EMIT(softmax, IR_ATTRS(IR_I("axis", -1))) BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
+    EMIT(softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
+        EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
+            EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5))
+                EMIT(entropy, IR_NO_ATTRS) BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
+                    EMIT(cross_entropy, IR_NO_ATTRS) BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
+                                                           FD_IN(FD_ANY, IR_N, 5))
+                        EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
+                            BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
+                                BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
+                                    EMIT(smkd_threshold, IR_NO_ATTRS)
+                                        BUILD(refine, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5),
+                                              FD_IN(FD_ANY, IR_N, 1)) EMIT(smkd_refine, IR_NO_ATTRS)
+                                            BUILD(refine_scalar, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5),
+                                                  FD_IN0(FD_ANY)) EMIT(smkd_refine, IR_NO_ATTRS)
+                                                BUILD(trust, FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY), FD_IN0(FD_ANY),
+                                                      FD_IN0(FD_ANY)) EMIT(smkd_trust, IR_ATTRS(IR_S("rule", "mylc")))
+                                                    BUILD(select, FD_IN(FD_ANY, IR_N), FD_IN0(FD_ANY))
+                                                        EMIT(smkd_select, IR_NO_ATTRS)
 
-static const struct fd_case cases[] = {
-    {"softmax", build_softmax}, {"softmax_inner", build_softmax_inner}, {"log_softmax", build_log_softmax},
-    {"log_softmax_first", build_log_softmax_first}, {"entropy", build_entropy}, {"cross_entropy", build_cross_entropy},
-    {"cross_entropy_floor", build_cross_entropy_floor}, {"kl_div", build_kl_div}, {"threshold", build_threshold},
-    {"refine", build_refine}, {"refine_scalar", build_refine_scalar},
-    {"trust", build_trust}, {"select", build_select}, // constants: no gradient to compare
+                                                            static const
+    struct fd_case cases[] = {
+        {"softmax", build_softmax},
+        {"softmax_inner", build_softmax_inner},
+        {"log_softmax", build_log_softmax},
+        {"log_softmax_first", build_log_softmax_first},
+        {"entropy", build_entropy},
+        {"cross_entropy", build_cross_entropy},
+        {"cross_entropy_floor", build_cross_entropy_floor},
+        {"kl_div", build_kl_div},
+        {"threshold", build_threshold},
+        {"refine", build_refine},
+        {"refine_scalar", build_refine_scalar},
+        {"trust", build_trust},
+        {"select", build_select}, // constants: no gradient to compare
 };
 enum { N_CASES = sizeof cases / sizeof *cases, N_DIFFERENTIABLE = N_CASES - 2 };
 
@@ -396,7 +429,8 @@ static void test_expansions(void **state) {
         const struct ir_tensor *y = fd_eval(parts.g, &a, 6, &parts, inputs, 0)[parts.g->outputs[0].value];
         assert_int_equal(ir_tensor_numel(x), ir_tensor_numel(y));
         for (size_t k = 0; k < ir_tensor_numel(x); k++) {
-            if (!(fabs(x->f[k] - y->f[k]) <= 1e-6 * fmax(1, fabs(x->f[k])))) // constants such as ln C are f32 in a graph
+            if (!(fabs(x->f[k] - y->f[k]) <=
+                  1e-6 * fmax(1, fabs(x->f[k])))) // constants such as ln C are f32 in a graph
                 fail_msg("%s: element %zu is %.9g expanded, %.9g by reference", cases[i].name, k, y->f[k], x->f[k]);
         }
         arena_release(&a);
@@ -413,7 +447,8 @@ static void test_bad_attributes(void **state) {
     ir_vid z = ir_boundary(g, IR_ROLE_INPUT, ir_type_make(IR_F32, 2, (int64_t[]){IR_N, 5}), "z", NULL);
     ir_vid h = ir_boundary(g, IR_ROLE_INPUT, ir_type_make(IR_F32, 1, (int64_t[]){IR_N}), "h", NULL);
     ir_vid s = ir_const_f(g, 1);
-    assert_int_equal(ir_node_new(g, IR_OP_smkd_trust, (ir_vid[]){z, s, s, s}, 4, IR_ATTRS(IR_S("rule", "mylk"))), IR_NONE);
+    assert_int_equal(ir_node_new(g, IR_OP_smkd_trust, (ir_vid[]){z, s, s, s}, 4, IR_ATTRS(IR_S("rule", "mylk"))),
+                     IR_NONE);
     assert_non_null(strstr(m.text, "mylc"));
     assert_int_equal(ir_node_new(g, IR_OP_smkd_select, (ir_vid[]){h, s}, 2, IR_ATTRS(IR_S("mode", "some"))), IR_NONE);
     assert_non_null(strstr(m.text, "below"));
@@ -426,7 +461,7 @@ static void test_bad_attributes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_proselflc), cmocka_unit_test(test_mylc),
+        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_proselflc),   cmocka_unit_test(test_mylc),
         cmocka_unit_test(test_peer_term),     cmocka_unit_test(test_progressive), cmocka_unit_test(test_threshold),
         cmocka_unit_test(test_limits),        cmocka_unit_test(test_nan),         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_op_gradients),  cmocka_unit_test(test_expansions),  cmocka_unit_test(test_bad_attributes),
