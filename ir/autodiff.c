@@ -1,6 +1,6 @@
 // Reverse-mode differentiation, graph to graph. One sweep over the nodes from last to first: a node whose results have
-// cotangents asks its op's vjp hook for those of its operands, and contributions to one value are added up in that fixed
-// order. Only values that depend on something wanted are followed; the derivative nodes are ordinary nodes.
+// cotangents asks its op's vjp hook for those of its operands, and contributions to one value are added up in that
+// fixed order. Only values that depend on something wanted are followed; the derivative nodes are ordinary nodes.
 #include "ir.h"
 
 #include "ops/ops_internal.h"
@@ -9,11 +9,11 @@
 
 struct sweep {
     struct ir_graph *g;
-    struct arena scratch; // released when the sweep ends
+    struct arena scratch;     // released when the sweep ends
     size_t n_values, n_nodes; // the graph before it grew
-    bool *wanted;    // per value: a leaf that is asked for, or depends on one through differentiable ops
-    bool *reached;   // per value: some seed depends on it
-    ir_vid *cotangent; // per value: the sum so far, or IR_NONE
+    bool *wanted;             // per value: a leaf that is asked for, or depends on one through differentiable ops
+    bool *reached;            // per value: some seed depends on it
+    ir_vid *cotangent;        // per value: the sum so far, or IR_NONE
 };
 
 static bool is_float(const struct ir_graph *g, ir_vid v) {
@@ -60,14 +60,16 @@ static bool check_paths(struct sweep *s) {
             s->reached[n->in[k]] = follows = true;
         }
         if (!follows || ir_ops[n->op].vjp) continue;
-        diag_error(s->g->diag, &n->loc, "operation %s has no gradient, but a trainable value is computed through it", ir_ops[n->op].name);
+        diag_error(s->g->diag, &n->loc, "operation %s has no gradient, but a trainable value is computed through it",
+                   ir_ops[n->op].name);
         ok = false;
     }
     return ok;
 }
 
 static void contribute(struct sweep *s, ir_vid v, ir_vid d) {
-    CHECK(ir_same_dims(ir_typeof(s->g, v), ir_typeof(s->g, d)) && ir_typeof(s->g, v)->dtype == ir_typeof(s->g, d)->dtype,
+    CHECK(ir_same_dims(ir_typeof(s->g, v), ir_typeof(s->g, d)) &&
+              ir_typeof(s->g, v)->dtype == ir_typeof(s->g, d)->dtype,
           "the gradient of value %u has another type than the value", (unsigned)v);
     s->cotangent[v] = s->cotangent[v] == IR_NONE ? d : ir_add(s->g, s->cotangent[v], d);
 }
@@ -107,11 +109,13 @@ static void sweep_run(struct sweep *s) {
 }
 
 static ir_vid filled(struct ir_graph *g, const struct ir_type *t, double value) {
-    return ir_emit(g, IR_OP_fill, NULL, 0,
-                   IR_ATTRS(IR_IS("shape", t->dims, t->rank), IR_F("value", value), IR_S("dtype", ir_dtype_name(t->dtype))));
+    return ir_emit(
+        g, IR_OP_fill, NULL, 0,
+        IR_ATTRS(IR_IS("shape", t->dims, t->rank), IR_F("value", value), IR_S("dtype", ir_dtype_name(t->dtype))));
 }
 
-// --- a model's gradient ---------------------------------------------------------------------------------------------------
+// --- a model's gradient
+// ---------------------------------------------------------------------------------------------------
 
 static bool is_named(const char *name, const char *const *of, size_t n_of) {
     for (size_t i = 0; i < n_of; i++)
@@ -125,7 +129,8 @@ static bool check_names(struct ir_graph *g, const char *const *of, size_t n_of) 
         bool found = false;
         for (size_t k = 0; k < g->n_outputs; k++) {
             const struct ir_output *o = &g->outputs[k];
-            found |= o->kind == IR_OUT_OUTPUT && g->values[o->value].type.dtype == IR_F32 && is_named(o->name, &of[i], 1);
+            found |=
+                o->kind == IR_OUT_OUTPUT && g->values[o->value].type.dtype == IR_F32 && is_named(o->name, &of[i], 1);
         }
         if (!found) diag_error(g->diag, NULL, "the model has no f32 output '%s' to differentiate", of[i]);
         ok &= found;
@@ -139,15 +144,17 @@ static bool is_output(const struct ir_graph *g, ir_vid v) {
     return false;
 }
 
-// An output of its own for the gradient of leaf v: zeros where nothing arrived, a copy where the sum is a boundary value or
-// already another output.
+// An output of its own for the gradient of leaf v: zeros where nothing arrived, a copy where the sum is a boundary
+// value or already another output.
 static void output_gradient(struct sweep *s, ir_vid v, enum ir_out_kind kind) {
     struct ir_graph *g = s->g;
     ir_vid d = s->cotangent[v];
     struct ir_type t = *ir_typeof(g, v);
     g->cur_loc = (struct diag_loc){.node = g->values[v].name, .note = "gradient of"};
-    if (d == IR_NONE) d = filled(g, &t, 0);
-    else if (g->values[d].def == IR_NONE || is_output(g, d)) d = ir_unary(g, IR_OP_copy, d);
+    if (d == IR_NONE)
+        d = filled(g, &t, 0);
+    else if (g->values[d].def == IR_NONE || is_output(g, d))
+        d = ir_unary(g, IR_OP_copy, d);
     ir_set_output(g, kind, g->values[v].name, d);
 }
 
@@ -162,7 +169,8 @@ static void want_role(struct sweep *s, enum ir_role role) {
 static void output_role(struct sweep *s, enum ir_role role, enum ir_out_kind kind) {
     for (size_t b = 0; b < s->g->n_boundary; b++) {
         ir_vid v = s->g->boundary[b];
-        if (v < s->n_values && s->g->values[v].role == role && s->g->values[v].type.dtype == IR_F32) output_gradient(s, v, kind);
+        if (v < s->n_values && s->g->values[v].role == role && s->g->values[v].type.dtype == IR_F32)
+            output_gradient(s, v, kind);
     }
 }
 
@@ -177,7 +185,8 @@ enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, siz
     bool *seeded = ARENA_ARRAY(&s.scratch, bool, n_outputs);
     for (size_t k = 0; k < n_outputs; k++) {
         const struct ir_output *o = &g->outputs[k];
-        seeded[k] = o->kind == IR_OUT_OUTPUT && g->values[o->value].type.dtype == IR_F32 && (!of || is_named(o->name, of, n_of));
+        seeded[k] = o->kind == IR_OUT_OUTPUT && g->values[o->value].type.dtype == IR_F32 &&
+                    (!of || is_named(o->name, of, n_of));
         if (seeded[k]) s.reached[o->value] = true;
     }
     if (!check_paths(&s)) {
@@ -205,7 +214,8 @@ enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, siz
     return SMKD_OK;
 }
 
-// --- gradients of losses --------------------------------------------------------------------------------------------------
+// --- gradients of losses
+// --------------------------------------------------------------------------------------------------
 
 static enum smkd_status gradient_of_seed(struct ir_graph *g, const struct ir_grad_seed *seed, ir_vid *d) {
     struct sweep s;

@@ -1,6 +1,6 @@
-// The random bits of dropout. A pure function of (seed, salt, element), so that a mask depends neither on threads nor on
-// how the tensor lies in memory, and the backward pass could recompute it. Generated code computes the same, vectorised:
-// everything per element is 32-bit.
+// The random bits of dropout. A pure function of (seed, salt, element), so that a mask depends neither on threads nor
+// on how the tensor lies in memory, and the backward pass could recompute it. Generated code computes the same,
+// vectorised: everything per element is 32-bit.
 #ifndef SMKD_IR_HASH_H
 #define SMKD_IR_HASH_H
 
@@ -28,8 +28,8 @@ static inline struct ir_dropout_key ir_dropout_key_of(int64_t seed, int64_t salt
     return (struct ir_dropout_key){k0, k1};
 }
 
-// 24 random bits for element number `index` of the logical row-major tensor. Two rounds, keyed before each; the upper half
-// of the index enters through a rotated multiply (a constant 0 for tensors below 2^32 elements).
+// 24 random bits for element number `index` of the logical row-major tensor. Two rounds, keyed before each; the upper
+// half of the index enters through a rotated multiply (a constant 0 for tensors below 2^32 elements).
 static inline uint32_t ir_dropout_bits(struct ir_dropout_key key, uint64_t index) {
     uint32_t lo = (uint32_t)index, hi = (uint32_t)(index >> 32);
     uint32_t h = ir_mix32(lo ^ key.k0 ^ (hi * UINT32_C(0x9e3779b1)));

@@ -1,15 +1,11 @@
-// 2-D convolution and its two adjoints. x [N,C,H,W], w [K,C/group,R,S], y [N,K,P,Q]. The three are the partial derivatives
-// of one trilinear form sum(y * conv(x, w)), so each one's gradients are the other two.
+// 2-D convolution and its two adjoints. x [N,C,H,W], w [K,C/group,R,S], y [N,K,P,Q]. The three are the partial
+// derivatives of one trilinear form sum(y * conv(x, w)), so each one's gradients are the other two.
 #include "ops_internal.h"
 
 #include "ops_util.h"
 #include "window.h"
 
 #include <inttypes.h>
-
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
 
 // Ranks and types of both operands; operand names for messages.
 static bool check_operands(struct ir_graph *g, const struct ir_node *n, const char *name0, const char *name1) {
@@ -20,15 +16,20 @@ static bool check_operands(struct ir_graph *g, const struct ir_node *n, const ch
 }
 
 // Channels against groups: x has C, w is [K, C/group, ..], y has K.
-static bool check_channels(struct ir_graph *g, const struct ir_node *n, int64_t C, int64_t K, int64_t w_K, int64_t w_C) {
+static bool check_channels(struct ir_graph *g, const struct ir_node *n, int64_t C, int64_t K, int64_t w_K,
+                           int64_t w_C) {
     int64_t group = ir_attr_i(n, "group");
-    if (group < 1 || group > IR_WINDOW_MAX) return ir_fail(g, n, "group = %" PRId64 " is not a number of groups", group);
+    if (group < 1 || group > IR_WINDOW_MAX)
+        return ir_fail(g, n, "group = %" PRId64 " is not a number of groups", group);
     if (w_C < 1 || w_K < 1) return ir_fail(g, n, "the weight has no elements");
     if (K != w_K) return ir_fail(g, n, "%" PRId64 " output channels do not fit a weight with %" PRId64, K, w_K);
     if (w_C > IR_DIM_MAX || C != w_C * group)
-        return ir_fail(g, n, "the input has %" PRId64 " channels; a weight with %" PRId64 " input channels in %" PRId64
-                       " group%s expects %" PRId64, C, w_C, group, group == 1 ? "" : "s", w_C > IR_DIM_MAX ? 0 : w_C * group);
-    if (K % group) return ir_fail(g, n, "%" PRId64 " output channels are not divisible into %" PRId64 " groups", K, group);
+        return ir_fail(g, n,
+                       "the input has %" PRId64 " channels; a weight with %" PRId64 " input channels in %" PRId64
+                       " group%s expects %" PRId64,
+                       C, w_C, group, group == 1 ? "" : "s", w_C > IR_DIM_MAX ? 0 : w_C * group);
+    if (K % group)
+        return ir_fail(g, n, "%" PRId64 " output channels are not divisible into %" PRId64 " groups", K, group);
     return true;
 }
 
@@ -50,7 +51,8 @@ static bool check_extents(struct ir_graph *g, const struct ir_node *n, const str
     int64_t pq[2];
     if (!ir_window_output(g, n, win, in, pq)) return false;
     if (pq[0] == dy->dims[2] && pq[1] == dy->dims[3]) return true;
-    return ir_fail(g, n, "%s does not fit: input extents %s give output extents %s", TYPE_TEXT(dy), INTS_TEXT(in, 2), INTS_TEXT(pq, 2));
+    return ir_fail(g, n, "%s does not fit: input extents %s give output extents %s", TYPE_TEXT(dy), INTS_TEXT(in, 2),
+                   INTS_TEXT(pq, 2));
 }
 
 bool ir_infer_conv_grad_x(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
@@ -60,9 +62,11 @@ bool ir_infer_conv_grad_x(struct ir_graph *g, const struct ir_node *n, struct ir
     struct ir_window win = {.size = {w->dims[2], w->dims[3]}};
     if (!hw || !ir_window_read(g, n, true, &win)) return false;
     int64_t group = ir_attr_i(n, "group");
-    if (group < 1 || group > IR_WINDOW_MAX || w->dims[1] > IR_DIM_MAX) return ir_fail(g, n, "group = %" PRId64 " is not a number of groups", group);
+    if (group < 1 || group > IR_WINDOW_MAX || w->dims[1] > IR_DIM_MAX)
+        return ir_fail(g, n, "group = %" PRId64 " is not a number of groups", group);
     int64_t C = w->dims[1] * group;
-    if (!check_channels(g, n, C, dy->dims[1], w->dims[0], w->dims[1]) || !check_extents(g, n, &win, hw, dy)) return false;
+    if (!check_channels(g, n, C, dy->dims[1], w->dims[0], w->dims[1]) || !check_extents(g, n, &win, hw, dy))
+        return false;
     out[0] = ir_type_make(dy->dtype, 4, (int64_t[]){dy->dims[0], C, hw[0], hw[1]});
     return ir_check_type(g, n, out);
 }
@@ -74,15 +78,18 @@ bool ir_infer_conv_grad_w(struct ir_graph *g, const struct ir_node *n, struct ir
     if (!rs) return false;
     struct ir_window win = {.size = {rs[0], rs[1]}};
     int64_t group = ir_attr_i(n, "group"), C = x->dims[1], K = dy->dims[1];
-    if (dy->dims[0] != x->dims[0]) return ir_fail(g, n, "operands %s and %s differ in the batch", TYPE_TEXT(dy), TYPE_TEXT(x));
+    if (dy->dims[0] != x->dims[0])
+        return ir_fail(g, n, "operands %s and %s differ in the batch", TYPE_TEXT(dy), TYPE_TEXT(x));
     if (group < 1 || C < 1 || K < 1 || C % group || K % group)
-        return ir_fail(g, n, "%" PRId64 " input and %" PRId64 " output channels do not divide into %" PRId64 " groups", C, K, group);
+        return ir_fail(g, n, "%" PRId64 " input and %" PRId64 " output channels do not divide into %" PRId64 " groups",
+                       C, K, group);
     if (!ir_window_read(g, n, true, &win) || !check_extents(g, n, &win, x->dims + 2, dy)) return false;
     out[0] = ir_type_make(dy->dtype, 4, (int64_t[]){K, C / group, rs[0], rs[1]});
     return ir_check_type(g, n, out);
 }
 
-// --- reference --------------------------------------------------------------------------------------------------------
+// --- reference
+// --------------------------------------------------------------------------------------------------------
 
 // Every product x[ix] * w[iw] that contributes to y[iy], in order of y.
 struct conv_taps {
@@ -109,8 +116,8 @@ static void taps_of_output(const struct conv_taps *v, const struct ir_walk *y) {
             }
 }
 
-static void for_each_tap(const struct ir_node *n, const struct ir_type *x, const struct ir_type *w, const struct ir_type *y,
-                         void (*tap)(void *, size_t, size_t, size_t), void *env) {
+static void for_each_tap(const struct ir_node *n, const struct ir_type *x, const struct ir_type *w,
+                         const struct ir_type *y, void (*tap)(void *, size_t, size_t, size_t), void *env) {
     struct conv_taps v = {x, w, y, ir_window_of(n, true), ir_attr_i(n, "group"), tap, env};
     for (struct ir_walk i = ir_walk_all(y); !i.done; ir_walk_next(&i)) taps_of_output(&v, &i);
 }
@@ -157,10 +164,12 @@ void ir_eval_conv_grad_w(EVAL_PARAMS) {
     for_each_tap(n, &in[1]->type, &out[0]->type, &in[0]->type, tap_w, &t);
 }
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
 // Emits conv, conv_grad_x or conv_grad_w with the window of node id; `extra` is "hw" or "rs" and its extents, or NULL.
-static ir_vid emit_like(struct ir_graph *g, ir_nid id, enum ir_op op, ir_vid a, ir_vid b, const char *extra, const int64_t *extents) {
+static ir_vid emit_like(struct ir_graph *g, ir_nid id, enum ir_op op, ir_vid a, ir_vid b, const char *extra,
+                        const int64_t *extents) {
     const struct ir_node *n = &g->nodes[id];
     size_t k;
     struct ir_attr attrs[5] = {

@@ -6,18 +6,19 @@
 #include <math.h>
 #include <string.h>
 
-// --- types ------------------------------------------------------------------------------------------------------------
+// --- types
+// ------------------------------------------------------------------------------------------------------------
 
 // What operands an op accepts. Integer arithmetic is for shape computations that the importer folds.
 enum accepts { ANY, NUMBERS, FLOATS, BOOLS };
 static const uint8_t accepted[IR_OP_COUNT] = {
-    [IR_OP_neg] = NUMBERS,  [IR_OP_abs] = NUMBERS,   [IR_OP_exp] = FLOATS,  [IR_OP_log] = FLOATS,
-    [IR_OP_sqrt] = FLOATS,  [IR_OP_recip] = FLOATS,  [IR_OP_erf] = FLOATS,  [IR_OP_tanh] = FLOATS,
-    [IR_OP_sigmoid] = FLOATS, [IR_OP_relu] = NUMBERS, [IR_OP_sin] = FLOATS, [IR_OP_cos] = FLOATS,
-    [IR_OP_floor] = FLOATS, [IR_OP_ceil] = FLOATS,   [IR_OP_round] = FLOATS, [IR_OP_sign] = NUMBERS,
-    [IR_OP_not] = BOOLS,    [IR_OP_add] = NUMBERS,   [IR_OP_sub] = NUMBERS, [IR_OP_mul] = NUMBERS,
-    [IR_OP_div] = NUMBERS,  [IR_OP_pow] = NUMBERS,   [IR_OP_max] = NUMBERS, [IR_OP_min] = NUMBERS,
-    [IR_OP_lt] = NUMBERS,   [IR_OP_le] = NUMBERS,    [IR_OP_and] = BOOLS,   [IR_OP_or] = BOOLS,
+    [IR_OP_neg] = NUMBERS,      [IR_OP_abs] = NUMBERS,    [IR_OP_exp] = FLOATS,         [IR_OP_log] = FLOATS,
+    [IR_OP_sqrt] = FLOATS,      [IR_OP_recip] = FLOATS,   [IR_OP_erf] = FLOATS,         [IR_OP_tanh] = FLOATS,
+    [IR_OP_sigmoid] = FLOATS,   [IR_OP_relu] = NUMBERS,   [IR_OP_sin] = FLOATS,         [IR_OP_cos] = FLOATS,
+    [IR_OP_floor] = FLOATS,     [IR_OP_ceil] = FLOATS,    [IR_OP_round] = FLOATS,       [IR_OP_sign] = NUMBERS,
+    [IR_OP_not] = BOOLS,        [IR_OP_add] = NUMBERS,    [IR_OP_sub] = NUMBERS,        [IR_OP_mul] = NUMBERS,
+    [IR_OP_div] = NUMBERS,      [IR_OP_pow] = NUMBERS,    [IR_OP_max] = NUMBERS,        [IR_OP_min] = NUMBERS,
+    [IR_OP_lt] = NUMBERS,       [IR_OP_le] = NUMBERS,     [IR_OP_and] = BOOLS,          [IR_OP_or] = BOOLS,
     [IR_OP_relu_grad] = FLOATS, [IR_OP_softmax] = FLOATS, [IR_OP_log_softmax] = FLOATS, [IR_OP_dropout] = FLOATS,
 };
 static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool"};
@@ -42,8 +43,7 @@ bool ir_infer_like(struct ir_graph *g, const struct ir_node *n, struct ir_type *
     if (n->op == IR_OP_relu_grad) {
         const struct ir_type *y = ir_in_type(g, n, 1);
         if (!check_same_dtype(g, n, 0, 1)) return false;
-        if (!ir_same_dims(out, y))
-            return ir_fail(g, n, "shapes %s and %s differ", TYPE_TEXT(out), TYPE_TEXT(y));
+        if (!ir_same_dims(out, y)) return ir_fail(g, n, "shapes %s and %s differ", TYPE_TEXT(out), TYPE_TEXT(y));
     }
     if (n->op == IR_OP_softmax || n->op == IR_OP_log_softmax) return ir_check_axis(g, n, "axis", out[0].rank) >= 0;
     return n->op != IR_OP_dropout || ir_infer_dropout_mask(g, n, out);
@@ -70,13 +70,15 @@ bool ir_infer_where(struct ir_graph *g, const struct ir_node *n, struct ir_type 
     const struct ir_type *c = ir_in_type(g, n, 0);
     if (c->dtype != IR_BOOL) return ir_fail(g, n, "the condition is %s; a bool tensor was expected", TYPE_TEXT(c));
     struct ir_type ab;
-    if (!check_same_dtype(g, n, 1, 2) || !ir_broadcast(g, n, ir_in_type(g, n, 1), ir_in_type(g, n, 2), &ab)) return false;
+    if (!check_same_dtype(g, n, 1, 2) || !ir_broadcast(g, n, ir_in_type(g, n, 1), ir_in_type(g, n, 2), &ab))
+        return false;
     if (!ir_broadcast(g, n, c, &ab, out)) return false;
     out[0].dtype = ab.dtype;
     return true;
 }
 
-// --- reference --------------------------------------------------------------------------------------------------------
+// --- reference
+// --------------------------------------------------------------------------------------------------------
 
 typedef double unary_f(double);
 typedef int64_t unary_i(int64_t);
@@ -86,8 +88,10 @@ typedef int64_t binary_i(int64_t, int64_t);
 static void eval_unary(const struct ir_tensor *x, const struct ir_tensor *y, unary_f *ff, unary_i *fi) {
     size_t count = ir_tensor_numel(y);
     for (size_t i = 0; i < count; i++) {
-        if (x->f) y->f[i] = ff(x->f[i]);
-        else y->i[i] = ir_wrap_int(y->type.dtype, fi(x->i[i]));
+        if (x->f)
+            y->f[i] = ff(x->f[i]);
+        else
+            y->i[i] = ir_wrap_int(y->type.dtype, fi(x->i[i]));
     }
 }
 
@@ -98,8 +102,10 @@ static void eval_binary(const struct ir_tensor *const *in, const struct ir_tenso
     ir_bcast_strides(&b->type, y->type.rank, sb);
     for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w)) {
         size_t ia = ir_offset(&w, sa), ib = ir_offset(&w, sb);
-        if (a->f) y->f[w.linear] = ff(a->f[ia], b->f[ib]);
-        else y->i[w.linear] = ir_wrap_int(y->type.dtype, fi(a->i[ia], b->i[ib]));
+        if (a->f)
+            y->f[w.linear] = ff(a->f[ia], b->f[ib]);
+        else
+            y->i[w.linear] = ir_wrap_int(y->type.dtype, fi(a->i[ia], b->i[ib]));
     }
 }
 
@@ -116,30 +122,35 @@ static void eval_compare(const struct ir_tensor *const *in, const struct ir_tens
     }
 }
 
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
 #define UNUSED_GN (void)g, (void)n
-#define UNARY(op, expr_f, expr_i) \
-    static double op##_f(double x) { return expr_f; } \
-    static int64_t op##_i(int64_t x) { return expr_i; } \
-    void ir_eval_##op(EVAL_PARAMS) { UNUSED_GN; eval_unary(in[0], out[0], op##_f, op##_i); }
-#define BINARY(op, expr_f, expr_i) \
-    static double op##_f(double a, double b) { return expr_f; } \
-    static int64_t op##_i(int64_t a, int64_t b) { return expr_i; } \
-    void ir_eval_##op(EVAL_PARAMS) { UNUSED_GN; eval_binary(in, out[0], op##_f, op##_i); }
-#define COMPARE(op, expr) \
-    static bool op##_f(double a, double b) { return expr; } \
-    static bool op##_i(int64_t a, int64_t b) { return expr; } \
-    void ir_eval_##op(EVAL_PARAMS) { UNUSED_GN; eval_compare(in, out[0], op##_f, op##_i); }
+#define UNARY(op, expr_f, expr_i)                                                                                      \
+    static double op##_f(double x) { return expr_f; }                                                                  \
+    static int64_t op##_i(int64_t x) { return expr_i; }                                                                \
+    void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
+        UNUSED_GN;                                                                                                     \
+        eval_unary(in[0], out[0], op##_f, op##_i);                                                                     \
+    }
+#define BINARY(op, expr_f, expr_i)                                                                                     \
+    static double op##_f(double a, double b) { return expr_f; }                                                        \
+    static int64_t op##_i(int64_t a, int64_t b) { return expr_i; }                                                     \
+    void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
+        UNUSED_GN;                                                                                                     \
+        eval_binary(in, out[0], op##_f, op##_i);                                                                       \
+    }
+#define COMPARE(op, expr)                                                                                              \
+    static bool op##_f(double a, double b) { return expr; }                                                            \
+    static bool op##_i(int64_t a, int64_t b) { return expr; }                                                          \
+    void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
+        UNUSED_GN;                                                                                                     \
+        eval_compare(in, out[0], op##_f, op##_i);                                                                      \
+    }
 
 // Two's complement arithmetic without undefined overflow.
 static int64_t wrap_add(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
 static int64_t wrap_sub(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
 static int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
 // Truncates toward zero; a division by zero is 0, so that folding a bad constant is harmless.
-static int64_t trunc_div(int64_t a, int64_t b) {
-    return b == 0 ? 0 : b == -1 ? wrap_sub(0, a) : a / b;
-}
+static int64_t trunc_div(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? wrap_sub(0, a) : a / b; }
 static int64_t int_pow(int64_t a, int64_t b) {
     if (b < 0) return a == 1 ? 1 : a == -1 ? (b % 2 ? -1 : 1) : 0;
     int64_t r = 1;
@@ -178,7 +189,7 @@ UNARY(copy, x, x)
 
 BINARY(add, a + b, wrap_add(a, b))
 BINARY(sub, a - b, wrap_sub(a, b))
-BINARY(mul, a * b, wrap_mul(a, b))
+BINARY(mul, a *b, wrap_mul(a, b))
 BINARY(div, a / b, trunc_div(a, b))
 BINARY(pow, pow(a, b), int_pow(a, b))
 // NaN in either operand gives NaN, as in numpy and onnxruntime.
@@ -187,13 +198,18 @@ BINARY(min, a < b || a != a ? a : b, a < b ? a : b)
 COMPARE(eq, a == b)
 COMPARE(lt, a < b)
 COMPARE(le, a <= b)
-COMPARE(and, a && b)
+COMPARE(and, a &&b)
 COMPARE(or, a || b)
 
 // Float to integer truncates and saturates (NaN is 0); integer to integer wraps; to bool: != 0.
 static int64_t saturate(double x, enum ir_dtype t) {
     if (t == IR_BOOL) return x != 0;
-    double lo = t == IR_U8 ? 0 : t == IR_I32 ? -0x1p31 : -0x1p63, hi = t == IR_U8 ? 255 : t == IR_I32 ? 0x1p31 - 1 : 0x1p63;
+    double lo = t == IR_U8    ? 0
+                : t == IR_I32 ? -0x1p31
+                              : -0x1p63,
+           hi = t == IR_U8    ? 255
+                : t == IR_I32 ? 0x1p31 - 1
+                              : 0x1p63;
     x = trunc(x);
     if (x != x) return 0;
     if (x <= lo) return t == IR_I64 ? INT64_MIN : (int64_t)lo;
@@ -206,8 +222,10 @@ void ir_eval_cast(EVAL_PARAMS) {
     const struct ir_tensor *x = in[0], *y = out[0];
     size_t count = ir_tensor_numel(y);
     for (size_t i = 0; i < count; i++) {
-        if (y->f) y->f[i] = x->f ? x->f[i] : (double)x->i[i];
-        else y->i[i] = x->f ? saturate(x->f[i], y->type.dtype) : ir_wrap_int(y->type.dtype, x->i[i]);
+        if (y->f)
+            y->f[i] = x->f ? x->f[i] : (double)x->i[i];
+        else
+            y->i[i] = x->f ? saturate(x->f[i], y->type.dtype) : ir_wrap_int(y->type.dtype, x->i[i]);
     }
 }
 
@@ -228,14 +246,14 @@ void ir_eval_relu_grad(EVAL_PARAMS) {
     for (size_t i = 0; i < count; i++) out[0]->f[i] = in[1]->f[i] > 0 ? in[0]->f[i] : 0;
 }
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
-#define UNARY_VJP(op, expr) \
-    void ir_vjp_##op(VJP_PARAMS) { \
-        ir_vid x = g->nodes[id].in[0], y = g->nodes[id].out[0], dy = dout[0]; \
-        (void)x, (void)y, (void)want; \
-        din[0] = (expr); \
+#define UNARY_VJP(op, expr)                                                                                            \
+    void ir_vjp_##op(VJP_PARAMS) {                                                                                     \
+        ir_vid x = g->nodes[id].in[0], y = g->nodes[id].out[0], dy = dout[0];                                          \
+        (void)x, (void)y, (void)want;                                                                                  \
+        din[0] = (expr);                                                                                               \
     }
 
 static ir_vid square(struct ir_graph *g, ir_vid x) { return ir_mul(g, x, x); }
@@ -248,7 +266,9 @@ UNARY_VJP(log, ir_div(g, dy, x))
 UNARY_VJP(sqrt, ir_div(g, ir_scale(g, dy, 0.5), y))
 UNARY_VJP(recip, ir_unary(g, IR_OP_neg, ir_mul(g, dy, square(g, y))))
 // d erf x / dx = 2/sqrt(pi) e^(-x^2)
-UNARY_VJP(erf, ir_mul(g, dy, ir_scale(g, ir_unary(g, IR_OP_exp, ir_unary(g, IR_OP_neg, square(g, x))), 1.12837916709551257390)))
+UNARY_VJP(erf,
+          ir_mul(g, dy,
+                 ir_scale(g, ir_unary(g, IR_OP_exp, ir_unary(g, IR_OP_neg, square(g, x))), 1.12837916709551257390)))
 UNARY_VJP(tanh, ir_mul(g, dy, one_minus(g, square(g, y))))
 UNARY_VJP(sigmoid, ir_mul(g, dy, ir_mul(g, y, one_minus(g, y))))
 UNARY_VJP(relu, ir_binary(g, IR_OP_relu_grad, dy, y))
@@ -270,7 +290,8 @@ struct binary {
 };
 static struct binary binary_of(const struct ir_graph *g, ir_nid id) {
     const struct ir_node *n = &g->nodes[id];
-    return (struct binary){.a = n->in[0], .b = n->in[1], .y = n->out[0], .ta = g->values[n->in[0]].type, .tb = g->values[n->in[1]].type};
+    return (struct binary){
+        .a = n->in[0], .b = n->in[1], .y = n->out[0], .ta = g->values[n->in[0]].type, .tb = g->values[n->in[1]].type};
 }
 
 void ir_vjp_add(VJP_PARAMS) {
@@ -302,9 +323,12 @@ void ir_vjp_div(VJP_PARAMS) {
 static bool const_scalar(const struct ir_graph *g, ir_vid v, double *out) {
     const struct ir_value *c = &g->values[v];
     if (c->role != IR_ROLE_CONST || !c->data || ir_is_batched(&c->type) || ir_numel(&c->type) != 1) return false;
-    if (c->type.dtype == IR_F32) *out = *(const float *)c->data;
-    else if (c->type.dtype == IR_F64) *out = *(const double *)c->data;
-    else return false;
+    if (c->type.dtype == IR_F32)
+        *out = *(const float *)c->data;
+    else if (c->type.dtype == IR_F64)
+        *out = *(const double *)c->data;
+    else
+        return false;
     return true;
 }
 
@@ -322,8 +346,10 @@ void ir_vjp_pow(VJP_PARAMS) {
     double b;
     if (!ir_is_float(v.ta.dtype)) return;
     if (want[0] && const_scalar(g, v.b, &b)) {
-        if (b == 1) din[0] = ir_sum_to(g, dout[0], &v.ta);
-        else if (b != 0) din[0] = ir_sum_to(g, ir_mul(g, dout[0], pow_slope(g, v.a, v.y, b)), &v.ta);
+        if (b == 1)
+            din[0] = ir_sum_to(g, dout[0], &v.ta);
+        else if (b != 0)
+            din[0] = ir_sum_to(g, ir_mul(g, dout[0], pow_slope(g, v.a, v.y, b)), &v.ta);
     } else if (want[0]) {
         // Where b is 0 the slope is 0, also at a = 0 where a^(b-1) is infinite.
         ir_vid zero = ir_const_like(g, v.b, 0), one = ir_const_like(g, v.b, 1);

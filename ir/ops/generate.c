@@ -6,16 +6,15 @@
 
 #include <inttypes.h>
 
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-
 // fill and iota: the type is in the attributes.
 bool ir_infer_fill(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     size_t rank;
     const int64_t *shape = ir_attr_ints(n, "shape", &rank);
     enum ir_dtype t;
-    if (rank > IR_MAX_RANK) return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", rank, IR_MAX_RANK);
-    if (!ir_dtype_by_name(ir_attr_s(n, "dtype"), &t)) return ir_fail(g, n, "unknown element type '%s'", ir_attr_s(n, "dtype"));
+    if (rank > IR_MAX_RANK)
+        return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", rank, IR_MAX_RANK);
+    if (!ir_dtype_by_name(ir_attr_s(n, "dtype"), &t))
+        return ir_fail(g, n, "unknown element type '%s'", ir_attr_s(n, "dtype"));
     if (n->op == IR_OP_iota) {
         if (t == IR_BOOL) return ir_fail(g, n, "a counter cannot be bool");
         if (ir_check_axis(g, n, "axis", (int)rank) < 0) return false;
@@ -29,8 +28,10 @@ void ir_eval_fill(EVAL_PARAMS) {
     double v = ir_attr_f(n, "value");
     size_t count = ir_tensor_numel(out[0]);
     for (size_t i = 0; i < count; i++) {
-        if (out[0]->f) out[0]->f[i] = v;
-        else out[0]->i[i] = ir_wrap_int(out[0]->type.dtype, (int64_t)v);
+        if (out[0]->f)
+            out[0]->f[i] = v;
+        else
+            out[0]->i[i] = ir_wrap_int(out[0]->type.dtype, (int64_t)v);
     }
 }
 
@@ -39,8 +40,10 @@ void ir_eval_iota(EVAL_PARAMS) {
     struct ir_tensor *y = out[0];
     int axis = ir_axis_of(n, "axis", y->type.rank);
     for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w)) {
-        if (y->f) y->f[w.linear] = (double)w.idx[axis];
-        else y->i[w.linear] = ir_wrap_int(y->type.dtype, w.idx[axis]);
+        if (y->f)
+            y->f[w.linear] = (double)w.idx[axis];
+        else
+            y->i[w.linear] = ir_wrap_int(y->type.dtype, w.idx[axis]);
     }
 }
 
@@ -54,7 +57,8 @@ bool ir_infer_dropout_mask(struct ir_graph *g, const struct ir_node *n, struct i
     const struct ir_type *seed = ir_in_type(g, n, 1);
     double ratio = ir_attr_f(n, "ratio");
     if (!ir_check_float(g, n, 0)) return false;
-    if (seed->dtype != IR_I64 || seed->rank != 0) return ir_fail(g, n, "the seed is %s; expected i64[]", TYPE_TEXT(seed));
+    if (seed->dtype != IR_I64 || seed->rank != 0)
+        return ir_fail(g, n, "the seed is %s; expected i64[]", TYPE_TEXT(seed));
     if (!(ratio >= 0 && ratio < 1)) return ir_fail(g, n, "dropout ratio %g must be at least 0 and less than 1", ratio);
     out[0] = *ir_in_type(g, n, 0);
     return true;
@@ -72,7 +76,8 @@ void ir_eval_dropout_mask(EVAL_PARAMS) {
 bool ir_infer_one_hot(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
     int64_t classes = ir_attr_i(n, "classes");
-    if (!ir_is_int(x->dtype)) return ir_fail(g, n, "operand 0 is %s; class indices of integer type were expected", TYPE_TEXT(x));
+    if (!ir_is_int(x->dtype))
+        return ir_fail(g, n, "operand 0 is %s; class indices of integer type were expected", TYPE_TEXT(x));
     if (classes < 1) return ir_fail(g, n, "classes = %" PRId64 "; at least 1 was expected", classes);
     if (x->rank >= IR_MAX_RANK) return ir_fail(g, n, "indices %s have too many dimensions", TYPE_TEXT(x));
     int64_t dims[IR_MAX_RANK];
@@ -104,7 +109,8 @@ void ir_expand_one_hot(struct ir_graph *g, ir_nid id, enum ir_expand_mode mode, 
     column[t.rank] = 1;
     row[t.rank] = classes;
     ir_vid index = ir_reshape(g, x, t.rank + 1, column);
-    ir_vid classes_row = ir_emit(g, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", row, t.rank + 1), IR_I("axis", t.rank)));
+    ir_vid classes_row =
+        ir_emit(g, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", row, t.rank + 1), IR_I("axis", t.rank)));
     out[0] = ir_cast(g, ir_binary(g, IR_OP_eq, index, classes_row), IR_F32);
 }
 

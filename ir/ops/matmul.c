@@ -3,10 +3,6 @@
 
 #include "ops_util.h"
 
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
-
 // Rows and columns of an operand after its transposition.
 static int64_t rows_of(const struct ir_type *t, bool trans) { return t->dims[t->rank - (trans ? 1 : 2)]; }
 static int64_t cols_of(const struct ir_type *t, bool trans) { return t->dims[t->rank - (trans ? 2 : 1)]; }
@@ -15,15 +11,18 @@ bool ir_infer_matmul(struct ir_graph *g, const struct ir_node *n, struct ir_type
     const struct ir_type *a = ir_in_type(g, n, 0), *b = ir_in_type(g, n, 1);
     bool ta = ir_attr_i(n, "trans_a") != 0, tb = ir_attr_i(n, "trans_b") != 0;
     if (!ir_check_float(g, n, 0) || !ir_check_float(g, n, 1)) return false;
-    if (a->dtype != b->dtype) return ir_fail(g, n, "operands %s and %s have different types", TYPE_TEXT(a), TYPE_TEXT(b));
+    if (a->dtype != b->dtype)
+        return ir_fail(g, n, "operands %s and %s have different types", TYPE_TEXT(a), TYPE_TEXT(b));
     if (a->rank < 2 || b->rank < 2)
-        return ir_fail(g, n, "operands %s and %s: at least 2 dimensions each were expected", TYPE_TEXT(a), TYPE_TEXT(b));
+        return ir_fail(g, n, "operands %s and %s: at least 2 dimensions each were expected", TYPE_TEXT(a),
+                       TYPE_TEXT(b));
     // The batch may be contracted away (a weight gradient): then both sides must have the same number of rows.
     if (cols_of(a, ta) != rows_of(b, tb))
-        return ir_fail(g, n, "inner dimensions of %s%s and %s%s differ: %s against %s", TYPE_TEXT(a), ta ? " (transposed)" : "",
-                       TYPE_TEXT(b), tb ? " (transposed)" : "", ir_dim_text(cols_of(a, ta), (char[24]){0}),
-                       ir_dim_text(rows_of(b, tb), (char[24]){0}));
-    struct ir_type batch_a = ir_type_make(a->dtype, a->rank - 2, a->dims), batch_b = ir_type_make(b->dtype, b->rank - 2, b->dims);
+        return ir_fail(g, n, "inner dimensions of %s%s and %s%s differ: %s against %s", TYPE_TEXT(a),
+                       ta ? " (transposed)" : "", TYPE_TEXT(b), tb ? " (transposed)" : "",
+                       ir_dim_text(cols_of(a, ta), (char[24]){0}), ir_dim_text(rows_of(b, tb), (char[24]){0}));
+    struct ir_type batch_a = ir_type_make(a->dtype, a->rank - 2, a->dims),
+                   batch_b = ir_type_make(b->dtype, b->rank - 2, b->dims);
     if (!ir_broadcast(g, n, &batch_a, &batch_b, out)) return false;
     int64_t dims[IR_MAX_RANK];
     int rank = out[0].rank;
@@ -78,7 +77,8 @@ void ir_vjp_matmul(VJP_PARAMS) {
         din[0] = ir_sum_to(g, d, &type_a);
     }
     if (want[1]) {
-        // One matrix shared by a whole stack of rows: contract over all rows at once, not one product per matrix and a sum.
+        // One matrix shared by a whole stack of rows: contract over all rows at once, not one product per matrix and a
+        // sum.
         if (type_b.rank == 2 && type_a.rank > 2 && !ta) {
             a = flatten_rows(g, a);
             dy = flatten_rows(g, dy);

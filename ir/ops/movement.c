@@ -5,22 +5,21 @@
 
 #include <inttypes.h>
 
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
-
-// --- reshape ----------------------------------------------------------------------------------------------------------
+// --- reshape
+// ----------------------------------------------------------------------------------------------------------
 
 bool ir_infer_reshape(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
     size_t rank;
     const int64_t *shape = ir_attr_ints(n, "shape", &rank);
-    if (rank > IR_MAX_RANK) return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", rank, IR_MAX_RANK);
+    if (rank > IR_MAX_RANK)
+        return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", rank, IR_MAX_RANK);
     out[0] = ir_type_make(x->dtype, (int)rank, shape);
     if (!ir_check_type(g, n, out)) return false;
     if (ir_is_batched(x) != ir_is_batched(out) || ir_numel(x) != ir_numel(out))
-        return ir_fail(g, n, "cannot reshape %s to %s: %" PRId64 "%s elements against %" PRId64 "%s", TYPE_TEXT(x), TYPE_TEXT(out),
-                       ir_numel(x), ir_is_batched(x) ? "*N" : "", ir_numel(out), ir_is_batched(out) ? "*N" : "");
+        return ir_fail(g, n, "cannot reshape %s to %s: %" PRId64 "%s elements against %" PRId64 "%s", TYPE_TEXT(x),
+                       TYPE_TEXT(out), ir_numel(x), ir_is_batched(x) ? "*N" : "", ir_numel(out),
+                       ir_is_batched(out) ? "*N" : "");
     return true;
 }
 
@@ -35,7 +34,8 @@ void ir_vjp_reshape(VJP_PARAMS) {
     if (want[0]) din[0] = ir_reshape(g, dout[0], t.rank, t.dims);
 }
 
-// --- transpose --------------------------------------------------------------------------------------------------------
+// --- transpose
+// --------------------------------------------------------------------------------------------------------
 
 static bool is_permutation(const int64_t *p, size_t n) {
     bool seen[IR_MAX_RANK] = {false};
@@ -51,11 +51,13 @@ static const int64_t *check_perm(struct ir_graph *g, const struct ir_node *n, co
     size_t k;
     const int64_t *p = ir_attr_ints(n, name, &k);
     if (k != x->rank || !is_permutation(p, k)) {
-        ir_fail(g, n, "%s = %s is not an order of the %d dimensions of %s", name, INTS_TEXT(p, k), x->rank, TYPE_TEXT(x));
+        ir_fail(g, n, "%s = %s is not an order of the %d dimensions of %s", name, INTS_TEXT(p, k), x->rank,
+                TYPE_TEXT(x));
         return NULL;
     }
     if (k && ir_is_batched(x) && p[0] != 0) {
-        ir_fail(g, n, "%s = %s moves the batch dimension of %s; it must stay first", name, INTS_TEXT(p, k), TYPE_TEXT(x));
+        ir_fail(g, n, "%s = %s moves the batch dimension of %s; it must stay first", name, INTS_TEXT(p, k),
+                TYPE_TEXT(x));
         return NULL;
     }
     static const int64_t nothing[1];
@@ -99,14 +101,16 @@ bool ir_infer_relayout(struct ir_graph *g, const struct ir_node *n, struct ir_ty
     return true;
 }
 
-// --- expand -----------------------------------------------------------------------------------------------------------
+// --- expand
+// -----------------------------------------------------------------------------------------------------------
 
 bool ir_infer_expand(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
     size_t rank;
     const int64_t *shape = ir_attr_ints(n, "shape", &rank);
     if (rank > IR_MAX_RANK || rank < x->rank)
-        return ir_fail(g, n, "cannot expand %s to the %zu dimensions of shape %s", TYPE_TEXT(x), rank, INTS_TEXT(shape, rank));
+        return ir_fail(g, n, "cannot expand %s to the %zu dimensions of shape %s", TYPE_TEXT(x), rank,
+                       INTS_TEXT(shape, rank));
     out[0] = ir_type_make(x->dtype, (int)rank, shape);
     for (int i = 0; i < x->rank; i++) {
         int64_t from = x->dims[i], to = shape[i + (int)rank - x->rank];
@@ -128,14 +132,16 @@ void ir_vjp_expand(VJP_PARAMS) {
     if (want[0]) din[0] = ir_sum_to(g, dout[0], &t);
 }
 
-// --- slice, reverse ---------------------------------------------------------------------------------------------------
+// --- slice, reverse
+// ---------------------------------------------------------------------------------------------------
 
 struct slice_attrs {
     const int64_t *starts, *sizes, *steps;
 };
 static struct slice_attrs slice_of(const struct ir_node *n) {
     size_t k;
-    return (struct slice_attrs){ir_attr_ints(n, "starts", &k), ir_attr_ints(n, "sizes", &k), ir_attr_ints(n, "steps", &k)};
+    return (struct slice_attrs){ir_attr_ints(n, "starts", &k), ir_attr_ints(n, "sizes", &k),
+                                ir_attr_ints(n, "steps", &k)};
 }
 
 bool ir_infer_slice(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
@@ -158,8 +164,9 @@ bool ir_infer_slice(struct ir_graph *g, const struct ir_node *n, struct ir_type 
         // start + (size-1)*step stays inside [0, d), without computing a product that could overflow.
         int64_t room = steps[i] > 0 ? d - 1 - starts[i] : starts[i], step = steps[i] > 0 ? steps[i] : -steps[i];
         if (starts[i] >= d || sizes[i] - 1 > room / step)
-            return ir_fail(g, n, "slice start %" PRId64 ", size %" PRId64 ", step %" PRId64 " leaves dimension %d of %s", starts[i],
-                           sizes[i], steps[i], i, TYPE_TEXT(x));
+            return ir_fail(g, n,
+                           "slice start %" PRId64 ", size %" PRId64 ", step %" PRId64 " leaves dimension %d of %s",
+                           starts[i], sizes[i], steps[i], i, TYPE_TEXT(x));
     }
     out[0] = ir_type_make(x->dtype, x->rank, sizes);
     return ir_check_type(g, n, out);
@@ -177,8 +184,8 @@ void ir_eval_slice(EVAL_PARAMS) {
     }
 }
 
-// The adjoint of a slice puts dy back where it came from: reversed where the step is negative, then padded, with steps-1
-// zeros between neighbours.
+// The adjoint of a slice puts dy back where it came from: reversed where the step is negative, then padded, with
+// steps-1 zeros between neighbours.
 void ir_vjp_slice(VJP_PARAMS) {
     if (!want[0]) return;
     const struct ir_node *n = &g->nodes[id];
@@ -199,7 +206,8 @@ void ir_vjp_slice(VJP_PARAMS) {
     }
     ir_vid dy = dout[0];
     if (n_axes) dy = ir_emit(g, IR_OP_reverse, &dy, 1, IR_ATTRS(IR_IS("axes", axes, n_axes)));
-    din[0] = ir_emit(g, IR_OP_pad, &dy, 1, IR_ATTRS(IR_IS("lo", lo, t.rank), IR_IS("hi", hi, t.rank), IR_IS("steps", steps, t.rank)));
+    din[0] = ir_emit(g, IR_OP_pad, &dy, 1,
+                     IR_ATTRS(IR_IS("lo", lo, t.rank), IR_IS("hi", hi, t.rank), IR_IS("steps", steps, t.rank)));
 }
 
 bool ir_infer_reverse(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
@@ -208,7 +216,8 @@ bool ir_infer_reverse(struct ir_graph *g, const struct ir_node *n, struct ir_typ
     const int64_t *axes = ir_attr_ints(n, "axes", &k);
     for (size_t i = 0; i < k; i++) {
         if (axes[i] < 0 || axes[i] >= x->rank || (i && axes[i] <= axes[i - 1]))
-            return ir_fail(g, n, "axes = %s: increasing dimensions of %s were expected", INTS_TEXT(axes, k), TYPE_TEXT(x));
+            return ir_fail(g, n, "axes = %s: increasing dimensions of %s were expected", INTS_TEXT(axes, k),
+                           TYPE_TEXT(x));
         if (x->dims[axes[i]] < 0) return ir_fail(g, n, "cannot reverse the batch dimension of %s", TYPE_TEXT(x));
     }
     out[0] = ir_type_make(x->dtype, x->rank, x->dims);
@@ -234,7 +243,8 @@ void ir_vjp_reverse(VJP_PARAMS) {
     if (want[0]) din[0] = ir_emit(g, IR_OP_reverse, dout, 1, IR_ATTRS(IR_IS("axes", axes, k)));
 }
 
-// --- pad --------------------------------------------------------------------------------------------------------------
+// --- pad
+// --------------------------------------------------------------------------------------------------------------
 
 static int64_t pad_step(const struct ir_node *n, int i) {
     size_t k;
@@ -253,7 +263,8 @@ bool ir_infer_pad(struct ir_graph *g, const struct ir_node *n, struct ir_type *o
     int64_t dims[IR_MAX_RANK];
     for (int i = 0; i < x->rank; i++) {
         int64_t d = x->dims[i], step = pad_step(n, i);
-        if (d < 0 && (lo[i] || hi[i] || step != 1)) return ir_fail(g, n, "cannot pad the batch dimension of %s", TYPE_TEXT(x));
+        if (d < 0 && (lo[i] || hi[i] || step != 1))
+            return ir_fail(g, n, "cannot pad the batch dimension of %s", TYPE_TEXT(x));
         if (d > IR_DIM_MAX) return ir_fail(g, n, "operand %s is too large to pad", TYPE_TEXT(x));
         dims[i] = d < 0 ? d : lo[i] + hi[i] + (d ? (d - 1) * step + 1 : 0);
     }
@@ -268,8 +279,10 @@ void ir_eval_pad(EVAL_PARAMS) {
     const int64_t *lo = ir_attr_ints(n, "lo", &k);
     double value = ir_attr_f(n, "value");
     for (size_t i = 0; i < count; i++) {
-        if (y->f) y->f[i] = value;
-        else y->i[i] = ir_wrap_int(y->type.dtype, (int64_t)value);
+        if (y->f)
+            y->f[i] = value;
+        else
+            y->i[i] = ir_wrap_int(y->type.dtype, (int64_t)value);
     }
     int64_t own[IR_MAX_RANK];
     ir_row_strides(&y->type, own);
@@ -288,11 +301,13 @@ void ir_vjp_pad(VJP_PARAMS) {
     const int64_t *lo = ir_attr_ints(n, "lo", &k);
     int64_t steps[IR_MAX_RANK];
     for (int i = 0; i < t.rank; i++) steps[i] = pad_step(n, i);
-    din[0] = ir_emit(g, IR_OP_slice, dout, 1,
-                     IR_ATTRS(IR_IS("starts", lo, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
+    din[0] =
+        ir_emit(g, IR_OP_slice, dout, 1,
+                IR_ATTRS(IR_IS("starts", lo, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
 }
 
-// --- concat -----------------------------------------------------------------------------------------------------------
+// --- concat
+// -----------------------------------------------------------------------------------------------------------
 
 bool ir_infer_concat(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *a = ir_in_type(g, n, 0);
@@ -304,8 +319,8 @@ bool ir_infer_concat(struct ir_graph *g, const struct ir_node *n, struct ir_type
         bool ok = t->rank == a->rank && t->dtype == a->dtype;
         for (int i = 0; ok && i < a->rank; i++) ok = i == axis || t->dims[i] == a->dims[i];
         if (!ok)
-            return ir_fail(g, n, "operand %zu is %s; to concatenate it with %s, all but dimension %d must agree", k, TYPE_TEXT(t),
-                           TYPE_TEXT(a), axis);
+            return ir_fail(g, n, "operand %zu is %s; to concatenate it with %s, all but dimension %d must agree", k,
+                           TYPE_TEXT(t), TYPE_TEXT(a), axis);
         if (t->dims[axis] < 0) return ir_fail(g, n, "cannot concatenate %s along its batch dimension", TYPE_TEXT(t));
         if (t->dims[axis] > IR_DIM_MAX) return ir_fail(g, n, "operand %s is too large", TYPE_TEXT(t));
         out[0].dims[axis] = k ? out[0].dims[axis] + t->dims[axis] : t->dims[axis];
@@ -333,12 +348,14 @@ void ir_vjp_concat(VJP_PARAMS) {
         struct ir_type t = *ir_typeof(g, g->nodes[id].in[k]);
         if (want[k])
             din[k] = ir_emit(g, IR_OP_slice, dout, 1,
-                             IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
+                             IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", t.dims, t.rank),
+                                      IR_IS("steps", steps, t.rank)));
         starts[axis] += t.dims[axis];
     }
 }
 
-// --- gather -----------------------------------------------------------------------------------------------------------
+// --- gather
+// -----------------------------------------------------------------------------------------------------------
 
 // dims of gather's result: x.dims[..axis] + idx.dims + x.dims[axis+1..]; false when there are too many.
 static bool gather_dims(const int64_t *x, int x_rank, const struct ir_type *idx, int axis, int *rank, int64_t *dims) {
@@ -356,7 +373,8 @@ static bool check_indices(struct ir_graph *g, const struct ir_node *n, int axis)
     if (idx->dtype != IR_I64 && idx->dtype != IR_I32)
         return ir_fail(g, n, "the indices are %s; i64 or i32 were expected", TYPE_TEXT(idx));
     if (ir_is_batched(idx) && axis != 0)
-        return ir_fail(g, n, "indices %s depend on the batch and would put it in dimension %d of the result", TYPE_TEXT(idx), axis);
+        return ir_fail(g, n, "indices %s depend on the batch and would put it in dimension %d of the result",
+                       TYPE_TEXT(idx), axis);
     return true;
 }
 
@@ -367,14 +385,16 @@ bool ir_infer_gather(struct ir_graph *g, const struct ir_node *n, struct ir_type
     if (x->dims[axis] < 0) return ir_fail(g, n, "cannot pick rows along the batch dimension of %s", TYPE_TEXT(x));
     int64_t dims[IR_MAX_RANK];
     if (!gather_dims(x->dims, x->rank, idx, axis, &rank, dims))
-        return ir_fail(g, n, "gathering %s with indices %s gives more than %d dimensions", TYPE_TEXT(x), TYPE_TEXT(idx), IR_MAX_RANK);
+        return ir_fail(g, n, "gathering %s with indices %s gives more than %d dimensions", TYPE_TEXT(x), TYPE_TEXT(idx),
+                       IR_MAX_RANK);
     out[0] = ir_type_make(x->dtype, rank, dims);
     return ir_check_type(g, n, out);
 }
 
-// For each element of y = gather(x, idx): where it is in x, or -1 for an index out of range (y has 0 there, dy is dropped).
-static int64_t gather_source(const struct ir_walk *y, const struct ir_type *x, const int64_t *x_strides, const struct ir_tensor *idx,
-                             int axis) {
+// For each element of y = gather(x, idx): where it is in x, or -1 for an index out of range (y has 0 there, dy is
+// dropped).
+static int64_t gather_source(const struct ir_walk *y, const struct ir_type *x, const int64_t *x_strides,
+                             const struct ir_tensor *idx, int axis) {
     int64_t at = 0, idx_strides[IR_MAX_RANK], which = 0;
     ir_row_strides(&idx->type, idx_strides);
     for (int i = 0; i < idx->type.rank; i++) which += y->idx[axis + i] * idx_strides[i];
@@ -405,21 +425,25 @@ void ir_vjp_gather(VJP_PARAMS) {
     struct ir_type t = *ir_in_type(g, n, 0);
     int64_t axis = ir_axis_of(n, "axis", t.rank);
     ir_vid in[2] = {dout[0], n->in[1]};
-    if (want[0]) din[0] = ir_emit(g, IR_OP_gather_grad, in, 2, IR_ATTRS(IR_I("axis", axis), IR_IS("shape", t.dims, t.rank)));
+    if (want[0])
+        din[0] = ir_emit(g, IR_OP_gather_grad, in, 2, IR_ATTRS(IR_I("axis", axis), IR_IS("shape", t.dims, t.rank)));
 }
 
 bool ir_infer_gather_grad(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *dy = ir_in_type(g, n, 0), *idx = ir_in_type(g, n, 1);
     size_t x_rank;
     const int64_t *shape = ir_attr_ints(n, "shape", &x_rank);
-    if (x_rank > IR_MAX_RANK) return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", x_rank, IR_MAX_RANK);
+    if (x_rank > IR_MAX_RANK)
+        return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", x_rank, IR_MAX_RANK);
     int axis = ir_check_axis(g, n, "axis", (int)x_rank), rank;
     if (axis < 0 || !check_indices(g, n, axis)) return false;
     if (shape[axis] < 0) return ir_fail(g, n, "cannot scatter along the batch dimension");
     int64_t dims[IR_MAX_RANK];
     bool ok = gather_dims(shape, (int)x_rank, idx, axis, &rank, dims) && rank == dy->rank;
     for (int i = 0; ok && i < rank; i++) ok = dims[i] == dy->dims[i];
-    if (!ok) return ir_fail(g, n, "gradient %s does not fit indices %s and shape %s", TYPE_TEXT(dy), TYPE_TEXT(idx), INTS_TEXT(shape, x_rank));
+    if (!ok)
+        return ir_fail(g, n, "gradient %s does not fit indices %s and shape %s", TYPE_TEXT(dy), TYPE_TEXT(idx),
+                       INTS_TEXT(shape, x_rank));
     out[0] = ir_type_make(dy->dtype, (int)x_rank, shape);
     return ir_check_type(g, n, out);
 }

@@ -10,11 +10,8 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
-
-// --- types ------------------------------------------------------------------------------------------------------------
+// --- types
+// ------------------------------------------------------------------------------------------------------------
 
 // Operand i is an activation [N,C,..] of f32; *C gets its channels.
 static bool check_activation(struct ir_graph *g, const struct ir_node *n, size_t i, int64_t *C) {
@@ -26,13 +23,16 @@ static bool check_activation(struct ir_graph *g, const struct ir_node *n, size_t
     return true;
 }
 
-static bool check_vector(struct ir_graph *g, const struct ir_node *n, size_t i, const char *name, int64_t C, enum ir_dtype t) {
+static bool check_vector(struct ir_graph *g, const struct ir_node *n, size_t i, const char *name, int64_t C,
+                         enum ir_dtype t) {
     const struct ir_type *v = ir_in_type(g, n, i);
     if (v->rank == 1 && v->dims[0] == C && v->dtype == t) return true;
-    return ir_fail(g, n, "%s is %s; expected %s[%" PRId64 "], one value for each channel", name, TYPE_TEXT(v), ir_dtype_name(t), C);
+    return ir_fail(g, n, "%s is %s; expected %s[%" PRId64 "], one value for each channel", name, TYPE_TEXT(v),
+                   ir_dtype_name(t), C);
 }
 
-static bool check_vectors(struct ir_graph *g, const struct ir_node *n, size_t first, const char *const *names, size_t count, int64_t C) {
+static bool check_vectors(struct ir_graph *g, const struct ir_node *n, size_t first, const char *const *names,
+                          size_t count, int64_t C) {
     enum ir_dtype t = ir_in_type(g, n, 0)->dtype;
     for (size_t k = 0; k < count; k++)
         if (!check_vector(g, n, first + k, names[k], C, t)) return false;
@@ -73,12 +73,14 @@ bool ir_infer_bn_grad_reduce(struct ir_graph *g, const struct ir_node *n, struct
     int64_t C;
     const struct ir_type *dy = ir_in_type(g, n, 0), *x = ir_in_type(g, n, 1);
     if (!check_activation(g, n, 0, &C) || !check_vectors(g, n, 2, names, 2, C)) return false;
-    if (dy->dtype != x->dtype || !ir_same_dims(dy, x)) return ir_fail(g, n, "gradient %s does not fit %s", TYPE_TEXT(dy), TYPE_TEXT(x));
+    if (dy->dtype != x->dtype || !ir_same_dims(dy, x))
+        return ir_fail(g, n, "gradient %s does not fit %s", TYPE_TEXT(dy), TYPE_TEXT(x));
     out[0] = out[1] = ir_type_make(x->dtype, 1, &C);
     return true;
 }
 
-// --- reference --------------------------------------------------------------------------------------------------------
+// --- reference
+// --------------------------------------------------------------------------------------------------------
 
 // Channel of the element with row-major number i.
 static size_t channel_of(const struct ir_type *t, size_t i) {
@@ -142,7 +144,8 @@ void ir_eval_batch_norm(EVAL_PARAMS) {
     }
 }
 
-// --- expansions -------------------------------------------------------------------------------------------------------
+// --- expansions
+// -------------------------------------------------------------------------------------------------------
 
 // Elements per channel as f32[]: N times the spatial extents.
 static ir_vid elements_per_channel(struct ir_graph *g, const struct ir_type *x) {
@@ -166,7 +169,8 @@ static ir_vid moving_average(struct ir_graph *g, ir_vid old, ir_vid new, double 
 
 void ir_expand_batch_norm(struct ir_graph *g, ir_nid id, enum ir_expand_mode mode, ir_vid *out) {
     const struct ir_node *n = &g->nodes[id];
-    ir_vid x = n->in[0], gamma = n->in[1], beta = n->in[2], old_mean = n->in[3], old_var = n->in[4], mean = old_mean, var = old_var;
+    ir_vid x = n->in[0], gamma = n->in[1], beta = n->in[2], old_mean = n->in[3], old_var = n->in[4], mean = old_mean,
+           var = old_var;
     double eps = ir_attr_f(n, "eps"), momentum = ir_attr_f(n, "momentum");
     bool training = is_training(n, mode);
     struct ir_type t = *ir_typeof(g, x);
@@ -208,13 +212,16 @@ void ir_eval_dropout(EVAL_PARAMS) {
     size_t count = ir_tensor_numel(out[0]);
     (void)g;
     for (size_t i = 0; i < count; i++)
-        out[0]->f[i] = threshold == 0 ? in[0]->f[i] : ir_dropout_bits(key, i) >= threshold ? in[0]->f[i] / (1 - ratio) : 0;
+        out[0]->f[i] = threshold == 0                         ? in[0]->f[i]
+                       : ir_dropout_bits(key, i) >= threshold ? in[0]->f[i] / (1 - ratio)
+                                                              : 0;
 }
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
-// mean: dx = dmean/M. var: dx = dvar * 2 (x - mean)/M; the term through the mean vanishes. x - mean stays one subtraction:
-// folding the mean into the constant would cancel badly where |mean| is far above the deviation.
+// mean: dx = dmean/M. var: dx = dvar * 2 (x - mean)/M; the term through the mean vanishes. x - mean stays one
+// subtraction: folding the mean into the constant would cancel badly where |mean| is far above the deviation.
 void ir_vjp_bn_stats(VJP_PARAMS) {
     if (!want[0]) return;
     const struct ir_node *n = &g->nodes[id];
@@ -228,8 +235,10 @@ void ir_vjp_bn_stats(VJP_PARAMS) {
         dx = ir_mul(g, centred, ir_channel_vector(g, slope, t.rank));
     }
     if (dout[0] != IR_NONE) from_mean = ir_channel_vector(g, ir_mul(g, dout[0], share), t.rank);
-    if (dx == IR_NONE) din[0] = from_mean == IR_NONE ? IR_NONE : ir_expand_to(g, from_mean, t.rank, t.dims);
-    else din[0] = from_mean == IR_NONE ? dx : ir_add(g, dx, from_mean);
+    if (dx == IR_NONE)
+        din[0] = from_mean == IR_NONE ? IR_NONE : ir_expand_to(g, from_mean, t.rank, t.dims);
+    else
+        din[0] = from_mean == IR_NONE ? dx : ir_add(g, dx, from_mean);
 }
 
 void ir_vjp_bn_apply(VJP_PARAMS) {

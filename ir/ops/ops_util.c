@@ -33,7 +33,8 @@ bool ir_fail(struct ir_graph *g, const struct ir_node *n, const char *fmt, ...) 
     return false;
 }
 
-// --- shapes -----------------------------------------------------------------------------------------------------------
+// --- shapes
+// -----------------------------------------------------------------------------------------------------------
 
 bool ir_dtype_by_name(const char *s, enum ir_dtype *out) {
     for (int t = 0; t < IR_DTYPE_COUNT; t++)
@@ -42,13 +43,15 @@ bool ir_dtype_by_name(const char *s, enum ir_dtype *out) {
 }
 
 bool ir_check_type(struct ir_graph *g, const struct ir_node *n, const struct ir_type *t) {
-    if (t->rank > IR_MAX_RANK) return ir_fail(g, n, "result has %d dimensions; at most %d are supported", t->rank, IR_MAX_RANK);
+    if (t->rank > IR_MAX_RANK)
+        return ir_fail(g, n, "result has %d dimensions; at most %d are supported", t->rank, IR_MAX_RANK);
     const int64_t max_elements = INT64_C(1) << 40;
     int64_t numel = 1;
     for (int i = 0; i < t->rank; i++) {
         if (t->dims[i] < 0 && i > 0)
-            return ir_fail(g, n, "result %s would have the batch in dimension %d; only dimension 0 may depend on the batch size",
-                           TYPE_TEXT(t), i);
+            return ir_fail(
+                g, n, "result %s would have the batch in dimension %d; only dimension 0 may depend on the batch size",
+                TYPE_TEXT(t), i);
         int64_t d = t->dims[i];
         if (d < -max_elements || d > max_elements || (d < 0 ? -d : d) > max_elements / (numel ? numel : 1))
             return ir_fail(g, n, "result %s is too large", TYPE_TEXT(t));
@@ -83,12 +86,16 @@ bool ir_broadcast(struct ir_graph *g, const struct ir_node *n, const struct ir_t
         int ia = i - (rank - a->rank), ib = i - (rank - b->rank);
         int64_t da = ia < 0 ? 1 : a->dims[ia], db = ib < 0 ? 1 : b->dims[ib];
         if (da != db && da != 1 && db != 1)
-            return ir_fail(g, n, "shapes %s and %s do not broadcast together: dimension %d is %s against %s", TYPE_TEXT(a),
-                           TYPE_TEXT(b), i, ir_dim_text(da, (char[24]){0}), ir_dim_text(db, (char[24]){0}));
+            return ir_fail(g, n, "shapes %s and %s do not broadcast together: dimension %d is %s against %s",
+                           TYPE_TEXT(a), TYPE_TEXT(b), i, ir_dim_text(da, (char[24]){0}),
+                           ir_dim_text(db, (char[24]){0}));
         dims[i] = da == 1 ? db : da;
         if (dims[i] < 0 && i > 0)
-            return ir_fail(g, n, "shapes %s and %s put the batch in dimension %d of the result; only dimension 0 may depend on "
-                           "the batch size", TYPE_TEXT(a), TYPE_TEXT(b), i);
+            return ir_fail(
+                g, n,
+                "shapes %s and %s put the batch in dimension %d of the result; only dimension 0 may depend on "
+                "the batch size",
+                TYPE_TEXT(a), TYPE_TEXT(b), i);
     }
     *out = ir_type_make(a->dtype, rank, dims);
     return ir_check_type(g, n, out);
@@ -104,7 +111,8 @@ const int64_t *ir_check_ints(struct ir_graph *g, const struct ir_node *n, const 
     }
     for (size_t i = 0; i < k; i++)
         if (v[i] < lo || v[i] > hi) {
-            ir_fail(g, n, "attribute %s = %s: entry %zu must lie between %" PRId64 " and %" PRId64, name, INTS_TEXT(v, k), i, lo, hi);
+            ir_fail(g, n, "attribute %s = %s: entry %zu must lie between %" PRId64 " and %" PRId64, name,
+                    INTS_TEXT(v, k), i, lo, hi);
             return NULL;
         }
     static const int64_t nothing[1];
@@ -123,16 +131,15 @@ int ir_axis_of(const struct ir_node *n, const char *name, int rank) {
     return (int)(a < 0 ? a + rank : a);
 }
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
 ir_vid ir_const_like(struct ir_graph *g, ir_vid like, double v) {
     if (ir_typeof(g, like)->dtype != IR_F64) return ir_const_f(g, v);
     return ir_const(g, ir_scalar_type(IR_F64), &v);
 }
 
-ir_vid ir_scale(struct ir_graph *g, ir_vid x, double v) {
-    return ir_mul(g, x, ir_const_like(g, x, v));
-}
+ir_vid ir_scale(struct ir_graph *g, ir_vid x, double v) { return ir_mul(g, x, ir_const_like(g, x, v)); }
 
 ir_vid ir_channel_vector(struct ir_graph *g, ir_vid v, int rank) {
     int64_t dims[IR_MAX_RANK];
@@ -154,7 +161,8 @@ ir_vid ir_count_of(struct ir_graph *g, const struct ir_type *t, const int64_t *a
     return count == 1 ? n : ir_scale(g, n, count);
 }
 
-// --- evaluation ---------------------------------------------------------------------------------------------------------
+// --- evaluation
+// ---------------------------------------------------------------------------------------------------------
 
 struct ir_walk ir_walk_all(const struct ir_type *t) {
     struct ir_walk w = {.rank = t->rank};
@@ -198,8 +206,10 @@ size_t ir_offset(const struct ir_walk *w, const int64_t strides[IR_MAX_RANK]) {
 }
 
 void ir_tensor_copy_elem(const struct ir_tensor *dst, size_t i, const struct ir_tensor *src, size_t j) {
-    if (dst->f) dst->f[i] = src->f[j];
-    else dst->i[i] = src->i[j];
+    if (dst->f)
+        dst->f[i] = src->f[j];
+    else
+        dst->i[i] = src->i[j];
 }
 
 int64_t ir_wrap_int(enum ir_dtype t, int64_t v) {
@@ -208,8 +218,11 @@ int64_t ir_wrap_int(enum ir_dtype t, int64_t v) {
         uint32_t u = (uint32_t)(uint64_t)v;
         return u < UINT32_C(0x80000000) ? (int64_t)u : (int64_t)u - (INT64_C(1) << 32);
     }
-    case IR_U8: return v & 255;
-    case IR_BOOL: return v != 0;
-    default: return v;
+    case IR_U8:
+        return v & 255;
+    case IR_BOOL:
+        return v != 0;
+    default:
+        return v;
     }
 }

@@ -6,6 +6,11 @@
 #include "../eval.h"
 #include "../ir.h"
 
+// Parameter lists of the hooks, spelled once (struct ir_op_info says what they mean).
+#define EVAL_PARAMS                                                                                                    \
+    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
+#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
+
 // --- messages -------------------------------------------------------------------------------------------------------
 
 // "f32[N,64,8,8]" into a static-size buffer held by value, so that it can stand in an argument list: TYPE_TEXT(t).
@@ -14,13 +19,14 @@ struct ir_text {
 };
 struct ir_text ir_type_text(const struct ir_type *t);
 struct ir_text ir_ints_text(const int64_t *v, size_t n); // "[1, 2, 3]"
-#define TYPE_TEXT(t) (ir_type_text(t).s)
+#define TYPE_TEXT(t)    (ir_type_text(t).s)
 #define INTS_TEXT(v, n) (ir_ints_text((v), (n)).s)
 
 // Reports an error at node n and returns false, so that an infer hook can `return ir_fail(...)`.
 bool ir_fail(struct ir_graph *g, const struct ir_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-// --- shapes -----------------------------------------------------------------------------------------------------------
+// --- shapes
+// -----------------------------------------------------------------------------------------------------------
 
 static inline const struct ir_type *ir_in_type(const struct ir_graph *g, const struct ir_node *n, size_t i) {
     return &g->values[n->in[i]].type;
@@ -36,8 +42,8 @@ bool ir_check_type(struct ir_graph *g, const struct ir_node *n, const struct ir_
 bool ir_check_float(struct ir_graph *g, const struct ir_node *n, size_t i);
 bool ir_check_rank(struct ir_graph *g, const struct ir_node *n, size_t i, int rank, const char *what);
 bool ir_check_unbatched(struct ir_graph *g, const struct ir_node *n, size_t i, const char *what);
-// Numpy broadcasting of dims, aligned at the right; N meets 1 and N only. Reports and returns false when they disagree or N
-// would end up in a later dim. `out` gets rank and dims (perm identity); its dtype is a's.
+// Numpy broadcasting of dims, aligned at the right; N meets 1 and N only. Reports and returns false when they disagree
+// or N would end up in a later dim. `out` gets rank and dims (perm identity); its dtype is a's.
 bool ir_broadcast(struct ir_graph *g, const struct ir_node *n, const struct ir_type *a, const struct ir_type *b,
                   struct ir_type *out);
 // The INTS attribute `name`, which must have `count` entries in [lo, hi]; NULL after a report.
@@ -49,9 +55,10 @@ int ir_axis_of(const struct ir_node *n, const char *name, int rank); // the same
 
 // Bounds of window attributes and of a dim: products of two of them plus a third cannot overflow.
 #define IR_WINDOW_MAX (INT64_C(1) << 24)
-#define IR_DIM_MAX (INT64_C(1) << 36)
+#define IR_DIM_MAX    (INT64_C(1) << 36)
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
 // A scalar constant of the dtype of `like` (f32 or f64).
 ir_vid ir_const_like(struct ir_graph *g, ir_vid like, double v);
@@ -59,10 +66,11 @@ ir_vid ir_const_like(struct ir_graph *g, ir_vid like, double v);
 ir_vid ir_scale(struct ir_graph *g, ir_vid x, double v);
 // f32[C] -> f32[1,C,1,..] of `rank` dims, to stand beside an activation.
 ir_vid ir_channel_vector(struct ir_graph *g, ir_vid v, int rank);
-// Elements of t in dims marked by `axes` as f32[] (a run-time value when N is among them), and whether it is constant.
+// Elements of t along `axes` as f32[]: a constant, or a run-time value when N is among them.
 ir_vid ir_count_of(struct ir_graph *g, const struct ir_type *t, const int64_t *axes, size_t n_axes);
 
-// --- evaluation ---------------------------------------------------------------------------------------------------------
+// --- evaluation
+// ---------------------------------------------------------------------------------------------------------
 
 // Walks all indices of a row-major shape: for (struct ir_walk w = ir_walk_all(t); !w.done; ir_walk_next(&w)).
 struct ir_walk {

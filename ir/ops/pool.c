@@ -7,10 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
-
 static bool is_max(const struct ir_node *n) { return n->op == IR_OP_max_pool || n->op == IR_OP_max_pool_grad; }
 
 static struct ir_window pool_window(const struct ir_node *n) {
@@ -32,7 +28,9 @@ static bool read_pool(struct ir_graph *g, const struct ir_node *n, struct ir_win
         // Otherwise a window could lie in the padding alone and would have no elements at all.
         int64_t reach = w->dilation[d] * (w->size[d] - 1) + 1;
         if (w->pad[d] >= reach || w->pad_end[d] >= reach)
-            return ir_fail(g, n, "padding %" PRId64 " + %" PRId64 " must be less than the window's %" PRId64 " elements in dimension %d",
+            return ir_fail(g, n,
+                           "padding %" PRId64 " + %" PRId64 " must be less than the window's %" PRId64
+                           " elements in dimension %d",
                            w->pad[d], w->pad_end[d], reach, d + 2);
     }
     return true;
@@ -57,7 +55,9 @@ bool ir_infer_max_pool(struct ir_graph *g, const struct ir_node *n, struct ir_ty
     return true;
 }
 
-bool ir_infer_avg_pool(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) { return infer_pool(g, n, out); }
+bool ir_infer_avg_pool(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    return infer_pool(g, n, out);
+}
 
 // dy must have the extents that pooling `hw` gives; a max-pool gradient does not know how its forward op rounded.
 static bool infer_pool_grad(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
@@ -71,7 +71,8 @@ static bool infer_pool_grad(struct ir_graph *g, const struct ir_node *n, struct 
         up.ceil = true;
         int64_t most = is_max(n) ? ir_window_count(&up, d, hw[d]) : pq[d];
         if (dy->dims[d + 2] < pq[d] || dy->dims[d + 2] > most)
-            return ir_fail(g, n, "gradient %s does not fit: input extents %s give output extents %s", TYPE_TEXT(dy), INTS_TEXT(hw, 2), INTS_TEXT(pq, 2));
+            return ir_fail(g, n, "gradient %s does not fit: input extents %s give output extents %s", TYPE_TEXT(dy),
+                           INTS_TEXT(hw, 2), INTS_TEXT(pq, 2));
     }
     out[0] = ir_type_make(dy->dtype, 4, (int64_t[]){dy->dims[0], dy->dims[1], hw[0], hw[1]});
     return ir_check_type(g, n, out);
@@ -84,15 +85,19 @@ bool ir_infer_max_pool_grad(struct ir_graph *g, const struct ir_node *n, struct 
     return infer_pool_grad(g, n, out);
 }
 
-bool ir_infer_avg_pool_grad(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) { return infer_pool_grad(g, n, out); }
+bool ir_infer_avg_pool_grad(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    return infer_pool_grad(g, n, out);
+}
 
-// --- reference --------------------------------------------------------------------------------------------------------
+// --- reference
+// --------------------------------------------------------------------------------------------------------
 
 // Start of the plane of walk index w in a tensor of type t, and the offset in it of tap (r, s); -1 in the padding.
 static size_t plane_of(const struct ir_walk *w, const struct ir_type *t) {
     return (size_t)((w->idx[0] * t->dims[1] + w->idx[1]) * t->dims[2] * t->dims[3]);
 }
-static int64_t tap_of(const struct ir_window *win, const struct ir_walk *w, const struct ir_type *t, int64_t r, int64_t s) {
+static int64_t tap_of(const struct ir_window *win, const struct ir_walk *w, const struct ir_type *t, int64_t r,
+                      int64_t s) {
     int64_t y = ir_window_at(win, 0, w->idx[2], r), x = ir_window_at(win, 1, w->idx[3], s);
     return y < 0 || y >= t->dims[2] || x < 0 || x >= t->dims[3] ? -1 : y * t->dims[3] + x;
 }
@@ -135,9 +140,11 @@ static int64_t avg_extent(const struct ir_window *win, int d, int64_t p, int64_t
     int64_t lo = include_pad ? -win->pad[d] : 0, hi = include_pad ? in + win->pad_end[d] : in;
     return (last < hi ? last : hi) - (first > lo ? first : lo);
 }
-static double avg_count(const struct ir_node *n, const struct ir_window *win, const struct ir_walk *w, const struct ir_type *x) {
+static double avg_count(const struct ir_node *n, const struct ir_window *win, const struct ir_walk *w,
+                        const struct ir_type *x) {
     bool include_pad = ir_attr_i(n, "include_pad") != 0;
-    return (double)avg_extent(win, 0, w->idx[2], x->dims[2], include_pad) * (double)avg_extent(win, 1, w->idx[3], x->dims[3], include_pad);
+    return (double)avg_extent(win, 0, w->idx[2], x->dims[2], include_pad) *
+           (double)avg_extent(win, 1, w->idx[3], x->dims[3], include_pad);
 }
 
 void ir_eval_avg_pool(EVAL_PARAMS) {
@@ -172,7 +179,8 @@ void ir_eval_avg_pool_grad(EVAL_PARAMS) {
     }
 }
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
 void ir_vjp_max_pool(VJP_PARAMS) {
     if (!want[0] || dout[0] == IR_NONE) return;
@@ -181,9 +189,10 @@ void ir_vjp_max_pool(VJP_PARAMS) {
     size_t k;
     ir_vid in[2] = {dout[0], n->out[1]};
     din[0] = ir_emit(g, IR_OP_max_pool_grad, in, 2,
-                     IR_ATTRS(IR_IS("kernel", ir_attr_ints(n, "kernel", &k), 2), IR_IS("strides", ir_attr_ints(n, "strides", &k), 2),
-                              IR_IS("pads", ir_attr_ints(n, "pads", &k), 4), IR_IS("dilations", ir_attr_ints(n, "dilations", &k), 2),
-                              IR_IS("hw", t.dims + 2, 2)));
+                     IR_ATTRS(IR_IS("kernel", ir_attr_ints(n, "kernel", &k), 2),
+                              IR_IS("strides", ir_attr_ints(n, "strides", &k), 2),
+                              IR_IS("pads", ir_attr_ints(n, "pads", &k), 4),
+                              IR_IS("dilations", ir_attr_ints(n, "dilations", &k), 2), IR_IS("hw", t.dims + 2, 2)));
 }
 
 void ir_vjp_avg_pool(VJP_PARAMS) {
@@ -192,7 +201,8 @@ void ir_vjp_avg_pool(VJP_PARAMS) {
     struct ir_type t = *ir_in_type(g, n, 0);
     size_t k;
     din[0] = ir_emit(g, IR_OP_avg_pool_grad, dout, 1,
-                     IR_ATTRS(IR_IS("kernel", ir_attr_ints(n, "kernel", &k), 2), IR_IS("strides", ir_attr_ints(n, "strides", &k), 2),
+                     IR_ATTRS(IR_IS("kernel", ir_attr_ints(n, "kernel", &k), 2),
+                              IR_IS("strides", ir_attr_ints(n, "strides", &k), 2),
                               IR_IS("pads", ir_attr_ints(n, "pads", &k), 4), IR_I("ceil", ir_attr_i(n, "ceil")),
                               IR_I("include_pad", ir_attr_i(n, "include_pad")), IR_IS("hw", t.dims + 2, 2)));
 }

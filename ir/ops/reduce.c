@@ -1,14 +1,10 @@
-// Reductions over a set of dims. `axes` are increasing and in range (ir_reduce normalises); a reduction over dimension 0 of
-// a batched value sums over the whole batch and gives an unbatched result.
+// Reductions over a set of dims. `axes` are increasing and in range (ir_reduce normalises); a reduction over dimension
+// 0 of a batched value sums over the whole batch and gives an unbatched result.
 #include "ops_internal.h"
 
 #include "ops_util.h"
 
 #include <math.h>
-
-#define EVAL_PARAMS \
-    const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
-#define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
 
 static bool is_reduced(const int64_t *axes, size_t n_axes, int dim) {
     for (size_t i = 0; i < n_axes; i++)
@@ -29,7 +25,8 @@ bool ir_infer_reduce(struct ir_graph *g, const struct ir_node *n, struct ir_type
     const int64_t *axes = ir_attr_ints(n, "axes", &k);
     for (size_t i = 0; i < k; i++)
         if (axes[i] < 0 || axes[i] >= x->rank || (i && axes[i] <= axes[i - 1]))
-            return ir_fail(g, n, "axes = %s: distinct increasing dimensions of %s were expected", INTS_TEXT(axes, k), TYPE_TEXT(x));
+            return ir_fail(g, n, "axes = %s: distinct increasing dimensions of %s were expected", INTS_TEXT(axes, k),
+                           TYPE_TEXT(x));
     if (x->dtype == IR_BOOL) return ir_fail(g, n, "operand 0 is %s; a tensor of numbers was expected", TYPE_TEXT(x));
     if (n->op == IR_OP_reduce_mean && !ir_check_float(g, n, 0)) return false;
     out[0] = kept_type(x, axes, k);
@@ -43,21 +40,25 @@ bool ir_infer_reduce(struct ir_graph *g, const struct ir_node *n, struct ir_type
 }
 
 // Calls of `step` fold each element into its result, which starts at init.
-static void eval_reduce(const struct ir_node *n, const struct ir_tensor *x, struct ir_tensor *y, double init_f, int64_t init_i,
-                        double (*step_f)(double, double), int64_t (*step_i)(int64_t, int64_t)) {
+static void eval_reduce(const struct ir_node *n, const struct ir_tensor *x, struct ir_tensor *y, double init_f,
+                        int64_t init_i, double (*step_f)(double, double), int64_t (*step_i)(int64_t, int64_t)) {
     size_t k, count = ir_tensor_numel(y);
     const int64_t *axes = ir_attr_ints(n, "axes", &k);
     struct ir_type kept = kept_type(&x->type, axes, k);
     int64_t strides[IR_MAX_RANK];
     ir_bcast_strides(&kept, x->type.rank, strides);
     for (size_t i = 0; i < count; i++) {
-        if (y->f) y->f[i] = init_f;
-        else y->i[i] = init_i;
+        if (y->f)
+            y->f[i] = init_f;
+        else
+            y->i[i] = init_i;
     }
     for (struct ir_walk w = ir_walk_all(&x->type); !w.done; ir_walk_next(&w)) {
         size_t at = ir_offset(&w, strides);
-        if (y->f) y->f[at] = step_f(y->f[at], x->f[w.linear]);
-        else y->i[at] = ir_wrap_int(y->type.dtype, step_i(y->i[at], x->i[w.linear]));
+        if (y->f)
+            y->f[at] = step_f(y->f[at], x->f[w.linear]);
+        else
+            y->i[at] = ir_wrap_int(y->type.dtype, step_i(y->i[at], x->i[w.linear]));
     }
 }
 
@@ -102,7 +103,8 @@ void ir_expand_reduce_min(struct ir_graph *g, ir_nid id, enum ir_expand_mode mod
     out[0] = ir_unary(g, IR_OP_neg, ir_reduce(g, IR_OP_reduce_max, negated, axes, k, keepdims));
 }
 
-// --- gradients ----------------------------------------------------------------------------------------------------------
+// --- gradients
+// ----------------------------------------------------------------------------------------------------------
 
 void ir_vjp_reduce_sum(VJP_PARAMS) {
     if (!want[0]) return;
@@ -130,20 +132,24 @@ void ir_vjp_reduce_max(VJP_PARAMS) {
     din[0] = ir_where(g, top, share, ir_const_like(g, dout[0], 0));
 }
 
-// --- argmax -------------------------------------------------------------------------------------------------------------
+// --- argmax
+// -------------------------------------------------------------------------------------------------------------
 
 bool ir_infer_argmax(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
     int axis = ir_check_axis(g, n, "axis", x->rank);
     if (axis < 0) return false;
     if (x->dtype == IR_BOOL) return ir_fail(g, n, "operand 0 is %s; a tensor of numbers was expected", TYPE_TEXT(x));
-    if (x->dims[axis] < 0) return ir_fail(g, n, "cannot take the largest along the batch dimension of %s", TYPE_TEXT(x));
+    if (x->dims[axis] < 0)
+        return ir_fail(g, n, "cannot take the largest along the batch dimension of %s", TYPE_TEXT(x));
     if (x->dims[axis] == 0) return ir_fail(g, n, "dimension %d of %s is empty", axis, TYPE_TEXT(x));
     int64_t dims[IR_MAX_RANK];
     int rank = 0;
     for (int i = 0; i < x->rank; i++) {
-        if (i != axis) dims[rank++] = x->dims[i];
-        else if (ir_attr_i(n, "keepdims")) dims[rank++] = 1;
+        if (i != axis)
+            dims[rank++] = x->dims[i];
+        else if (ir_attr_i(n, "keepdims"))
+            dims[rank++] = 1;
     }
     out[0] = ir_type_make(IR_I64, rank, dims);
     return true;

@@ -3,7 +3,8 @@
 #include <inttypes.h>
 
 bool ir_window_read(struct ir_graph *g, const struct ir_node *n, bool dilated, struct ir_window *w) {
-    if (!ir_check_ints(g, n, "strides", 2, 1, IR_WINDOW_MAX) || !ir_check_ints(g, n, "pads", 4, 0, IR_WINDOW_MAX)) return false;
+    if (!ir_check_ints(g, n, "strides", 2, 1, IR_WINDOW_MAX) || !ir_check_ints(g, n, "pads", 4, 0, IR_WINDOW_MAX))
+        return false;
     if (dilated && !ir_check_ints(g, n, "dilations", 2, 1, IR_WINDOW_MAX)) return false;
     struct ir_window read = ir_window_of(n, dilated);
     for (int d = 0; d < 2; d++) read.size[d] = w->size[d];
@@ -35,15 +36,20 @@ int64_t ir_window_count(const struct ir_window *w, int d, int64_t in) {
     return count;
 }
 
-bool ir_window_output(struct ir_graph *g, const struct ir_node *n, const struct ir_window *w, const int64_t in[2], int64_t out[2]) {
+bool ir_window_output(struct ir_graph *g, const struct ir_node *n, const struct ir_window *w, const int64_t in[2],
+                      int64_t out[2]) {
     for (int d = 0; d < 2; d++) {
         if (in[d] < 1 || in[d] > IR_DIM_MAX || w->size[d] < 1 || w->size[d] > IR_WINDOW_MAX)
-            return ir_fail(g, n, "input extents %s and window %s: all must be at least 1", INTS_TEXT(in, 2), INTS_TEXT(w->size, 2));
+            return ir_fail(g, n, "input extents %s and window %s: all must be at least 1", INTS_TEXT(in, 2),
+                           INTS_TEXT(w->size, 2));
         out[d] = ir_window_count(w, d, in[d]);
         if (out[d] < 1)
-            return ir_fail(g, n, "the window covers %" PRId64 " elements in dimension %d, more than the padded input's %" PRId64
-                           " (input %" PRId64 ", padding %" PRId64 " + %" PRId64 ")",
-                           w->dilation[d] * (w->size[d] - 1) + 1, d + 2, in[d] + w->pad[d] + w->pad_end[d], in[d], w->pad[d], w->pad_end[d]);
+            return ir_fail(g, n,
+                           "the window covers %" PRId64
+                           " elements in dimension %d, more than the padded input's %" PRId64 " (input %" PRId64
+                           ", padding %" PRId64 " + %" PRId64 ")",
+                           w->dilation[d] * (w->size[d] - 1) + 1, d + 2, in[d] + w->pad[d] + w->pad_end[d], in[d],
+                           w->pad[d], w->pad_end[d]);
     }
     return true;
 }

@@ -1,8 +1,8 @@
 // Finite differences against ir_differentiate, both on the float64 interpreter: what the op tests share.
 //
-// A case builds a small graph from random inputs; its result (or results: every float output set by the builder) is weighted
-// with random cotangents into one number, whose central difference along each element of each float input must equal
-// the gradient that autodiff computes.
+// A case builds a small graph from random inputs; its result (or results: every float output set by the builder) is
+// weighted with random cotangents into one number, whose central difference along each element of each float input must
+// equal the gradient that autodiff computes.
 #ifndef SMKD_TESTS_FD_H
 #define SMKD_TESTS_FD_H
 
@@ -46,7 +46,8 @@ static inline ir_vid fd_input(struct fd_inputs *in, enum fd_draw draw, int rank,
     return v;
 }
 // FD_IN(FD_ANY, IR_N, 3): an input of these dims. FD_IN0: a scalar.
-#define FD_IN(draw, ...) fd_input(in, draw, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+#define FD_IN(draw, ...)                                                                                               \
+    fd_input(in, draw, (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
 #define FD_IN0(draw) fd_input(in, draw, 0, NULL)
 
 // splitmix64
@@ -64,13 +65,27 @@ static inline void fd_fill(struct ir_tensor *t, enum fd_draw draw, uint64_t *rng
     for (size_t i = 0; i < n; i++) {
         double u = fd_uniform(rng);
         switch (draw) {
-        case FD_ANY: t->f[i] = 4 * u - 2; break;
-        case FD_POSITIVE: t->f[i] = 0.5 + 1.5 * u; break;
-        case FD_NONZERO: t->f[i] = (0.25 + 1.75 * u) * (fd_next(rng) & 1 ? 1 : -1); break;
-        case FD_DISTINCT: t->f[i] = 0.01 * ((double)i - (double)n / 2) + offset; break;
-        case FD_HALVES: t->f[i] = floor(6 * u - 3) + (fd_next(rng) & 1 ? 0.25 : 0.75); break;
-        case FD_INDEX: t->i[i] = (int64_t)(3 * u); break;
-        case FD_INDEX_NEG: t->i[i] = (int64_t)(6 * u) - 3; break;
+        case FD_ANY:
+            t->f[i] = 4 * u - 2;
+            break;
+        case FD_POSITIVE:
+            t->f[i] = 0.5 + 1.5 * u;
+            break;
+        case FD_NONZERO:
+            t->f[i] = (0.25 + 1.75 * u) * (fd_next(rng) & 1 ? 1 : -1);
+            break;
+        case FD_DISTINCT:
+            t->f[i] = 0.01 * ((double)i - (double)n / 2) + offset;
+            break;
+        case FD_HALVES:
+            t->f[i] = floor(6 * u - 3) + (fd_next(rng) & 1 ? 0.25 : 0.75);
+            break;
+        case FD_INDEX:
+            t->i[i] = (int64_t)(3 * u);
+            break;
+        case FD_INDEX_NEG:
+            t->i[i] = (int64_t)(6 * u) - 3;
+            break;
         }
     }
     for (size_t i = n; draw == FD_DISTINCT && i > 1; i--) {
@@ -93,8 +108,8 @@ static inline void fd_build(const struct fd_case *c, struct arena *a, struct dia
 }
 
 // Evaluates with the given input tensors; cotangents (when the graph has any) are drawn from *seed by output.
-static inline struct ir_tensor **fd_eval(const struct ir_graph *g, struct arena *a, int64_t batch, const struct fd_inputs *in,
-                                         struct ir_tensor *const *inputs, uint64_t seed) {
+static inline struct ir_tensor **fd_eval(const struct ir_graph *g, struct arena *a, int64_t batch,
+                                         const struct fd_inputs *in, struct ir_tensor *const *inputs, uint64_t seed) {
     struct ir_tensor **values = ARENA_ARRAY(a, struct ir_tensor *, g->n_values);
     for (size_t k = 0; k < in->n; k++) values[in->v[k]] = inputs[k];
     for (size_t b = 0; b < g->n_boundary; b++) {
@@ -108,8 +123,8 @@ static inline struct ir_tensor **fd_eval(const struct ir_graph *g, struct arena 
 }
 
 // sum over the float outputs of output * cotangent, with the cotangents fd_eval draws.
-static inline double fd_loss(const struct ir_graph *g, int64_t batch, const struct fd_inputs *in, struct ir_tensor *const *inputs,
-                             uint64_t seed) {
+static inline double fd_loss(const struct ir_graph *g, int64_t batch, const struct fd_inputs *in,
+                             struct ir_tensor *const *inputs, uint64_t seed) {
     struct arena a;
     arena_init(&a);
     struct ir_tensor **values = fd_eval(g, &a, batch, in, inputs, 0);
@@ -125,9 +140,11 @@ static inline double fd_loss(const struct ir_graph *g, int64_t batch, const stru
     return loss;
 }
 
-static inline const struct ir_tensor *fd_gradient(const struct ir_graph *g, struct ir_tensor **values, const char *name) {
+static inline const struct ir_tensor *fd_gradient(const struct ir_graph *g, struct ir_tensor **values,
+                                                  const char *name) {
     for (size_t k = 0; k < g->n_outputs; k++)
-        if (g->outputs[k].kind == IR_OUT_GRAD_INPUT && !strcmp(g->outputs[k].name, name)) return values[g->outputs[k].value];
+        if (g->outputs[k].kind == IR_OUT_GRAD_INPUT && !strcmp(g->outputs[k].name, name))
+            return values[g->outputs[k].value];
     return NULL;
 }
 
@@ -167,8 +184,8 @@ static inline int fd_check(const struct fd_case *c, int64_t batch, uint64_t seed
             double want = (up - down) / (2 * h), got = dx ? dx->f[i] : NAN;
             // 1e-6 relative to the larger of the two and 1; below it the difference quotient itself is noise.
             if (fabs(got - want) <= 1e-6 * fmax(1, fmax(fabs(got), fabs(want)))) continue;
-            fprintf(stderr, "%s: batch %lld, seed %llu: d/d%s[%zu] is %.10g, finite difference %.10g\n", c->name, (long long)batch,
-                    (unsigned long long)seed, in.g->values[in.v[k]].name, i, got, want);
+            fprintf(stderr, "%s: batch %lld, seed %llu: d/d%s[%zu] is %.10g, finite difference %.10g\n", c->name,
+                    (long long)batch, (unsigned long long)seed, in.g->values[in.v[k]].name, i, got, want);
             bad = 1;
         }
     }

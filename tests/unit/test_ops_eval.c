@@ -1,5 +1,5 @@
-// Reference semantics of the ops, by value. Expected numbers of conv, pool, matmul and batch_norm are PyTorch 2.13's in float64
-// for the same formula-made operands; the rest is worked out by hand from the ONNX operator text.
+// Reference semantics of the ops, by value. Expected numbers of conv, pool, matmul and batch_norm are PyTorch 2.13's in
+// float64 for the same formula-made operands; the rest is worked out by hand from the ONNX operator text.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +15,11 @@
 #include <string.h>
 
 #define COUNT(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
-#define DIMS(...) (int)COUNT(__VA_ARGS__), (int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                                      \
+    (int)COUNT(__VA_ARGS__), (int64_t[]) { __VA_ARGS__ }
 #define LIST(nm, ...) IR_IS(nm, ((int64_t[]){__VA_ARGS__}), COUNT(__VA_ARGS__))
 #define OPERANDS(...) (ir_vid[]){__VA_ARGS__}, sizeof((ir_vid[]){__VA_ARGS__}) / sizeof(ir_vid)
-#define WANT(v, ...) check(g, v, (double[]){__VA_ARGS__}, sizeof((double[]){__VA_ARGS__}) / sizeof(double))
+#define WANT(v, ...)  check(g, v, (double[]){__VA_ARGS__}, sizeof((double[]){__VA_ARGS__}) / sizeof(double))
 
 static struct arena arena;
 static struct diag diag;
@@ -49,7 +50,8 @@ static void check(struct ir_graph *graph, ir_vid v, const double *want, size_t n
     assert_int_equal(ir_tensor_numel(t), n);
     for (size_t i = 0; i < n; i++) {
         double got = t->f ? t->f[i] : (double)t->i[i];
-        if (isnan(want[i]) ? isnan(got) : got == want[i] || fabs(got - want[i]) <= 1e-7 * fmax(1, fabs(want[i]))) continue;
+        if (isnan(want[i]) ? isnan(got) : got == want[i] || fabs(got - want[i]) <= 1e-7 * fmax(1, fabs(want[i])))
+            continue;
         fail_msg("element %zu is %.17g, expected %.17g", i, got, want[i]);
     }
 }
@@ -64,12 +66,17 @@ static ir_vid made(int rank, const int64_t *dims, int mul, int mod, int sub) {
 }
 #define X(...) made(DIMS(__VA_ARGS__), 7, 11, 5)
 #define W(...) made(DIMS(__VA_ARGS__), 5, 7, 3)
-static ir_vid f32s(int rank, const int64_t *dims, const float *f) { return ir_const(g, ir_type_make(IR_F32, rank, dims), f); }
-static ir_vid i64s(int rank, const int64_t *dims, const int64_t *i) { return ir_const(g, ir_type_make(IR_I64, rank, dims), i); }
+static ir_vid f32s(int rank, const int64_t *dims, const float *f) {
+    return ir_const(g, ir_type_make(IR_F32, rank, dims), f);
+}
+static ir_vid i64s(int rank, const int64_t *dims, const int64_t *i) {
+    return ir_const(g, ir_type_make(IR_I64, rank, dims), i);
+}
 #define F32(n, ...) f32s(1, (int64_t[]){n}, (float[]){__VA_ARGS__})
 #define I64(n, ...) i64s(1, (int64_t[]){n}, (int64_t[]){__VA_ARGS__})
 
-// --- elementwise ------------------------------------------------------------------------------------------------------
+// --- elementwise
+// ------------------------------------------------------------------------------------------------------
 
 static void test_elementwise(void **state) {
     (void)state;
@@ -101,28 +108,38 @@ static void test_broadcast(void **state) {
     (void)state;
     WANT(ir_add(g, f32s(DIMS(2, 1), (float[]){10, 20}), F32(3, 1, 2, 3)), 11, 12, 13, 21, 22, 23);
     int64_t shape[2] = {IR_N, 2};
-    ir_vid rows = ir_emit(g, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", shape, 2), IR_I("axis", 0), IR_S("dtype", "f32")));
+    ir_vid rows =
+        ir_emit(g, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", shape, 2), IR_I("axis", 0), IR_S("dtype", "f32")));
     WANT(ir_mul(g, rows, F32(2, 1, 10)), 0, 0, 1, 10, 2, 20); // three rows
     WANT(ir_batch_size(g), 3);
     WANT(ir_reduce(g, IR_OP_reduce_mean, rows, (int64_t[]){0}, 1, 0), 1, 1);
 }
 
-// --- movement ---------------------------------------------------------------------------------------------------------
+// --- movement
+// ---------------------------------------------------------------------------------------------------------
 
 static void test_movement(void **state) {
     (void)state;
     ir_vid x = f32s(DIMS(2, 3), (float[]){0, 1, 2, 3, 4, 5});
     WANT(ir_transpose(g, x, DIMS(1, 0)), 0, 3, 1, 4, 2, 5);
     WANT(ir_expand_to(g, F32(2, 1, 2), DIMS(2, 2)), 1, 2, 1, 2);
-    WANT(ir_emit(g, IR_OP_slice, &x, 1, IR_ATTRS(LIST("starts", 1, 2), LIST("sizes", 2, 2), LIST("steps", -1, -2))), 5, 3, 2, 0);
+    WANT(ir_emit(g, IR_OP_slice, &x, 1, IR_ATTRS(LIST("starts", 1, 2), LIST("sizes", 2, 2), LIST("steps", -1, -2))), 5,
+         3, 2, 0);
     WANT(ir_emit(g, IR_OP_reverse, &x, 1, IR_ATTRS(LIST("axes", 1))), 2, 1, 0, 5, 4, 3);
-    WANT(ir_emit(g, IR_OP_pad, OPERANDS(F32(2, 1, 2)), IR_ATTRS(LIST("lo", 1), LIST("hi", 2), LIST("steps", 3), IR_F("value", 9))), 9, 1,
-         9, 9, 2, 9, 9);
+    WANT(ir_emit(g, IR_OP_pad, OPERANDS(F32(2, 1, 2)),
+                 IR_ATTRS(LIST("lo", 1), LIST("hi", 2), LIST("steps", 3), IR_F("value", 9))),
+         9, 1, 9, 9, 2, 9, 9);
     WANT(ir_emit(g, IR_OP_concat, OPERANDS(x, x), IR_ATTRS(IR_I("axis", 1))), 0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5);
-    WANT(ir_emit(g, IR_OP_gather, OPERANDS(x, I64(3, -1, 0, 7)), IR_ATTRS(IR_I("axis", 1))), 2, 0, 0, 5, 3, 0); // 7: out of range, 0
-    WANT(ir_emit(g, IR_OP_gather_grad, OPERANDS(F32(3, 1, 2, 4), I64(3, 1, -2, 1)), IR_ATTRS(IR_I("axis", 0), LIST("shape", 3))), 0, 7, 0);
-    WANT(ir_emit(g, IR_OP_one_hot, OPERANDS(I64(3, 1, -1, 2)), IR_ATTRS(IR_I("classes", 3))), 0, 1, 0, 0, 0, 0, 0, 0, 1);
-    WANT(ir_emit(g, IR_OP_argmax, OPERANDS(f32s(DIMS(2, 3), (float[]){1, 4, 4, -1, -2, -1})), IR_ATTRS(IR_I("axis", 1))), 1, 0);
+    WANT(ir_emit(g, IR_OP_gather, OPERANDS(x, I64(3, -1, 0, 7)), IR_ATTRS(IR_I("axis", 1))), 2, 0, 0, 5, 3,
+         0); // 7: out of range, 0
+    WANT(ir_emit(g, IR_OP_gather_grad, OPERANDS(F32(3, 1, 2, 4), I64(3, 1, -2, 1)),
+                 IR_ATTRS(IR_I("axis", 0), LIST("shape", 3))),
+         0, 7, 0);
+    WANT(ir_emit(g, IR_OP_one_hot, OPERANDS(I64(3, 1, -1, 2)), IR_ATTRS(IR_I("classes", 3))), 0, 1, 0, 0, 0, 0, 0, 0,
+         1);
+    WANT(
+        ir_emit(g, IR_OP_argmax, OPERANDS(f32s(DIMS(2, 3), (float[]){1, 4, 4, -1, -2, -1})), IR_ATTRS(IR_I("axis", 1))),
+        1, 0);
 }
 
 static void test_reduce(void **state) {
@@ -136,37 +153,47 @@ static void test_reduce(void **state) {
     WANT(ir_matmul(g, X(2, 1, 2, 3), W(2, 3, 2), 0, 0), 9, -16, -24, 5, 13, 9, 3, -24, -24, 4, -24, 3, 4, -24, 5, -24);
 }
 
-// --- windows ----------------------------------------------------------------------------------------------------------
+// --- windows
+// ----------------------------------------------------------------------------------------------------------
 
-#define WINDOW(s0, s1, p0, p1, p2, p3, d0, d1) LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3), LIST("dilations", d0, d1)
+#define WINDOW(s0, s1, p0, p1, p2, p3, d0, d1)                                                                         \
+    LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3), LIST("dilations", d0, d1)
 #define AVG(s0, s1, p0, p1, p2, p3) LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3)
 
 static void test_conv(void **state) {
     (void)state;
-    WANT(ir_emit(g, IR_OP_conv, OPERANDS(X(1, 2, 5, 7), W(2, 2, 3, 3)), IR_ATTRS(WINDOW(2, 3, 1, 0, 2, 1, 1, 2))), -19, -23, -6, -25, -42,
-         -24, 39, -16, 23, -32, -41, -33);
-    WANT(ir_emit(g, IR_OP_conv, OPERANDS(X(1, 4, 4, 4), W(4, 2, 2, 3)), IR_ATTRS(WINDOW(1, 2, 0, 0, 0, 0, 1, 1), IR_I("group", 2))), -10,
-         -10, -10, -23, 15, -24, -11, -12, -2, 20, 22, -9);
+    WANT(ir_emit(g, IR_OP_conv, OPERANDS(X(1, 2, 5, 7), W(2, 2, 3, 3)), IR_ATTRS(WINDOW(2, 3, 1, 0, 2, 1, 1, 2))), -19,
+         -23, -6, -25, -42, -24, 39, -16, 23, -32, -41, -33);
+    WANT(ir_emit(g, IR_OP_conv, OPERANDS(X(1, 4, 4, 4), W(4, 2, 2, 3)),
+                 IR_ATTRS(WINDOW(1, 2, 0, 0, 0, 0, 1, 1), IR_I("group", 2))),
+         -10, -10, -10, -23, 15, -24, -11, -12, -2, 20, 22, -9);
     // ConvTranspose with stride 2, padding 1, output padding 1
-    WANT(ir_emit(g, IR_OP_conv_grad_x, OPERANDS(X(1, 3, 2, 3), W(3, 2, 3, 3)), IR_ATTRS(WINDOW(2, 2, 1, 1, 1, 1, 1, 1), LIST("hw", 4, 6))),
-         -5, -17, 4, 35, -9, -7, 44, -19, -9, 8, -7, -11, 22, -4, -2, 37, -15, -7, -4, 23, -12, 2, 2, -11, -9, 35, 4, -17, -5, 4, -24, 37,
-         -4, -23, 27, 16, -14, 0, 10, -19, 1, 2, -5, -15, 7, -19, -3, 33);
+    WANT(ir_emit(g, IR_OP_conv_grad_x, OPERANDS(X(1, 3, 2, 3), W(3, 2, 3, 3)),
+                 IR_ATTRS(WINDOW(2, 2, 1, 1, 1, 1, 1, 1), LIST("hw", 4, 6))),
+         -5, -17, 4, 35, -9, -7, 44, -19, -9, 8, -7, -11, 22, -4, -2, 37, -15, -7, -4, 23, -12, 2, 2, -11, -9, 35, 4,
+         -17, -5, 4, -24, 37, -4, -23, 27, 16, -14, 0, 10, -19, 1, 2, -5, -15, 7, -19, -3, 33);
 }
 
 static void test_pool(void **state) {
     (void)state;
-    WANT(ir_emit(g, IR_OP_max_pool, OPERANDS(X(1, 1, 5, 6)), IR_ATTRS(LIST("kernel", 3, 2), WINDOW(2, 2, 1, 1, 1, 1, 1, 1), IR_I("ceil", 1))),
+    WANT(ir_emit(g, IR_OP_max_pool, OPERANDS(X(1, 1, 5, 6)),
+                 IR_ATTRS(LIST("kernel", 3, 2), WINDOW(2, 2, 1, 1, 1, 1, 1, 1), IR_I("ceil", 1))),
          4, 2, 5, -3, 4, 5, 3, 4, 0, 5, 4, 2);
-    WANT(ir_emit(g, IR_OP_max_pool, OPERANDS(X(1, 1, 6, 5)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(1, 2, 0, 0, 0, 0, 2, 1))), 2, 5, 4, 4, 3,
-         2, 5, 4);
-    WANT(ir_emit(g, IR_OP_avg_pool, OPERANDS(X(1, 1, 5, 6)), IR_ATTRS(LIST("kernel", 3, 3), AVG(2, 2, 1, 1, 1, 1), IR_I("ceil", 1))), 0.25,
-         2. / 3, 0, -4, 0, 1. / 9, -5. / 9, 1. / 3, -0.25, 1. / 6, -0.5, 1);
+    WANT(ir_emit(g, IR_OP_max_pool, OPERANDS(X(1, 1, 6, 5)),
+                 IR_ATTRS(LIST("kernel", 2, 2), WINDOW(1, 2, 0, 0, 0, 0, 2, 1))),
+         2, 5, 4, 4, 3, 2, 5, 4);
+    WANT(ir_emit(g, IR_OP_avg_pool, OPERANDS(X(1, 1, 5, 6)),
+                 IR_ATTRS(LIST("kernel", 3, 3), AVG(2, 2, 1, 1, 1, 1), IR_I("ceil", 1))),
+         0.25, 2. / 3, 0, -4, 0, 1. / 9, -5. / 9, 1. / 3, -0.25, 1. / 6, -0.5, 1);
     WANT(ir_emit(g, IR_OP_avg_pool, OPERANDS(X(1, 1, 6, 6)),
                  IR_ATTRS(LIST("kernel", 3, 3), AVG(2, 2, 1, 1, 1, 1), IR_I("ceil", 1), IR_I("include_pad", 1))),
-         1. / 9, 4. / 9, 0, -4. / 3, 0, 1. / 9, -5. / 9, 1. / 6, -2. / 9, -2. / 9, -8. / 9, 0, -1. / 6, -0.5, -5. / 6, -0.5);
-    // Positions: the first of equal maxima, r*S + s also where the window begins in the padding; NaN wins, the first of them.
+         1. / 9, 4. / 9, 0, -4. / 3, 0, 1. / 9, -5. / 9, 1. / 6, -2. / 9, -2. / 9, -8. / 9, 0, -1. / 6, -0.5, -5. / 6,
+         -0.5);
+    // Positions: the first of equal maxima, r*S + s also where the window begins in the padding; NaN wins, the first of
+    // them.
     float plane[9] = {1, 3, 3, 3, 2, NAN, 0, NAN, 0};
-    ir_nid n = ir_node_new(g, IR_OP_max_pool, OPERANDS(f32s(DIMS(1, 1, 3, 3), plane)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(1, 1, 1, 0, 0, 0, 1, 1)));
+    ir_nid n = ir_node_new(g, IR_OP_max_pool, OPERANDS(f32s(DIMS(1, 1, 3, 3), plane)),
+                           IR_ATTRS(LIST("kernel", 2, 2), WINDOW(1, 1, 1, 0, 0, 0, 1, 1)));
     ir_vid y = g->nodes[n].out[0], pos = g->nodes[n].out[1];
     WANT(y, 3, 3, 3, NAN, NAN, NAN);
     WANT(pos, 3, 2, 1, 3, 3, 1);
@@ -175,11 +202,12 @@ static void test_pool(void **state) {
 static void test_batch_norm(void **state) {
     (void)state;
     ir_vid in[5] = {X(2, 2, 1, 2), F32(2, 1.5f, -2), F32(2, 0.25f, 1), F32(2, 1, -1), F32(2, 2, 3)};
-    ir_nid n = ir_node_new(g, IR_OP_batch_norm, in, 5, IR_ATTRS(IR_F("eps", 1e-5), IR_F("momentum", 0.9), IR_I("training", 1)));
+    ir_nid n = ir_node_new(g, IR_OP_batch_norm, in, 5,
+                           IR_ATTRS(IR_F("eps", 1e-5), IR_F("momentum", 0.9), IR_I("training", 1)));
     const ir_vid *out = g->nodes[n].out;
     ir_vid y = out[0], mean = out[1], var = out[2];
-    WANT(y, -1.715832926979044, 1.9537218700485048, 3.621110569305392, -1.2716291600646734, 1.4294997561874263, -0.66738869925688726,
-         -0.57266634158323537, 2.2231849323425164);
+    WANT(y, -1.715832926979044, 1.9537218700485048, 3.621110569305392, -1.2716291600646734, 1.4294997561874263,
+         -0.66738869925688726, -0.57266634158323537, 2.2231849323425164);
     WANT(mean, 0.775, -0.725);
     WANT(var, 2.8916666666666666, 3.791666666666667);
     // One element per channel: no unbiased variance exists, its biased 0 is kept.
@@ -189,7 +217,8 @@ static void test_batch_norm(void **state) {
     WANT(var, 1.8, 2.7);
 }
 
-// --- expansions -------------------------------------------------------------------------------------------------------
+// --- expansions
+// -------------------------------------------------------------------------------------------------------
 
 // What an EXPAND op's eval says must be what its expansion computes.
 static void same_after_expansion(size_t outputs) {
@@ -209,7 +238,8 @@ static void test_expand_norm(void **state) {
     (void)state;
     ir_vid in[5] = {X(2, 2, 3, 2), F32(2, 1.5f, -2), F32(2, 0.25f, 1), F32(2, 1, -1), F32(2, 2, 3)};
     ir_nid n = ir_node_new(g, IR_OP_batch_norm, in, 5, IR_ATTRS(IR_I("training", 1), IR_F("momentum", 0.75)));
-    for (int k = 0; k < 3; k++) ir_set_output(g, k ? IR_OUT_BUFFER : IR_OUT_OUTPUT, k ? k == 1 ? "mean" : "var" : "y", g->nodes[n].out[k]);
+    for (int k = 0; k < 3; k++)
+        ir_set_output(g, k ? IR_OUT_BUFFER : IR_OUT_OUTPUT, k ? k == 1 ? "mean" : "var" : "y", g->nodes[n].out[k]);
     same_after_expansion(3);
 }
 
@@ -217,15 +247,20 @@ static void test_expand_others(void **state) {
     (void)state;
     ir_vid x = X(4, 5);
     ir_set_output(g, IR_OUT_OUTPUT, "min", ir_reduce(g, IR_OP_reduce_min, x, (int64_t[]){1}, 1, 0));
-    ir_set_output(g, IR_OUT_OUTPUT, "one_hot", ir_emit(g, IR_OP_one_hot, OPERANDS(i64s(DIMS(2, 2), (int64_t[]){0, 3, -1, 9})), IR_ATTRS(IR_I("classes", 4))));
+    ir_set_output(
+        g, IR_OUT_OUTPUT, "one_hot",
+        ir_emit(g, IR_OP_one_hot, OPERANDS(i64s(DIMS(2, 2), (int64_t[]){0, 3, -1, 9})), IR_ATTRS(IR_I("classes", 4))));
     ir_set_output(g, IR_OUT_OUTPUT, "drop",
-                  ir_emit(g, IR_OP_dropout, OPERANDS(x, ir_const_i(g, 5)), IR_ATTRS(IR_F("ratio", 0.5), IR_I("training", 1), IR_I("salt", 3))));
+                  ir_emit(g, IR_OP_dropout, OPERANDS(x, ir_const_i(g, 5)),
+                          IR_ATTRS(IR_F("ratio", 0.5), IR_I("training", 1), IR_I("salt", 3))));
     same_after_expansion(3);
 }
 
-// --- dropout ----------------------------------------------------------------------------------------------------------
+// --- dropout
+// ----------------------------------------------------------------------------------------------------------
 
-// The bits are part of the contract: generated code computes the same, and a resumed run must go on with the same masks.
+// The bits are part of the contract: generated code computes the same, and a resumed run must go on with the same
+// masks.
 static void test_dropout_bits(void **state) {
     (void)state;
     assert_int_equal(ir_mix32(1), 0x514e28b7);
@@ -251,18 +286,22 @@ static void test_dropout_statistics(void **state) {
         kept[0] += ka, kept[1] += kb, both += ka && kb;
     }
     // Within 5 standard deviations (0.0014) of 3/4, and two salts independent of each other: 9/16.
-    assert_true(fabs(kept[0] / n - 0.75) < 0.007 && fabs(kept[1] / n - 0.75) < 0.007 && fabs(both / n - 0.5625) < 0.008);
-    ir_vid mask = ir_emit(g, IR_OP_dropout_mask, OPERANDS(X(8), ir_const_i(g, 42)), IR_ATTRS(IR_F("ratio", 0.75), IR_I("salt", 2)));
+    assert_true(fabs(kept[0] / n - 0.75) < 0.007 && fabs(kept[1] / n - 0.75) < 0.007 &&
+                fabs(both / n - 0.5625) < 0.008);
+    ir_vid mask = ir_emit(g, IR_OP_dropout_mask, OPERANDS(X(8), ir_const_i(g, 42)),
+                          IR_ATTRS(IR_F("ratio", 0.75), IR_I("salt", 2)));
     const struct ir_tensor *m = eval(mask, 1);
     struct ir_dropout_key key = ir_dropout_key_of(42, 2);
-    for (size_t i = 0; i < 8; i++) assert_true(m->f[i] == (ir_dropout_bits(key, i) >= ir_dropout_threshold(0.75) ? 4 : 0));
+    for (size_t i = 0; i < 8; i++)
+        assert_true(m->f[i] == (ir_dropout_bits(key, i) >= ir_dropout_threshold(0.75) ? 4 : 0));
 }
 
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_elementwise), T(test_broadcast), T(test_movement), T(test_reduce), T(test_conv), T(test_pool),
-        T(test_batch_norm), T(test_expand_norm), T(test_expand_others), T(test_dropout_bits), T(test_dropout_statistics),
+        T(test_elementwise),   T(test_broadcast),    T(test_movement),           T(test_reduce),
+        T(test_conv),          T(test_pool),         T(test_batch_norm),         T(test_expand_norm),
+        T(test_expand_others), T(test_dropout_bits), T(test_dropout_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

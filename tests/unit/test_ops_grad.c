@@ -9,20 +9,22 @@
 #include "../ops/fd.h"
 
 #define N IR_N
-#define BUILD(name, expr) \
-    static ir_vid build_##name(struct fd_inputs *in) { \
-        struct ir_graph *g = in->g; \
-        (void)g; \
-        return expr; \
+#define BUILD(name, expr)                                                                                              \
+    static ir_vid build_##name(struct fd_inputs *in) {                                                                 \
+        struct ir_graph *g = in->g;                                                                                    \
+        (void)g;                                                                                                       \
+        return expr;                                                                                                   \
     }
 #define UNARY(op, draw) BUILD(op, ir_unary(g, IR_OP_##op, FD_IN(draw, N, 3)))
-#define I64S(...) (int64_t[]){__VA_ARGS__}
-#define COUNT(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define I64S(...)                                                                                                      \
+    (int64_t[]) { __VA_ARGS__ }
+#define COUNT(...)    (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 #define LIST(nm, ...) IR_IS(nm, I64S(__VA_ARGS__), COUNT(__VA_ARGS__))
 #define EMIT(op, ...) ir_emit(g, IR_OP_##op, __VA_ARGS__)
 #define OPERANDS(...) (ir_vid[]){__VA_ARGS__}, sizeof((ir_vid[]){__VA_ARGS__}) / sizeof(ir_vid)
 
-// --- elementwise: kinks and poles are avoided by the draw ----------------------------------------------------------------
+// --- elementwise: kinks and poles are avoided by the draw
+// ----------------------------------------------------------------
 
 UNARY(neg, FD_ANY)
 UNARY(abs, FD_NONZERO)
@@ -42,7 +44,8 @@ UNARY(round, FD_HALVES)
 UNARY(sign, FD_NONZERO)
 UNARY(copy, FD_ANY)
 BUILD(cast, ir_mul(g, ir_cast(g, ir_cast(g, FD_IN(FD_ANY, N, 3), IR_F64), IR_F32), FD_IN(FD_ANY, 3)))
-BUILD(cast_int, ir_mul(g, ir_cast(g, ir_cast(g, FD_IN(FD_HALVES, N, 3), IR_I64), IR_F32), FD_IN(FD_ANY, 3))) // cut by the integer
+BUILD(cast_int,
+      ir_mul(g, ir_cast(g, ir_cast(g, FD_IN(FD_HALVES, N, 3), IR_I64), IR_F32), FD_IN(FD_ANY, 3))) // cut by the integer
 
 BUILD(add, ir_add(g, FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, 2, 1)))
 BUILD(add_batch, ir_add(g, FD_IN(FD_ANY, 1, 3), FD_IN(FD_ANY, N, 1)))
@@ -63,10 +66,12 @@ BUILD(pow_frac, ir_binary(g, IR_OP_pow, FD_IN(FD_POSITIVE, N, 3), ir_const_f(g, 
 BUILD(pow_0, ir_binary(g, IR_OP_pow, FD_IN(FD_ANY, N, 3), ir_const_f(g, 0)))
 BUILD(max, ir_binary(g, IR_OP_max, FD_IN(FD_DISTINCT, N, 4), FD_IN(FD_DISTINCT, 4)))
 BUILD(min, ir_binary(g, IR_OP_min, FD_IN(FD_DISTINCT, N, 4), FD_IN(FD_DISTINCT, 4)))
-BUILD(where, ir_where(g, ir_binary(g, IR_OP_lt, FD_IN(FD_NONZERO, N, 3), ir_const_f(g, 0)), FD_IN(FD_ANY, 3), FD_IN(FD_ANY, N, 1)))
+BUILD(where, ir_where(g, ir_binary(g, IR_OP_lt, FD_IN(FD_NONZERO, N, 3), ir_const_f(g, 0)), FD_IN(FD_ANY, 3),
+                      FD_IN(FD_ANY, N, 1)))
 BUILD(relu_grad, ir_binary(g, IR_OP_relu_grad, FD_IN(FD_ANY, N, 3), FD_IN(FD_NONZERO, N, 3)))
 
-// --- movement -------------------------------------------------------------------------------------------------------------
+// --- movement
+// -------------------------------------------------------------------------------------------------------------
 
 BUILD(reshape, ir_reshape(g, FD_IN(FD_ANY, N, 2, 3), 2, I64S(-2, 3)))
 BUILD(reshape_scalar, ir_reshape(g, FD_IN(FD_ANY, 1, 1), 0, NULL))
@@ -74,17 +79,22 @@ BUILD(transpose, ir_transpose(g, FD_IN(FD_ANY, N, 2, 3, 4), 4, I64S(0, 3, 1, 2))
 BUILD(expand, ir_expand_to(g, FD_IN(FD_ANY, 2, 1), 3, I64S(N, 2, 3)))
 #define SLICE(x, starts, sizes, steps) EMIT(slice, OPERANDS(x), IR_ATTRS(starts, sizes, steps))
 BUILD(slice, SLICE(FD_IN(FD_ANY, N, 5, 4), LIST("starts", 0, 1, 2), LIST("sizes", N, 3, 2), LIST("steps", 1, 1, 1)))
-BUILD(slice_strided, SLICE(FD_IN(FD_ANY, N, 7, 4), LIST("starts", 0, 1, 0), LIST("sizes", N, 3, 2), LIST("steps", 1, 2, 3)))
+BUILD(slice_strided,
+      SLICE(FD_IN(FD_ANY, N, 7, 4), LIST("starts", 0, 1, 0), LIST("sizes", N, 3, 2), LIST("steps", 1, 2, 3)))
 BUILD(slice_negative, SLICE(FD_IN(FD_ANY, 6, 5), LIST("starts", 5, 3), LIST("sizes", 3, 1), LIST("steps", -2, -4)))
 BUILD(reverse, EMIT(reverse, OPERANDS(FD_IN(FD_ANY, N, 3, 4)), IR_ATTRS(LIST("axes", 1, 2))))
-BUILD(pad, EMIT(pad, OPERANDS(FD_IN(FD_ANY, N, 2, 3)), IR_ATTRS(LIST("lo", 0, 1, 0), LIST("hi", 0, 2, 1), IR_F("value", 7))))
-BUILD(pad_steps, EMIT(pad, OPERANDS(FD_IN(FD_ANY, 2, 3)), IR_ATTRS(LIST("lo", 1, 0), LIST("hi", 0, 2), LIST("steps", 3, 2))))
-BUILD(concat, EMIT(concat, OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, N, 1, 3), FD_IN(FD_ANY, N, 4, 3)), IR_ATTRS(IR_I("axis", 1))))
+BUILD(pad,
+      EMIT(pad, OPERANDS(FD_IN(FD_ANY, N, 2, 3)), IR_ATTRS(LIST("lo", 0, 1, 0), LIST("hi", 0, 2, 1), IR_F("value", 7))))
+BUILD(pad_steps,
+      EMIT(pad, OPERANDS(FD_IN(FD_ANY, 2, 3)), IR_ATTRS(LIST("lo", 1, 0), LIST("hi", 0, 2), LIST("steps", 3, 2))))
+BUILD(concat, EMIT(concat, OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, N, 1, 3), FD_IN(FD_ANY, N, 4, 3)),
+                   IR_ATTRS(IR_I("axis", 1))))
 BUILD(concat_last, EMIT(concat, OPERANDS(FD_IN(FD_ANY, 2, 3), FD_IN(FD_ANY, 2, 1)), IR_ATTRS(IR_I("axis", -1))))
 BUILD(gather, EMIT(gather, OPERANDS(FD_IN(FD_ANY, 3, 4), FD_IN(FD_INDEX_NEG, N, 2)), IR_ATTRS(IR_I("axis", 0))))
 BUILD(gather_inner, EMIT(gather, OPERANDS(FD_IN(FD_ANY, N, 3, 2), FD_IN(FD_INDEX, 5)), IR_ATTRS(IR_I("axis", -2))))
 
-// --- reductions -----------------------------------------------------------------------------------------------------------
+// --- reductions
+// -----------------------------------------------------------------------------------------------------------
 
 BUILD(reduce_sum, ir_reduce(g, IR_OP_reduce_sum, FD_IN(FD_ANY, N, 2, 3), I64S(1), 1, 0))
 BUILD(reduce_sum_batch, ir_reduce(g, IR_OP_reduce_sum, FD_IN(FD_ANY, N, 2, 3), I64S(0, 2), 2, 1))
@@ -94,7 +104,8 @@ BUILD(reduce_max, ir_reduce(g, IR_OP_reduce_max, FD_IN(FD_DISTINCT, N, 4), I64S(
 BUILD(reduce_max_batch, ir_reduce(g, IR_OP_reduce_max, FD_IN(FD_DISTINCT, N, 4), I64S(0), 1, 1))
 BUILD(reduce_min, ir_reduce(g, IR_OP_reduce_min, FD_IN(FD_DISTINCT, N, 4), I64S(-1), 1, 1))
 
-// --- matmul ---------------------------------------------------------------------------------------------------------------
+// --- matmul
+// ---------------------------------------------------------------------------------------------------------------
 
 BUILD(matmul_nn, ir_matmul(g, FD_IN(FD_ANY, N, 3), FD_IN(FD_ANY, 3, 2), 0, 0))
 BUILD(matmul_nt, ir_matmul(g, FD_IN(FD_ANY, N, 3), FD_IN(FD_ANY, 2, 3), 0, 1))
@@ -109,34 +120,42 @@ BUILD(matmul_shared_b_ta, ir_matmul(g, FD_IN(FD_ANY, N, 3, 2), FD_IN(FD_ANY, 3, 
 BUILD(matmul_shared_a, ir_matmul(g, FD_IN(FD_ANY, 2, 3), FD_IN(FD_ANY, N, 3, 2), 0, 0))
 BUILD(matmul_broadcast, ir_matmul(g, FD_IN(FD_ANY, N, 1, 2, 3), FD_IN(FD_ANY, 2, 3, 2), 0, 0))
 
-// --- convolution ------------------------------------------------------------------------------------------------------------
+// --- convolution
+// ------------------------------------------------------------------------------------------------------------
 
-#define WINDOW(s0, s1, p0, p1, p2, p3, d0, d1) LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3), LIST("dilations", d0, d1)
+#define WINDOW(s0, s1, p0, p1, p2, p3, d0, d1)                                                                         \
+    LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3), LIST("dilations", d0, d1)
 #define CONV(x, w, window, groups) EMIT(conv, OPERANDS(x, w), IR_ATTRS(window, IR_I("group", groups)))
-#define PLAIN WINDOW(1, 1, 0, 0, 0, 0, 1, 1)
-#define ODD WINDOW(2, 3, 1, 0, 2, 1, 1, 2)
+#define PLAIN                      WINDOW(1, 1, 0, 0, 0, 0, 1, 1)
+#define ODD                        WINDOW(2, 3, 1, 0, 2, 1, 1, 2)
 BUILD(conv, CONV(FD_IN(FD_ANY, N, 2, 4, 5), FD_IN(FD_ANY, 3, 2, 3, 2), PLAIN, 1))
 BUILD(conv_odd, CONV(FD_IN(FD_ANY, N, 2, 5, 7), FD_IN(FD_ANY, 2, 2, 3, 3), ODD, 1))
 BUILD(conv_grouped, CONV(FD_IN(FD_ANY, N, 4, 4, 4), FD_IN(FD_ANY, 6, 2, 2, 3), WINDOW(1, 2, 1, 1, 0, 1, 1, 1), 2))
 BUILD(conv_depthwise, CONV(FD_IN(FD_ANY, N, 3, 5, 4), FD_IN(FD_ANY, 6, 1, 3, 3), WINDOW(2, 2, 1, 1, 1, 1, 1, 1), 3))
 BUILD(conv_pointwise, CONV(FD_IN(FD_ANY, N, 3, 3, 3), FD_IN(FD_ANY, 2, 3, 1, 1), WINDOW(2, 2, 0, 0, 0, 0, 1, 1), 1))
-#define CONV_T(dy, w, window, groups, h, wd) EMIT(conv_grad_x, OPERANDS(dy, w), IR_ATTRS(window, IR_I("group", groups), LIST("hw", h, wd)))
+#define CONV_T(dy, w, window, groups, h, wd)                                                                           \
+    EMIT(conv_grad_x, OPERANDS(dy, w), IR_ATTRS(window, IR_I("group", groups), LIST("hw", h, wd)))
 BUILD(conv_grad_x, CONV_T(FD_IN(FD_ANY, N, 3, 3, 2), FD_IN(FD_ANY, 3, 2, 3, 3), ODD, 1, 5, 7)) // also ConvTranspose
-BUILD(conv_grad_x_grouped, CONV_T(FD_IN(FD_ANY, N, 4, 2, 2), FD_IN(FD_ANY, 4, 1, 2, 2), WINDOW(2, 2, 0, 0, 0, 0, 1, 1), 2, 5, 4))
+BUILD(conv_grad_x_grouped,
+      CONV_T(FD_IN(FD_ANY, N, 4, 2, 2), FD_IN(FD_ANY, 4, 1, 2, 2), WINDOW(2, 2, 0, 0, 0, 0, 1, 1), 2, 5, 4))
 BUILD(conv_grad_w, EMIT(conv_grad_w, OPERANDS(FD_IN(FD_ANY, N, 2, 3, 2), FD_IN(FD_ANY, N, 4, 5, 7)),
                         IR_ATTRS(ODD, IR_I("group", 2), LIST("rs", 3, 3))))
 
-// --- pooling: distinct values, so that no window has two maxima within the difference step ------------------------------------
+// --- pooling: distinct values, so that no window has two maxima within the difference step
+// ------------------------------------
 
 #define POOL(op, x, ...) EMIT(op, OPERANDS(x), IR_ATTRS(__VA_ARGS__))
 BUILD(max_pool, POOL(max_pool, FD_IN(FD_DISTINCT, N, 2, 4, 5), LIST("kernel", 2, 3), WINDOW(2, 1, 0, 0, 0, 0, 1, 1)))
-BUILD(max_pool_odd, POOL(max_pool, FD_IN(FD_DISTINCT, N, 1, 6, 5), LIST("kernel", 3, 2), WINDOW(2, 2, 1, 1, 1, 0, 1, 2), IR_I("ceil", 1)))
+BUILD(max_pool_odd, POOL(max_pool, FD_IN(FD_DISTINCT, N, 1, 6, 5), LIST("kernel", 3, 2), WINDOW(2, 2, 1, 1, 1, 0, 1, 2),
+                         IR_I("ceil", 1)))
 #define AVG(s0, s1, p0, p1, p2, p3) LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3)
 BUILD(avg_pool, POOL(avg_pool, FD_IN(FD_ANY, N, 2, 4, 4), LIST("kernel", 2, 2), AVG(2, 2, 0, 0, 0, 0)))
 BUILD(avg_pool_exclude, POOL(avg_pool, FD_IN(FD_ANY, N, 1, 5, 4), LIST("kernel", 3, 2), AVG(2, 1, 1, 1, 1, 0)))
-BUILD(avg_pool_include, POOL(avg_pool, FD_IN(FD_ANY, N, 1, 6, 4), LIST("kernel", 3, 3), AVG(2, 2, 1, 1, 1, 1), IR_I("ceil", 1), IR_I("include_pad", 1)))
+BUILD(avg_pool_include, POOL(avg_pool, FD_IN(FD_ANY, N, 1, 6, 4), LIST("kernel", 3, 3), AVG(2, 2, 1, 1, 1, 1),
+                             IR_I("ceil", 1), IR_I("include_pad", 1)))
 
-// --- normalisation ------------------------------------------------------------------------------------------------------------
+// --- normalisation
+// ------------------------------------------------------------------------------------------------------------
 
 static ir_vid build_bn_stats(struct fd_inputs *in) {
     ir_vid x = FD_IN(FD_ANY, N, 2, 3);
@@ -146,7 +165,10 @@ static ir_vid build_bn_stats(struct fd_inputs *in) {
     return IR_NONE;
 }
 BUILD(bn_stats_mean, EMIT(bn_stats, OPERANDS(FD_IN(FD_ANY, N, 2)), IR_NO_ATTRS))
-BUILD(bn_apply, EMIT(bn_apply, OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, 2), FD_IN(FD_POSITIVE, 2), FD_IN(FD_ANY, 2), FD_IN(FD_ANY, 2)), IR_NO_ATTRS))
+BUILD(bn_apply, EMIT(bn_apply,
+                     OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, 2), FD_IN(FD_POSITIVE, 2), FD_IN(FD_ANY, 2),
+                              FD_IN(FD_ANY, 2)),
+                     IR_NO_ATTRS))
 // Running statistics stand as inputs: their gradient in training is that of the moving averages alone, which are not
 // outputs here, so it is zero.
 static ir_vid batch_norm(struct fd_inputs *in, ir_vid x, int64_t C, int64_t training) {
@@ -160,7 +182,8 @@ static ir_vid build_bn_unbatched(struct fd_inputs *in) { return batch_norm(in, F
 static ir_vid build_bn_infer(struct fd_inputs *in) { return batch_norm(in, FD_IN(FD_ANY, N, 2, 2, 3), 2, 0); }
 BUILD(dropout, EMIT(dropout, OPERANDS(FD_IN(FD_ANY, N, 8), ir_const_i(g, 11)), IR_ATTRS(IR_F("ratio", 0.5))))
 
-// --- whole graphs ---------------------------------------------------------------------------------------------------------------
+// --- whole graphs
+// ---------------------------------------------------------------------------------------------------------------
 
 // A residual block with a branch that stops, a value used three times, and two outputs.
 static ir_vid build_block(struct fd_inputs *in) {
@@ -173,22 +196,106 @@ static ir_vid build_block(struct fd_inputs *in) {
     ir_set_output(g, IR_OUT_OUTPUT, "logits", ir_matmul(g, pooled, FD_IN(FD_ANY, 3, 2), 0, 1));
     return IR_NONE;
 }
-BUILD(identity, FD_IN(FD_ANY, N, 2))                                                // the gradient is the cotangent itself
+BUILD(identity, FD_IN(FD_ANY, N, 2))                                           // the gradient is the cotangent itself
 BUILD(unused, (FD_IN(FD_ANY, 3), ir_unary(g, IR_OP_neg, FD_IN(FD_ANY, N, 2)))) // a zero gradient
 
 #define C(name) {#name, build_##name}
 static const struct fd_case cases[] = {
-    C(neg), C(abs), C(exp), C(log), C(sqrt), C(recip), C(erf), C(tanh), C(sigmoid), C(relu), C(sin), C(cos), C(floor), C(ceil),
-    C(round), C(sign), C(copy), C(cast), C(cast_int), C(add), C(add_batch), C(sub), C(mul), C(mul_self), C(div), C(div_scalar),
-    C(pow), C(pow_2), C(pow_3), C(pow_half), C(pow_inverse), C(pow_frac), C(pow_0), C(max), C(min), C(where), C(relu_grad),
-    C(reshape), C(reshape_scalar), C(transpose), C(expand), C(slice), C(slice_strided), C(slice_negative), C(reverse), C(pad),
-    C(pad_steps), C(concat), C(concat_last), C(gather), C(gather_inner), C(reduce_sum), C(reduce_sum_batch), C(reduce_mean),
-    C(reduce_mean_batch), C(reduce_max), C(reduce_max_batch), C(reduce_min), C(matmul_nn), C(matmul_nt), C(matmul_tn),
-    C(matmul_tt), C(matmul_contract_batch), C(matmul_batched), C(matmul_batched_tt), C(matmul_shared_b), C(matmul_shared_bt),
-    C(matmul_shared_b_ta), C(matmul_shared_a), C(matmul_broadcast), C(conv), C(conv_odd), C(conv_grouped), C(conv_depthwise),
-    C(conv_pointwise), C(conv_grad_x), C(conv_grad_x_grouped), C(conv_grad_w), C(max_pool), C(max_pool_odd), C(avg_pool),
-    C(avg_pool_exclude), C(avg_pool_include), C(bn_stats), C(bn_stats_mean), C(bn_apply), C(bn_train), C(bn_train_1d),
-    C(bn_train_5d), C(bn_unbatched), C(bn_infer), C(dropout), C(block), C(identity), C(unused),
+    C(neg),
+    C(abs),
+    C(exp),
+    C(log),
+    C(sqrt),
+    C(recip),
+    C(erf),
+    C(tanh),
+    C(sigmoid),
+    C(relu),
+    C(sin),
+    C(cos),
+    C(floor),
+    C(ceil),
+    C(round),
+    C(sign),
+    C(copy),
+    C(cast),
+    C(cast_int),
+    C(add),
+    C(add_batch),
+    C(sub),
+    C(mul),
+    C(mul_self),
+    C(div),
+    C(div_scalar),
+    C(pow),
+    C(pow_2),
+    C(pow_3),
+    C(pow_half),
+    C(pow_inverse),
+    C(pow_frac),
+    C(pow_0),
+    C(max),
+    C(min),
+    C(where),
+    C(relu_grad),
+    C(reshape),
+    C(reshape_scalar),
+    C(transpose),
+    C(expand),
+    C(slice),
+    C(slice_strided),
+    C(slice_negative),
+    C(reverse),
+    C(pad),
+    C(pad_steps),
+    C(concat),
+    C(concat_last),
+    C(gather),
+    C(gather_inner),
+    C(reduce_sum),
+    C(reduce_sum_batch),
+    C(reduce_mean),
+    C(reduce_mean_batch),
+    C(reduce_max),
+    C(reduce_max_batch),
+    C(reduce_min),
+    C(matmul_nn),
+    C(matmul_nt),
+    C(matmul_tn),
+    C(matmul_tt),
+    C(matmul_contract_batch),
+    C(matmul_batched),
+    C(matmul_batched_tt),
+    C(matmul_shared_b),
+    C(matmul_shared_bt),
+    C(matmul_shared_b_ta),
+    C(matmul_shared_a),
+    C(matmul_broadcast),
+    C(conv),
+    C(conv_odd),
+    C(conv_grouped),
+    C(conv_depthwise),
+    C(conv_pointwise),
+    C(conv_grad_x),
+    C(conv_grad_x_grouped),
+    C(conv_grad_w),
+    C(max_pool),
+    C(max_pool_odd),
+    C(avg_pool),
+    C(avg_pool_exclude),
+    C(avg_pool_include),
+    C(bn_stats),
+    C(bn_stats_mean),
+    C(bn_apply),
+    C(bn_train),
+    C(bn_train_1d),
+    C(bn_train_5d),
+    C(bn_unbatched),
+    C(bn_infer),
+    C(dropout),
+    C(block),
+    C(identity),
+    C(unused),
 };
 
 static void test_finite_differences(void **state) {
@@ -199,7 +306,8 @@ static void test_finite_differences(void **state) {
     assert_int_equal(bad, 0);
 }
 
-// --- rules that differences cannot see ------------------------------------------------------------------------------------
+// --- rules that differences cannot see
+// ------------------------------------------------------------------------------------
 
 struct messages {
     char text[4096];
@@ -221,8 +329,8 @@ static double scalar_of(struct ir_graph *g, ir_vid v) {
     return x;
 }
 
-// Ties: binary max gives each side half, reduce_max shares evenly, relu gives nothing at 0, |x| nothing at 0, and 0^b does not
-// move with b.
+// Ties: binary max gives each side half, reduce_max shares evenly, relu gives nothing at 0, |x| nothing at 0, and 0^b
+// does not move with b.
 static void test_ties(void **state) {
     (void)state;
     struct arena a;

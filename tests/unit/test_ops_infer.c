@@ -10,9 +10,9 @@
 
 #include <string.h>
 
-#define N IR_N
-#define BIG (INT64_C(1) << 45)
-#define COUNT(...) (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define N             IR_N
+#define BIG           (INT64_C(1) << 45)
+#define COUNT(...)    (sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 #define LIST(nm, ...) IR_IS(nm, ((int64_t[]){__VA_ARGS__}), COUNT(__VA_ARGS__))
 #define OPERANDS(...) (ir_vid[]){__VA_ARGS__}, sizeof((ir_vid[]){__VA_ARGS__}) / sizeof(ir_vid)
 
@@ -24,30 +24,34 @@ static void keep(void *env, enum diag_severity sev, const char *line) {
     strncat(said, line, sizeof said - strlen(said) - 1);
 }
 
-static ir_vid typed(enum ir_dtype t, int rank, const int64_t *dims) { return ir_boundary(g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), "x", NULL); }
+static ir_vid typed(enum ir_dtype t, int rank, const int64_t *dims) {
+    return ir_boundary(g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), "x", NULL);
+}
 #define V(t, ...) typed(IR_##t, (int)COUNT(__VA_ARGS__), (int64_t[]){__VA_ARGS__})
-#define F(...) V(F32, __VA_ARGS__)
-#define F0 typed(IR_F32, 0, NULL)
+#define F(...)    V(F32, __VA_ARGS__)
+#define F0        typed(IR_F32, 0, NULL)
 
-// --- refusals ---------------------------------------------------------------------------------------------------------
+// --- refusals
+// ---------------------------------------------------------------------------------------------------------
 
 #define NODE(op, ...) (ir_node_new(g, IR_OP_##op, __VA_ARGS__))
 // The node must not be made, and the one message must name the node and contain `text`.
-#define REFUSED(text, made) \
-    do { \
-        said[0] = 0; \
-        g->cur_loc = (struct diag_loc){.node = "/the/node"}; \
-        size_t nodes_before = g->n_nodes; \
-        int errors_before = g->diag->errors; \
-        if ((made) != IR_NONE) fail_msg("accepted: %s", #made); \
-        assert_int_equal(g->n_nodes, nodes_before); \
-        assert_int_equal(g->diag->errors, errors_before + 1); \
-        if (!strstr(said, "/the/node") || !strstr(said, text)) fail_msg("%s\nsays: %s\nnot: %s", #made, said, text); \
+#define REFUSED(text, made)                                                                                            \
+    do {                                                                                                               \
+        said[0] = 0;                                                                                                   \
+        g->cur_loc = (struct diag_loc){.node = "/the/node"};                                                           \
+        size_t nodes_before = g->n_nodes;                                                                              \
+        int errors_before = g->diag->errors;                                                                           \
+        if ((made) != IR_NONE) fail_msg("accepted: %s", #made);                                                        \
+        assert_int_equal(g->n_nodes, nodes_before);                                                                    \
+        assert_int_equal(g->diag->errors, errors_before + 1);                                                          \
+        if (!strstr(said, "/the/node") || !strstr(said, text)) fail_msg("%s\nsays: %s\nnot: %s", #made, said, text);   \
     } while (0)
 
 static void test_elementwise(void **state) {
     (void)state;
-    REFUSED("do not broadcast together: dimension 1 is 3 against 4", NODE(add, OPERANDS(F(N, 3), F(N, 4)), IR_NO_ATTRS));
+    REFUSED("do not broadcast together: dimension 1 is 3 against 4",
+            NODE(add, OPERANDS(F(N, 3), F(N, 4)), IR_NO_ATTRS));
     REFUSED("f32[N,3] and f32[2,3] do not broadcast", NODE(mul, OPERANDS(F(N, 3), F(2, 3)), IR_NO_ATTRS));
     REFUSED("do not broadcast", NODE(mul, OPERANDS(F(N, 3), F(-2, 3)), IR_NO_ATTRS));
     REFUSED("put the batch in dimension 1", NODE(add, OPERANDS(F(N, 1), F(4, 1, 1)), IR_NO_ATTRS));
@@ -81,7 +85,8 @@ static void test_generate(void **state) {
 
 static void test_movement(void **state) {
     (void)state;
-    REFUSED("cannot reshape f32[N,6] to f32[N,4]: 6*N elements against 4*N", NODE(reshape, OPERANDS(F(N, 6)), IR_ATTRS(LIST("shape", N, 4))));
+    REFUSED("cannot reshape f32[N,6] to f32[N,4]: 6*N elements against 4*N",
+            NODE(reshape, OPERANDS(F(N, 6)), IR_ATTRS(LIST("shape", N, 4))));
     REFUSED("cannot reshape", NODE(reshape, OPERANDS(F(N, 6)), IR_ATTRS(LIST("shape", 6))));
     REFUSED("batch in dimension 1", NODE(reshape, OPERANDS(F(N, 6)), IR_ATTRS(LIST("shape", 6, N))));
     REFUSED("not an order of the 2 dimensions", NODE(transpose, OPERANDS(F(2, 3)), IR_ATTRS(LIST("perm", 0, 0))));
@@ -116,7 +121,8 @@ static void test_reduce_matmul(void **state) {
     REFUSED("a tensor of numbers", NODE(reduce_sum, OPERANDS(V(BOOL, 2)), IR_ATTRS(LIST("axes", 0))));
     REFUSED("along the batch", NODE(argmax, OPERANDS(F(N, 2)), IR_ATTRS(IR_I("axis", 0))));
     REFUSED("is empty", NODE(argmax, OPERANDS(F(2, 0)), IR_ATTRS(IR_I("axis", 1))));
-    REFUSED("inner dimensions of f32[N,3] and f32[4,2] differ: 3 against 4", NODE(matmul, OPERANDS(F(N, 3), F(4, 2)), IR_NO_ATTRS));
+    REFUSED("inner dimensions of f32[N,3] and f32[4,2] differ: 3 against 4",
+            NODE(matmul, OPERANDS(F(N, 3), F(4, 2)), IR_NO_ATTRS));
     REFUSED("(transposed) differ", NODE(matmul, OPERANDS(F(N, 3), F(3, 2)), IR_ATTRS(IR_I("trans_b", 1))));
     REFUSED("at least 2 dimensions", NODE(matmul, OPERANDS(F(3), F(3, 2)), IR_NO_ATTRS));
     REFUSED("batch in dimension 1", NODE(matmul, OPERANDS(F(2, 3), F(N, 3)), IR_ATTRS(IR_I("trans_b", 1))));
@@ -127,28 +133,39 @@ static void test_reduce_matmul(void **state) {
 
 static void test_windows(void **state) {
     (void)state;
-    REFUSED("weight has shape f32[4,3,3], 3 dimensions; expected 4", NODE(conv, OPERANDS(F(N, 3, 8, 8), F(4, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1))));
+    REFUSED("weight has shape f32[4,3,3], 3 dimensions; expected 4",
+            NODE(conv, OPERANDS(F(N, 3, 8, 8), F(4, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1))));
     REFUSED("the input has 3 channels; a weight with 2 input channels in 1 group expects 2",
             NODE(conv, OPERANDS(F(N, 3, 8, 8), F(4, 2, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1))));
     REFUSED("3 output channels are not divisible into 2 groups",
             NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 2, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1), IR_I("group", 2))));
-    REFUSED("group = 0", NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 2, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1), IR_I("group", 0))));
+    REFUSED("group = 0",
+            NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 2, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1), IR_I("group", 0))));
     REFUSED("the window covers 9 elements in dimension 2, more than the padded input's 8",
             NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)), IR_ATTRS(WINDOW(1, 0, 2))));
     REFUSED("strides", NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)), IR_ATTRS(WINDOW(0, 0, 1))));
     REFUSED("pads = [-1,", NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)), IR_ATTRS(WINDOW(1, -1, 1))));
-    REFUSED("dilations has 1 entries; expected 2", NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)),
-                                                        IR_ATTRS(LIST("strides", 1, 1), LIST("pads", 0, 0, 0, 0), LIST("dilations", 1))));
-    REFUSED("weight has shape f32[N,4,3,3]; it must not depend on the batch", NODE(conv, OPERANDS(F(N, 4, 8, 8), F(N, 4, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1))));
-    REFUSED("entry 0 must lie between 0 and", NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)), IR_ATTRS(WINDOW(1, INT64_MAX, 1))));
+    REFUSED("dilations has 1 entries; expected 2",
+            NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)),
+                 IR_ATTRS(LIST("strides", 1, 1), LIST("pads", 0, 0, 0, 0), LIST("dilations", 1))));
+    REFUSED("weight has shape f32[N,4,3,3]; it must not depend on the batch",
+            NODE(conv, OPERANDS(F(N, 4, 8, 8), F(N, 4, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1))));
+    REFUSED("entry 0 must lie between 0 and",
+            NODE(conv, OPERANDS(F(N, 4, 8, 8), F(3, 4, 5, 5)), IR_ATTRS(WINDOW(1, INT64_MAX, 1))));
     REFUSED("does not fit: input extents [9,8] give output extents [7,6]",
             NODE(conv_grad_x, OPERANDS(F(N, 4, 6, 6), F(4, 2, 3, 3)), IR_ATTRS(WINDOW(1, 0, 1), LIST("hw", 9, 8))));
-    REFUSED("differ in the batch", NODE(conv_grad_w, OPERANDS(F(N, 4, 6, 6), F(2, 2, 8, 8)), IR_ATTRS(WINDOW(1, 0, 1), LIST("rs", 3, 3))));
-    REFUSED("must be less than the window's 2 elements", NODE(max_pool, OPERANDS(F(N, 4, 8, 8)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(2, 2, 1))));
-    REFUSED("input has shape f32[N,4], 2 dimensions; expected 4", NODE(max_pool, OPERANDS(F(N, 4)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(2, 0, 1))));
-    REFUSED("more than the padded input's 2", NODE(avg_pool, OPERANDS(F(N, 4, 2, 2)), IR_ATTRS(LIST("kernel", 3, 3), LIST("strides", 1, 1), LIST("pads", 0, 0, 0, 0))));
+    REFUSED("differ in the batch",
+            NODE(conv_grad_w, OPERANDS(F(N, 4, 6, 6), F(2, 2, 8, 8)), IR_ATTRS(WINDOW(1, 0, 1), LIST("rs", 3, 3))));
+    REFUSED("must be less than the window's 2 elements",
+            NODE(max_pool, OPERANDS(F(N, 4, 8, 8)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(2, 2, 1))));
+    REFUSED("input has shape f32[N,4], 2 dimensions; expected 4",
+            NODE(max_pool, OPERANDS(F(N, 4)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(2, 0, 1))));
+    REFUSED("more than the padded input's 2",
+            NODE(avg_pool, OPERANDS(F(N, 4, 2, 2)),
+                 IR_ATTRS(LIST("kernel", 3, 3), LIST("strides", 1, 1), LIST("pads", 0, 0, 0, 0))));
     REFUSED("positions f32[N,4,4,4] do not fit",
-            NODE(max_pool_grad, OPERANDS(F(N, 4, 4, 4), F(N, 4, 4, 4)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(2, 0, 1), LIST("hw", 8, 8))));
+            NODE(max_pool_grad, OPERANDS(F(N, 4, 4, 4), F(N, 4, 4, 4)),
+                 IR_ATTRS(LIST("kernel", 2, 2), WINDOW(2, 0, 1), LIST("hw", 8, 8))));
 }
 
 static void test_norm(void **state) {
@@ -161,7 +178,8 @@ static void test_norm(void **state) {
     REFUSED("does not fit", NODE(bn_grad_reduce, OPERANDS(F(N, 4), F(N, 4, 1), F(4), F(4)), IR_NO_ATTRS));
 }
 
-// --- where the batch goes ---------------------------------------------------------------------------------------------
+// --- where the batch goes
+// ---------------------------------------------------------------------------------------------
 
 static void is(ir_nid n, const char *want) {
     assert_int_not_equal(n, IR_NONE);
@@ -189,12 +207,16 @@ static void test_batch(void **state) {
     is(NODE(gather, OPERANDS(F(9, 3), V(I64, N, 2)), IR_ATTRS(IR_I("axis", 0))), "N,2,3");
     is(NODE(one_hot, OPERANDS(V(I64, N)), IR_ATTRS(IR_I("classes", 10))), "N,10");
     is(NODE(conv, OPERANDS(F(N, 3, 7, 8), F(4, 3, 3, 3)), IR_ATTRS(WINDOW(2, 1, 1))), "N,4,4,4");
-    is(NODE(conv_grad_w, OPERANDS(F(N, 4, 4, 4), F(N, 3, 7, 8)), IR_ATTRS(WINDOW(2, 1, 1), LIST("rs", 3, 3))), "4,3,3,3");
+    is(NODE(conv_grad_w, OPERANDS(F(N, 4, 4, 4), F(N, 3, 7, 8)), IR_ATTRS(WINDOW(2, 1, 1), LIST("rs", 3, 3))),
+       "4,3,3,3");
     // 7 wide, window 3, stride 3: floor gives 2, ceil 3; with padding 1 the third would start at 6 of 7 + 1, inside.
     is(NODE(max_pool, OPERANDS(F(N, 1, 7, 7)), IR_ATTRS(LIST("kernel", 3, 3), WINDOW(3, 0, 1))), "N,1,2,2");
-    is(NODE(max_pool, OPERANDS(F(N, 1, 7, 7)), IR_ATTRS(LIST("kernel", 3, 3), WINDOW(3, 0, 1), IR_I("ceil", 1))), "N,1,3,3");
-    // 5 wide, window 2, stride 3, padding 1: rounding up gives a third window at 6 = 5 + 1, in the trailing padding: dropped.
-    is(NODE(max_pool, OPERANDS(F(N, 1, 5, 5)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(3, 1, 1), IR_I("ceil", 1))), "N,1,2,2");
+    is(NODE(max_pool, OPERANDS(F(N, 1, 7, 7)), IR_ATTRS(LIST("kernel", 3, 3), WINDOW(3, 0, 1), IR_I("ceil", 1))),
+       "N,1,3,3");
+    // 5 wide, window 2, stride 3, padding 1: rounding up gives a third window at 6 = 5 + 1, in the trailing padding:
+    // dropped.
+    is(NODE(max_pool, OPERANDS(F(N, 1, 5, 5)), IR_ATTRS(LIST("kernel", 2, 2), WINDOW(3, 1, 1), IR_I("ceil", 1))),
+       "N,1,2,2");
 }
 
 static struct arena arena;
@@ -214,7 +236,8 @@ static int teardown(void **state) {
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_elementwise), T(test_generate), T(test_movement), T(test_reduce_matmul), T(test_windows), T(test_norm), T(test_batch),
+        T(test_elementwise), T(test_generate), T(test_movement), T(test_reduce_matmul),
+        T(test_windows),     T(test_norm),     T(test_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
