@@ -190,7 +190,8 @@ bool args_i64(const struct args *a, const char *name, int64_t min, int64_t max, 
     int64_t v;
     if (!s) return true;
     if (!parse_i64(s, &v) || v < min || v > max) {
-        args_fail(a->cmd, "--%s %s: expected a whole number from %lld to %lld", name, s, (long long)min, (long long)max);
+        args_fail(a->cmd, "--%s %s: expected a whole number from %lld to %lld", name, s, (long long)min,
+                  (long long)max);
         return false;
     }
     *out = v;

@@ -7,8 +7,8 @@
 //       {"shape", 0, "x=N,3,H,W", NULL, "shape of an input", ARGS_REPEAT},
 //       {0}};
 //
-// Accepts --name value, --name=value, -o value, -oVALUE, `--` (only positionals follow) and positionals anywhere between.
-// A negative number is a value or a positional, never an option. Everything borrows argv: nothing is copied.
+// Accepts --name value, --name=value, -o value, -oVALUE, `--` (only positionals follow) and positionals anywhere
+// between. A negative number is a value or a positional, never an option. Everything borrows argv: nothing is copied.
 #ifndef SMKD_TOOLS_ARGS_H
 #define SMKD_TOOLS_ARGS_H
 
@@ -20,11 +20,11 @@
 enum { ARGS_REPEAT = 1, ARGS_REQUIRED = 2, ARGS_HIDDEN = 4 }; // flags of an option; HIDDEN is left out of --help
 
 struct args_opt {
-    const char *name;   // without dashes
-    char letter;        // short form, 0 for none
-    const char *value;  // name of the value in --help; NULL makes it a flag
-    const char *def;    // default value, NULL for none
-    const char *help;   // one line
+    const char *name;  // without dashes
+    char letter;       // short form, 0 for none
+    const char *value; // name of the value in --help; NULL makes it a flag
+    const char *def;   // default value, NULL for none
+    const char *help;  // one line
     unsigned flags;
 };
 
@@ -42,7 +42,10 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 struct args {
     const struct args_cmd *cmd;
-    struct args_hit { size_t opt; const char *value; } *hits; // in command line order; value "" for a flag
+    struct args_hit {
+        size_t opt;
+        const char *value;
+    } *hits; // in command line order; value "" for a flag
     size_t n_hits;
     const char **pos; // positionals
     size_t n_pos;
@@ -60,9 +63,9 @@ void args_help(const struct args_cmd *cmd, FILE *f);
 int args_fail(const struct args_cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // All of these take an option's long name; a name that is not in the table is a BUG.
-bool args_given(const struct args *a, const char *name);            // on the command line (default values don't count)
-const char *args_str(const struct args *a, const char *name);       // value or default; NULL when there is neither
-size_t args_count(const struct args *a, const char *name);          // times given
+bool args_given(const struct args *a, const char *name);      // on the command line (default values don't count)
+const char *args_str(const struct args *a, const char *name); // value or default; NULL when there is neither
+size_t args_count(const struct args *a, const char *name);    // times given
 const char *args_nth(const struct args *a, const char *name, size_t i); // i-th value; NULL past the end
 // A number in [min, max], or the default's. False after a usage error line naming option, value and range.
 // Where neither a value nor a default exists, true and *out is left alone.

@@ -18,21 +18,20 @@ int dc_ops(int argc, char **argv);
 // --- stages (dc_stage.c) --------------------------------------------------------------------------------------------
 
 // What --emit names, in the order of the pipeline. Up to FUSED smkdc prints graphs itself, later ones are cg_compile's.
-enum dc_stage {
-    DC_ONNX_IR, DC_IR, DC_GRAD, DC_FUSED, DC_LAYOUT, DC_PLAN, DC_LLVM, DC_ASM, DC_OBJ, DC_LIB
-};
+enum dc_stage { DC_ONNX_IR, DC_IR, DC_GRAD, DC_FUSED, DC_LAYOUT, DC_PLAN, DC_LLVM, DC_ASM, DC_OBJ, DC_LIB };
 extern const char *const dc_stages[]; // names, ends with NULL
 
 // Options that compile and loss share: --emit --mcpu --max-batch --threads --dump-after --stop-after --time --verbose.
-#define DC_CODEGEN_OPTS(max_batch) \
-    {"max-batch", 0, "N", max_batch, "largest batch the artifact will accept; its memory is not reserved", 0}, \
-    {"mcpu", 0, "CPU", "native", "CPU to compile for: native, x86-64-v3, x86-64-v4, znver4 ...", 0}, \
-    {"emit", 0, "STAGE", "lib", "stop at and write: onnx-ir ir grad fused layout plan llvm asm (text), obj, lib", 0}, \
-    {"dump-after", 0, "PASS", NULL, "print the graph after that pass (or all) to stderr", 0}, \
-    {"stop-after", 0, "PASS", NULL, "stop after that pass and print the graph", 0}, \
-    {"time", 0, NULL, NULL, "print the seconds of every pass and part to stderr", 0}, \
-    {"threads", 0, "N", "0", "kernels compiled at once; 0 = all cores", 0}, \
-    {"verbose", 'v', NULL, NULL, "say what is being done on stderr", 0}
+#define DC_CODEGEN_OPTS(max_batch)                                                                                     \
+    {"max-batch", 0, "N", max_batch, "largest batch the artifact will accept; its memory is not reserved", 0},         \
+        {"mcpu", 0, "CPU", "native", "CPU to compile for: native, x86-64-v3, x86-64-v4, znver4 ...", 0},               \
+        {"emit", 0, "STAGE", "lib", "stop at and write: onnx-ir ir grad fused layout plan llvm asm (text), obj, lib",  \
+         0},                                                                                                           \
+        {"dump-after", 0, "PASS", NULL, "print the graph after that pass (or all) to stderr", 0},                      \
+        {"stop-after", 0, "PASS", NULL, "stop after that pass and print the graph", 0},                                \
+        {"time", 0, NULL, NULL, "print the seconds of every pass and part to stderr", 0},                              \
+        {"threads", 0, "N", "0", "kernels compiled at once; 0 = all cores", 0},                                        \
+        {"verbose", 'v', NULL, NULL, "say what is being done on stderr", 0}
 
 struct dc_build {
     enum dc_stage stage;
@@ -47,13 +46,15 @@ bool dc_build_options(struct dc_build *b, const struct args *a);
 bool dc_output_ok(const struct dc_build *b, const struct args *a);
 
 // Runs `names` on each graph that is not NULL; `mode` is per graph. Reports to the graphs' diag.
-enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g, enum ir_expand_mode mode);
+enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g,
+                               enum ir_expand_mode mode);
 // The passes between import and codegen.
 #define DC_MIDDLE_PASSES "expand,fold,cse,dce"
 // Whether --stop-after names a pass of the list.
 bool dc_stops_in(const struct dc_build *b, const char *names);
 
-// Prints the graphs that are not NULL, in order, to `path` (NULL or "-" = stdout; a file is written completely or not at all).
+// Prints the graphs that are not NULL, in order, to `path` (NULL or "-" = stdout; a file is written completely or not
+// at all).
 enum smkd_status dc_emit_graphs(const char *path, struct ir_graph *const *graphs, size_t n, struct diag *d);
 
 // The artifact's notes, a JSON object in the arena: FLOPs per sample of each phase, nodes, how often each op occurs.
@@ -65,7 +66,7 @@ const char *dc_replace_suffix(struct arena *a, const char *path, const char *fro
 // Exit code of a status; where nothing was reported yet, reports the status' text.
 int dc_exit(enum smkd_status s, struct diag *d);
 
-// --- models (dc_model.c) ------------------------------------------------------------------------------------------------
+// --- models (dc_model.c) --------------------------------------------------------------------------------------------
 
 struct dc_model {
     struct arena arena;
@@ -73,8 +74,13 @@ struct dc_model {
     struct fe_model *file;
     struct ir_graph *imported;
 };
-#define DC_SHAPE_OPT \
-    {"shape", 0, "x=N,3,224,224", NULL, "shape of an input, where the file leaves it open or another is wanted; N is the batch", ARGS_REPEAT}
+#define DC_SHAPE_OPT                                                                                                   \
+    {"shape",                                                                                                          \
+     0,                                                                                                                \
+     "x=N,3,224,224",                                                                                                  \
+     NULL,                                                                                                             \
+     "shape of an input, where the file leaves it open or another is wanted; N is the batch",                          \
+     ARGS_REPEAT}
 // Opens and imports a model under the --shape options. DONE, or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 void dc_model_close(struct dc_model *m);

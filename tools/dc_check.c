@@ -3,9 +3,13 @@
 
 static const struct args_opt opts[] = {DC_SHAPE_OPT, {0}};
 static const struct args_cmd cmd = {
-    "smkdc check", "M.onnx", 1, 1,
+    "smkdc check",
+    "M.onnx",
+    1,
+    1,
     "Says whether a model can be compiled and trained. Reports every operator without a forward or a gradient by node\n"
-    "name, and prints inputs, outputs and parameter counts. Exit code 1 when the model cannot be compiled.", opts};
+    "name, and prints inputs, outputs and parameter counts. Exit code 1 when the model cannot be compiled.",
+    opts};
 
 static void print_type(const struct ir_type *t) {
     printf("%s[", ir_dtype_name(t->dtype));
@@ -62,7 +66,8 @@ static int run(const struct args *a) {
         print_summary(m.imported);
         code = dc_exit(check_passes(&m), &m.diag);
     }
-    if (code != EXIT_USAGE) printf("verdict     %s\n", code == EXIT_DONE ? "compiles and trains" : "cannot be compiled");
+    if (code != EXIT_USAGE)
+        printf("verdict     %s\n", code == EXIT_DONE ? "compiles and trains" : "cannot be compiled");
     dc_model_close(&m);
     return code;
 }

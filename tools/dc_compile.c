@@ -10,9 +10,13 @@ static const struct args_opt opts[] = {
     DC_CODEGEN_OPTS("256"),
     {0}};
 static const struct args_cmd cmd = {
-    "smkdc compile", "M.onnx", 1, 1,
+    "smkdc compile",
+    "M.onnx",
+    1,
+    1,
     "Compiles a model into a native program that runs, differentiates and updates it: inference, training forward,\n"
-    "backward and SGD, for any batch size up to --max-batch.", opts};
+    "backward and SGD, for any batch size up to --max-batch.",
+    opts};
 
 static void say(const struct dc_build *b, const char *what, const struct ir_graph *g) {
     if (b->verbose) fprintf(stderr, "smkdc: %s: %zu nodes, %zu values\n", what, g->n_nodes, g->n_values);
@@ -20,7 +24,8 @@ static void say(const struct dc_build *b, const char *what, const struct ir_grap
 
 // Every stage that is a text of graphs ends here: true when it was asked for, with the outcome in *s. Training graph
 // first, as codegen prints its stages.
-static bool emit_here(bool now, const char *out, struct ir_graph *train, struct ir_graph *infer, struct diag *d, enum smkd_status *s) {
+static bool emit_here(bool now, const char *out, struct ir_graph *train, struct ir_graph *infer, struct diag *d,
+                      enum smkd_status *s) {
     if (now) *s = dc_emit_graphs(out, (struct ir_graph *[]){train, infer}, 2, d);
     return now;
 }
@@ -48,12 +53,18 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
         return dc_emit_graphs(out, (struct ir_graph *[]){train, infer}, 2, d);
     }
 
-    struct cg_model cm = {
-        .name = train->name, .kind = SMKD_ABI_MODEL, .infer = infer, .train = train, .update = true,
-        .notes = dc_notes(&m->arena, infer, train)};
+    struct cg_model cm = {.name = train->name,
+                          .kind = SMKD_ABI_MODEL,
+                          .infer = infer,
+                          .train = train,
+                          .update = true,
+                          .notes = dc_notes(&m->arena, infer, train)};
     cm.onnx = fe_skeleton(m->file, &m->arena, &cm.onnx_bytes);
-    if (!out) out = b->stage < DC_OBJ ? "-" : dc_replace_suffix(&m->arena, path, ".onnx", b->stage == DC_OBJ ? ".o" : ".smkd");
-    if (b->verbose) fprintf(stderr, "smkdc: compiling for %s, batches up to %lld\n", b->cg.mcpu, (long long)b->cg.max_batch);
+    if (!out)
+        out =
+            b->stage < DC_OBJ ? "-" : dc_replace_suffix(&m->arena, path, ".onnx", b->stage == DC_OBJ ? ".o" : ".smkd");
+    if (b->verbose)
+        fprintf(stderr, "smkdc: compiling for %s, batches up to %lld\n", b->cg.mcpu, (long long)b->cg.max_batch);
     return cg_compile(&cm, &b->cg, out, d);
 }
 

@@ -5,24 +5,28 @@
 #include <cjson/cJSON.h>
 #include <string.h>
 
-static const struct args_opt opts[] = {
-    {"json", 0, NULL, NULL, "print one JSON object", 0},
-    {"tensors", 0, NULL, NULL, "list every parameter and statistic, too", 0},
-    {0}};
-static const struct args_cmd cmd = {
-    "smkdc inspect", "M.smkd", 1, 1,
-    "Prints inputs, outputs, parameters, memory, FLOPs and target of an artifact. Loading it runs nothing in it but the\n"
-    "query for its tables.", opts};
+static const struct args_opt opts[] = {{"json", 0, NULL, NULL, "print one JSON object", 0},
+                                       {"tensors", 0, NULL, NULL, "list every parameter and statistic, too", 0},
+                                       {0}};
+static const struct args_cmd cmd = {"smkdc inspect",
+                                    "M.smkd",
+                                    1,
+                                    1,
+                                    "Prints inputs, outputs, parameters, memory, FLOPs and target of an artifact. "
+                                    "Loading it runs nothing in it but the\n"
+                                    "query for its tables.",
+                                    opts};
 
 static const char *const role_names[] = {
-    [SMKD_ABI_INPUT] = "input",         [SMKD_ABI_OUTPUT] = "output",       [SMKD_ABI_PARAM] = "parameter",
-    [SMKD_ABI_BUFFER] = "statistic",    [SMKD_ABI_COTANGENT] = "cotangent", [SMKD_ABI_GRAD_INPUT] = "grad_input",
+    [SMKD_ABI_INPUT] = "input",      [SMKD_ABI_OUTPUT] = "output",       [SMKD_ABI_PARAM] = "parameter",
+    [SMKD_ABI_BUFFER] = "statistic", [SMKD_ABI_COTANGENT] = "cotangent", [SMKD_ABI_GRAD_INPUT] = "grad_input",
     [SMKD_ABI_SCALAR] = "scalar"};
-static const char *const dtype_names[] = {
-    [SMKD_ABI_F32] = "f32", [SMKD_ABI_I64] = "i64", [SMKD_ABI_I32] = "i32",
-    [SMKD_ABI_U8] = "u8",   [SMKD_ABI_BOOL] = "bool", [SMKD_ABI_F64] = "f64"};
-static const char *const phase_names[] = {
-    [SMKD_ABI_INFER] = "infer", [SMKD_ABI_FORWARD] = "forward", [SMKD_ABI_BACKWARD] = "backward", [SMKD_ABI_UPDATE] = "update"};
+static const char *const dtype_names[] = {[SMKD_ABI_F32] = "f32", [SMKD_ABI_I64] = "i64",   [SMKD_ABI_I32] = "i32",
+                                          [SMKD_ABI_U8] = "u8",   [SMKD_ABI_BOOL] = "bool", [SMKD_ABI_F64] = "f64"};
+static const char *const phase_names[] = {[SMKD_ABI_INFER] = "infer",
+                                          [SMKD_ABI_FORWARD] = "forward",
+                                          [SMKD_ABI_BACKWARD] = "backward",
+                                          [SMKD_ABI_UPDATE] = "update"};
 
 // The table comes from a file: a number outside a name list is printed, not looked up.
 #define NAME(list, i) ((i) < sizeof(list) / sizeof *(list) ? (list)[i] : "unknown")
@@ -57,16 +61,19 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
     const uint64_t params = elements(a, SMKD_ABI_PARAM, &n_params), buffers = elements(a, SMKD_ABI_BUFFER, &n_buffers);
     printf("name        %s (%s)\n", a->name, a->kind == SMKD_ABI_LOSS ? "loss" : "model");
     printf("made by     %s, ABI %u\n", a->producer, a->abi_version);
-    printf("target      %s (needs %s)\n", a->target_cpu, *a->required_features ? a->required_features : "nothing special");
+    printf("target      %s (needs %s)\n", a->target_cpu,
+           *a->required_features ? a->required_features : "nothing special");
     printf("batches     up to %llu\n", (unsigned long long)a->max_batch);
     printf("parameters  %llu in %zu tensors\n", (unsigned long long)params, n_params);
     if (n_buffers) printf("statistics  %llu in %zu tensors\n", (unsigned long long)buffers, n_buffers);
-    printf("FLOPs       forward %.4g, backward %.4g per sample\n", note_number(notes, "flops_forward"), note_number(notes, "flops_backward"));
+    printf("FLOPs       forward %.4g, backward %.4g per sample\n", note_number(notes, "flops_forward"),
+           note_number(notes, "flops_backward"));
     for (int p = 0; p < SMKD_ABI_PHASES; p++) {
         const struct smkd_abi_entry *e = &a->entries[p];
         if (e->run)
-            printf("%-11s %.3f MiB + %.3f MiB per sample, %.3f MiB scratch per thread\n", phase_names[p], (double)e->fixed_bytes / 1048576,
-                   (double)e->sample_bytes / 1048576, (double)e->scratch_bytes / 1048576);
+            printf("%-11s %.3f MiB + %.3f MiB per sample, %.3f MiB scratch per thread\n", phase_names[p],
+                   (double)e->fixed_bytes / 1048576, (double)e->sample_bytes / 1048576,
+                   (double)e->scratch_bytes / 1048576);
     }
     for (uint64_t i = 0; i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];
@@ -86,10 +93,12 @@ static cJSON *tensor_json(const struct smkd_abi_tensor *t) {
     for (uint32_t i = 0; i < t->rank && i < SMKD_ABI_MAX_RANK; i++) {
         char buf[24];
         // "N" or "2N" for multiples of the batch, a number otherwise.
-        cJSON_AddItemToArray(dims, t->dims[i] < 0 ? cJSON_CreateString(ir_dim_text(t->dims[i], buf)) : cJSON_CreateNumber((double)t->dims[i]));
+        cJSON_AddItemToArray(dims, t->dims[i] < 0 ? cJSON_CreateString(ir_dim_text(t->dims[i], buf))
+                                                  : cJSON_CreateNumber((double)t->dims[i]));
     }
     cJSON_AddItemToObject(j, "shape", dims);
-    if (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER) cJSON_AddNumberToObject(j, "offset", (double)t->offset);
+    if (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)
+        cJSON_AddNumberToObject(j, "offset", (double)t->offset);
     return j;
 }
 

@@ -8,25 +8,30 @@ static const struct args_opt opts[] = {
     {"output", 'o', "FILE", NULL, "file to write (default: NAME.smkd; text stages: standard output)", 0},
     {"classes", 0, "C", NULL, "number of classes", 0},
     {"refine", 0, "RULE", "mylc", "target refinement: mylc, proselflc, none", 0},
-    {"peer-denom", 0, "K|N|typo", "K", "what the peer term is averaged over: its selected rows (K) or the batch (N)", 0},
+    {"peer-denom", 0, "K|N|typo", "K", "what the peer term is averaged over: its selected rows (K) or the batch (N)",
+     0},
     {"r-scope", 0, "SCOPE", "epoch", "where MyLC's mean confidence r comes from: epoch, batch, ema", 0},
     {"detach-target", 0, NULL, NULL, "no gradient through the own refined target", 0},
     {"log-floor", 0, "E", "0", "log(p + E) instead of the exact log-softmax", 0},
     {"list", 0, NULL, NULL, "list the losses", 0},
     DC_CODEGEN_OPTS("4096"),
     {0}};
-static const struct args_cmd cmd = {
-    "smkdc loss", "NAME", 0, 1,
-    "Compiles a loss for a pair of peers: logits and labels in; losses, gradients by the logits, threshold, selection and\n"
-    "trust out. smkd-run does this by itself when it was built with LLVM.", opts};
+static const struct args_cmd cmd = {"smkdc loss",
+                                    "NAME",
+                                    0,
+                                    1,
+                                    "Compiles a loss for a pair of peers: logits and labels in; losses, gradients by "
+                                    "the logits, threshold, selection and\n"
+                                    "trust out. smkd-run does this by itself when it was built with LLVM.",
+                                    opts};
 
 static int list(void) {
     for (const struct loss_info *l = loss_table; l->name; l++) printf("%-10s %s (%s)\n", l->name, l->doc, l->paper);
     return EXIT_DONE;
 }
 
-static enum smkd_status build(const char *name, const struct loss_options *o, struct dc_build *b, const char *out, struct arena *arena,
-                              struct diag *d) {
+static enum smkd_status build(const char *name, const struct loss_options *o, struct dc_build *b, const char *out,
+                              struct arena *arena, struct diag *d) {
     struct ir_graph *g = loss_build(name, o, arena, d);
     if (!g) return SMKD_INVALID;
     if (b->stage == DC_ONNX_IR) {
@@ -51,8 +56,8 @@ static int run(const struct args *a) {
     if (args_given(a, "list")) return list();
     if (!a->n_pos) return args_fail(&cmd, "missing NAME (smkdc loss --list prints them)");
     if (!args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
-    if (!args_i64(a, "classes", 2, 1000000, &o.classes) || !args_f64(a, "log-floor", 0, 0.5, &o.log_floor) || !dc_build_options(&b, a) ||
-        !dc_output_ok(&b, a))
+    if (!args_i64(a, "classes", 2, 1000000, &o.classes) || !args_f64(a, "log-floor", 0, 0.5, &o.log_floor) ||
+        !dc_build_options(&b, a) || !dc_output_ok(&b, a))
         return EXIT_USAGE;
     o.refine = args_str(a, "refine");
     o.peer_denom = args_str(a, "peer-denom");

@@ -13,8 +13,12 @@ static const struct args_opt opts[] = {
     {"list", 0, NULL, NULL, "list the architectures", 0},
     {0}};
 static const struct args_cmd cmd = {
-    "smkdc new", "ARCH", 0, 1,
-    "Writes a backbone with He-initialised weights as an ONNX file: input \"x\", output \"logits\", dynamic batch.", opts};
+    "smkdc new",
+    "ARCH",
+    0,
+    1,
+    "Writes a backbone with He-initialised weights as an ONNX file: input \"x\", output \"logits\", dynamic batch.",
+    opts};
 
 // "3x32x32"
 static bool parse_input(const char *s, struct fe_new_options *o) {
@@ -48,7 +52,8 @@ static int run(const struct args *a) {
     if (!args_given(a, "output")) return args_fail(&cmd, "-o F.onnx is missing");
     if (args_given(a, "input") && !parse_input(args_str(a, "input"), &o))
         return args_fail(&cmd, "--input %s: expected CxHxW such as 3x32x32", args_str(a, "input"));
-    if (!args_i64(a, "classes", 1, 1000000, &classes) || !args_i64(a, "width", 1, 4096, &width) || !args_u64(a, "seed", &o.seed))
+    if (!args_i64(a, "classes", 1, 1000000, &classes) || !args_i64(a, "width", 1, 4096, &width) ||
+        !args_u64(a, "seed", &o.seed))
         return EXIT_USAGE;
     o.classes = (int)classes;
     o.width_base = (int)width;

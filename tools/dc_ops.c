@@ -3,13 +3,14 @@
 
 #include <string.h>
 
-static const struct args_opt opts[] = {
-    {"markdown", 0, NULL, NULL, "as docs/ops.md", 0},
-    {0}};
+static const struct args_opt opts[] = {{"markdown", 0, NULL, NULL, "as docs/ops.md", 0}, {0}};
 static const struct args_cmd cmd = {"smkdc ops", NULL, 0, 0, "Prints the op table of the graph IR.", opts};
 
-static const struct { const char *name, *doc; } kinds[] = {
-    [IR_KIND_PW] = {"pointwise", "one output element from the same-index element of each (broadcast) operand; fuses with anything"},
+static const struct {
+    const char *name, *doc;
+} kinds[] = {
+    [IR_KIND_PW] = {"pointwise",
+                    "one output element from the same-index element of each (broadcast) operand; fuses with anything"},
     [IR_KIND_VIEW] = {"view", "the same elements at other indices; never computed on its own"},
     [IR_KIND_RED] = {"reduction", "sum or maximum over axes of a pointwise expression, which fuses into it"},
     [IR_KIND_KERNEL] = {"kernel", "has machine code of its own"},
@@ -36,12 +37,14 @@ static void cell(const char *text) {
 }
 
 static void markdown(void) {
-    printf("# Operators\n\n"
-           "The graph IR's op table (`ir/ops.def`), written by `smkdc ops --markdown`: do not edit.\n\n"
-           "- *attributes*: `name:type=default`, types `i` integer, `f` float, `I` integers, `s` string; no default: required.\n"
-           "- *gradient*: \"no\" marks ops of integer or boolean results, and those that occur only in backward graphs;\n"
-           "  \"expansion\" means that the ops it expands to are differentiated.\n"
-           "- *kind*:\n");
+    printf(
+        "# Operators\n\n"
+        "The graph IR's op table (`ir/ops.def`), written by `smkdc ops --markdown`: do not edit.\n\n"
+        "- *attributes*: `name:type=default`, types `i` integer, `f` float, `I` integers, `s` string; no default: "
+        "required.\n"
+        "- *gradient*: \"no\" marks ops of integer or boolean results, and those that occur only in backward graphs;\n"
+        "  \"expansion\" means that the ops it expands to are differentiated.\n"
+        "- *kind*:\n");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) printf("  - %s: %s\n", kinds[i].name, kinds[i].doc);
     printf("\n| op | kind | operands | results | gradient | attributes | meaning |\n|---|---|---|---|---|---|---|\n");
     for (int i = 0; i < IR_OP_COUNT; i++) {

@@ -6,10 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const dc_stages[] = {
-    [DC_ONNX_IR] = "onnx-ir", [DC_IR] = "ir",     [DC_GRAD] = "grad", [DC_FUSED] = "fused", [DC_LAYOUT] = "layout",
-    [DC_PLAN] = "plan",       [DC_LLVM] = "llvm", [DC_ASM] = "asm",   [DC_OBJ] = "obj",     [DC_LIB] = "lib",
-    NULL};
+const char *const dc_stages[] = {[DC_ONNX_IR] = "onnx-ir",
+                                 [DC_IR] = "ir",
+                                 [DC_GRAD] = "grad",
+                                 [DC_FUSED] = "fused",
+                                 [DC_LAYOUT] = "layout",
+                                 [DC_PLAN] = "plan",
+                                 [DC_LLVM] = "llvm",
+                                 [DC_ASM] = "asm",
+                                 [DC_OBJ] = "obj",
+                                 [DC_LIB] = "lib",
+                                 NULL};
 
 static bool known_pass(const struct args *a, const char *option, bool all) {
     const char *name = args_str(a, option);
@@ -32,7 +39,8 @@ bool dc_build_options(struct dc_build *b, const struct args *a) {
     int64_t threads = 0;
     *b = (struct dc_build){0};
     if (!args_choice(a, "emit", dc_stages, &stage) || !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) ||
-        !args_i64(a, "threads", 0, 1024, &threads) || !known_pass(a, "dump-after", true) || !known_pass(a, "stop-after", false))
+        !args_i64(a, "threads", 0, 1024, &threads) || !known_pass(a, "dump-after", true) ||
+        !known_pass(a, "stop-after", false))
         return false;
     b->stage = (enum dc_stage)stage;
     b->verbose = args_given(a, "verbose");
@@ -66,7 +74,8 @@ bool dc_stops_in(const struct dc_build *b, const char *names) {
     return false;
 }
 
-enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g, enum ir_expand_mode mode) {
+enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g,
+                               enum ir_expand_mode mode) {
     struct ir_pass_options o = b->pass;
     o.mode = mode;
     return ir_run_passes(g, names, &o);

@@ -18,7 +18,8 @@ const char *zoo_path(struct zoo *z, const char *fmt, ...) {
 
 static struct zoo_val fail_small(struct zoo *z, struct zoo_val x, const char *path) {
     if (!z->failed)
-        diag_error(z->diag, NULL, "input %dx%dx%d is too small for %s: only %lldx%lld is left at %s; use a larger --input",
+        diag_error(z->diag, NULL,
+                   "input %dx%dx%d is too small for %s: only %lldx%lld is left at %s; use a larger --input",
                    z->o.channels, z->o.height, z->o.width, z->arch, (long long)x.h, (long long)x.w, path);
     z->failed = true;
     return x;
@@ -26,7 +27,8 @@ static struct zoo_val fail_small(struct zoo *z, struct zoo_val x, const char *pa
 
 // --- initializers -------------------------------------------------------------------------------------------------
 
-static Onnx__TensorProto *new_init(struct zoo *z, const char *name, int32_t type, size_t elem, const int64_t *dims, size_t rank, void **data) {
+static Onnx__TensorProto *new_init(struct zoo *z, const char *name, int32_t type, size_t elem, const int64_t *dims,
+                                   size_t rank, void **data) {
     int64_t n = 1;
     for (size_t i = 0; i < rank; i++) n *= dims[i];
     Onnx__TensorProto *t = ARENA_NEW(z->arena, Onnx__TensorProto);
@@ -44,14 +46,18 @@ static Onnx__TensorProto *new_init(struct zoo *z, const char *name, int32_t type
     return t;
 }
 
-// A float initializer PATH.leaf; its zeroed elements go to *data. NULL (and z->failed) when the file would be too large.
-static char *new_param(struct zoo *z, const char *path, const char *leaf, const int64_t *dims, size_t rank, bool trained, float **data) {
+// A float initializer PATH.leaf; its zeroed elements go to *data. NULL (and z->failed) when the file would be too
+// large.
+static char *new_param(struct zoo *z, const char *path, const char *leaf, const int64_t *dims, size_t rank,
+                       bool trained, float **data) {
     int64_t room = MAX_PARAMS - z->n_params;
     for (size_t i = 0; i < rank; i++) room /= dims[i];
     if (z->failed || room < 1) {
         if (!z->failed)
-            diag_error(z->diag, NULL, "%s with these options has more than %lld parameters, more than an ONNX file of one "
-                       "part can hold; choose a smaller --width or --classes", z->arch, (long long)MAX_PARAMS);
+            diag_error(z->diag, NULL,
+                       "%s with these options has more than %lld parameters, more than an ONNX file of one "
+                       "part can hold; choose a smaller --width or --classes",
+                       z->arch, (long long)MAX_PARAMS);
         z->failed = true;
         return NULL;
     }
@@ -87,7 +93,8 @@ static char *node_name(struct zoo *z, const char *path, const char *op) {
 }
 
 // Operands are copied; a node with n_out results names them NAME_output_0 ...
-static Onnx__NodeProto *add_node(struct zoo *z, const char *op, const char *path, const char *const *in, size_t n_in, size_t n_out) {
+static Onnx__NodeProto *add_node(struct zoo *z, const char *op, const char *path, const char *const *in, size_t n_in,
+                                 size_t n_out) {
     Onnx__NodeProto *n = ARENA_NEW(z->arena, Onnx__NodeProto);
     onnx__node_proto__init(n);
     n->name = node_name(z, path, op);
@@ -102,7 +109,8 @@ static Onnx__NodeProto *add_node(struct zoo *z, const char *op, const char *path
     return n;
 }
 
-static Onnx__AttributeProto *add_attr(struct zoo *z, Onnx__NodeProto *n, const char *name, Onnx__AttributeProto__AttributeType type) {
+static Onnx__AttributeProto *add_attr(struct zoo *z, Onnx__NodeProto *n, const char *name,
+                                      Onnx__AttributeProto__AttributeType type) {
     CHECK(n->n_attribute < 8, "more than 8 attributes on %s", n->name);
     Onnx__AttributeProto *a = ARENA_NEW(z->arena, Onnx__AttributeProto);
     onnx__attribute_proto__init(a);
@@ -154,7 +162,8 @@ static struct zoo_val result(const Onnx__NodeProto *n, int64_t c, int64_t h, int
 
 // --- layers with parameters -----------------------------------------------------------------------------------------
 
-struct zoo_val zoo_conv(struct zoo *z, struct zoo_val x, const char *path, int64_t out, struct zoo_window w, int64_t groups, bool bias) {
+struct zoo_val zoo_conv(struct zoo *z, struct zoo_val x, const char *path, int64_t out, struct zoo_window w,
+                        int64_t groups, bool bias) {
     struct zoo_val y;
     float *data;
     if (z->failed) return x;
@@ -163,9 +172,10 @@ struct zoo_val zoo_conv(struct zoo *z, struct zoo_val x, const char *path, int64
     const int64_t dims[] = {out, x.c / groups, w.kh, w.kw};
     const char *in[3] = {x.name};
     if (!(in[1] = new_param(z, path, "weight", dims, 4, true, &data))) return x;
-    // He et al. 2015, forward variance kept in the backward direction: std = sqrt(2 / fan_out), with PyTorch's fan_out of
-    // out * kh * kw whatever the groups.
-    zoo_init_normal(data, (size_t)(dims[0] * dims[1] * dims[2] * dims[3]), sqrt(2.0 / (double)(out * w.kh * w.kw)), z->o.seed, in[1]);
+    // He et al. 2015, forward variance kept in the backward direction: std = sqrt(2 / fan_out), with PyTorch's fan_out
+    // of out * kh * kw whatever the groups.
+    zoo_init_normal(data, (size_t)(dims[0] * dims[1] * dims[2] * dims[3]), sqrt(2.0 / (double)(out * w.kh * w.kw)),
+                    z->o.seed, in[1]);
     if (bias) {
         if (!(in[2] = new_param(z, path, "bias", dims, 1, true, &data))) return x;
         zoo_init_uniform(data, (size_t)out, 1.0 / sqrt((double)(dims[1] * w.kh * w.kw)), z->o.seed, in[2]);
@@ -176,8 +186,11 @@ struct zoo_val zoo_conv(struct zoo *z, struct zoo_val x, const char *path, int64
 }
 
 struct zoo_val zoo_bn(struct zoo *z, struct zoo_val x, const char *path) {
-    static const struct { const char *leaf; float value; bool trained; } vectors[] = {
-        {"weight", 1, true}, {"bias", 0, true}, {"running_mean", 0, false}, {"running_var", 1, false}};
+    static const struct {
+        const char *leaf;
+        float value;
+        bool trained;
+    } vectors[] = {{"weight", 1, true}, {"bias", 0, true}, {"running_mean", 0, false}, {"running_var", 1, false}};
     const char *in[5] = {x.name};
     for (size_t k = 0; k < 4; k++) {
         float *data;
@@ -207,7 +220,7 @@ struct zoo_val zoo_linear(struct zoo *z, struct zoo_val x, const char *path, int
     return result(n, out, 0, 0);
 }
 
-// --- layers without ---------------------------------------------------------------------------------------------------
+// --- layers without -------------------------------------------------------------------------------------------------
 
 struct zoo_val zoo_relu(struct zoo *z, struct zoo_val x, const char *path) {
     if (z->failed) return x;
@@ -223,8 +236,8 @@ struct zoo_val zoo_add(struct zoo *z, struct zoo_val a, struct zoo_val b, const 
 struct zoo_val zoo_scale(struct zoo *z, struct zoo_val x, float by, const char *path) {
     void *p;
     if (z->failed) return x;
-    // Not a weight: the name of a constant starts with the slash of a node's name, and it enters through a Constant node,
-    // because a float initializer would be trained.
+    // Not a weight: the name of a constant starts with the slash of a node's name, and it enters through a Constant
+    // node, because a float initializer would be trained.
     Onnx__TensorProto *t = ARENA_NEW(z->arena, Onnx__TensorProto);
     onnx__tensor_proto__init(t);
     t->has_data_type = 1;
@@ -237,7 +250,8 @@ struct zoo_val zoo_scale(struct zoo *z, struct zoo_val x, float by, const char *
     return result(add_node(z, "Mul", path, (const char *[]){x.name, c->output[0]}, 2, 1), x.c, x.h, x.w);
 }
 
-static struct zoo_val pool(struct zoo *z, const char *op, struct zoo_val x, const char *path, struct zoo_window w, bool average) {
+static struct zoo_val pool(struct zoo *z, const char *op, struct zoo_val x, const char *path, struct zoo_window w,
+                           bool average) {
     struct zoo_val y;
     if (z->failed) return x;
     if (!slide(x, w, &y)) return fail_small(z, x, path);
@@ -292,7 +306,8 @@ void zoo_halves(struct zoo *z, struct zoo_val x, const char *path, struct zoo_va
 struct zoo_val zoo_shuffle(struct zoo *z, struct zoo_val x, int64_t groups, const char *path) {
     if (z->failed) return x;
     // 0 copies the dimension: the batch stays symbolic.
-    const char *apart = const_i64(z, arena_printf(z->arena, "%s.grouped", path), (int64_t[]){0, groups, x.c / groups, x.h, x.w}, 5);
+    const char *apart =
+        const_i64(z, arena_printf(z->arena, "%s.grouped", path), (int64_t[]){0, groups, x.c / groups, x.h, x.w}, 5);
     const char *back = const_i64(z, arena_printf(z->arena, "%s.flat", path), (int64_t[]){0, x.c, x.h, x.w}, 4);
     Onnx__NodeProto *n = add_node(z, "Reshape", path, (const char *[]){x.name, apart}, 2, 1);
     n = add_node(z, "Transpose", path, (const char *const *)n->output, 1, 1);
@@ -306,18 +321,17 @@ struct zoo_val zoo_pad_shortcut(struct zoo *z, struct zoo_val x, int64_t out, in
     Onnx__NodeProto *n;
     struct zoo_val y = {x.name, out, (x.h - 1) / stride + 1, (x.w - 1) / stride + 1};
     if (stride > 1) {
-        const char *in[] = {
-            x.name,
-            const_i64(z, arena_printf(z->arena, "%s.starts", path), (int64_t[]){0, 0}, 2),
-            const_i64(z, arena_printf(z->arena, "%s.ends", path), (int64_t[]){x.h, x.w}, 2),
-            const_i64(z, arena_printf(z->arena, "%s.axes", path), (int64_t[]){2, 3}, 2),
-            const_i64(z, arena_printf(z->arena, "%s.steps", path), (int64_t[]){stride, stride}, 2)};
+        const char *in[] = {x.name, const_i64(z, arena_printf(z->arena, "%s.starts", path), (int64_t[]){0, 0}, 2),
+                            const_i64(z, arena_printf(z->arena, "%s.ends", path), (int64_t[]){x.h, x.w}, 2),
+                            const_i64(z, arena_printf(z->arena, "%s.axes", path), (int64_t[]){2, 3}, 2),
+                            const_i64(z, arena_printf(z->arena, "%s.steps", path), (int64_t[]){stride, stride}, 2)};
         n = add_node(z, "Slice", path, in, 5, 1);
         y.name = n->output[0];
     }
     if (out > x.c) {
         const int64_t lo = (out - x.c) / 2, hi = out - x.c - lo;
-        const char *pads = const_i64(z, arena_printf(z->arena, "%s.pads", path), (int64_t[]){0, lo, 0, 0, 0, hi, 0, 0}, 8);
+        const char *pads =
+            const_i64(z, arena_printf(z->arena, "%s.pads", path), (int64_t[]){0, lo, 0, 0, 0, hi, 0, 0}, 8);
         n = add_node(z, "Pad", path, (const char *[]){y.name, pads}, 2, 1);
         y.name = n->output[0];
     }

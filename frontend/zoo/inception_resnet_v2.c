@@ -1,5 +1,5 @@
-// Inception-ResNet-v2 (Szegedy et al. 2016), structure, names and BatchNorm epsilon (1e-3) of timm. 55,843,464 parameters
-// for 1000 classes. Unpadded stem: needs at least 75x75.
+// Inception-ResNet-v2 (Szegedy et al. 2016), structure, names and BatchNorm epsilon (1e-3) of timm. 55,843,464
+// parameters for 1000 classes. Unpadded stem: needs at least 75x75.
 #include "zoo.h"
 
 // Convolution, BatchNorm, ReLU.
@@ -9,11 +9,17 @@ static struct zoo_val unit(struct zoo *z, struct zoo_val x, const char *path, in
 }
 
 // A branch is one unit ("branch0") or a sequence of them ("branch1.0", "branch1.1", ...).
-struct layer { int64_t out; struct zoo_window w; };
-struct branch { int n; struct layer layers[3]; };
+struct layer {
+    int64_t out;
+    struct zoo_window w;
+};
+struct branch {
+    int n;
+    struct layer layers[3];
+};
 #define K1(out) {(out), {1, 1, 1, 0, 0}}
-#define K3(out, stride, pad) {(out), {3, 3, (stride), (pad), (pad)}}
-#define K5(out) {(out), {5, 5, 1, 2, 2}}
+#define K3(out, s, p)  {(out), {3, 3, (s), (p), (p)}}
+#define K5(out)        {(out), {5, 5, 1, 2, 2}}
 #define K(out, kh, kw) {(out), {(kh), (kw), 1, (kh) / 2, (kw) / 2}}
 
 static struct zoo_val branch(struct zoo *z, struct zoo_val x, const char *path, int index, const struct branch *b) {
@@ -24,12 +30,18 @@ static struct zoo_val branch(struct zoo *z, struct zoo_val x, const char *path, 
 }
 
 // Residual block: branches, concat, 1x1 with bias, scaled and added to x.
-struct residual { int n; struct branch branches[3]; float scale; };
-static const struct residual block35 = {3, {{1, {K1(32)}}, {2, {K1(32), K3(32, 1, 1)}}, {3, {K1(32), K3(48, 1, 1), K3(64, 1, 1)}}}, 0.17f};
+struct residual {
+    int n;
+    struct branch branches[3];
+    float scale;
+};
+static const struct residual block35 = {
+    3, {{1, {K1(32)}}, {2, {K1(32), K3(32, 1, 1)}}, {3, {K1(32), K3(48, 1, 1), K3(64, 1, 1)}}}, 0.17f};
 static const struct residual block17 = {2, {{1, {K1(192)}}, {3, {K1(128), K(160, 1, 7), K(192, 7, 1)}}}, 0.10f};
 static const struct residual block8 = {2, {{1, {K1(192)}}, {3, {K1(192), K(224, 1, 3), K(256, 3, 1)}}}, 0.20f};
 
-static struct zoo_val residual(struct zoo *z, struct zoo_val x, const char *path, const struct residual *r, float scale, bool relu) {
+static struct zoo_val residual(struct zoo *z, struct zoo_val x, const char *path, const struct residual *r, float scale,
+                               bool relu) {
     struct zoo_val y[3];
     for (int i = 0; i < r->n; i++) y[i] = branch(z, x, path, i, &r->branches[i]);
     struct zoo_val out = zoo_concat(z, y, (size_t)r->n, path);
@@ -46,7 +58,8 @@ static const struct branch mixed_7a[] = {
     {2, {K1(256), K3(384, 2, 0)}}, {2, {K1(256), K3(288, 2, 0)}}, {3, {K1(256), K3(288, 1, 1), K3(320, 2, 0)}}};
 
 // Branches of convolutions side by side, and one more given by the caller.
-static struct zoo_val mixed(struct zoo *z, struct zoo_val x, const char *path, const struct branch *b, int n, struct zoo_val last) {
+static struct zoo_val mixed(struct zoo *z, struct zoo_val x, const char *path, const struct branch *b, int n,
+                            struct zoo_val last) {
     struct zoo_val y[4];
     for (int i = 0; i < n; i++) y[i] = branch(z, x, path, i, &b[i]);
     y[n] = last;

@@ -8,7 +8,8 @@ static struct zoo_val block(struct zoo *z, struct zoo_val x, const char *path, i
     struct zoo_val y = zoo_conv(z, a, zoo_path(z, "%s.conv1", path), out, ZOO_SQUARE(3, stride, 1), 1, false);
     y = zoo_relu(z, zoo_bn(z, y, zoo_path(z, "%s.bn2", path)), path);
     y = zoo_conv(z, y, zoo_path(z, "%s.conv2", path), out, ZOO_SQUARE(3, 1, 1), 1, false);
-    if (stride != 1 || x.c != out) x = zoo_conv(z, a, zoo_path(z, "%s.shortcut.0", path), out, ZOO_SQUARE(1, stride, 0), 1, false);
+    if (stride != 1 || x.c != out)
+        x = zoo_conv(z, a, zoo_path(z, "%s.shortcut.0", path), out, ZOO_SQUARE(1, stride, 0), 1, false);
     return zoo_add(z, y, x, path);
 }
 

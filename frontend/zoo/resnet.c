@@ -1,8 +1,12 @@
-// ResNet-18/34/50 and ResNeXt-50 32x4d, structure and names of torchvision (stride on the 3x3 convolution of a bottleneck).
-// Inputs up to 64 get the usual small-image stem: 3x3 stride 1, no max-pool.
+// ResNet-18/34/50 and ResNeXt-50 32x4d, structure and names of torchvision (stride on the 3x3 convolution of a
+// bottleneck). Inputs up to 64 get the usual small-image stem: 3x3 stride 1, no max-pool.
 #include "zoo.h"
 
-struct variant { int blocks[4]; bool bottleneck; int groups, group_width; };
+struct variant {
+    int blocks[4];
+    bool bottleneck;
+    int groups, group_width;
+};
 static const struct variant variants[] = {
     {{2, 2, 2, 2}, false, 1, 64}, // resnet18
     {{3, 4, 6, 3}, false, 1, 64}, // resnet34
@@ -10,12 +14,14 @@ static const struct variant variants[] = {
     {{3, 4, 6, 3}, true, 32, 4},  // resnext50_32x4d
 };
 
-static struct zoo_val conv_bn(struct zoo *z, struct zoo_val x, const char *path, int k, int64_t out, struct zoo_window w, int64_t groups) {
+static struct zoo_val conv_bn(struct zoo *z, struct zoo_val x, const char *path, int k, int64_t out,
+                              struct zoo_window w, int64_t groups) {
     x = zoo_conv(z, x, zoo_path(z, "%s.conv%d", path, k), out, w, groups, false);
     return zoo_bn(z, x, zoo_path(z, "%s.bn%d", path, k));
 }
 
-static struct zoo_val block(struct zoo *z, struct zoo_val x, const char *path, const struct variant *v, int64_t planes, int stride) {
+static struct zoo_val block(struct zoo *z, struct zoo_val x, const char *path, const struct variant *v, int64_t planes,
+                            int stride) {
     const int64_t out = v->bottleneck ? planes * 4 : planes, inner = planes * v->group_width / 64 * v->groups;
     struct zoo_val y;
     if (v->bottleneck) {
@@ -41,6 +47,7 @@ struct zoo_val zoo_resnet(struct zoo *z, struct zoo_val x, int variant) {
     if (!small) x = zoo_max_pool(z, x, "maxpool", ZOO_SQUARE(3, 2, 1));
     for (int stage = 0; stage < 4; stage++)
         for (int b = 0; b < v->blocks[stage]; b++)
-            x = block(z, x, zoo_path(z, "layer%d.%d", stage + 1, b), v, INT64_C(64) << stage, stage > 0 && b == 0 ? 2 : 1);
+            x = block(z, x, zoo_path(z, "layer%d.%d", stage + 1, b), v, INT64_C(64) << stage,
+                      stage > 0 && b == 0 ? 2 : 1);
     return zoo_linear(z, zoo_global_pool(z, x, "avgpool"), "fc", z->o.classes);
 }

@@ -2,7 +2,8 @@
 // Inputs up to 64 get a stem of stride 1 and no max-pool.
 #include "zoo.h"
 
-static struct zoo_val conv_bn(struct zoo *z, struct zoo_val x, const char *path, int index, int64_t out, struct zoo_window w, int64_t groups) {
+static struct zoo_val conv_bn(struct zoo *z, struct zoo_val x, const char *path, int index, int64_t out,
+                              struct zoo_window w, int64_t groups) {
     x = zoo_conv(z, x, zoo_path(z, "%s.%d", path, index), out, w, groups, false);
     return zoo_bn(z, x, zoo_path(z, "%s.%d", path, index + 1));
 }
@@ -30,7 +31,10 @@ static struct zoo_val unit(struct zoo *z, struct zoo_val x, const char *path, in
 }
 
 struct zoo_val zoo_shufflenet_v2(struct zoo *z, struct zoo_val x, int unused) {
-    static const struct { int units; int64_t channels; } stages[] = {{4, 116}, {8, 232}, {4, 464}};
+    static const struct {
+        int units;
+        int64_t channels;
+    } stages[] = {{4, 116}, {8, 232}, {4, 464}};
     const bool small = x.h <= 64 && x.w <= 64;
     (void)unused;
     x = zoo_relu(z, conv_bn(z, x, "conv1", 0, 24, ZOO_SQUARE(3, small ? 1 : 2, 1), 1), "conv1.2");

@@ -5,58 +5,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-// name, network, its variant, smallest height and width, default height and width, has --width, what `smkdc new --list` says
-#define ARCHS(X) \
-    X(resnet8, zoo_resnet_cifar, 8, 1, 32, true, \
-      "CIFAR ResNet-8 (He et al. 2016, 4.2): 3x3 stem, one basic block each at w, 2w, 4w channels (--width)") \
-    X(resnet8s, zoo_resnet_cifar, -8, 1, 32, true, \
-      "resnet8 with a stem of stride 2: a quarter of the work; --width 32 for Fashion-MNIST") \
-    X(resnet20, zoo_resnet_cifar, 20, 1, 32, true, \
-      "CIFAR ResNet-20 (--width): 269,722 parameters for 10 classes") \
-    X(resnet32, zoo_resnet_cifar, 32, 1, 32, true, \
-      "CIFAR ResNet-32 (--width): 464,154") \
-    X(resnet44, zoo_resnet_cifar, 44, 1, 32, true, \
-      "CIFAR ResNet-44 (--width): 658,586") \
-    X(resnet56, zoo_resnet_cifar, 56, 1, 32, true, \
-      "CIFAR ResNet-56 (--width): 853,018") \
-    X(resnet18, zoo_resnet, 0, 1, 32, false, \
-      "ResNet-18; inputs up to 64 get a 3x3 stem without max-pool: 11,689,512 for 1000 classes at 224") \
-    X(resnet34, zoo_resnet, 1, 1, 32, false, \
-      "ResNet-34: 21,797,672") \
-    X(resnet50, zoo_resnet, 2, 1, 32, false, \
-      "ResNet-50: 25,557,032") \
-    X(resnext50_32x4d, zoo_resnet, 3, 1, 32, false, \
-      "ResNeXt-50 32x4d: 25,028,904") \
-    X(preact_resnet18, zoo_preact_resnet18, 0, 1, 32, false, \
-      "PreAct ResNet-18 with a 3x3 stem: 11,171,274 for 10 classes") \
-    X(shufflenet_v2_x1_0, zoo_shufflenet_v2, 0, 1, 32, false, \
-      "ShuffleNetV2 x1.0: 2,278,604 for 1000 classes") \
-    X(inception_resnet_v2, zoo_inception_resnet_v2, 0, 75, 299, false, \
+// name, network, its variant, smallest height and width, default height and width, has --width, what `smkdc new --list`
+// says
+#define ARCHS(X)                                                                                                       \
+    X(resnet8, zoo_resnet_cifar, 8, 1, 32, true,                                                                       \
+      "CIFAR ResNet-8 (He et al. 2016, 4.2): 3x3 stem, one basic block each at w, 2w, 4w channels (--width)")          \
+    X(resnet8s, zoo_resnet_cifar, -8, 1, 32, true,                                                                     \
+      "resnet8 with a stem of stride 2: a quarter of the work; --width 32 for Fashion-MNIST")                          \
+    X(resnet20, zoo_resnet_cifar, 20, 1, 32, true, "CIFAR ResNet-20 (--width): 269,722 parameters for 10 classes")     \
+    X(resnet32, zoo_resnet_cifar, 32, 1, 32, true, "CIFAR ResNet-32 (--width): 464,154")                               \
+    X(resnet44, zoo_resnet_cifar, 44, 1, 32, true, "CIFAR ResNet-44 (--width): 658,586")                               \
+    X(resnet56, zoo_resnet_cifar, 56, 1, 32, true, "CIFAR ResNet-56 (--width): 853,018")                               \
+    X(resnet18, zoo_resnet, 0, 1, 32, false,                                                                           \
+      "ResNet-18; inputs up to 64 get a 3x3 stem without max-pool: 11,689,512 for 1000 classes at 224")                \
+    X(resnet34, zoo_resnet, 1, 1, 32, false, "ResNet-34: 21,797,672")                                                  \
+    X(resnet50, zoo_resnet, 2, 1, 32, false, "ResNet-50: 25,557,032")                                                  \
+    X(resnext50_32x4d, zoo_resnet, 3, 1, 32, false, "ResNeXt-50 32x4d: 25,028,904")                                    \
+    X(preact_resnet18, zoo_preact_resnet18, 0, 1, 32, false,                                                           \
+      "PreAct ResNet-18 with a 3x3 stem: 11,171,274 for 10 classes")                                                   \
+    X(shufflenet_v2_x1_0, zoo_shufflenet_v2, 0, 1, 32, false, "ShuffleNetV2 x1.0: 2,278,604 for 1000 classes")         \
+    X(inception_resnet_v2, zoo_inception_resnet_v2, 0, 75, 299, false,                                                 \
       "Inception-ResNet-v2, 3x299x299 unless --input says otherwise: 55,843,464 for 1000 classes")
 
 const struct fe_arch fe_archs[] = {
 #define X(name, net, variant, min, def, width, doc) {#name, doc},
     ARCHS(X)
 #undef X
-    {NULL, NULL}};
+        {NULL, NULL}};
 
 const struct zoo_arch zoo_archs[] = {
 #define X(name, net, variant, min, def, width, doc) {#name, net, variant, min, def, width},
     ARCHS(X)
 #undef X
-    {NULL, NULL, 0, 0, 0, false}};
+        {NULL, NULL, 0, 0, 0, false}};
 
 static const struct zoo_arch *find_arch(const char *name, struct diag *d) {
     for (const struct zoo_arch *a = zoo_archs; a->name; a++)
         if (!strcmp(a->name, name)) return a;
     struct str names = STR_INIT;
-    for (const struct zoo_arch *a = zoo_archs; a->name; a++) str_addf(&names, "%s%s", a == zoo_archs ? "" : ", ", a->name);
+    for (const struct zoo_arch *a = zoo_archs; a->name; a++)
+        str_addf(&names, "%s%s", a == zoo_archs ? "" : ", ", a->name);
     diag_error(d, NULL, "unknown architecture \"%s\"; there are %s", name, names.s);
     str_release(&names);
     return NULL;
 }
 
-static bool fill_options(const struct zoo_arch *a, const struct fe_new_options *given, struct fe_new_options *o, struct diag *d) {
+static bool fill_options(const struct zoo_arch *a, const struct fe_new_options *given, struct fe_new_options *o,
+                         struct diag *d) {
     *o = *given;
     const bool any = o->channels || o->height || o->width;
     if (!any) {
@@ -69,9 +64,14 @@ static bool fill_options(const struct zoo_arch *a, const struct fe_new_options *
         return false;
     }
     if (!o->width_base) o->width_base = 16;
-    const struct { const char *what; int v, min, max; } limits[] = {
-        {"input channels", o->channels, 1, 1024},  {"input height", o->height, 1, 8192}, {"input width", o->width, 1, 8192},
-        {"classes", o->classes, 1, 1000000},       {"--width", o->width_base, 1, 4096}};
+    const struct {
+        const char *what;
+        int v, min, max;
+    } limits[] = {{"input channels", o->channels, 1, 1024},
+                  {"input height", o->height, 1, 8192},
+                  {"input width", o->width, 1, 8192},
+                  {"classes", o->classes, 1, 1000000},
+                  {"--width", o->width_base, 1, 4096}};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         if (limits[i].v < limits[i].min || limits[i].v > limits[i].max) {
             diag_error(d, NULL, "%s %d: expected %d to %d", limits[i].what, limits[i].v, limits[i].min, limits[i].max);

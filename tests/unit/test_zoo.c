@@ -1,5 +1,5 @@
-// The built-in backbones: every architecture parses back as ONNX with the published parameter count, a sane initialisation
-// and a batch that stays symbolic. (What onnxruntime makes of them is tests/oracle/test_zoo.py's.)
+// The built-in backbones: every architecture parses back as ONNX with the published parameter count, a sane
+// initialisation and a batch that stays symbolic. (What onnxruntime makes of them is tests/oracle/test_zoo.py's.)
 #include "../../frontend/frontend.h"
 
 #include <math.h>
@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 // Just enough protobuf to read a model back without the room that knows the schema.
-struct cursor { const unsigned char *p, *end; };
+struct cursor {
+    const unsigned char *p, *end;
+};
 
 static uint64_t varint(struct cursor *c) {
     uint64_t v = 0;
@@ -33,7 +35,9 @@ static unsigned next_field(struct cursor *c, struct cursor *bytes, uint64_t *val
     *bytes = (struct cursor){0};
     *value = 0;
     switch (key & 7) {
-    case 0: *value = varint(c); break;
+    case 0:
+        *value = varint(c);
+        break;
     case 2: {
         uint64_t n = varint(c);
         assert_true(n <= (uint64_t)(c->end - c->p));
@@ -41,15 +45,34 @@ static unsigned next_field(struct cursor *c, struct cursor *bytes, uint64_t *val
         c->p += n;
         break;
     }
-    case 5: assert_true(c->end - c->p >= 4); c->p += 4; break;
-    default: fail_msg("wire type %d", (int)(key & 7));
+    case 5:
+        assert_true(c->end - c->p >= 4);
+        c->p += 4;
+        break;
+    default:
+        fail_msg("wire type %d", (int)(key & 7));
     }
     return (unsigned)(key >> 3);
 }
 
-enum { MODEL_GRAPH = 7, GRAPH_NODE = 1, GRAPH_INIT = 5, TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, FLOAT = 1 };
+enum {
+    MODEL_GRAPH = 7,
+    GRAPH_NODE = 1,
+    GRAPH_INIT = 5,
+    TENSOR_DIMS = 1,
+    TENSOR_TYPE = 2,
+    TENSOR_NAME = 8,
+    TENSOR_RAW = 9,
+    FLOAT = 1
+};
 
-struct tensor { char name[96]; int64_t dims[8]; int rank; uint64_t type; struct cursor raw; };
+struct tensor {
+    char name[96];
+    int64_t dims[8];
+    int rank;
+    uint64_t type;
+    struct cursor raw;
+};
 
 static struct tensor read_tensor(struct cursor c) {
     struct tensor t = {0};
@@ -67,8 +90,8 @@ static struct tensor read_tensor(struct cursor c) {
 struct summary {
     int64_t params, statistics;
     int nodes;
-    bool sane;              // BatchNorm vectors are at their start values, weights finite
-    double conv1_std;       // of conv1.weight
+    bool sane;        // BatchNorm vectors are at their start values, weights finite
+    double conv1_std; // of conv1.weight
     int64_t conv1_elements;
 };
 
@@ -132,7 +155,10 @@ static struct summary summarise(const char *path) {
 
 // --- errors -------------------------------------------------------------------------------------------------------
 
-struct heard { int n; char line[512]; };
+struct heard {
+    int n;
+    char line[512];
+};
 static void hear(void *env, enum diag_severity sev, const char *line) {
     struct heard *h = env;
     (void)sev;
@@ -148,15 +174,19 @@ static enum smkd_status make(const char *arch, struct fe_new_options o, struct h
     return fe_new(arch, &o, path, &d);
 }
 
-// --- tests --------------------------------------------------------------------------------------------------------------
+// --- tests ----------------------------------------------------------------------------------------------------------
 
-static const struct { const char *arch; struct fe_new_options o; int64_t params; } published[] = {
+static const struct {
+    const char *arch;
+    struct fe_new_options o;
+    int64_t params;
+} published[] = {
     {"resnet8", {.classes = 10}, 75290},
     {"resnet8s", {.classes = 10}, 75290},
-    {"resnet20", {.classes = 10}, 269722},  // He et al. 2016, table 6: 0.27M
-    {"resnet32", {.classes = 10}, 464154},  // 0.46M
-    {"resnet44", {.classes = 10}, 658586},  // 0.66M
-    {"resnet56", {.classes = 10}, 853018},  // 0.85M
+    {"resnet20", {.classes = 10}, 269722}, // He et al. 2016, table 6: 0.27M
+    {"resnet32", {.classes = 10}, 464154}, // 0.46M
+    {"resnet44", {.classes = 10}, 658586}, // 0.66M
+    {"resnet56", {.classes = 10}, 853018}, // 0.85M
     {"resnet18", {3, 224, 224, .classes = 1000}, 11689512},
     {"resnet34", {3, 224, 224, .classes = 1000}, 21797672},
     {"resnet50", {3, 224, 224, .classes = 1000}, 25557032},
@@ -192,10 +222,14 @@ static void every_architecture_is_in_the_table_above(void **state) {
 
 static void odd_inputs_and_widths(void **state) {
     (void)state;
-    static const struct { const char *arch; struct fe_new_options o; } cases[] = {
-        {"resnet8s", {1, 28, 28, .classes = 10, .width_base = 32}}, {"resnet20", {1, 29, 31, .classes = 2, .width_base = 5}},
-        {"resnet8", {1, 1, 1, .classes = 1, .width_base = 1}},      {"resnet50", {4, 65, 33, .classes = 7}},
-        {"shufflenet_v2_x1_0", {1, 28, 28, .classes = 10}}};
+    static const struct {
+        const char *arch;
+        struct fe_new_options o;
+    } cases[] = {{"resnet8s", {1, 28, 28, .classes = 10, .width_base = 32}},
+                 {"resnet20", {1, 29, 31, .classes = 2, .width_base = 5}},
+                 {"resnet8", {1, 1, 1, .classes = 1, .width_base = 1}},
+                 {"resnet50", {4, 65, 33, .classes = 7}},
+                 {"shufflenet_v2_x1_0", {1, 28, 28, .classes = 10}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct heard h;
         assert_int_equal(make(cases[i].arch, cases[i].o, &h), SMKD_OK);
@@ -235,15 +269,18 @@ static void equal_seeds_give_equal_files(void **state) {
 
 static void bad_requests_get_one_line_and_no_file(void **state) {
     (void)state;
-    static const struct { const char *arch; struct fe_new_options o; const char *says; } cases[] = {
-        {"resnet19", {0}, "resnet20"},                                            // lists what there is
-        {"inception_resnet_v2", {3, 32, 32, .classes = 10}, "at least 3x75x75"},
-        {"inception_resnet_v2", {3, 75, 74, .classes = 10}, "at least 3x75x75"},
-        {"resnet18", {.width_base = 8}, "--width"},
-        {"resnet8", {3, 32, -1, .classes = 10}, "input width -1"},
-        {"resnet8", {3, 0, 32, .classes = 10}, "input height 0"},
-        {"resnet8", {.classes = -1}, "classes -1"},
-        {"resnet8", {.classes = 1000000, .width_base = 4096}, "more than 500000000 parameters"}};
+    static const struct {
+        const char *arch;
+        struct fe_new_options o;
+        const char *says;
+    } cases[] = {{"resnet19", {0}, "resnet20"}, // lists what there is
+                 {"inception_resnet_v2", {3, 32, 32, .classes = 10}, "at least 3x75x75"},
+                 {"inception_resnet_v2", {3, 75, 74, .classes = 10}, "at least 3x75x75"},
+                 {"resnet18", {.width_base = 8}, "--width"},
+                 {"resnet8", {3, 32, -1, .classes = 10}, "input width -1"},
+                 {"resnet8", {3, 0, 32, .classes = 10}, "input height 0"},
+                 {"resnet8", {.classes = -1}, "classes -1"},
+                 {"resnet8", {.classes = 1000000, .width_base = 4096}, "more than 500000000 parameters"}};
     unlink(path);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct heard h;
@@ -278,12 +315,9 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counts_equal_the_published_ones),
-        cmocka_unit_test(every_architecture_is_in_the_table_above),
-        cmocka_unit_test(odd_inputs_and_widths),
-        cmocka_unit_test(initialisation_is_he_normal_by_fan_out),
-        cmocka_unit_test(equal_seeds_give_equal_files),
-        cmocka_unit_test(bad_requests_get_one_line_and_no_file),
+        cmocka_unit_test(counts_equal_the_published_ones), cmocka_unit_test(every_architecture_is_in_the_table_above),
+        cmocka_unit_test(odd_inputs_and_widths),           cmocka_unit_test(initialisation_is_he_normal_by_fan_out),
+        cmocka_unit_test(equal_seeds_give_equal_files),    cmocka_unit_test(bad_requests_get_one_line_and_no_file),
         cmocka_unit_test(an_unwritable_path_is_reported),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
