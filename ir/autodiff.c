@@ -114,8 +114,7 @@ static ir_vid filled(struct ir_graph *g, const struct ir_type *t, double value) 
         IR_ATTRS(IR_IS("shape", t->dims, t->rank), IR_F("value", value), IR_S("dtype", ir_dtype_name(t->dtype))));
 }
 
-// --- a model's gradient
-// ---------------------------------------------------------------------------------------------------
+// --- a model's gradient --------------------------------------------------------------------------------------------
 
 static bool is_named(const char *name, const char *const *of, size_t n_of) {
     for (size_t i = 0; i < n_of; i++)
@@ -214,8 +213,7 @@ enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, siz
     return SMKD_OK;
 }
 
-// --- gradients of losses
-// --------------------------------------------------------------------------------------------------
+// --- gradients of losses -------------------------------------------------------------------------------------------
 
 static enum smkd_status gradient_of_seed(struct ir_graph *g, const struct ir_grad_seed *seed, ir_vid *d) {
     struct sweep s;

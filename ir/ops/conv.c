@@ -88,8 +88,7 @@ bool ir_infer_conv_grad_w(struct ir_graph *g, const struct ir_node *n, struct ir
     return ir_check_type(g, n, out);
 }
 
-// --- reference
-// --------------------------------------------------------------------------------------------------------
+// --- reference -----------------------------------------------------------------------------------------------------
 
 // Every product x[ix] * w[iw] that contributes to y[iy], in order of y.
 struct conv_taps {
@@ -164,8 +163,7 @@ void ir_eval_conv_grad_w(EVAL_PARAMS) {
     for_each_tap(n, &in[1]->type, &out[0]->type, &in[0]->type, tap_w, &t);
 }
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 // Emits conv, conv_grad_x or conv_grad_w with the window of node id; `extra` is "hw" or "rs" and its extents, or NULL.
 static ir_vid emit_like(struct ir_graph *g, ir_nid id, enum ir_op op, ir_vid a, ir_vid b, const char *extra,

@@ -6,8 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-// --- types
-// ------------------------------------------------------------------------------------------------------------
+// --- types ---------------------------------------------------------------------------------------------------------
 
 // What operands an op accepts. Integer arithmetic is for shape computations that the importer folds.
 enum accepts { ANY, NUMBERS, FLOATS, BOOLS };
@@ -77,8 +76,7 @@ bool ir_infer_where(struct ir_graph *g, const struct ir_node *n, struct ir_type 
     return true;
 }
 
-// --- reference
-// --------------------------------------------------------------------------------------------------------
+// --- reference -----------------------------------------------------------------------------------------------------
 
 typedef double unary_f(double);
 typedef int64_t unary_i(int64_t);
@@ -246,8 +244,7 @@ void ir_eval_relu_grad(EVAL_PARAMS) {
     for (size_t i = 0; i < count; i++) out[0]->f[i] = in[1]->f[i] > 0 ? in[0]->f[i] : 0;
 }
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 #define UNARY_VJP(op, expr)                                                                                            \
     void ir_vjp_##op(VJP_PARAMS) {                                                                                     \

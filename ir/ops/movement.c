@@ -5,8 +5,7 @@
 
 #include <inttypes.h>
 
-// --- reshape
-// ----------------------------------------------------------------------------------------------------------
+// --- reshape -------------------------------------------------------------------------------------------------------
 
 bool ir_infer_reshape(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
@@ -34,8 +33,7 @@ void ir_vjp_reshape(VJP_PARAMS) {
     if (want[0]) din[0] = ir_reshape(g, dout[0], t.rank, t.dims);
 }
 
-// --- transpose
-// --------------------------------------------------------------------------------------------------------
+// --- transpose -----------------------------------------------------------------------------------------------------
 
 static bool is_permutation(const int64_t *p, size_t n) {
     bool seen[IR_MAX_RANK] = {false};
@@ -101,8 +99,7 @@ bool ir_infer_relayout(struct ir_graph *g, const struct ir_node *n, struct ir_ty
     return true;
 }
 
-// --- expand
-// -----------------------------------------------------------------------------------------------------------
+// --- expand --------------------------------------------------------------------------------------------------------
 
 bool ir_infer_expand(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
@@ -132,8 +129,7 @@ void ir_vjp_expand(VJP_PARAMS) {
     if (want[0]) din[0] = ir_sum_to(g, dout[0], &t);
 }
 
-// --- slice, reverse
-// ---------------------------------------------------------------------------------------------------
+// --- slice, reverse ------------------------------------------------------------------------------------------------
 
 struct slice_attrs {
     const int64_t *starts, *sizes, *steps;
@@ -243,8 +239,7 @@ void ir_vjp_reverse(VJP_PARAMS) {
     if (want[0]) din[0] = ir_emit(g, IR_OP_reverse, dout, 1, IR_ATTRS(IR_IS("axes", axes, k)));
 }
 
-// --- pad
-// --------------------------------------------------------------------------------------------------------------
+// --- pad -----------------------------------------------------------------------------------------------------------
 
 static int64_t pad_step(const struct ir_node *n, int i) {
     size_t k;
@@ -306,8 +301,7 @@ void ir_vjp_pad(VJP_PARAMS) {
                 IR_ATTRS(IR_IS("starts", lo, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
 }
 
-// --- concat
-// -----------------------------------------------------------------------------------------------------------
+// --- concat --------------------------------------------------------------------------------------------------------
 
 bool ir_infer_concat(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *a = ir_in_type(g, n, 0);
@@ -354,8 +348,7 @@ void ir_vjp_concat(VJP_PARAMS) {
     }
 }
 
-// --- gather
-// -----------------------------------------------------------------------------------------------------------
+// --- gather --------------------------------------------------------------------------------------------------------
 
 // dims of gather's result: x.dims[..axis] + idx.dims + x.dims[axis+1..]; false when there are too many.
 static bool gather_dims(const int64_t *x, int x_rank, const struct ir_type *idx, int axis, int *rank, int64_t *dims) {

@@ -10,8 +10,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-// --- types
-// ------------------------------------------------------------------------------------------------------------
+// --- types ---------------------------------------------------------------------------------------------------------
 
 // Operand i is an activation [N,C,..] of f32; *C gets its channels.
 static bool check_activation(struct ir_graph *g, const struct ir_node *n, size_t i, int64_t *C) {
@@ -79,8 +78,7 @@ bool ir_infer_bn_grad_reduce(struct ir_graph *g, const struct ir_node *n, struct
     return true;
 }
 
-// --- reference
-// --------------------------------------------------------------------------------------------------------
+// --- reference -----------------------------------------------------------------------------------------------------
 
 // Channel of the element with row-major number i.
 static size_t channel_of(const struct ir_type *t, size_t i) {
@@ -144,8 +142,7 @@ void ir_eval_batch_norm(EVAL_PARAMS) {
     }
 }
 
-// --- expansions
-// -------------------------------------------------------------------------------------------------------
+// --- expansions ----------------------------------------------------------------------------------------------------
 
 // Elements per channel as f32[]: N times the spatial extents.
 static ir_vid elements_per_channel(struct ir_graph *g, const struct ir_type *x) {
@@ -217,8 +214,7 @@ void ir_eval_dropout(EVAL_PARAMS) {
                                                               : 0;
 }
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 // mean: dx = dmean/M. var: dx = dvar * 2 (x - mean)/M; the term through the mean vanishes. x - mean stays one
 // subtraction: folding the mean into the constant would cancel badly where |mean| is far above the deviation.

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-// --- messages -------------------------------------------------------------------------------------------------------
+// --- messages ------------------------------------------------------------------------------------------------------
 
 struct ir_text ir_type_text(const struct ir_type *t) {
     struct ir_text r;
@@ -33,8 +33,7 @@ bool ir_fail(struct ir_graph *g, const struct ir_node *n, const char *fmt, ...) 
     return false;
 }
 
-// --- shapes
-// -----------------------------------------------------------------------------------------------------------
+// --- shapes --------------------------------------------------------------------------------------------------------
 
 bool ir_dtype_by_name(const char *s, enum ir_dtype *out) {
     for (int t = 0; t < IR_DTYPE_COUNT; t++)
@@ -131,8 +130,7 @@ int ir_axis_of(const struct ir_node *n, const char *name, int rank) {
     return (int)(a < 0 ? a + rank : a);
 }
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 ir_vid ir_const_like(struct ir_graph *g, ir_vid like, double v) {
     if (ir_typeof(g, like)->dtype != IR_F64) return ir_const_f(g, v);
@@ -161,8 +159,7 @@ ir_vid ir_count_of(struct ir_graph *g, const struct ir_type *t, const int64_t *a
     return count == 1 ? n : ir_scale(g, n, count);
 }
 
-// --- evaluation
-// ---------------------------------------------------------------------------------------------------------
+// --- evaluation ----------------------------------------------------------------------------------------------------
 
 struct ir_walk ir_walk_all(const struct ir_type *t) {
     struct ir_walk w = {.rank = t->rank};

@@ -11,7 +11,7 @@
     const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out
 #define VJP_PARAMS struct ir_graph *g, ir_nid id, const ir_vid *dout, const bool *want, ir_vid *din
 
-// --- messages -------------------------------------------------------------------------------------------------------
+// --- messages ------------------------------------------------------------------------------------------------------
 
 // "f32[N,64,8,8]" into a static-size buffer held by value, so that it can stand in an argument list: TYPE_TEXT(t).
 struct ir_text {
@@ -25,8 +25,7 @@ struct ir_text ir_ints_text(const int64_t *v, size_t n); // "[1, 2, 3]"
 // Reports an error at node n and returns false, so that an infer hook can `return ir_fail(...)`.
 bool ir_fail(struct ir_graph *g, const struct ir_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-// --- shapes
-// -----------------------------------------------------------------------------------------------------------
+// --- shapes --------------------------------------------------------------------------------------------------------
 
 static inline const struct ir_type *ir_in_type(const struct ir_graph *g, const struct ir_node *n, size_t i) {
     return &g->values[n->in[i]].type;
@@ -57,8 +56,7 @@ int ir_axis_of(const struct ir_node *n, const char *name, int rank); // the same
 #define IR_WINDOW_MAX (INT64_C(1) << 24)
 #define IR_DIM_MAX    (INT64_C(1) << 36)
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 // A scalar constant of the dtype of `like` (f32 or f64).
 ir_vid ir_const_like(struct ir_graph *g, ir_vid like, double v);
@@ -69,8 +67,7 @@ ir_vid ir_channel_vector(struct ir_graph *g, ir_vid v, int rank);
 // Elements of t along `axes` as f32[]: a constant, or a run-time value when N is among them.
 ir_vid ir_count_of(struct ir_graph *g, const struct ir_type *t, const int64_t *axes, size_t n_axes);
 
-// --- evaluation
-// ---------------------------------------------------------------------------------------------------------
+// --- evaluation ----------------------------------------------------------------------------------------------------
 
 // Walks all indices of a row-major shape: for (struct ir_walk w = ir_walk_all(t); !w.done; ir_walk_next(&w)).
 struct ir_walk {

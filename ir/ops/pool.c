@@ -89,8 +89,7 @@ bool ir_infer_avg_pool_grad(struct ir_graph *g, const struct ir_node *n, struct 
     return infer_pool_grad(g, n, out);
 }
 
-// --- reference
-// --------------------------------------------------------------------------------------------------------
+// --- reference -----------------------------------------------------------------------------------------------------
 
 // Start of the plane of walk index w in a tensor of type t, and the offset in it of tap (r, s); -1 in the padding.
 static size_t plane_of(const struct ir_walk *w, const struct ir_type *t) {
@@ -179,8 +178,7 @@ void ir_eval_avg_pool_grad(EVAL_PARAMS) {
     }
 }
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 void ir_vjp_max_pool(VJP_PARAMS) {
     if (!want[0] || dout[0] == IR_NONE) return;

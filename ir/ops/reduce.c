@@ -103,8 +103,7 @@ void ir_expand_reduce_min(struct ir_graph *g, ir_nid id, enum ir_expand_mode mod
     out[0] = ir_unary(g, IR_OP_neg, ir_reduce(g, IR_OP_reduce_max, negated, axes, k, keepdims));
 }
 
-// --- gradients
-// ----------------------------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------------------------
 
 void ir_vjp_reduce_sum(VJP_PARAMS) {
     if (!want[0]) return;
@@ -132,8 +131,7 @@ void ir_vjp_reduce_max(VJP_PARAMS) {
     din[0] = ir_where(g, top, share, ir_const_like(g, dout[0], 0));
 }
 
-// --- argmax
-// -------------------------------------------------------------------------------------------------------------
+// --- argmax --------------------------------------------------------------------------------------------------------
 
 bool ir_infer_argmax(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);

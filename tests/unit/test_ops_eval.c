@@ -75,8 +75,7 @@ static ir_vid i64s(int rank, const int64_t *dims, const int64_t *i) {
 #define F32(n, ...) f32s(1, (int64_t[]){n}, (float[]){__VA_ARGS__})
 #define I64(n, ...) i64s(1, (int64_t[]){n}, (int64_t[]){__VA_ARGS__})
 
-// --- elementwise
-// ------------------------------------------------------------------------------------------------------
+// --- elementwise ---------------------------------------------------------------------------------------------------
 
 static void test_elementwise(void **state) {
     (void)state;
@@ -115,8 +114,7 @@ static void test_broadcast(void **state) {
     WANT(ir_reduce(g, IR_OP_reduce_mean, rows, (int64_t[]){0}, 1, 0), 1, 1);
 }
 
-// --- movement
-// ---------------------------------------------------------------------------------------------------------
+// --- movement ------------------------------------------------------------------------------------------------------
 
 static void test_movement(void **state) {
     (void)state;
@@ -153,8 +151,7 @@ static void test_reduce(void **state) {
     WANT(ir_matmul(g, X(2, 1, 2, 3), W(2, 3, 2), 0, 0), 9, -16, -24, 5, 13, 9, 3, -24, -24, 4, -24, 3, 4, -24, 5, -24);
 }
 
-// --- windows
-// ----------------------------------------------------------------------------------------------------------
+// --- windows -------------------------------------------------------------------------------------------------------
 
 #define WINDOW(s0, s1, p0, p1, p2, p3, d0, d1)                                                                         \
     LIST("strides", s0, s1), LIST("pads", p0, p1, p2, p3), LIST("dilations", d0, d1)
@@ -217,8 +214,7 @@ static void test_batch_norm(void **state) {
     WANT(var, 1.8, 2.7);
 }
 
-// --- expansions
-// -------------------------------------------------------------------------------------------------------
+// --- expansions ----------------------------------------------------------------------------------------------------
 
 // What an EXPAND op's eval says must be what its expansion computes.
 static void same_after_expansion(size_t outputs) {
@@ -256,8 +252,7 @@ static void test_expand_others(void **state) {
     same_after_expansion(3);
 }
 
-// --- dropout
-// ----------------------------------------------------------------------------------------------------------
+// --- dropout -------------------------------------------------------------------------------------------------------
 
 // The bits are part of the contract: generated code computes the same, and a resumed run must go on with the same
 // masks.

@@ -31,8 +31,7 @@ static ir_vid typed(enum ir_dtype t, int rank, const int64_t *dims) {
 #define F(...)    V(F32, __VA_ARGS__)
 #define F0        typed(IR_F32, 0, NULL)
 
-// --- refusals
-// ---------------------------------------------------------------------------------------------------------
+// --- refusals ------------------------------------------------------------------------------------------------------
 
 #define NODE(op, ...) (ir_node_new(g, IR_OP_##op, __VA_ARGS__))
 // The node must not be made, and the one message must name the node and contain `text`.
@@ -178,8 +177,7 @@ static void test_norm(void **state) {
     REFUSED("does not fit", NODE(bn_grad_reduce, OPERANDS(F(N, 4), F(N, 4, 1), F(4), F(4)), IR_NO_ATTRS));
 }
 
-// --- where the batch goes
-// ---------------------------------------------------------------------------------------------
+// --- where the batch goes ------------------------------------------------------------------------------------------
 
 static void is(ir_nid n, const char *want) {
     assert_int_not_equal(n, IR_NONE);
