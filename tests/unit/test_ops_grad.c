@@ -374,7 +374,8 @@ static void test_ties(void **state) {
 static void test_gradient_is_labelled(void **state) {
     (void)state;
     struct arena a;
-    struct diag d = {0};
+    struct messages m = {{0}};
+    struct diag d = {.sink = keep, .env = &m};
     arena_init(&a);
     struct ir_graph *g = ir_graph_new(&a, &d, "labels");
     ir_vid w = ir_boundary(g, IR_ROLE_PARAM, ir_type_make(IR_F32, 1, I64S(3)), "w", NULL);
@@ -397,6 +398,7 @@ static void test_gradient_is_labelled(void **state) {
     assert_string_equal(g->nodes[forward].loc.note, "gradient of");
     assert_int_equal(g->cur_phase, IR_FORWARD);
     assert_int_equal(ir_differentiate(g, (const char *const[]){"z"}, 1, false), SMKD_INVALID);
+    assert_non_null(strstr(m.text, "no f32 output 'z'"));
     arena_release(&a);
 }
 
