@@ -1,0 +1,24 @@
+// Checkpoints are safetensors files and nothing but data: "peer.K.NAME" holds parameters and buffers, "momentum.K.NAME" the
+// optimizer's state, and the metadata what a run needs to go on exactly where it was.
+#ifndef SMKD_RT_CHECKPOINT_H
+#define SMKD_RT_CHECKPOINT_H
+
+#include "runtime.h"
+
+struct rt_progress_state {
+    int64_t epoch;      // finished epochs
+    int64_t step;       // finished steps
+    double r[2];        // MyLC's mean confidence of each peer
+    double best;        // best accuracy so far, percent; negative: none yet
+    int64_t best_epoch;
+};
+
+// Writes both peers, completely or not at all; without momentum the file serves evaluation and export only.
+enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[2], const struct rt_progress_state *s,
+                                     bool momentum);
+// Reads everything back into the models. On failure they are unchanged.
+enum smkd_result rt_checkpoint_read(const char *path, smkd_model *const models[2], struct rt_progress_state *s);
+// Reads the parameters and buffers of peer `k` into a model.
+enum smkd_result rt_checkpoint_read_peer(const char *path, int k, smkd_model *m);
+
+#endif

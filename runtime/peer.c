@@ -1,0 +1,105 @@
+#include "peer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct smkd_abi_tensor *find_logits(const smkd_model *m) {
+    const struct smkd_abi_tensor *first = NULL, *t;
+    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++) {
+        if (t->dtype != SMKD_ABI_F32 || t->rank != 2 || t->dims[0] != -1 || t->dims[1] < 2) continue;
+        if (!first || strcmp(t->name, "logits") == 0) first = t;
+    }
+    return first;
+}
+
+enum smkd_result rt_peer_load(struct rt_peer *p, const char *path) {
+    *p = (struct rt_peer){.path = path};
+    p->model = smkd_model_load(path);
+    if (!p->model) return SMKD_R_INVALID;
+    if (smkd_model_info(p->model)->kind != SMKD_ABI_MODEL)
+        return rt_fail(SMKD_R_MISMATCH, "%s: is a loss, not a model; give an artifact made with smkdc compile", path);
+    const struct smkd_abi_tensor *in = smkd_model_nth(p->model, SMKD_ABI_INPUT, 0);
+    if (!in || smkd_model_nth(p->model, SMKD_ABI_INPUT, 1) || in->dtype != SMKD_ABI_F32 || in->rank != 4 ||
+        in->dims[0] != -1)
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: does not have exactly one float32 image input [N,C,H,W]", path);
+    p->input = in;
+    p->logits = find_logits(p->model);
+    if (!p->logits) return rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,classes] to train", path);
+    p->channels = (int)in->dims[1];
+    p->height = (int)in->dims[2];
+    p->width = (int)in->dims[3];
+    p->classes = (int)p->logits->dims[1];
+    return SMKD_R_OK;
+}
+
+void rt_peer_release(struct rt_peer *p) {
+    smkd_session_free(p->session);
+    smkd_model_free(p->model);
+    free(p->out);
+    free(p->cotangent);
+    for (size_t i = 0; i < p->n_zeros; i++) free(p->zeros[i]);
+    free(p->zeros);
+    *p = (struct rt_peer){0};
+}
+
+enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b) {
+    if (a->channels != b->channels || a->height != b->height || a->width != b->width)
+        return rt_fail(SMKD_R_MISMATCH, "%s takes %dx%dx%d images, %s %dx%dx%d: both peers see the same images; compile both "
+                       "for the same input", a->path, a->channels, a->height, a->width, b->path, b->channels, b->height,
+                       b->width);
+    if (a->classes != b->classes)
+        return rt_fail(SMKD_R_MISMATCH, "%s tells %d classes apart, %s %d: peers need the same classes", a->path, a->classes,
+                       b->path, b->classes);
+    return SMKD_R_OK;
+}
+
+static float *floats(size_t n) {
+    size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
+    float *p = aligned_alloc(64, bytes);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
+// An output that no loss looks at gets the gradient zero.
+static enum smkd_result bind_zeros(struct rt_peer *p, size_t batch) {
+    const struct smkd_abi_tensor *t;
+    size_t count = 0;
+    while (smkd_model_nth(p->model, SMKD_ABI_COTANGENT, count)) count++;
+    p->zeros = calloc(count ? count : 1, sizeof *p->zeros);
+    if (!p->zeros) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
+    for (size_t i = 0; (t = smkd_model_nth(p->model, SMKD_ABI_COTANGENT, i)); i++) {
+        if (strcmp(t->name, p->logits->name) == 0) continue;
+        float *z = floats(batch * (size_t)t->numel);
+        if (!z) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
+        p->zeros[p->n_zeros++] = z;
+        enum smkd_result r = smkd_bind(p->session, SMKD_ABI_COTANGENT, t->name, z);
+        if (r != SMKD_R_OK) return r;
+    }
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch) {
+    const struct smkd_artifact *info = smkd_model_info(p->model);
+    if (batch > info->max_batch)
+        return rt_fail(SMKD_R_MISMATCH, "--batch-size %zu: %s takes at most %llu images; compile it with --max-batch %zu",
+                       batch, p->path, (unsigned long long)info->max_batch, batch);
+    p->session = smkd_session_new(p->model, team);
+    if (!p->session) return SMKD_R_NOMEM;
+    p->out = floats(batch * (size_t)p->classes);
+    p->cotangent = floats(batch * (size_t)p->classes);
+    if (!p->out || !p->cotangent) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
+    enum smkd_result r = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
+    if (r != SMKD_R_OK || !smkd_model_find(p->model, SMKD_ABI_COTANGENT, p->logits->name)) return r;
+    r = smkd_bind(p->session, SMKD_ABI_COTANGENT, p->logits->name, p->cotangent);
+    return r == SMKD_R_OK ? bind_zeros(p, batch) : r;
+}
+
+enum smkd_result rt_peer_run(struct rt_peer *p, enum smkd_abi_phase phase, const float *images, size_t n) {
+    // The input is bound for reading; the binding's type has no const.
+    enum smkd_result r = smkd_bind(p->session, SMKD_ABI_INPUT, p->input->name, (void *)(uintptr_t)images);
+    return r == SMKD_R_OK ? smkd_run(p->session, phase, (int64_t)n) : r;
+}
+
+enum smkd_result rt_set_if_there(smkd_session *s, const smkd_model *m, const char *name, double v) {
+    return smkd_model_find(m, SMKD_ABI_SCALAR, name) ? smkd_set_scalar(s, name, v) : SMKD_R_OK;
+}

@@ -1,0 +1,30 @@
+// A classifier in training or evaluation: one loaded model, its session, and the memory of its logits.
+#ifndef SMKD_RT_PEER_H
+#define SMKD_RT_PEER_H
+
+#include "runtime.h"
+
+struct rt_peer {
+    const char *path;             // for messages; borrowed
+    smkd_model *model;            // owned
+    smkd_session *session;        // owned; NULL before rt_peer_start
+    const struct smkd_abi_tensor *input, *logits; // the one image input, and the [N, classes] output
+    int channels, height, width, classes;
+    float *out, *cotangent;       // [batch][classes]; owned
+    float **zeros;                // cotangents of further outputs, all zero
+    size_t n_zeros;
+};
+
+// Loads `path` and checks that it is an image classifier: one f32 input [N,C,H,W] and an output [N,classes]; of several
+// such outputs the one called "logits", else the first, counts. Release with rt_peer_release also after a failure.
+enum smkd_result rt_peer_load(struct rt_peer *p, const char *path);
+void rt_peer_release(struct rt_peer *p);
+// SMKD_R_MISMATCH naming both where two peers cannot see the same images and labels.
+enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b);
+// Makes the session and binds logits and cotangents for batches of at most `batch`.
+enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch);
+enum smkd_result rt_peer_run(struct rt_peer *p, enum smkd_abi_phase phase, const float *images, size_t n);
+// Sets a scalar that the model may or may not have.
+enum smkd_result rt_set_if_there(smkd_session *s, const smkd_model *m, const char *name, double v);
+
+#endif

@@ -1,0 +1,286 @@
+#include "run_config.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const refine_words[] = {"auto", "mylc", "proselflc", "none", NULL};
+static const char *const denom_words[] = {"K", "N", "typo", NULL};
+static const char *const scope_words[] = {"epoch", "batch", "ema", NULL};
+static const char *const unit_words[] = {"epoch", "iteration", NULL};
+static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
+static const char *const scheduler_words[] = {"multistep", "cosine", "constant", NULL};
+
+#define WHOLE_MAX 9007199254740992.0
+#define AT(f) offsetof(struct rt_config, f)
+#define STR(n, v, d, h, f, ch) {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false}
+#define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false}
+#define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false}
+#define WHOLE(n, d, h, f) {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false}
+#define FLAG(n, h, f) {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false}
+
+const struct rt_field rt_fields[] = {
+    {"data", "DATA", NULL, "fashion-mnist, or a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files", RT_FIELD_STR,
+     AT(data), 0, 0, NULL, true}, // files may have moved: what was read from them is compared
+    I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
+    I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
+    F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
+    STR("labels", "FILE", NULL, "training labels from a .npy or .txt file (CIFAR-N) instead of the data set's own", labels,
+        NULL),
+    STR("noise", "KIND:R", "none", "flip labels: symmetric:R, symmetric-inclusive:R or pairflip:R", noise, NULL),
+    WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),
+    STR("augment", "KIND", "auto", "crop-flip, crop, flip or none (auto: crop-flip for CIFAR, none for IDX)", augment,
+        augment_words),
+    STR("mean", "M,..", "auto", "mean of each channel on a 0..1 scale", mean, NULL),
+    STR("std", "S,..", "auto", "standard deviation of each channel", std, NULL),
+    STR("loss", "NAME", "smkd-p", "smkd-p, smkd-s, all, zero, ce, or a file made with smkdc loss", loss, NULL),
+    STR("refine", "RULE", "auto", "label refinement: mylc, proselflc or none (auto: mylc; none for ce)", refine,
+        refine_words),
+    F64("eta", "4", "threshold of smkd-p and smkd-s is ln(classes) / eta at half time", eta, -1e9, 1e9),
+    F64("b1", "10", "steepness of the trust in own predictions", b1, -1e6, 1e6),
+    F64("b2", "auto", "steepness of the threshold over time (auto: -5; 0 for smkd-s)", b2, -1e6, 1e6),
+    F64("rho", "0.5", "midpoint of the trust in own predictions", rho, -1e6, 1e6),
+    STR("peer-denom", "D", "K", "peer term averaged over: K taught rows, N all rows, typo (the paper's listing)", peer_denom,
+        denom_words),
+    STR("r-scope", "S", "epoch", "MyLC's mean confidence over: epoch, batch or ema", r_scope, scope_words),
+    STR("t-unit", "U", "epoch", "time of the schedules in epoch or iteration", t_unit, unit_words),
+    FLAG("detach-target", "no gradient through the own refined target", detach_target),
+    F64("log-floor", "0", "e in log(p + e), 0 for exact", log_floor, 0, 0.1),
+    I64("epochs", "100", "passes over the training images", epochs, 1, 1e6),
+    I64("batch-size", "128", "images a step", batch_size, 1, 1e6),
+    F64("lr", "0.1", "learning rate", lr, 0, 1e6),
+    F64("momentum", "0.9", "SGD momentum", momentum, 0, 1),
+    F64("weight-decay", "5e-4", "L2 decay of every parameter", weight_decay, 0, 1e6),
+    FLAG("nesterov", "Nesterov momentum", nesterov),
+    STR("lr-scheduler", "KIND", "multistep", "multistep, cosine or constant", lr_scheduler, scheduler_words),
+    STR("lr-milestones", "E,..", "auto", "epochs after which multistep lowers the rate (auto: 30, 60 and 80 % of all)",
+        lr_milestones, NULL),
+    F64("lr-gamma", "0.2", "factor of multistep", lr_gamma, 0, 1e6),
+    I64("lr-warmup-epochs", "0", "linear warm-up", lr_warmup_epochs, 0, 1e6),
+    WHOLE("seed", "0", "seed of shuffling, augmentation, dropout and (unless given) noise", seed),
+    {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096, NULL,
+     true},
+    {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false},
+};
+
+static char *copy(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}
+
+static void *field_at(struct rt_config *c, const struct rt_field *f) { return (char *)c + f->offset; }
+static const void *field_of(const struct rt_config *c, const struct rt_field *f) { return (const char *)c + f->offset; }
+
+static enum smkd_result wrong(const struct rt_field *f, const char *text) {
+    if (f->kind != RT_FIELD_STR)
+        return rt_fail(SMKD_R_INVALID, "--%s %s: expected a %snumber from %g to %g", f->name, text,
+                       f->kind == RT_FIELD_F64 ? "" : "whole ", f->min, f->max);
+    struct str all = STR_INIT;
+    for (const char *const *w = f->choices; *w; w++) str_addf(&all, "%s%s", all.len ? ", " : "", *w);
+    enum smkd_result r = rt_fail(SMKD_R_INVALID, "--%s %s: expected one of %s", f->name, text, all.s);
+    str_release(&all);
+    return r;
+}
+
+static enum smkd_result set_field(struct rt_config *c, const struct rt_field *f, const char *text) {
+    void *at = field_at(c, f);
+    double v;
+    int64_t i;
+    switch (f->kind) {
+    case RT_FIELD_STR: {
+        bool ok = f->choices == NULL;
+        for (const char *const *w = f->choices; w && *w; w++) ok = ok || strcmp(*w, text) == 0;
+        if (!ok) return wrong(f, text);
+        free(*(char **)at);
+        *(char **)at = copy(text);
+        return SMKD_R_OK;
+    }
+    case RT_FIELD_FLAG:
+        *(bool *)at = true;
+        return SMKD_R_OK;
+    case RT_FIELD_I64:
+        if (!parse_i64(text, &i) || (double)i < f->min || (double)i > f->max) return wrong(f, text);
+        *(int64_t *)at = i;
+        return SMKD_R_OK;
+    case RT_FIELD_F64:
+    case RT_FIELD_WHOLE:
+        if (f->def && strcmp(f->def, "auto") == 0 && strcmp(text, "auto") == 0) {
+            *(double *)at = NAN;
+            return SMKD_R_OK;
+        }
+        // eta = inf is the paper's ZERO, so infinity is let through where a field has a sign to give it.
+        if (!parse_f64(text, &v) || (isfinite(v) && (v < f->min || v > f->max)) || (isinf(v) && f->min >= 0))
+            return wrong(f, text);
+        if (f->kind == RT_FIELD_WHOLE && v != floor(v)) return wrong(f, text);
+        *(double *)at = v;
+        return SMKD_R_OK;
+    }
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_config_set(struct rt_config *c, const char *name, const char *text) {
+    for (const struct rt_field *f = rt_fields; f->name; f++)
+        if (strcmp(f->name, name) == 0) return set_field(c, f, text);
+    BUG("no configuration field %s", name);
+}
+
+void rt_config_init(struct rt_config *c) {
+    *c = (struct rt_config){0};
+    for (const struct rt_field *f = rt_fields; f->name; f++)
+        if (f->def) CHECK(set_field(c, f, f->def) == SMKD_R_OK, "default of %s", f->name);
+}
+
+void rt_config_release(struct rt_config *c) {
+    for (const struct rt_field *f = rt_fields; f->name; f++)
+        if (f->kind == RT_FIELD_STR) free(*(char **)field_at(c, f));
+    *c = (struct rt_config){0};
+}
+
+enum smkd_result rt_config_resolve(struct rt_config *c) {
+    if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
+    if (c->eta == 0) return rt_fail(SMKD_R_INVALID, "--eta 0: no threshold; use --loss all for everything, zero for nothing");
+    if (c->lr_warmup_epochs >= c->epochs)
+        return rt_fail(SMKD_R_INVALID, "--lr-warmup-epochs %lld: must be less than --epochs %lld",
+                       (long long)c->lr_warmup_epochs, (long long)c->epochs);
+    struct rt_noise noise;
+    if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
+    bool ce = strcmp(c->loss, "ce") == 0;
+    if (ce && (strcmp(c->refine, "mylc") == 0 || strcmp(c->refine, "proselflc") == 0))
+        return rt_fail(SMKD_R_INVALID, "--refine %s: ce refines nothing; use --loss zero", c->refine);
+    if (strcmp(c->refine, "auto") == 0) {
+        free(c->refine);
+        c->refine = copy(ce ? "none" : "mylc");
+    }
+    bool is_static = strcmp(c->loss, "smkd-s") == 0;
+    if (isnan(c->b2)) c->b2 = is_static ? 0 : -5;
+    if (is_static && c->b2 != 0) return rt_fail(SMKD_R_INVALID, "--b2 %g: the threshold of smkd-s stands still; use smkd-p", c->b2);
+    if (isnan(c->noise_seed)) c->noise_seed = c->seed;
+    if (strcmp(c->lr_milestones, "auto") == 0) {
+        struct str s = STR_INIT;
+        static const int percent[] = {30, 60, 80};
+        int64_t last = 0;
+        for (int i = 0; i < 3; i++) {
+            int64_t m = (c->epochs * percent[i] + 50) / 100;
+            if (m < 1 || m == last) continue;
+            str_addf(&s, "%s%lld", s.len ? "," : "", (long long)m);
+            last = m;
+        }
+        free(c->lr_milestones);
+        c->lr_milestones = copy(s.s ? s.s : "");
+        str_release(&s);
+    }
+    int64_t m[RT_MAX_MILESTONES];
+    size_t n;
+    return rt_milestones_parse(c->lr_milestones, m, &n);
+}
+
+static void json_key(const struct rt_field *f, char key[64]) {
+    size_t i = 0;
+    for (; f->name[i] && i < 63; i++) key[i] = f->name[i] == '-' ? '_' : f->name[i];
+    key[i] = 0;
+}
+
+// JSON has no infinity: it is written as the text "inf".
+static cJSON *number(double v) {
+    if (isnan(v)) return cJSON_CreateString("auto");
+    if (isinf(v)) return cJSON_CreateString(v > 0 ? "inf" : "-inf");
+    return cJSON_CreateNumber(v);
+}
+
+cJSON *rt_config_to_json(const struct rt_config *c) {
+    cJSON *o = cJSON_CreateObject();
+    for (const struct rt_field *f = rt_fields; f->name; f++) {
+        char key[64];
+        json_key(f, key);
+        const void *at = field_of(c, f);
+        cJSON *v = NULL;
+        switch (f->kind) {
+        case RT_FIELD_STR: {
+            const char *s = *(char *const *)at;
+            v = s ? cJSON_CreateString(s) : cJSON_CreateNull();
+            break;
+        }
+        case RT_FIELD_FLAG: v = cJSON_CreateBool(*(const bool *)at); break;
+        case RT_FIELD_I64: v = cJSON_CreateNumber((double)*(const int64_t *)at); break;
+        case RT_FIELD_F64:
+        case RT_FIELD_WHOLE: v = number(*(const double *)at); break;
+        }
+        cJSON_AddItemToObject(o, key, v);
+    }
+    return o;
+}
+
+enum smkd_result rt_config_from_json(struct rt_config *c, const cJSON *o, const char *path) {
+    for (const struct rt_field *f = rt_fields; f->name; f++) {
+        char key[64], text[40];
+        json_key(f, key);
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+        if (!v || cJSON_IsNull(v)) continue;
+        if (f->kind == RT_FIELD_FLAG) {
+            *(bool *)field_at(c, f) = cJSON_IsTrue(v);
+            continue;
+        }
+        const char *s = cJSON_GetStringValue(v);
+        if (!s && cJSON_IsNumber(v)) {
+            snprintf(text, sizeof text, f->kind == RT_FIELD_F64 ? "%.17g" : "%.0f", v->valuedouble);
+            s = text;
+        }
+        if (!s || set_field(c, f, s) != SMKD_R_OK)
+            return rt_fail(SMKD_R_INVALID, "%s: \"%s\" has no value this version understands", path, key);
+    }
+    return SMKD_R_OK;
+}
+
+static void field_text(const struct rt_config *c, const struct rt_field *f, struct str *out) {
+    const void *at = field_of(c, f);
+    const char *s = f->kind == RT_FIELD_STR ? *(char *const *)at : NULL;
+    switch (f->kind) {
+    case RT_FIELD_STR: str_add(out, s ? s : "(none)"); break;
+    case RT_FIELD_FLAG: str_add(out, *(const bool *)at ? "on" : "off"); break;
+    case RT_FIELD_I64: str_addf(out, "%lld", (long long)*(const int64_t *)at); break;
+    case RT_FIELD_F64:
+    case RT_FIELD_WHOLE: str_addf(out, "%.10g", *(const double *)at); break;
+    }
+}
+
+int rt_config_differences(const struct rt_config *now, const struct rt_config *was, struct str *out) {
+    int n = 0;
+    for (const struct rt_field *f = rt_fields; f->name; f++) {
+        if (f->may_differ) continue;
+        struct str a = STR_INIT, b = STR_INIT;
+        field_text(now, f, &a);
+        field_text(was, f, &b);
+        if (strcmp(a.s, b.s) != 0) str_addf(out, "%s--%s %s (was %s)", n++ ? ", " : "", f->name, a.s, b.s);
+        str_release(&a);
+        str_release(&b);
+    }
+    return n;
+}
+
+cJSON *rt_json_read(const char *path) {
+    const void *map;
+    size_t size;
+    if (io_map(path, &map, &size) != SMKD_OK) {
+        rt_fail(SMKD_R_IO, "%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    cJSON *o = cJSON_ParseWithLength(map, size);
+    io_unmap(map, size);
+    if (!o) rt_fail(SMKD_R_INVALID, "%s: is not JSON", path);
+    return o;
+}
+
+enum smkd_result rt_json_write(const char *path, const cJSON *o) {
+    char *text = cJSON_Print(o);
+    if (!text) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    struct str s = STR_INIT;
+    str_add(&s, text);
+    str_add(&s, "\n");
+    cJSON_free(text);
+    enum smkd_result r = SMKD_R_OK;
+    if (io_write_file(path, s.s, s.len) != SMKD_OK) r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
+    str_release(&s);
+    return r;
+}

@@ -1,0 +1,187 @@
+#define _XOPEN_SOURCE 700 // realpath
+#include "run_folder.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const result_files[] = {"config.json", "labels.npy", "metrics.jsonl", "metrics.csv", "best.safetensors",
+                                           "last.safetensors"};
+#define N_FILES (sizeof result_files / sizeof *result_files)
+
+static bool has(const char *dir, const char *file) {
+    char *p = rt_path_join(dir, file);
+    bool yes = rt_path_exists(p);
+    free(p);
+    return yes;
+}
+
+bool rt_run_exists(const char *dir) {
+    for (size_t i = 0; i < N_FILES; i++)
+        if (has(dir, result_files[i])) return true;
+    return false;
+}
+
+static enum smkd_result remove_results(const char *dir) {
+    enum smkd_result r = SMKD_R_OK;
+    for (size_t i = 0; i < N_FILES; i++) {
+        char *p = rt_path_join(dir, result_files[i]);
+        if (unlink(p) && errno != ENOENT) r = rt_fail(SMKD_R_IO, "%s: cannot be removed: %s", p, strerror(errno));
+        free(p);
+    }
+    return r;
+}
+
+static void add_hex(cJSON *o, const char *key, uint64_t v) {
+    char text[24];
+    snprintf(text, sizeof text, "%016" PRIx64, v);
+    cJSON_AddStringToObject(o, key, text);
+}
+
+static cJSON *floats(const float *v, int n) {
+    cJSON *a = cJSON_CreateArray();
+    for (int i = 0; i < n; i++) {
+        char text[32];
+        snprintf(text, sizeof text, "%.7g", (double)v[i]);
+        cJSON_AddItemToArray(a, cJSON_CreateNumber(strtod(text, NULL)));
+    }
+    return a;
+}
+
+static cJSON *describe_artifact(const smkd_model *m) {
+    const struct smkd_artifact *info = smkd_model_info(m);
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "name", info->name ? info->name : "");
+    add_hex(o, "content_hash", info->content_hash);
+    cJSON_AddStringToObject(o, "producer", info->producer ? info->producer : "");
+    cJSON_AddStringToObject(o, "target_cpu", info->target_cpu ? info->target_cpu : "");
+    return o;
+}
+
+static cJSON *describe_peer(const struct rt_peer *p) {
+    cJSON *o = describe_artifact(p->model);
+    const int dims[] = {p->channels, p->height, p->width};
+    char *full = realpath(p->path, NULL);
+    cJSON_AddStringToObject(o, "artifact", full ? full : p->path);
+    free(full);
+    cJSON_AddItemToObject(o, "input", cJSON_CreateIntArray(dims, 3));
+    cJSON_AddNumberToObject(o, "classes", p->classes);
+    uint64_t parameters = 0;
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(p->model, SMKD_ABI_PARAM, i)); i++) parameters += t->numel;
+    cJSON_AddNumberToObject(o, "parameters", (double)parameters);
+    return o;
+}
+
+static cJSON *describe_data(const struct rt_train_data *d) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "name", d->set.name);
+    cJSON_AddNumberToObject(o, "classes", d->set.classes);
+    cJSON_AddNumberToObject(o, "train_images", (double)d->n_train);
+    cJSON_AddNumberToObject(o, "validation_images", (double)d->n_validation);
+    cJSON_AddNumberToObject(o, "test_images", (double)d->set.test.n);
+    cJSON_AddItemToObject(o, "mean", floats(d->set.mean, d->set.train.channels));
+    cJSON_AddItemToObject(o, "std", floats(d->set.std, d->set.train.channels));
+    cJSON_AddNumberToObject(o, "noise_rate", d->noise_rate);
+    add_hex(o, "fingerprint", d->fingerprint);
+    return o;
+}
+
+// The processor's name as the kernel tells it.
+static void cpu_name(char *buf, size_t n) {
+    snprintf(buf, n, "unknown");
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    while (f && fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(buf, n, "%.100s", colon[1] == ' ' ? colon + 2 : colon + 1);
+        break;
+    }
+    if (f) fclose(f);
+}
+
+static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data *d, int threads) {
+    cJSON *root = cJSON_CreateObject(), *machine = cJSON_CreateObject(), *peers = cJSON_CreateArray();
+    char cpu[128];
+    cpu_name(cpu, sizeof cpu);
+    cJSON_AddStringToObject(root, "smkd", smkd_version());
+    cJSON_AddItemToObject(root, "config", rt_config_to_json(t->config));
+    for (int k = 0; k < 2; k++) cJSON_AddItemToArray(peers, describe_peer(&t->peers[k]));
+    cJSON_AddItemToObject(root, "peers", peers);
+    cJSON_AddItemToObject(root, "loss", describe_artifact(t->loss));
+    cJSON_AddItemToObject(root, "data", describe_data(d));
+    cJSON_AddStringToObject(root, "best", d->n_validation ? "ensemble's accuracy on the validation images"
+                                                          : "ensemble's accuracy on the test images");
+    cJSON_AddStringToObject(machine, "cpu", cpu);
+    cJSON_AddNumberToObject(machine, "threads", threads);
+    cJSON_AddItemToObject(root, "machine", machine);
+    return root;
+}
+
+static const char *text_at(const cJSON *o, const char *key) {
+    const char *s = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, key));
+    return s ? s : "";
+}
+
+static void compare_text(struct str *out, const char *what, const cJSON *now, const cJSON *was, const char *key) {
+    if (strcmp(text_at(now, key), text_at(was, key)) != 0)
+        str_addf(out, "%s%s is not the one the run began with", out->len ? ", " : "", what);
+}
+
+static enum smkd_result compare(const struct rt_train *t, const cJSON *now, const cJSON *was, const char *path) {
+    struct rt_config before;
+    struct str differ = STR_INIT;
+    rt_config_init(&before);
+    enum smkd_result r = rt_config_from_json(&before, cJSON_GetObjectItemCaseSensitive(was, "config"), path);
+    if (r == SMKD_R_OK) {
+        static const char *const peer_names[] = {"--peer 0", "--peer 1"};
+        rt_config_differences(t->config, &before, &differ);
+        for (int k = 0; k < 2; k++)
+            compare_text(&differ, peer_names[k],
+                         cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k),
+                         cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(was, "peers"), k), "content_hash");
+        compare_text(&differ, "the loss program", cJSON_GetObjectItemCaseSensitive(now, "loss"),
+                     cJSON_GetObjectItemCaseSensitive(was, "loss"), "content_hash");
+        compare_text(&differ, "the data", cJSON_GetObjectItemCaseSensitive(now, "data"),
+                     cJSON_GetObjectItemCaseSensitive(was, "data"), "fingerprint");
+        if (differ.len)
+            r = rt_fail(SMKD_R_MISMATCH, "%s: --resume goes on with the configuration the run began with, but: %s", path,
+                        differ.s);
+    }
+    str_release(&differ);
+    rt_config_release(&before);
+    return r;
+}
+
+enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_data *d, int threads, bool *resuming) {
+    *resuming = false;
+    if (io_make_dirs(t->dir) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be made: %s", t->dir, strerror(errno));
+    enum smkd_result r;
+    if (t->overwrite) {
+        if ((r = remove_results(t->dir)) != SMKD_R_OK) return r;
+    } else if (!t->resume && rt_run_exists(t->dir)) {
+        return rt_fail(SMKD_R_INVALID, "%s: holds the results of a run; go on with --resume or start again with --overwrite",
+                       t->dir);
+    }
+    char *path = rt_path_join(t->dir, "config.json"), *labels = rt_path_join(t->dir, "labels.npy");
+    cJSON *now = describe_run(t, d, threads);
+    if (has(t->dir, "config.json")) {
+        cJSON *was = rt_json_read(path);
+        r = was ? compare(t, now, was, path) : SMKD_R_INVALID;
+        cJSON_Delete(was);
+        *resuming = r == SMKD_R_OK && has(t->dir, "last.safetensors");
+    } else {
+        // The configuration comes last: a folder with one is complete.
+        r = rt_labels_write(labels, d->given, d->set.train.n);
+        if (r == SMKD_R_OK) r = rt_json_write(path, now);
+    }
+    cJSON_Delete(now);
+    free(path);
+    free(labels);
+    return r;
+}

@@ -1,0 +1,109 @@
+// Images, given labels, split and input transform of a run.
+#include "train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum smkd_result rt_parse_channels(const char *name, const char *text, int n, float *out) {
+    const char *p = text;
+    for (int i = 0; i < n; i++) {
+        char one[40];
+        size_t len = strcspn(p, ",");
+        double v = 0;
+        bool ok = len < sizeof one;
+        if (ok) {
+            memcpy(one, p, len);
+            one[len] = 0;
+            ok = parse_f64(one, &v) && isfinite(v) && p[len] == (i + 1 < n ? ',' : 0);
+        }
+        if (ok && strcmp(name, "std") == 0) ok = v > 0;
+        if (!ok)
+            return rt_fail(SMKD_R_INVALID, "--%s %s: expected %d number%s separated by commas", name, text, n,
+                           n > 1 ? "s" : "");
+        out[i] = (float)v;
+        p += len + 1;
+    }
+    return SMKD_R_OK;
+}
+
+static void set_text(char **field, const char *text) {
+    size_t n = strlen(text) + 1;
+    free(*field);
+    *field = memcpy(xmalloc(n), text, n);
+}
+
+// Numbers given with --mean or --std, or the data set's, which are then written into the configuration.
+static enum smkd_result channels(const char *name, char **field, int n, float *values) {
+    if (strcmp(*field, "auto") != 0) return rt_parse_channels(name, *field, n, values);
+    struct str s = STR_INIT;
+    for (int i = 0; i < n; i++) str_addf(&s, "%s%.7g", i ? "," : "", (double)values[i]);
+    set_text(field, s.s);
+    str_release(&s);
+    return SMKD_R_OK;
+}
+
+// The validation images are a seeded choice; both lists stay in the order of the files.
+static void split(struct rt_train_data *d, const struct rt_config *c) {
+    size_t n = d->set.train.n;
+    size_t n_val = (size_t)llround(c->val_split * (double)n);
+    int64_t *order = xcalloc(n, sizeof *order);
+    bool *held = xcalloc(n, sizeof *held);
+    for (size_t i = 0; i < n; i++) order[i] = (int64_t)i;
+    struct rt_rng rng;
+    rt_rng_init(&rng, (uint64_t)c->seed, rt_stream_id(RT_STREAM_SPLIT, 0, 0));
+    rt_rng_shuffle(&rng, order, n);
+    for (size_t i = 0; i < n_val; i++) held[order[i]] = true;
+    free(order);
+    d->train = xcalloc(n, sizeof *d->train);
+    d->validation = xcalloc(n_val + 1, sizeof *d->validation);
+    for (size_t i = 0; i < n; i++) {
+        if (held[i])
+            d->validation[d->n_validation++] = (int64_t)i;
+        else
+            d->train[d->n_train++] = (int64_t)i;
+    }
+    free(held);
+}
+
+enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
+    *d = (struct rt_train_data){0};
+    struct rt_dataset *s = &d->set;
+    enum smkd_result r = rt_dataset_load(c->data, model->classes, (size_t)c->train_limit, (size_t)c->test_limit, s);
+    if (r != SMKD_R_OK) return r;
+
+    size_t n = s->train.n;
+    d->given = xcalloc(n, sizeof *d->given);
+    memcpy(d->given, s->train.labels, n * sizeof *d->given);
+    if (c->labels) r = rt_labels_read(c->labels, s->train_total, n, s->classes, d->given);
+    struct rt_noise noise;
+    if (r == SMKD_R_OK) r = rt_noise_parse(c->noise, &noise);
+    if (r != SMKD_R_OK) return r;
+    rt_noise_apply(&noise, (uint64_t)c->noise_seed, s->classes, d->given, n);
+    d->noise_rate = rt_labels_differ(d->given, s->train.labels, n);
+
+    split(d, c);
+    if (d->n_train == 0) return rt_fail(SMKD_R_INVALID, "--val-split %g leaves no training images", c->val_split);
+
+    if (strcmp(c->augment, "auto") == 0) set_text(&c->augment, s->train.channels == 3 ? "crop-flip" : "none");
+    unsigned flags;
+    int ch = s->train.channels;
+    if ((r = rt_augment_parse(c->augment, &flags)) != SMKD_R_OK) return r;
+    if ((r = channels("mean", &c->mean, ch, s->mean)) != SMKD_R_OK) return r;
+    if ((r = channels("std", &c->std, ch, s->std)) != SMKD_R_OK) return r;
+    r = rt_transform_init(&d->transform, &s->train, model->channels, model->height, model->width, flags, s->mean, s->std);
+
+    uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)s->classes, (uint64_t)ch, (uint64_t)s->train.height};
+    uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);
+    h = fnv1a(h, d->given, n * sizeof *d->given);
+    d->fingerprint = fnv1a(h, s->test.labels, s->test.n * sizeof *s->test.labels);
+    return r;
+}
+
+void rt_train_data_release(struct rt_train_data *d) {
+    rt_dataset_release(&d->set);
+    free(d->given);
+    free(d->train);
+    free(d->validation);
+    *d = (struct rt_train_data){0};
+}
