@@ -45,4 +45,10 @@ static inline uint32_t ir_dropout_threshold(double ratio) {
     return (double)k < t ? k + 1 : k;
 }
 
+// The mask at an element. A negative seed turns dropout off at run time: all ones.
+static inline double ir_dropout_factor(int64_t seed, int64_t salt, double ratio, uint64_t index) {
+    if (seed < 0) return 1;
+    return ir_dropout_bits(ir_dropout_key_of(seed, salt), index) >= ir_dropout_threshold(ratio) ? 1 / (1 - ratio) : 0;
+}
+
 #endif

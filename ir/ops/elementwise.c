@@ -11,14 +11,14 @@
 // What operands an op accepts. Integer arithmetic is for shape computations that the importer folds.
 enum accepts { ANY, NUMBERS, FLOATS, BOOLS };
 static const uint8_t accepted[IR_OP_COUNT] = {
-    [IR_OP_neg] = NUMBERS,      [IR_OP_abs] = NUMBERS,    [IR_OP_exp] = FLOATS,         [IR_OP_log] = FLOATS,
-    [IR_OP_sqrt] = FLOATS,      [IR_OP_recip] = FLOATS,   [IR_OP_erf] = FLOATS,         [IR_OP_tanh] = FLOATS,
-    [IR_OP_sigmoid] = FLOATS,   [IR_OP_relu] = NUMBERS,   [IR_OP_sin] = FLOATS,         [IR_OP_cos] = FLOATS,
-    [IR_OP_floor] = FLOATS,     [IR_OP_ceil] = FLOATS,    [IR_OP_round] = FLOATS,       [IR_OP_sign] = NUMBERS,
-    [IR_OP_not] = BOOLS,        [IR_OP_add] = NUMBERS,    [IR_OP_sub] = NUMBERS,        [IR_OP_mul] = NUMBERS,
-    [IR_OP_div] = NUMBERS,      [IR_OP_pow] = NUMBERS,    [IR_OP_max] = NUMBERS,        [IR_OP_min] = NUMBERS,
-    [IR_OP_lt] = NUMBERS,       [IR_OP_le] = NUMBERS,     [IR_OP_and] = BOOLS,          [IR_OP_or] = BOOLS,
-    [IR_OP_relu_grad] = FLOATS, [IR_OP_softmax] = FLOATS, [IR_OP_log_softmax] = FLOATS, [IR_OP_dropout] = FLOATS,
+    [IR_OP_neg] = NUMBERS,      [IR_OP_abs] = NUMBERS,    [IR_OP_exp] = FLOATS,   [IR_OP_log] = FLOATS,
+    [IR_OP_sqrt] = FLOATS,      [IR_OP_recip] = FLOATS,   [IR_OP_erf] = FLOATS,   [IR_OP_tanh] = FLOATS,
+    [IR_OP_sigmoid] = FLOATS,   [IR_OP_relu] = NUMBERS,   [IR_OP_sin] = FLOATS,   [IR_OP_cos] = FLOATS,
+    [IR_OP_floor] = FLOATS,     [IR_OP_ceil] = FLOATS,    [IR_OP_round] = FLOATS, [IR_OP_sign] = NUMBERS,
+    [IR_OP_not] = BOOLS,        [IR_OP_add] = NUMBERS,    [IR_OP_sub] = NUMBERS,  [IR_OP_mul] = NUMBERS,
+    [IR_OP_div] = NUMBERS,      [IR_OP_pow] = NUMBERS,    [IR_OP_max] = NUMBERS,  [IR_OP_min] = NUMBERS,
+    [IR_OP_lt] = NUMBERS,       [IR_OP_le] = NUMBERS,     [IR_OP_and] = BOOLS,    [IR_OP_or] = BOOLS,
+    [IR_OP_relu_grad] = FLOATS, [IR_OP_dropout] = FLOATS,
 };
 static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool"};
 
@@ -44,7 +44,6 @@ bool ir_infer_like(struct ir_graph *g, const struct ir_node *n, struct ir_type *
         if (!check_same_dtype(g, n, 0, 1)) return false;
         if (!ir_same_dims(out, y)) return ir_fail(g, n, "shapes %s and %s differ", TYPE_TEXT(out), TYPE_TEXT(y));
     }
-    if (n->op == IR_OP_softmax || n->op == IR_OP_log_softmax) return ir_check_axis(g, n, "axis", out[0].rank) >= 0;
     return n->op != IR_OP_dropout || ir_infer_dropout_mask(g, n, out);
 }
 

@@ -66,11 +66,10 @@ bool ir_infer_dropout_mask(struct ir_graph *g, const struct ir_node *n, struct i
 
 void ir_eval_dropout_mask(EVAL_PARAMS) {
     (void)g;
+    int64_t seed = in[1]->i[0], salt = ir_attr_i(n, "salt");
     double ratio = ir_attr_f(n, "ratio");
-    struct ir_dropout_key key = ir_dropout_key_of(in[1]->i[0], ir_attr_i(n, "salt"));
-    uint32_t threshold = ir_dropout_threshold(ratio);
     size_t count = ir_tensor_numel(out[0]);
-    for (size_t i = 0; i < count; i++) out[0]->f[i] = ir_dropout_bits(key, i) >= threshold ? 1 / (1 - ratio) : 0;
+    for (size_t i = 0; i < count; i++) out[0]->f[i] = ir_dropout_factor(seed, salt, ratio, i);
 }
 
 bool ir_infer_one_hot(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {

@@ -202,16 +202,13 @@ void ir_expand_dropout(struct ir_graph *g, ir_nid id, enum ir_expand_mode mode, 
     out[0] = ir_mul(g, x, ir_emit(g, IR_OP_dropout_mask, in, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", salt))));
 }
 
+// As for batch_norm, training = -1 means inference here.
 void ir_eval_dropout(EVAL_PARAMS) {
-    double ratio = ir_attr_f(n, "ratio");
-    struct ir_dropout_key key = ir_dropout_key_of(in[1]->i[0], ir_attr_i(n, "salt"));
-    uint32_t threshold = ir_attr_i(n, "training") == 1 ? ir_dropout_threshold(ratio) : 0;
-    size_t count = ir_tensor_numel(out[0]);
     (void)g;
-    for (size_t i = 0; i < count; i++)
-        out[0]->f[i] = threshold == 0                         ? in[0]->f[i]
-                       : ir_dropout_bits(key, i) >= threshold ? in[0]->f[i] / (1 - ratio)
-                                                              : 0;
+    int64_t seed = ir_attr_i(n, "training") == 1 ? in[1]->i[0] : -1, salt = ir_attr_i(n, "salt");
+    double ratio = ir_attr_f(n, "ratio");
+    size_t count = ir_tensor_numel(out[0]);
+    for (size_t i = 0; i < count; i++) out[0]->f[i] = in[0]->f[i] * ir_dropout_factor(seed, salt, ratio, i);
 }
 
 // --- gradients -----------------------------------------------------------------------------------------------------

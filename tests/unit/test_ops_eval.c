@@ -289,6 +289,8 @@ static void test_dropout_statistics(void **state) {
     struct ir_dropout_key key = ir_dropout_key_of(42, 2);
     for (size_t i = 0; i < 8; i++)
         assert_true(m->f[i] == (ir_dropout_bits(key, i) >= ir_dropout_threshold(0.75) ? 4 : 0));
+    ir_vid off = ir_emit(g, IR_OP_dropout_mask, OPERANDS(X(3), ir_const_i(g, -1)), IR_ATTRS(IR_F("ratio", 0.75)));
+    WANT(off, 1, 1, 1);
 }
 
 int main(void) {
