@@ -242,6 +242,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     const Onnx__GraphProto *g = m->proto->graph;
     int before = d->errors;
     struct fe_ctx c = {.m = m, .a = a, .d = d, .opset = (int)fe_model_opset(m->proto), .seed = IR_NONE};
+    m->n_weights = m->n_edits = 0;
     c.g = ir_graph_new(a, d, g->name && *g->name ? arena_strdup(a, g->name) : "main");
     struct fe_scope s = {0};
     fe_add_initializers(&c, &s, g);
@@ -262,6 +263,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
         diag_warning(d, NULL, "BatchNormalization was folded into Conv (or the model has none): to train it with BatchNorm, export with "
                               "training=TRAINING (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.TRAINING, "
                               "do_constant_folding=False))");
+    m->imported = true;
     if (c.saw_f16) diag_note(d, NULL, "weights that are not 32-bit floats were converted to float32");
     return c.g;
 }

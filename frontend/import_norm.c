@@ -11,6 +11,7 @@ static ir_vid statistic(struct fe_ctx *c, struct fe_node *n, size_t i) {
     if (v && !v->unknown && v->vid == IR_NONE && v->blob && v->blob->type.dtype == IR_F32) {
         v->vid = ir_boundary(c->g, IR_ROLE_BUFFER, v->blob->type, v->name, fe_blob_data(v->blob, c->a));
         v->is_buffer = true;
+        *ARENA_PUSH(c->m->arena, c->m->weights, c->m->n_weights, c->m->cap_weights) = v->name;
         *ARENA_PUSH(c->a, c->buffers, c->n_buffers, c->cap_buffers) = v;
     }
     if (v && v->is_buffer && v->buffer_now != IR_NONE) return v->buffer_now; // a module used twice updates them twice

@@ -94,7 +94,10 @@ bool fe_op_reshape(struct fe_ctx *c, struct fe_node *n) {
     if (batched && c->baked > 0 && rank > 0 && hole != 0 && dims[0] > 0 && dims[0] % c->baked == 0) {
         memcpy(tried, dims, sizeof tried);
         tried[0] = -(dims[0] / c->baked);
-        if (solve(tried, rank, hole, total, batched)) return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
+        if (solve(tried, rank, hole, total, batched)) {
+            fe_edit_shape(c->m, n->p, rank, tried);
+            return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
+        }
     }
     struct str from = STR_INIT, to = STR_INIT;
     char buf[24];
@@ -201,6 +204,7 @@ bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
     if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
     int rank = (int)s->n > t.rank ? (int)s->n : t.rank;
     int64_t dims[IR_MAX_RANK];
+    bool baked = false;
     for (int i = 0; i < rank; i++) {
         int xi = i - (rank - t.rank), si = i - (rank - (int)s->n);
         int64_t xd = xi < 0 ? 1 : t.dims[xi], sd = 1;
@@ -208,13 +212,23 @@ bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
             if (s->v[si].a || s->v[si].b != -1) return fe_fail(c, n, "dimension %d of its shape is not a size", si);
             sd = 1; // -1 keeps the operand's size, as PyTorch writes it
         }
-        if (i == 0 && xd < 0 && sd > 0 && c->baked && sd == -xd * c->baked) sd = xd; // the file's fixed batch
+        if (i == 0 && xd < 0 && sd > 0 && c->baked && sd == -xd * c->baked) { // the file's fixed batch
+            sd = xd;
+            baked = true;
+        }
         if (xd != 1 && sd != 1 && xd != sd)
             return fe_fail(c, n, "cannot expand axis %d from %lld to %lld", i, (long long)xd, (long long)sd);
         dims[i] = xd == 1 ? sd : xd;
         if (i && dims[i] < 0) return fe_fail(c, n, "it puts the batch on axis %d; the batch must be the first axis", i);
     }
-    return fe_out_val(n, 0, fe_p_expand(c, x, rank, dims));
+    if (baked) fe_edit_shape(c->m, n->p, rank, dims);
+    struct fe_val *r = fe_p_expand(c, x, rank, dims);
+    if (r && r->vid != IR_NONE && c->depth == 0) {
+        c->expands = arena_grow(c->a, c->expands, c->n_expands, &c->cap_expands, sizeof *c->expands);
+        c->expands[c->n_expands].v = r->vid;
+        c->expands[c->n_expands++].node = n->p;
+    }
+    return fe_out_val(n, 0, r);
 }
 
 // Tile-13: repeat axis i r[i] times = insert a dim of r[i] before it and merge the two.

@@ -118,6 +118,7 @@ static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v, bool weight) {
     const void *data = fe_blob_data(b, c->a);
     if (b->onnx_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && is_float(b->type.dtype)) c->saw_f16 = true;
     bool param = b->type.dtype == IR_F32 && (weight || (v->is_init && b->type.rank > 0)) && b->n > 0;
+    if (param) *ARENA_PUSH(c->m->arena, c->m->weights, c->m->n_weights, c->m->cap_weights) = v->name;
     return param ? ir_boundary(c->g, IR_ROLE_PARAM, b->type, v->name, data) : ir_const(c->g, b->type, data);
 }
 
@@ -313,10 +314,20 @@ static ir_vid rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
         return fe_emit(c, IR_OP_fill, NULL, 0, attrs, 3);
     }
     if (def->op != IR_OP_expand) return v;
+    for (size_t i = 0; i < c->n_expands; i++) // the file's node is mended, too, so that the exported model takes any batch
+        if (c->expands[i].v == v) fe_edit_shape(c->m, c->expands[i].node, t.rank, dims);
     ir_vid src = def->in[0];
     const struct ir_type *st = fe_typeof(c, src);
     if (st->rank == t.rank && st->dims[0] != 1) return v;
     return fe_expand(c, src, t.rank, dims);
+}
+
+void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims) {
+    for (size_t i = 0; i < m->n_edits; i++)
+        if (m->edits[i].node == node) return;
+    struct fe_edit *e = ARENA_PUSH(m->arena, m->edits, m->n_edits, m->cap_edits);
+    *e = (struct fe_edit){.node = node, .rank = rank};
+    memcpy(e->dims, dims, (size_t)rank * sizeof *dims);
 }
 
 void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n) {

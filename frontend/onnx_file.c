@@ -196,6 +196,7 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
         fe_close(m);
         return NULL;
     }
+    fe_unshare(m);
     return m;
 }
 

@@ -13,13 +13,28 @@ struct fe_mapping { // an external-data file, mapped once
     const void *data;
     size_t size;
 };
+// A node whose shape operand has the file's fixed batch size baked in, and the shape that holds for any batch.
+struct fe_edit {
+    const Onnx__NodeProto *node;
+    int rank;
+    int64_t dims[IR_MAX_RANK]; // IR_N only at 0: written as -1 for Reshape, as the run-time batch for Expand
+};
 struct fe_model {
     Onnx__ModelProto *proto;
     const char *path;
     struct fe_mapping *maps;
     size_t n_maps, cap_maps;
     struct arena *arena;
+    // Left by fe_import for fe_skeleton.
+    bool imported;
+    const char **weights; // ONNX names of PARAM and BUFFER values
+    size_t n_weights, cap_weights;
+    struct fe_edit *edits;
+    size_t n_edits, cap_edits, edits_done;
 };
+void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
+// Gives every use of an initializer that is both a BatchNorm statistic and something else a copy of its own (unshare.c).
+void fe_unshare(struct fe_model *m);
 
 // A tensor of the file whose size, dtype and place have been checked. Elements are in the file's dtype.
 struct fe_blob {
@@ -104,6 +119,8 @@ struct fe_ctx {
     ir_vid seed;        // the run-time scalar "seed"; IR_NONE until a Dropout wants it
     struct fe_val **buffers;
     size_t n_buffers, cap_buffers;
+    struct { ir_vid v; const Onnx__NodeProto *node; } *expands; // results of Expand nodes to fixed shapes
+    size_t n_expands, cap_expands;
     bool saw_bn, saw_conv, saw_f16;
     size_t bare_convs;  // Conv followed by nothing we know to be a normalisation
 };

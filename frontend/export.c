@@ -1,0 +1,284 @@
+// Trained models back to ONNX: the skeleton with its weights filled in and turned to inference.
+#include "onnx_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *text(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}
+
+// --- inference form -------------------------------------------------------------------------------------------------------
+
+static void drop_outputs(Onnx__NodeProto *p, size_t keep) {
+    for (size_t i = keep; i < p->n_output; i++) free(p->output[i]);
+    if (p->n_output > keep) p->n_output = keep;
+}
+
+static void drop_inputs(Onnx__NodeProto *p, size_t keep) {
+    for (size_t i = keep; i < p->n_input; i++) free(p->input[i]);
+    if (p->n_input > keep) p->n_input = keep;
+}
+
+static void drop_attr(Onnx__NodeProto *p, const char *name) {
+    size_t k = 0;
+    for (size_t i = 0; i < p->n_attribute; i++) {
+        if (p->attribute[i]->name && !strcmp(p->attribute[i]->name, name)) onnx__attribute_proto__free_unpacked(p->attribute[i], NULL);
+        else p->attribute[k++] = p->attribute[i];
+    }
+    p->n_attribute = k;
+}
+
+static void drop_value_info(Onnx__GraphProto *g) { // shapes with the old batch, and of results that are gone
+    for (size_t i = 0; i < g->n_value_info; i++) onnx__value_info_proto__free_unpacked(g->value_info[i], NULL);
+    g->n_value_info = 0;
+}
+
+static void infer_nodes(Onnx__NodeProto **nodes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        Onnx__NodeProto *p = nodes[i];
+        if (p->op_type && !strcmp(p->op_type, "BatchNormalization")) { // the default of training_mode is 0
+            drop_attr(p, "training_mode");
+            drop_outputs(p, 1);
+        } else if (p->op_type && !strcmp(p->op_type, "Dropout")) { // without its third operand it is the identity
+            drop_inputs(p, 2);
+        }
+        for (size_t k = 0; k < p->n_attribute; k++)
+            if (p->attribute[k]->g) {
+                infer_nodes(p->attribute[k]->g->node, p->attribute[k]->g->n_node);
+                drop_value_info(p->attribute[k]->g);
+            }
+    }
+}
+
+static bool made(const Onnx__GraphProto *g, const char *name) {
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t k = 0; k < g->node[i]->n_output; k++)
+            if (!strcmp(g->node[i]->output[k], name)) return true;
+    for (size_t i = 0; i < g->n_initializer; i++)
+        if (!strcmp(g->initializer[i]->name, name)) return true;
+    for (size_t i = 0; i < g->n_input; i++)
+        if (!strcmp(g->input[i]->name, name)) return true;
+    return false;
+}
+
+static void dynamic_batch(Onnx__ValueInfoProto *v) {
+    if (!v->type || v->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !v->type->tensor_type->shape) return;
+    Onnx__TensorShapeProto *s = v->type->tensor_type->shape;
+    if (s->n_dim == 0) return;
+    Onnx__TensorShapeProto__Dimension *d = s->dim[0];
+    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM) return; // dynamic, with a name of its own
+    d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+    d->dim_param = text("N");
+}
+
+static bool is_initializer(const Onnx__GraphProto *g, const char *name) {
+    for (size_t i = 0; i < g->n_initializer; i++)
+        if (!strcmp(g->initializer[i]->name, name)) return true;
+    return false;
+}
+
+static void to_inference(Onnx__ModelProto *m) {
+    Onnx__GraphProto *g = m->graph;
+    infer_nodes(g->node, g->n_node);
+    for (size_t i = 0; i < m->n_functions; i++) infer_nodes(m->functions[i]->node, m->functions[i]->n_node);
+    drop_value_info(g);
+    size_t k = 0;
+    for (size_t i = 0; i < g->n_output; i++) { // new statistics are no outputs in inference
+        if (made(g, g->output[i]->name)) {
+            dynamic_batch(g->output[i]);
+            g->output[k++] = g->output[i];
+        } else {
+            onnx__value_info_proto__free_unpacked(g->output[i], NULL);
+        }
+    }
+    g->n_output = k;
+    for (size_t i = 0; i < g->n_input; i++)
+        if (!is_initializer(g, g->input[i]->name)) dynamic_batch(g->input[i]);
+    for (size_t i = 0; i < m->n_training_info; i++) onnx__training_info_proto__free_unpacked(m->training_info[i], NULL);
+    m->n_training_info = 0;
+}
+
+static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
+    for (size_t i = 0; i < m->n_metadata_props; i++)
+        if (m->metadata_props[i]->key && !strcmp(m->metadata_props[i]->key, key)) {
+            free(m->metadata_props[i]->value);
+            m->metadata_props[i]->value = text(value);
+            return;
+        }
+    Onnx__StringStringEntryProto *e = xmalloc(sizeof *e);
+    onnx__string_string_entry_proto__init(e);
+    e->key = text(key);
+    e->value = text(value);
+    m->metadata_props = xrealloc(m->metadata_props, (m->n_metadata_props + 1) * sizeof *m->metadata_props);
+    m->metadata_props[m->n_metadata_props++] = e;
+}
+
+// --- weights ----------------------------------------------------------------------------------------------------------------
+
+static uint16_t to_half(float f) { // round to nearest even
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    uint32_t sign = (u >> 16) & 0x8000, man = u & 0x7fffff;
+    int exp = (int)((u >> 23) & 255) - 112;
+    if (exp == 143) return (uint16_t)(sign | 0x7c00 | (man ? 0x200 : 0));
+    if (exp >= 31) return (uint16_t)(sign | 0x7c00);
+    if (exp < -10) return (uint16_t)sign;
+    int shift = exp > 0 ? 13 : 14 - exp;
+    uint32_t full = exp > 0 ? man | (uint32_t)exp << 23 : man | 0x800000, half = full >> shift, rest = full & ((1u << shift) - 1),
+             tie = 1u << (shift - 1);
+    if (rest > tie || (rest == tie && (half & 1))) half++;
+    return (uint16_t)(sign | half);
+}
+
+static uint16_t to_bfloat(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+// Points t at the trained values; narrower and wider types get a converted copy, which `copies` frees.
+static void fill(Onnx__TensorProto *t, const float *data, size_t n, void **copy) {
+    *copy = NULL;
+    t->has_raw_data = 1;
+    t->raw_data.len = n * fe_onnx_dtype_size(t->data_type);
+    if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
+        t->raw_data.data = (uint8_t *)data;
+        return;
+    }
+    *copy = xmalloc(t->raw_data.len + 1);
+    t->raw_data.data = *copy;
+    for (size_t i = 0; i < n; i++) {
+        if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE) ((double *)*copy)[i] = (double)data[i];
+        else ((uint16_t *)*copy)[i] = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ? to_half(data[i]) : to_bfloat(data[i]);
+    }
+}
+
+static const struct fe_tensor *find_tensor(const struct fe_tensor *ts, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(ts[i].name, name)) return &ts[i];
+    return NULL;
+}
+
+static int64_t count(const Onnx__TensorProto *t) {
+    int64_t n = 1;
+    for (size_t i = 0; i < t->n_dims; i++)
+        if (t->dims[i] < 0 || (t->dims[i] && n > INT64_MAX / 16 / t->dims[i])) return -1;
+        else n *= t->dims[i];
+    return n;
+}
+
+static bool has_data(const Onnx__TensorProto *t) {
+    return t->has_raw_data || t->n_float_data || t->n_double_data || t->n_int32_data || t->n_int64_data || t->n_uint64_data || count(t) == 0;
+}
+
+// Every tensor that can take trained values: initializers, and weights in Constant nodes (named by the node's result).
+struct target {
+    Onnx__TensorProto *t;
+    const char *name;
+};
+
+static struct target *targets(const Onnx__GraphProto *g, size_t *n) {
+    struct target *r = xcalloc(g->n_initializer + g->n_node + 1, sizeof *r);
+    *n = 0;
+    for (size_t i = 0; i < g->n_initializer; i++) r[(*n)++] = (struct target){g->initializer[i], g->initializer[i]->name};
+    for (size_t i = 0; i < g->n_node; i++) {
+        const Onnx__NodeProto *p = g->node[i];
+        for (size_t k = 0; p->op_type && !strcmp(p->op_type, "Constant") && p->n_output && k < p->n_attribute; k++)
+            if (p->attribute[k]->t && fe_is_float_type(p->attribute[k]->t->data_type))
+                r[(*n)++] = (struct target){p->attribute[k]->t, p->output[0]};
+    }
+    return r;
+}
+
+static bool same_dims(const Onnx__TensorProto *t, const struct fe_tensor *s) {
+    if (t->n_dims != (size_t)s->rank) return false;
+    for (int i = 0; i < s->rank; i++)
+        if (t->dims[i] != s->dims[i]) return false;
+    return true;
+}
+
+// --- writing ------------------------------------------------------------------------------------------------------------------
+
+struct file_buffer {
+    ProtobufCBuffer base;
+    FILE *f;
+    bool failed;
+};
+
+static void append(ProtobufCBuffer *b, size_t n, const uint8_t *data) {
+    struct file_buffer *fb = (struct file_buffer *)b;
+    if (!fb->failed && fwrite(data, 1, n, fb->f) != n) fb->failed = true;
+}
+
+static enum smkd_status write_model(const Onnx__ModelProto *m, const char *path, struct diag *d) {
+    size_t size = onnx__model_proto__get_packed_size(m);
+    if (size > INT32_MAX) {
+        diag_error(d, NULL, "\"%s\" would be %.1f GiB; an ONNX file holds at most 2 GiB", path, (double)size / 0x1p30);
+        return SMKD_UNSUPPORTED;
+    }
+    struct io_writer w;
+    if (io_writer_open(&w, path) != SMKD_OK) {
+        diag_error(d, NULL, "cannot write \"%s\": %s", path, strerror(errno));
+        return SMKD_IO;
+    }
+    struct file_buffer fb = {.base = {.append = append}, .f = w.f};
+    onnx__model_proto__pack_to_buffer(m, &fb.base);
+    int e = errno;
+    if (fb.failed) {
+        io_writer_abort(&w);
+        errno = e;
+    }
+    if (fb.failed || io_writer_commit(&w) != SMKD_OK) {
+        diag_error(d, NULL, "cannot write \"%s\": %s; the file was left as it was", path, strerror(errno));
+        return SMKD_IO;
+    }
+    return SMKD_OK;
+}
+
+enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_tensor *tensors, size_t n_tensors,
+                           const struct fe_meta *meta, size_t n_meta, const char *path, struct diag *d) {
+    Onnx__ModelProto *m = fe_unpack(d, skeleton, size);
+    if (!m) return SMKD_INVALID;
+    size_t n;
+    struct target *ts = targets(m->graph, &n);
+    ProtobufCBinaryData *old = xcalloc(n + 1, sizeof *old); // given back before the model is freed
+    void **copies = xcalloc(n + 1, sizeof *copies);
+    protobuf_c_boolean *had = xcalloc(n + 1, sizeof *had);
+    enum smkd_status st = SMKD_OK;
+    for (size_t i = 0; i < n; i++) {
+        const struct fe_tensor *src = find_tensor(tensors, n_tensors, ts[i].name);
+        old[i] = ts[i].t->raw_data;
+        had[i] = ts[i].t->has_raw_data;
+        if (!src) {
+            if (has_data(ts[i].t)) continue;
+            diag_error(d, NULL, "the weights lack \"%s\", which the model needs", ts[i].name);
+            st = SMKD_MISMATCH;
+        } else if (!same_dims(ts[i].t, src) || !fe_is_float_type(ts[i].t->data_type)) {
+            diag_error(d, NULL, "the weight \"%s\" has another shape than the model's", ts[i].name);
+            st = SMKD_MISMATCH;
+        } else {
+            ts[i].t->n_float_data = 0;
+            fill(ts[i].t, src->data, (size_t)count(ts[i].t), &copies[i]);
+        }
+    }
+    if (st == SMKD_OK) {
+        to_inference(m);
+        for (size_t i = 0; i < n_meta; i++) set_meta(m, meta[i].key, meta[i].value);
+        st = write_model(m, path, d);
+    }
+    for (size_t i = 0; i < n; i++) {
+        ts[i].t->raw_data = old[i];
+        ts[i].t->has_raw_data = had[i];
+        free(copies[i]);
+    }
+    free(ts);
+    free(old);
+    free(had);
+    free(copies);
+    onnx__model_proto__free_unpacked(m, NULL);
+    return st;
+}

@@ -1,0 +1,142 @@
+// The model without its weights. Trained values come back in export.c; everything that is not trained (shapes, scalars,
+// folded constants) stays inside, external data included, so that a skeleton is complete on its own.
+#include "onnx_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static char *text(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}
+
+static void add_initializer(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n) {
+    Onnx__TensorProto *t = xmalloc(sizeof *t);
+    onnx__tensor_proto__init(t);
+    t->name = text(name);
+    t->has_data_type = 1;
+    t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
+    t->n_dims = 1;
+    t->dims = xmalloc(sizeof *t->dims);
+    t->dims[0] = (int64_t)n;
+    t->has_raw_data = 1;
+    t->raw_data.len = n * sizeof *v;
+    t->raw_data.data = memcpy(xmalloc(n * sizeof *v + 1), v, n * sizeof *v);
+    g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
+    g->initializer[g->n_initializer++] = t;
+}
+
+static Onnx__NodeProto *new_node(const char *op, const char *out, size_t n_in, const char *const *in) {
+    Onnx__NodeProto *p = xmalloc(sizeof *p);
+    onnx__node_proto__init(p);
+    p->op_type = text(op);
+    p->name = text(out);
+    p->n_output = 1;
+    p->output = xmalloc(sizeof *p->output);
+    p->output[0] = text(out);
+    p->n_input = n_in;
+    p->input = xmalloc(n_in * sizeof *p->input);
+    for (size_t i = 0; i < n_in; i++) p->input[i] = text(in[i]);
+    return p;
+}
+
+static void set_attr_i(Onnx__NodeProto *p, const char *name, int64_t v) {
+    Onnx__AttributeProto *a = xmalloc(sizeof *a);
+    onnx__attribute_proto__init(a);
+    a->name = text(name);
+    a->has_type = a->has_i = 1;
+    a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
+    a->i = v;
+    p->attribute = xrealloc(p->attribute, (p->n_attribute + 1) * sizeof *p->attribute);
+    p->attribute[p->n_attribute++] = a;
+}
+
+static void insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p) {
+    g->node = xrealloc(g->node, (g->n_node + 1) * sizeof *g->node);
+    memmove(g->node + at + 1, g->node + at, (g->n_node - at) * sizeof *g->node);
+    g->node[at] = p;
+    g->n_node++;
+}
+
+static const char *batched_input(const struct fe_model *m) {
+    const Onnx__GraphProto *g = m->proto->graph;
+    for (size_t i = 0; i < g->n_input; i++) {
+        bool init = false;
+        for (size_t k = 0; k < g->n_initializer; k++) init |= !strcmp(g->initializer[k]->name, g->input[i]->name);
+        if (!init) return g->input[i]->name;
+    }
+    return NULL;
+}
+
+// Replaces shape operands that have the batch baked in. Reshape: -1 leads. Expand: the run-time batch leads, from
+// Concat(Slice(Shape(input)), rest), or 1 ("keep") where the operand is batched already; one form serves both.
+static void apply_edits(struct fe_model *m) {
+    Onnx__GraphProto *g = m->proto->graph;
+    for (; m->edits_done < m->n_edits; m->edits_done++) {
+        const struct fe_edit *e = &m->edits[m->edits_done];
+        size_t at = 0;
+        while (at < g->n_node && g->node[at] != e->node) at++;
+        if (at == g->n_node || g->node[at]->n_input < 2) continue; // inside a function body: left as it is
+        Onnx__NodeProto *p = g->node[at];
+        char *base = arena_printf(m->arena, "%s.shape", p->n_output ? p->output[0] : "node");
+        int64_t dims[IR_MAX_RANK];
+        memcpy(dims, e->dims, sizeof dims);
+        if (dims[0] < 0) dims[0] = -1;
+        const char *input = batched_input(m);
+        bool expand = !strcmp(p->op_type, "Expand");
+        if (expand && (!input || e->dims[0] != IR_N)) continue;
+        if (!expand) {
+            add_initializer(g, base, dims, (size_t)e->rank);
+        } else {
+            char *shape = arena_printf(m->arena, "%s.of", base), *n = arena_printf(m->arena, "%s.N", base),
+                 *rest = arena_printf(m->arena, "%s.rest", base), *zero = arena_printf(m->arena, "%s.zero", base),
+                 *one = arena_printf(m->arena, "%s.one", base);
+            add_initializer(g, zero, &(int64_t){0}, 1);
+            add_initializer(g, one, &(int64_t){1}, 1);
+            add_initializer(g, rest, dims + 1, (size_t)e->rank - 1);
+            Onnx__NodeProto *concat = new_node("Concat", base, 2, (const char *const[]){n, rest});
+            set_attr_i(concat, "axis", 0);
+            insert_node(g, at, concat);
+            insert_node(g, at, new_node("Slice", n, 3, (const char *const[]){shape, zero, one}));
+            insert_node(g, at, new_node("Shape", shape, 1, (const char *const[]){input}));
+        }
+        free(p->input[1]);
+        p->input[1] = text(base);
+    }
+}
+
+static bool is_weight(const struct fe_model *m, const char *name) {
+    for (size_t i = 0; i < m->n_weights; i++)
+        if (!strcmp(m->weights[i], name)) return true;
+    return false;
+}
+
+void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size) {
+    apply_edits(m);
+    Onnx__GraphProto *g = m->proto->graph;
+    // Pack shallow copies: the tensors' data stays where it is.
+    Onnx__TensorProto **orig = g->initializer, **lean = ARENA_ARRAY(a, Onnx__TensorProto *, g->n_initializer + 1);
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        Onnx__TensorProto *t = lean[i] = arena_dup(a, orig[i], sizeof *t);
+        struct diag quiet = {0};
+        struct fe_blob b;
+        bool external = t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+        if (m->imported && is_weight(m, t->name)) {
+            t->has_raw_data = 0;
+            t->raw_data = (ProtobufCBinaryData){0, NULL};
+            t->n_float_data = t->n_double_data = t->n_int32_data = 0;
+        } else if (external && fe_blob_open(m, &quiet, NULL, orig[i], &b)) { // checked when the file was opened
+            t->has_raw_data = 1;
+            t->raw_data.len = (size_t)b.n * fe_onnx_dtype_size(b.onnx_type);
+            t->raw_data.data = (uint8_t *)b.raw;
+        }
+        t->has_data_location = 0;
+        t->n_external_data = 0;
+    }
+    g->initializer = lean;
+    *size = onnx__model_proto__get_packed_size(m->proto);
+    void *out = arena_alloc(a, *size);
+    onnx__model_proto__pack(m->proto, out);
+    g->initializer = orig;
+    return out;
+}
