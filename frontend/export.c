@@ -53,6 +53,31 @@ static void infer_nodes(Onnx__NodeProto **nodes, size_t n) {
     }
 }
 
+static Onnx__NodeProto *producer(const Onnx__GraphProto *g, const char *name) {
+    for (size_t i = 0; *name && i < g->n_node; i++)
+        for (size_t k = 0; k < g->node[i]->n_output; k++)
+            if (!strcmp(g->node[i]->output[k], name)) return g->node[i];
+    return NULL;
+}
+
+static bool is_op(const Onnx__NodeProto *p, const char *op) { return p && p->op_type && !strcmp(p->op_type, op); }
+
+// Stochastic depth is Cast(random < p) / p: in inference the mask is its expectation, so Cast takes p itself and the
+// quotient is 1. What made the random numbers is then used by nobody.
+static void expect_masks(Onnx__GraphProto *g) {
+    for (size_t i = 0; i < g->n_node; i++) {
+        Onnx__NodeProto *p = g->node[i];
+        if ((!is_op(p, "Cast") && !is_op(p, "CastLike")) || p->n_input == 0) continue;
+        Onnx__NodeProto *cmp = producer(g, p->input[0]);
+        bool less = is_op(cmp, "Less"), greater = is_op(cmp, "Greater");
+        if ((!less && !greater) || cmp->n_input != 2) continue;
+        const Onnx__NodeProto *r = producer(g, cmp->input[less ? 0 : 1]);
+        if (!is_op(r, "RandomUniformLike") && !is_op(r, "RandomUniform")) continue;
+        free(p->input[0]);
+        p->input[0] = text(cmp->input[less ? 1 : 0]);
+    }
+}
+
 static bool made(const Onnx__GraphProto *g, const char *name) {
     for (size_t i = 0; i < g->n_node; i++)
         for (size_t k = 0; k < g->node[i]->n_output; k++)
@@ -84,6 +109,7 @@ static void to_inference(Onnx__ModelProto *m) {
     Onnx__GraphProto *g = m->graph;
     infer_nodes(g->node, g->n_node);
     for (size_t i = 0; i < m->n_functions; i++) infer_nodes(m->functions[i]->node, m->functions[i]->n_node);
+    expect_masks(g);
     drop_value_info(g);
     size_t k = 0;
     for (size_t i = 0; i < g->n_output; i++) { // new statistics are no outputs in inference

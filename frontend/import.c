@@ -73,7 +73,7 @@ bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto
 
 // A function parameter the caller left out is a value without anything in it.
 static bool absent(const struct fe_val *v) {
-    return !v->unknown && !v->sym && !v->blob && !v->is_seq && v->vid == IR_NONE;
+    return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && v->vid == IR_NONE;
 }
 
 static void run(struct fe_ctx *c, struct fe_node *n) {
@@ -90,6 +90,12 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     }
     for (size_t i = 0; i < n->n_in; i++)
         if (n->in[i] && n->in[i]->unknown) return;
+    for (size_t i = 0; r && i < n->n_in; i++) // Less and Cast make a mask of random numbers; Shape only looks at them
+        if (n->in[i] && n->in[i]->random && strcmp(n->op, "Less") && strcmp(n->op, "Greater") && strcmp(n->op, "Cast") &&
+            strcmp(n->op, "CastLike") && strcmp(n->op, "Shape") && strcmp(n->op, "Identity")) {
+            fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
+            return;
+        }
     int errors = c->d->errors;
     if (r) n->arg = r->arg;
     bool ok = r ? r->fn(c, n) : run_function(c, n, f);

@@ -189,7 +189,6 @@ bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
     if (ratio == 0 || (fe_arg(n, 2) && training == 0)) return fe_out_val(n, 0, xv);
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    if (c->seed == IR_NONE) c->seed = ir_boundary(c->g, IR_ROLE_SCALAR, ir_scalar_type(IR_I64), "seed", NULL);
-    ir_vid in[2] = {x, c->seed};
+    ir_vid in[2] = {x, fe_seed(c)};
     return fe_out(c, n, 0, fe_emit(c, IR_OP_dropout, in, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", c->dropouts++))));
 }

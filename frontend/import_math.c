@@ -17,14 +17,22 @@ static bool two(struct fe_ctx *c, struct fe_node *n, struct fe_val **x, struct f
     return (*x = need(c, n, 0)) && (*y = need(c, n, 1));
 }
 
+static bool binary(struct fe_ctx *c, struct fe_node *n, struct fe_val *x, struct fe_val *y) {
+    if (n->arg == IR_OP_lt && x->random == FE_UNIFORM) {
+        struct fe_val *mask = fe_bernoulli(c, x, y);
+        if (mask) return fe_out_val(n, 0, mask);
+    }
+    return fe_out_val(n, 0, fe_p_binary(c, (enum ir_op)n->arg, x, y));
+}
+
 bool fe_op_binary(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x, *y;
-    return two(c, n, &x, &y) && fe_out_val(n, 0, fe_p_binary(c, (enum ir_op)n->arg, x, y));
+    return two(c, n, &x, &y) && binary(c, n, x, y);
 }
 
 bool fe_op_swapped(struct fe_ctx *c, struct fe_node *n) { // a > b is b < a
     struct fe_val *x, *y;
-    return two(c, n, &x, &y) && fe_out_val(n, 0, fe_p_binary(c, (enum ir_op)n->arg, y, x));
+    return two(c, n, &x, &y) && binary(c, n, y, x);
 }
 
 bool fe_op_xor(struct fe_ctx *c, struct fe_node *n) {

@@ -82,6 +82,7 @@ const struct ir_type *fe_typeof(struct fe_ctx *c, ir_vid v) { return ir_typeof(c
 const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v) {
     if (v->sym) return &v->sym->type;
     if (v->blob) return &v->blob->type;
+    if (v->random) return &v->random_type;
     return ir_typeof(c->g, v->vid);
 }
 

@@ -100,6 +100,8 @@ struct fe_val {
     struct fe_blob *blob;
     bool is_buffer;
     ir_vid buffer_now;     // BatchNorm statistics: their newest value
+    enum fe_random { FE_NOT_RANDOM, FE_UNIFORM } random; // a dropout mask in the making (import_random.c)
+    struct ir_type random_type;
     struct fe_val **items; // a sequence
     size_t n_items;
     bool is_seq;
@@ -198,6 +200,10 @@ struct fe_val *fe_p_unary(struct fe_ctx *c, enum ir_op op, struct fe_val *x);
 struct fe_val *fe_p_binary(struct fe_ctx *c, enum ir_op op, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_where(struct fe_ctx *c, struct fe_val *cond, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_cast(struct fe_ctx *c, struct fe_val *x, enum ir_dtype t);
+
+// rand < p: the Bernoulli mask it is, or NULL when x is no uniform random tensor or p no constant.
+struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);
+ir_vid fe_seed(struct fe_ctx *c); // the run-time scalar "seed"
 
 // Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *graph);
