@@ -7,7 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define K_UNROLL 4
+// Steps of k in one trip of the inner loop. Where A is strided along k the scheduler would hoist loads across steps and
+// spill; 28 sums a step need no unrolling to hide the loop, 12 need a little.
+static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
+    return m->a_k == 1 ? 4 : t->nregs >= 32 ? 1 : 2;
+}
 
 const char *cg_record_key(struct arena *a, const char *name, const void *record, size_t n_fields) {
     const int64_t *v = record;
@@ -107,7 +111,7 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
 static void inner_loop(struct cg_fn *f, struct body *b, LLVMValueRef count) {
     const struct cg_micro *m = b->m;
     if (m->inner >= 0) {
-        int64_t unroll = m->inner <= 6 ? m->inner : K_UNROLL;
+        int64_t unroll = m->a_k == 1 && m->inner <= 6 ? m->inner : unroll_of(f->t, m);
         int64_t trips = unroll ? m->inner / unroll : 0, rest = unroll ? m->inner % unroll : 0;
         if (trips == 1) {
             steps(f, b, unroll);
@@ -126,9 +130,10 @@ static void inner_loop(struct cg_fn *f, struct body *b, LLVMValueRef count) {
         if (rest) steps(f, b, rest);
         return;
     }
-    LLVMValueRef trips = cg_divi(f, count, cg_i64(f, K_UNROLL)), rest = cg_remi(f, count, cg_i64(f, K_UNROLL));
-    for (int pass = 0; pass < 2; pass++) {
-        int64_t n = pass ? 1 : K_UNROLL;
+    int64_t unroll = unroll_of(f->t, m);
+    LLVMValueRef trips = cg_divi(f, count, cg_i64(f, unroll)), rest = cg_remi(f, count, cg_i64(f, unroll));
+    for (int pass = 0; pass < (unroll > 1 ? 2 : 1); pass++) {
+        int64_t n = pass ? 1 : unroll;
         struct cg_loop l;
         cg_loop_begin(f, &l, cg_i64(f, 0), pass ? rest : trips, 1);
         steps(f, b, n);

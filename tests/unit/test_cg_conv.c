@@ -1,0 +1,121 @@
+// Convolutions, their data gradients and their weight gradients: compiled code against the reference interpreter.
+// Sizes are chosen for the edges of the kernels: channels under, at and over one and two vectors of either width, planes
+// narrower and wider than a register tile, several bands and several images to a work item.
+#include "cg_harness.h"
+
+struct c {
+    int C, K, H, W, R, S, st[2], dil, pad[4], group;
+};
+
+static void add(struct cgh *h, const struct c *c) {
+    int64_t P = (c->H + c->pad[0] + c->pad[2] - c->dil * (c->R - 1) - 1) / c->st[0] + 1;
+    int64_t Q = (c->W + c->pad[1] + c->pad[3] - c->dil * (c->S - 1) - 1) / c->st[1] + 1;
+    int64_t st[2] = {c->st[0], c->st[1]}, dil[2] = {c->dil, c->dil}, hw[2] = {c->H, c->W}, rs[2] = {c->R, c->S};
+    int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
+    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->H, c->W});
+    ir_vid w = cgh_input(h, IR_F32, 4, (int64_t[]){c->K, c->C / c->group, c->R, c->S});
+    ir_vid dy = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->K, P, Q});
+#define COMMON IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_I("group", c->group)
+    ir_vid y = ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2, IR_ATTRS(COMMON));
+    ir_vid dx = ir_emit(h->g, IR_OP_conv_grad_x, (ir_vid[]){dy, w}, 2, IR_ATTRS(COMMON, IR_IS("hw", hw, 2)));
+    ir_vid dw = ir_emit(h->g, IR_OP_conv_grad_w, (ir_vid[]){dy, x}, 2, IR_ATTRS(COMMON, IR_IS("rs", rs, 2)));
+#undef COMMON
+    const char *names[3] = {"conv", "conv_grad_x", "conv_grad_w"};
+    ir_vid out[3] = {y, dx, dw};
+    for (int i = 0; i < 3; i++)
+        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d group %d", names[i], c->C, c->K, c->H, c->W,
+                   c->R, c->S, c->st[0], c->st[1], c->dil, c->group);
+}
+
+static void run(const struct c *cases, size_t n, const int64_t *batches, int n_batches) {
+    struct cgh h;
+    cgh_begin(&h);
+    for (size_t i = 0; i < n; i++) add(&h, &cases[i]);
+    cgh_end(&h, batches, n_batches, 1e-5);
+}
+#define RUN(cases, ...) run(cases, sizeof(cases) / sizeof *(cases), (int64_t[]){__VA_ARGS__}, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+
+static void test_dense(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {3, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {16, 40, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {33, 64, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {1, 1, 5, 5, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 1},
+        {7, 17, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 1},
+        {5, 16, 14, 14, 3, 3, {1, 1}, 1, {2, 0, 0, 1}, 1},
+        {16, 5, 19, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+        {64, 40, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {16, 16, 14, 14, 7, 1, {1, 1}, 1, {3, 0, 3, 0}, 1},
+        {100, 33, 60, 3, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+    };
+    RUN(cases, 1, 2, 5);
+}
+
+static void test_strided(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {7, 17, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
+        {16, 40, 19, 7, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},
+        {3, 64, 19, 19, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1},
+        {7, 5, 14, 19, 2, 3, {3, 1}, 1, {0, 1, 1, 2}, 1},
+        {16, 16, 1, 40, 1, 7, {1, 2}, 1, {0, 3, 0, 3}, 1},
+        {16, 16, 5, 5, 2, 2, {3, 3}, 1, {0, 0, 0, 0}, 1},
+    };
+    RUN(cases, 1, 2, 5);
+}
+
+static void test_dilated(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 16, 14, 14, 3, 3, {1, 1}, 2, {2, 2, 2, 2}, 1},
+        {16, 16, 14, 14, 3, 3, {2, 2}, 2, {2, 2, 2, 2}, 1},
+        {16, 17, 14, 14, 3, 3, {3, 3}, 2, {1, 1, 1, 1}, 1},
+    };
+    RUN(cases, 1, 2, 5);
+}
+
+static void test_grouped(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 32, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 4},
+        {32, 32, 7, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 8},
+        {128, 128, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 32},
+        {64, 80, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 2},
+        {7, 14, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 7},
+        {12, 6, 5, 5, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 3},
+    };
+    RUN(cases, 1, 2, 5);
+}
+
+static void test_depthwise(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {24, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 24},
+        {33, 33, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 33},
+        {16, 16, 14, 14, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 16},
+        {16, 16, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 16},
+        {40, 40, 19, 4, 9, 3, {2, 1}, 1, {4, 1, 4, 1}, 40},
+        {16, 16, 5, 5, 1, 1, {3, 3}, 1, {0, 0, 0, 0}, 16},
+    };
+    RUN(cases, 1, 2, 5);
+}
+
+// Many images: groups of images in a work item, every part of the batch in the weight gradient, and its precision.
+static void test_large_batch(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 70, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {16, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 16},
+        {8, 8, 16, 16, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+    };
+    RUN(cases, 40, 128);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_dense),   cmocka_unit_test(test_strided),   cmocka_unit_test(test_dilated),
+        cmocka_unit_test(test_grouped), cmocka_unit_test(test_depthwise), cmocka_unit_test(test_large_batch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
