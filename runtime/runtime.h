@@ -36,7 +36,7 @@ enum smkd_result rt_safetensors_write(const char *path, const struct rt_tensors 
 
 // --- random numbers (runtime/rng.c) -----------------------------------------------------------------------------------
 // Counter-based (Philox4x32-10): stream `key`, position `counter`. State is just the two numbers, so resume is exact.
-struct rt_rng { uint64_t key, counter; uint32_t buf[4]; int left; };
+struct rt_rng { uint64_t key, stream, counter; uint32_t buf[4]; int left; };
 void rt_rng_init(struct rt_rng *r, uint64_t seed, uint64_t stream);
 uint32_t rt_rng_u32(struct rt_rng *r);
 double rt_rng_uniform(struct rt_rng *r);            // [0,1), 53 bits

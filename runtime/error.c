@@ -1,0 +1,26 @@
+// The last error of each thread, as one line.
+#include "runtime.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#ifndef SMKD_VERSION
+#define SMKD_VERSION "dev"
+#endif
+
+static _Thread_local char last[1024];
+
+const char *smkd_last_error(void) { return last; }
+const char *smkd_version(void) { return SMKD_VERSION; }
+
+enum smkd_result rt_fail(enum smkd_result r, const char *fmt, ...) {
+    char text[sizeof last]; // the old message may be an argument
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20) *c = '?';
+    snprintf(last, sizeof last, "%s", text);
+    return r;
+}

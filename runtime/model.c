@@ -1,0 +1,190 @@
+// Loading artifacts. The file is looked at before it is handed to the dynamic loader, and of its code only smkd_query (plain
+// x86-64) runs before ABI version, tables and CPU have been checked.
+#define _DEFAULT_SOURCE // MAP_ANONYMOUS, madvise
+#include "rt_internal.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { HUGE = 2 << 20 };
+
+void *rt_block_alloc(size_t bytes) {
+    if (bytes == 0) bytes = 64;
+    if (bytes < HUGE) {
+        void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        return p ? memset(p, 0, bytes) : NULL;
+    }
+    // Over-allocate address space and give the ends back, so that the block starts on a huge page.
+    size_t want = (bytes + HUGE - 1) / HUGE * HUGE;
+    char *p = mmap(NULL, want + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    size_t head = (HUGE - (uintptr_t)p % HUGE) % HUGE;
+    if (head) munmap(p, head);
+    if (HUGE - head) munmap(p + head + want, HUGE - head);
+    madvise(p + head, want, MADV_HUGEPAGE); // a wish: fine when refused
+    return p + head;
+}
+
+void rt_block_free(void *p, size_t bytes) {
+    if (!p) return;
+    if (bytes < HUGE)
+        free(p);
+    else
+        munmap(p, (bytes + HUGE - 1) / HUGE * HUGE);
+}
+
+static enum smkd_result check_elf(const char *path) {
+    const void *b;
+    size_t size;
+    enum smkd_status s = io_map(path, &b, &size);
+    if (s != SMKD_OK) return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+    enum smkd_result r = SMKD_R_OK;
+    const Elf64_Ehdr *e = b;
+    if (size < sizeof *e || memcmp(e->e_ident, ELFMAG, SELFMAG) != 0)
+        r = rt_fail(SMKD_R_INVALID, "%s: not an artifact of smkdc; make one with 'smkdc compile MODEL.onnx'", path);
+    else if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_machine != EM_X86_64 || e->e_type != ET_DYN)
+        r = rt_fail(SMKD_R_MISMATCH, "%s: not an artifact for x86-64; compile the model on this machine with 'smkdc compile'", path);
+    else if (e->e_shoff == 0 || e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shoff > size || (size - e->e_shoff) / sizeof(Elf64_Shdr) < e->e_shnum)
+        r = rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
+    io_unmap(b, size);
+    return r;
+}
+
+// Is `word` among the blank-separated words of `list`?
+static bool has_word(const char *list, const char *word, size_t n) {
+    for (const char *p = list; (p = strstr(p, word)); p += n)
+        if ((p == list || p[-1] == ' ' || p[-1] == '\t') && (p[n] == ' ' || p[n] == 0 || p[n] == '\n')) return true;
+    return false;
+}
+
+static char *cpu_flags(void) {
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    if (!f) return NULL;
+    char *line = NULL;
+    size_t cap = 0;
+    while (getline(&line, &cap, f) > 0)
+        if (strncmp(line, "flags", 5) == 0) {
+            fclose(f);
+            return line;
+        }
+    fclose(f);
+    free(line);
+    return NULL;
+}
+
+static enum smkd_result check_cpu(const char *path, const struct smkd_artifact *a) {
+    char *flags = cpu_flags();
+    if (!flags) return SMKD_R_OK; // no /proc: nothing to compare with
+    struct str missing = STR_INIT;
+    for (const char *p = a->required_features ? a->required_features : ""; *p;) {
+        size_t n = strcspn(p, " ");
+        char word[64];
+        if (n && n < sizeof word) {
+            memcpy(word, p, n);
+            word[n] = 0;
+            if (!has_word(flags, word, n)) str_addf(&missing, "%s%s", missing.len ? ", " : "", word);
+        }
+        p += n;
+        while (*p == ' ') p++;
+    }
+    enum smkd_result r = SMKD_R_OK;
+    if (missing.len)
+        r = rt_fail(SMKD_R_MISMATCH, "%s: was compiled for %s, which has %s; this CPU has not: compile the model again with --mcpu native", path,
+                    a->target_cpu, missing.s);
+    str_release(&missing);
+    free(flags);
+    return r;
+}
+
+static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
+    bool ok = a->abi_version == SMKD_ABI_VERSION && a->trained_bytes <= a->param_bytes && a->max_batch > 0 && (a->n_tensors == 0 || a->tensors);
+    uint32_t next[SMKD_ABI_SCALAR + 1] = {0};
+    for (uint64_t i = 0; ok && i < a->n_tensors; i++) {
+        const struct smkd_abi_tensor *t = &a->tensors[i];
+        ok = t->name && t->rank <= SMKD_ABI_MAX_RANK && t->role <= SMKD_ABI_SCALAR;
+        if (ok && (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)) {
+            uint64_t limit = t->role == SMKD_ABI_PARAM ? a->trained_bytes : a->param_bytes;
+            ok = t->offset % 64 == 0 && t->offset <= limit && t->numel <= (limit - t->offset) / 4;
+        } else if (ok) {
+            ok = t->index == next[t->role]++;
+        }
+    }
+    return ok ? SMKD_R_OK : rt_fail(SMKD_R_INVALID, "%s: the artifact's tables are damaged; compile the model again", path);
+}
+
+smkd_model *smkd_model_load(const char *path) {
+    if (check_elf(path) != SMKD_R_OK) return NULL;
+    smkd_model *m = calloc(1, sizeof *m);
+    if (m) m->path = malloc(strlen(path) + 3);
+    if (!m || !m->path) {
+        free(m);
+        rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+        return NULL;
+    }
+    // Without a slash dlopen would search the library path.
+    sprintf(m->path, "%s%s", strchr(path, '/') ? "" : "./", path);
+    m->lib = dlopen(m->path, RTLD_NOW | RTLD_LOCAL);
+    if (!m->lib) {
+        rt_fail(SMKD_R_INVALID, "%s: cannot be loaded: %s", path, dlerror());
+        smkd_model_free(m);
+        return NULL;
+    }
+    smkd_query_fn query = NULL;
+    *(void **)&query = dlsym(m->lib, SMKD_QUERY_SYMBOL);
+    if (!query)
+        rt_fail(SMKD_R_INVALID, "%s: a shared object, but not an artifact of smkdc (no %s in it)", path, SMKD_QUERY_SYMBOL);
+    else if (!(m->art = query(SMKD_ABI_VERSION)))
+        rt_fail(SMKD_R_MISMATCH, "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again", path, SMKD_ABI_VERSION);
+    if (!m->art || check_tables(path, m->art) != SMKD_R_OK || check_cpu(path, m->art) != SMKD_R_OK) {
+        smkd_model_free(m);
+        return NULL;
+    }
+    m->params = rt_block_alloc(m->art->param_bytes);
+    if (!m->params) {
+        rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes of parameters", path, (unsigned long long)m->art->param_bytes);
+        smkd_model_free(m);
+        return NULL;
+    }
+    if (m->art->initial) memcpy(m->params, m->art->initial, m->art->param_bytes);
+    return m;
+}
+
+void smkd_model_free(smkd_model *m) {
+    if (!m) return;
+    if (m->art) {
+        rt_block_free(m->params, m->art->param_bytes);
+        rt_block_free(m->grads, m->art->trained_bytes);
+        rt_block_free(m->momentum, m->art->trained_bytes);
+    }
+    if (m->lib) dlclose(m->lib);
+    free(m->path);
+    free(m);
+}
+
+const struct smkd_artifact *smkd_model_info(const smkd_model *m) { return m->art; }
+
+const struct smkd_abi_tensor *smkd_model_find(const smkd_model *m, enum smkd_abi_role role, const char *name) {
+    for (uint64_t i = 0; i < m->art->n_tensors; i++)
+        if (m->art->tensors[i].role == role && strcmp(m->art->tensors[i].name, name) == 0) return &m->art->tensors[i];
+    return NULL;
+}
+
+const struct smkd_abi_tensor *smkd_model_nth(const smkd_model *m, enum smkd_abi_role role, size_t n) {
+    for (uint64_t i = 0; i < m->art->n_tensors; i++)
+        if (m->art->tensors[i].role == role && n-- == 0) return &m->art->tensors[i];
+    return NULL;
+}
+
+void *smkd_model_params(smkd_model *m) { return m->params; }
+
+static void *lazy(smkd_model *m, void **block) {
+    if (!*block) *block = rt_block_alloc(m->art->trained_bytes);
+    if (!*block) rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes", m->path, (unsigned long long)m->art->trained_bytes);
+    return *block;
+}
+void *smkd_model_grads(smkd_model *m) { return lazy(m, &m->grads); }
+void *smkd_model_momentum(smkd_model *m) { return lazy(m, &m->momentum); }

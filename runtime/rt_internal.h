@@ -1,0 +1,18 @@
+// What the files of the runtime core share.
+#ifndef SMKD_RT_INTERNAL_H
+#define SMKD_RT_INTERNAL_H
+
+#include "runtime.h"
+
+struct smkd_model {
+    void *lib;
+    char *path;
+    const struct smkd_artifact *art;
+    void *params, *grads, *momentum; // grads and momentum are made when first asked for
+};
+
+void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
+// Zeroed memory for big blocks: 64-aligned, 2 MiB-aligned with huge pages asked for when large. NULL when there is none.
+void *rt_block_alloc(size_t bytes);
+void rt_block_free(void *p, size_t bytes);
+#endif

@@ -1,0 +1,157 @@
+// safetensors: u64 header length, JSON header {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}}, elements.
+// Data only: reading one executes nothing. Everything the header says is checked against the file before it is used.
+#include "runtime.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct { const char *name; enum rt_dtype t; } types[] = {
+    {"F32", RT_F32}, {"F64", RT_F64}, {"I64", RT_I64}, {"I32", RT_I32}, {"U8", RT_U8}, {"BOOL", RT_BOOL},
+};
+enum { N_TYPES = sizeof types / sizeof *types };
+
+static char *copy_text(const char *s) {
+    size_t n = strlen(s) + 1;
+    char *p = malloc(n);
+    return p ? memcpy(p, s, n) : NULL;
+}
+
+// A non-negative integer that a double holds exactly.
+static bool whole(const cJSON *j, uint64_t *out) {
+    if (!cJSON_IsNumber(j) || j->valuedouble < 0 || j->valuedouble > 9007199254740992.0 || floor(j->valuedouble) != j->valuedouble) return false;
+    *out = (uint64_t)j->valuedouble;
+    return true;
+}
+
+static enum smkd_result read_tensor(const char *path, const cJSON *j, const unsigned char *data, uint64_t size, struct rt_tensor *t) {
+    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(j, "dtype"), *shape = cJSON_GetObjectItemCaseSensitive(j, "shape");
+    const cJSON *off = cJSON_GetObjectItemCaseSensitive(j, "data_offsets"), *d;
+    if (!cJSON_IsString(dtype) || !cJSON_IsArray(shape) || !cJSON_IsArray(off) || cJSON_GetArraySize(off) != 2)
+        return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" lacks dtype, shape or data_offsets", path, j->string);
+    int k = 0;
+    while (k < N_TYPES && strcmp(types[k].name, dtype->valuestring) != 0) k++;
+    if (k == N_TYPES)
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: tensor \"%s\" has type %s; F32, F64, I64, I32, U8 or BOOL is expected", path, j->string, dtype->valuestring);
+    t->dtype = types[k].t;
+    t->numel = 1;
+    cJSON_ArrayForEach(d, shape) {
+        uint64_t v;
+        if (t->rank == SMKD_ABI_MAX_RANK || !whole(d, &v) || (v && t->numel > SIZE_MAX / 16 / v))
+            return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" has a bad shape", path, j->string);
+        t->dims[t->rank++] = (int64_t)v;
+        t->numel *= (size_t)v;
+    }
+    t->bytes = t->numel * rt_dtype_size(t->dtype);
+    uint64_t begin, end;
+    if (!whole(cJSON_GetArrayItem(off, 0), &begin) || !whole(cJSON_GetArrayItem(off, 1), &end) || begin > end || end > size || end - begin != t->bytes)
+        return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\": data_offsets do not fit its shape or the file", path, j->string);
+    t->name = copy_text(j->string);
+    t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
+    if (!t->name || !t->data) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for tensor \"%s\"", path, j->string);
+    memcpy(t->data, data + begin, t->bytes);
+    return SMKD_R_OK;
+}
+
+static enum smkd_result read_meta(const char *path, const cJSON *j, struct rt_tensors *out) {
+    const cJSON *m;
+    size_t n = (size_t)cJSON_GetArraySize(j);
+    out->meta_keys = calloc(n + 1, sizeof *out->meta_keys);
+    out->meta_values = calloc(n + 1, sizeof *out->meta_values);
+    if (!out->meta_keys || !out->meta_values) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    cJSON_ArrayForEach(m, j) {
+        if (!cJSON_IsString(m)) return rt_fail(SMKD_R_INVALID, "%s: __metadata__ must hold strings only", path);
+        size_t i = out->n_meta++;
+        out->meta_keys[i] = copy_text(m->string);
+        out->meta_values[i] = copy_text(m->valuestring);
+        if (!out->meta_keys[i] || !out->meta_values[i]) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    }
+    return SMKD_R_OK;
+}
+
+static enum smkd_result parse(const char *path, const unsigned char *b, size_t size, struct rt_tensors *out) {
+    uint64_t len = 0;
+    if (size < 8) return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file (%zu bytes)", path, size);
+    for (int i = 7; i >= 0; i--) len = len << 8 | b[i];
+    if (len > size - 8 || len > 100000000 || len < 2)
+        return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file, or cut off: it has %zu bytes, its header claims %llu", path, size, (unsigned long long)len);
+    cJSON *root = cJSON_ParseWithLength((const char *)b + 8, (size_t)len);
+    if (!cJSON_IsObject(root)) {
+        cJSON_Delete(root);
+        return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file (the header is no JSON object)", path);
+    }
+    size_t n = (size_t)cJSON_GetArraySize(root);
+    out->t = calloc(n + 1, sizeof *out->t);
+    enum smkd_result r = out->t ? SMKD_R_OK : rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    const cJSON *j;
+    cJSON_ArrayForEach(j, root) {
+        if (r != SMKD_R_OK) break;
+        if (strcmp(j->string, "__metadata__") == 0) {
+            r = out->meta_keys ? rt_fail(SMKD_R_INVALID, "%s: __metadata__ appears twice", path) : read_meta(path, j, out);
+        } else if (rt_tensors_find(out, j->string)) {
+            r = rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" appears twice", path, j->string);
+        } else {
+            r = read_tensor(path, j, b + 8 + len, size - 8 - len, &out->t[out->n++]);
+        }
+    }
+    cJSON_Delete(root);
+    return r;
+}
+
+enum smkd_result rt_safetensors_read(const char *path, struct rt_tensors *out) {
+    *out = (struct rt_tensors){0};
+    const void *b;
+    size_t size;
+    if (io_map(path, &b, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+    enum smkd_result r = parse(path, b, size, out);
+    if (r != SMKD_R_OK) rt_tensors_release(out);
+    io_unmap(b, size);
+    return r;
+}
+
+static char *header_text(const struct rt_tensors *ts) {
+    cJSON *root = cJSON_CreateObject();
+    if (ts->n_meta) {
+        cJSON *m = cJSON_AddObjectToObject(root, "__metadata__");
+        for (size_t i = 0; i < ts->n_meta; i++) cJSON_AddStringToObject(m, ts->meta_keys[i], ts->meta_values[i]);
+    }
+    uint64_t at = 0;
+    for (size_t i = 0; i < ts->n; i++) {
+        const struct rt_tensor *t = &ts->t[i];
+        cJSON *j = cJSON_AddObjectToObject(root, t->name), *s;
+        for (int k = 0; k < N_TYPES; k++)
+            if (types[k].t == t->dtype) cJSON_AddStringToObject(j, "dtype", types[k].name);
+        s = cJSON_AddArrayToObject(j, "shape");
+        for (int d = 0; d < t->rank; d++) cJSON_AddItemToArray(s, cJSON_CreateNumber((double)t->dims[d]));
+        s = cJSON_AddArrayToObject(j, "data_offsets");
+        cJSON_AddItemToArray(s, cJSON_CreateNumber((double)at));
+        at += t->bytes;
+        cJSON_AddItemToArray(s, cJSON_CreateNumber((double)at));
+    }
+    char *text = cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    return text;
+}
+
+enum smkd_result rt_safetensors_write(const char *path, const struct rt_tensors *ts) {
+    char *text = header_text(ts);
+    if (!text) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    size_t len = strlen(text), padded = (len + 7) / 8 * 8; // the format wants the elements 8-aligned
+    unsigned char head[8];
+    for (int i = 0; i < 8; i++) head[i] = (unsigned char)(padded >> 8 * i);
+    struct io_writer w;
+    if (io_writer_open(&w, path) != SMKD_OK) {
+        cJSON_free(text);
+        return rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
+    }
+    bool ok = fwrite(head, 1, 8, w.f) == 8 && fwrite(text, 1, len, w.f) == len && fwrite("        ", 1, padded - len, w.f) == padded - len;
+    for (size_t i = 0; ok && i < ts->n; i++) ok = fwrite(ts->t[i].data, 1, ts->t[i].bytes, w.f) == ts->t[i].bytes;
+    cJSON_free(text);
+    if (!ok)
+        io_writer_abort(&w);
+    else
+        ok = io_writer_commit(&w) == SMKD_OK;
+    return ok ? SMKD_R_OK : rt_fail(SMKD_R_IO, "%s: cannot be written: %s; the file there before, if any, is untouched", path, strerror(errno));
+}

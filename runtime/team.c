@@ -1,0 +1,74 @@
+// A team of threads for entry points: one OpenMP parallel region a run, and the barrier generated code calls. The only file
+// that knows OpenMP. Works with libgomp and libomp; where fewer threads than asked for are delivered, those do the work.
+#include "rt_internal.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+// Sense-reversing barrier: spin for a moment (calls are microseconds apart), then give the core away, so that more threads
+// than cores still make progress.
+struct barrier {
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_uint round;
+};
+
+struct smkd_team {
+    int threads;
+    struct barrier barrier;
+};
+
+smkd_team *smkd_team_new(int threads) {
+    if (threads < 0 || threads > 1024) {
+        rt_fail(SMKD_R_INVALID, "%d threads; 0 (all cores) to 1024 are possible", threads);
+        return NULL;
+    }
+    smkd_team *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
+    if (!t) {
+        rt_fail(SMKD_R_NOMEM, "out of memory");
+        return NULL;
+    }
+    t->threads = threads ? threads : omp_get_num_procs();
+    if (t->threads > omp_get_thread_limit()) t->threads = omp_get_thread_limit();
+    atomic_init(&t->barrier.arrived, 0);
+    atomic_init(&t->barrier.round, 0);
+    return t;
+}
+
+void smkd_team_free(smkd_team *t) { free(t); }
+int smkd_team_threads(const smkd_team *t) { return t->threads; }
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void meet(void *env, int32_t thread, int32_t threads) {
+    (void)thread;
+    struct barrier *b = env;
+    unsigned round = atomic_load_explicit(&b->round, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) == threads - 1) {
+        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&b->round, round + 1, memory_order_release);
+        return;
+    }
+    for (int spin = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; spin++) {
+        if (spin < 4000)
+            relax();
+        else
+            sched_yield();
+    }
+}
+
+void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call) {
+    call->barrier = meet;
+    call->barrier_env = &t->barrier;
+    if (t->threads == 1) {
+        entry(call, 0, 1);
+        return;
+    }
+#pragma omp parallel num_threads(t->threads)
+    entry(call, omp_get_thread_num(), omp_get_num_threads());
+}
