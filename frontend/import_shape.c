@@ -363,12 +363,31 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_val(n, 0, fe_p_slice(c, x, starts, sizes, steps));
 }
 
+// Constant indices 0, 1, 2 .. over the whole leading dim at the file's fixed batch size.
+static bool whole_batch(const struct fe_ctx *c, const struct ir_type *t, const struct fe_sym *s) {
+    if (c->baked < 1 || s->type.rank < 1 || s->type.dims[0] % c->baked || (int64_t)s->n != -t->dims[0] * c->baked ||
+        t->rank - 1 + s->type.rank > IR_MAX_RANK)
+        return false;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->v[i].a || s->v[i].b != (int64_t)i) return false;
+    return true;
+}
+
 bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0), *iv = tensor(c, n, 1);
     int axis;
     if (!x || !iv || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_type(c, x)->rank, &axis)) return false;
     const struct ir_type t = *fe_type(c, x);
     const struct fe_sym *s = fe_known(c, iv, false);
+    if (t.dims[0] < 0 && axis == 0 && s && whole_batch(c, &t, s)) { // as_strided with a baked batch: every element in order
+        int64_t dims0[IR_MAX_RANK];
+        int r = 0;
+        for (int i = 0; i < s->type.rank; i++) dims0[r++] = s->type.dims[i];
+        for (int i = 1; i < t.rank && r < IR_MAX_RANK; i++) dims0[r++] = t.dims[i];
+        dims0[0] = -(dims0[0] / c->baked);
+        fe_edit_shape(c->m, n->p, r, dims0);
+        return fe_out_val(n, 0, fe_p_reshape(c, x, r, dims0));
+    }
     if (t.dims[axis] < 0) return fe_fail(c, n, "it picks rows of the batch, which is not supported");
     if (!s || !fe_sym_is_const(s)) { // an embedding table, or any other look-up by computed indices
         ir_vid in[2] = {fe_weight(c, n, 0), fe_vid(c, iv)};

@@ -100,6 +100,12 @@ static void apply_edits(struct fe_model *m) {
             insert_node(g, at, new_node("Slice", n, 3, (const char *const[]){shape, zero, one}));
             insert_node(g, at, new_node("Shape", shape, 1, (const char *const[]){input}));
         }
+        if (!strcmp(p->op_type, "Gather")) { // of all elements in order (import_shape.c): a reshape
+            free(p->op_type);
+            p->op_type = text("Reshape");
+            for (size_t i = 0; i < p->n_attribute; i++) onnx__attribute_proto__free_unpacked(p->attribute[i], NULL);
+            p->n_attribute = 0;
+        }
         free(p->input[1]);
         p->input[1] = text(base);
     }
