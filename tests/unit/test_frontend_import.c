@@ -1,0 +1,623 @@
+// The importer on small files written here, byte by byte: what it makes of good ones and what it says about bad ones.
+#include "../../frontend/frontend.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+// --- a protobuf writer -------------------------------------------------------------------------------------------------
+
+static void varint(struct str *b, uint64_t v) {
+    for (;; v >>= 7) {
+        char c = (char)(v & 127);
+        if (v < 128) {
+            str_addn(b, &c, 1);
+            return;
+        }
+        c = (char)(c | 128);
+        str_addn(b, &c, 1);
+    }
+}
+static void num(struct str *b, int field, int64_t v) {
+    varint(b, (uint64_t)field << 3);
+    varint(b, (uint64_t)v);
+}
+static void bytes(struct str *b, int field, const void *p, size_t n) {
+    varint(b, (uint64_t)field << 3 | 2);
+    varint(b, n);
+    str_addn(b, p, n);
+}
+static void txt(struct str *b, int field, const char *s) { bytes(b, field, s, strlen(s)); }
+static void sub(struct str *b, int field, struct str *m) { // and releases m
+    bytes(b, field, m->s ? m->s : "", m->len);
+    str_release(m);
+}
+
+static struct str graph, functions; // the model being written
+
+static void io(int field, const char *name, int rank, const int64_t *dims) { // dim 0: "N"; -2: no size
+    struct str shape = STR_INIT, tensor = STR_INIT, type = STR_INIT, v = STR_INIT;
+    for (int i = 0; i < rank; i++) {
+        struct str d = STR_INIT;
+        if (dims[i] == 0) txt(&d, 2, "N");
+        else if (dims[i] > 0) num(&d, 1, dims[i]);
+        sub(&shape, 1, &d);
+    }
+    num(&tensor, 1, 1);
+    sub(&tensor, 2, &shape);
+    sub(&type, 1, &tensor);
+    txt(&v, 1, name);
+    sub(&v, 2, &type);
+    sub(&graph, field, &v);
+}
+#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
+#define INPUT(name, ...) io(11, name, DIMS(__VA_ARGS__))
+#define OUTPUT(name, ...) io(12, name, DIMS(__VA_ARGS__))
+
+static struct str tensor_of(const char *name, int type, int rank, const int64_t *dims, const void *data, size_t n) {
+    struct str t = STR_INIT;
+    for (int i = 0; i < rank; i++) num(&t, 1, dims[i]);
+    num(&t, 2, type);
+    if (name) txt(&t, 8, name);
+    if (data) bytes(&t, 9, data, n);
+    return t;
+}
+static float pattern(size_t i) { return (float)((int)(i * 7 % 11) - 5) / 8; }
+static void weight(const char *name, int rank, const int64_t *dims) {
+    float data[4096];
+    size_t n = 1;
+    for (int i = 0; i < rank; i++) n *= (size_t)dims[i];
+    for (size_t i = 0; i < n; i++) data[i] = pattern(i);
+    struct str t = tensor_of(name, 1, rank, dims, data, n * 4);
+    sub(&graph, 5, &t);
+}
+#define WEIGHT(name, ...) weight(name, DIMS(__VA_ARGS__))
+static void ints(const char *name, int n, const int64_t *v) {
+    int64_t len[1] = {n};
+    struct str t = tensor_of(name, 7, 1, len, v, (size_t)n * 8);
+    sub(&graph, 5, &t);
+}
+#define INTS(name, ...) ints(name, DIMS(__VA_ARGS__))
+
+static struct str attrs; // of the next node
+static void attr_i(const char *name, int64_t v) {
+    struct str a = STR_INIT;
+    txt(&a, 1, name);
+    num(&a, 3, v);
+    num(&a, 20, 2);
+    sub(&attrs, 5, &a);
+}
+static void attr_ints(const char *name, int n, const int64_t *v) {
+    struct str a = STR_INIT;
+    txt(&a, 1, name);
+    for (int i = 0; i < n; i++) num(&a, 8, v[i]);
+    num(&a, 20, 7);
+    sub(&attrs, 5, &a);
+}
+static void attr_s(const char *name, const char *v) {
+    struct str a = STR_INIT;
+    txt(&a, 1, name);
+    txt(&a, 4, v);
+    num(&a, 20, 3);
+    sub(&attrs, 5, &a);
+}
+static void attr_graph(const char *name, struct str *g) {
+    struct str a = STR_INIT;
+    txt(&a, 1, name);
+    sub(&a, 6, g);
+    num(&a, 20, 5);
+    sub(&attrs, 5, &a);
+}
+// Comma-separated names; the node is named after its first result.
+static struct str node_bytes(const char *domain, const char *op, const char *in, const char *out) {
+    struct str n = STR_INIT;
+    const char *lists[2] = {in, out};
+    for (int k = 0; k < 2; k++)
+        for (const char *p = lists[k]; *p;) {
+            size_t len = strcspn(p, ",");
+            bytes(&n, k + 1, p, len);
+            p += len + (p[len] == ',');
+        }
+    size_t len = strcspn(out, ",");
+    bytes(&n, 3, out, len);
+    txt(&n, 4, op);
+    if (domain) txt(&n, 7, domain);
+    if (attrs.len) str_addn(&n, attrs.s, attrs.len);
+    str_clear(&attrs);
+    return n;
+}
+static void node(const char *op, const char *in, const char *out) {
+    struct str n = node_bytes(NULL, op, in, out);
+    sub(&graph, 1, &n);
+}
+
+static struct str finish(void) {
+    struct str m = STR_INIT, o = STR_INIT;
+    num(&m, 1, 8);
+    num(&o, 2, 17);
+    sub(&m, 8, &o);
+    txt(&graph, 2, "test");
+    sub(&m, 7, &graph);
+    if (functions.len) str_addn(&m, functions.s, functions.len);
+    str_release(&functions);
+    str_release(&attrs);
+    graph = functions = attrs = (struct str)STR_INIT;
+    return m;
+}
+
+// --- running the importer ------------------------------------------------------------------------------------------------
+
+static char dir[] = "/tmp/smkd_import_XXXXXX", path[64], said[8192];
+static struct arena arena;
+static struct diag diag;
+static struct fe_model *model;
+
+static void listen(void *env, enum diag_severity sev, const char *line) {
+    (void)env;
+    (void)sev;
+    assert_null(strchr(line, '\n'));
+    strncat(said, line, sizeof said - strlen(said) - 2);
+    strcat(said, "\n");
+}
+static void write_bytes(const void *data, size_t n) {
+    snprintf(path, sizeof path, "%s/m.onnx", dir);
+    assert_int_equal(io_write_file(path, data, n), SMKD_OK);
+}
+static struct ir_graph *load(const struct fe_options *o) {
+    diag = (struct diag){.sink = listen};
+    said[0] = 0;
+    model = fe_open(&arena, &diag, path);
+    return model ? fe_import(model, &arena, &diag, o) : NULL;
+}
+static struct ir_graph *import(void) {
+    struct str m = finish();
+    write_bytes(m.s, m.len);
+    str_release(&m);
+    struct ir_graph *g = load(NULL);
+    if (!g && !said[0]) fail_msg("the importer failed without a word");
+    return g;
+}
+static int setup(void **state) {
+    (void)state;
+    arena_init(&arena);
+    return 0;
+}
+static int teardown(void **state) {
+    (void)state;
+    fe_close(model);
+    model = NULL;
+    arena_release(&arena);
+    return 0;
+}
+static int make_dir(void **state) {
+    (void)state;
+    return mkdtemp(dir) ? 0 : -1;
+}
+static int remove_dir(void **state) {
+    (void)state;
+    unlink(path);
+    return rmdir(dir);
+}
+
+static void assert_dims(const struct ir_graph *g, const char *output, int rank, const int64_t *dims) {
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        if (strcmp(g->outputs[i].name, output)) continue;
+        const struct ir_type *t = &g->values[g->outputs[i].value].type;
+        assert_int_equal(t->rank, rank);
+        for (int k = 0; k < rank; k++) assert_int_equal(t->dims[k], dims[k]);
+        return;
+    }
+    fail_msg("no output %s", output);
+}
+#define ASSERT_DIMS(g, out, ...) assert_dims(g, out, DIMS(__VA_ARGS__))
+static const struct ir_value *boundary(const struct ir_graph *g, const char *name) {
+    for (size_t i = 0; i < g->n_boundary; i++)
+        if (!strcmp(g->values[g->boundary[i]].name, name)) return &g->values[g->boundary[i]];
+    fail_msg("no boundary value %s", name);
+    return NULL;
+}
+static size_t count(const struct ir_graph *g, enum ir_op op) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_nodes; i++) n += g->nodes[i].op == op;
+    return n;
+}
+static void says(const char *part) {
+    if (!strstr(said, part)) fail_msg("expected \"%s\" in: %s", part, said);
+}
+#define REFUSED(part) \
+    do { \
+        assert_null(import()); \
+        says(part); \
+    } while (0)
+
+// --- good files --------------------------------------------------------------------------------------------------------------
+
+static void cnn(void) {
+    INPUT("x", 0, 3, 8, 8);
+    OUTPUT("y", 0, 5);
+    WEIGHT("w", 4, 3, 3, 3);
+    WEIGHT("gamma", 4);
+    WEIGHT("beta", 4);
+    WEIGHT("mean", 4);
+    WEIGHT("var", 4);
+    WEIGHT("fc", 5, 4);
+    WEIGHT("b", 5);
+    attr_ints("pads", DIMS(1, 1, 1, 1));
+    attr_ints("strides", DIMS(2, 2));
+    node("Conv", "x,w", "c");
+    attr_i("training_mode", 1);
+    node("BatchNormalization", "c,gamma,beta,mean,var", "n,m2,v2");
+    node("Relu", "n", "r");
+    node("GlobalAveragePool", "r", "p");
+    node("Flatten", "p", "f");
+    attr_i("transB", 1);
+    node("Gemm", "f,fc,b", "y");
+}
+
+static void test_cnn(void **state) {
+    (void)state;
+    cnn();
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    ASSERT_DIMS(g, "y", IR_N, 5);
+    assert_int_equal(boundary(g, "x")->role, IR_ROLE_INPUT);
+    assert_int_equal(boundary(g, "w")->role, IR_ROLE_PARAM);
+    assert_int_equal(boundary(g, "mean")->role, IR_ROLE_BUFFER);
+    assert_int_equal(boundary(g, "var")->role, IR_ROLE_BUFFER);
+    assert_true(((const float *)boundary(g, "w")->data)[5] == pattern(5));
+    ASSERT_DIMS(g, "mean", 4); // its new value comes back
+    assert_int_equal(count(g, IR_OP_batch_norm), 1);
+}
+
+// (a) of ShuffleNetV2: the shape is computed from the batch at run time.
+static void test_shape_arithmetic(void **state) {
+    (void)state;
+    INPUT("x", 0, 6, 4, 4);
+    OUTPUT("y", 0, 2, 3, 4, 4);
+    INTS("zero", 0);
+    INTS("one", 1);
+    INTS("two", 2);
+    INTS("rest", 4, 4);
+    node("Shape", "x", "s");
+    node("Gather", "s,zero", "n");
+    node("Gather", "s,one", "c");
+    node("Div", "c,two", "half");
+    attr_i("to", 7);
+    node("Cast", "half", "h");
+    attr_i("axis", 0);
+    node("Concat", "n,two,h,rest", "shape");
+    node("Reshape", "x,shape", "y");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    ASSERT_DIMS(g, "y", IR_N, 2, 3, 4, 4);
+    assert_int_equal(g->n_nodes, 1);
+}
+
+static void test_baked_batch(void **state) {
+    (void)state;
+    INPUT("x", 2, 6);
+    OUTPUT("y", 4, 3);
+    OUTPUT("z", 2, 7);
+    WEIGHT("token", 1, 1);
+    INTS("to", 4, 3);
+    INTS("each", 2, 1);
+    node("Reshape", "x,to", "y");
+    node("Expand", "token,each", "t");
+    attr_i("axis", 1);
+    node("Concat", "t,x", "z");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    ASSERT_DIMS(g, "y", -2, 3);
+    ASSERT_DIMS(g, "z", IR_N, 7);
+}
+
+static void test_constant_branch(void **state) {
+    (void)state;
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    INTS("four", 4);
+    INTS("one", 1);
+    node("Shape", "x", "s");
+    node("Gather", "s,one", "c");
+    node("Equal", "c,four", "is4");
+    struct str yes = STR_INIT, no = STR_INIT, n, v = STR_INIT;
+    n = node_bytes(NULL, "Relu", "x", "a");
+    sub(&yes, 1, &n);
+    txt(&v, 1, "a");
+    sub(&yes, 12, &v);
+    n = node_bytes(NULL, "NotAnOperator", "x", "b");
+    sub(&no, 1, &n);
+    v = (struct str)STR_INIT;
+    txt(&v, 1, "b");
+    sub(&no, 12, &v);
+    attr_graph("then_branch", &yes);
+    attr_graph("else_branch", &no);
+    node("If", "is4", "y");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    assert_int_equal(count(g, IR_OP_relu), 1);
+}
+
+static void test_sequences(void **state) {
+    (void)state;
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 3);
+    int64_t three = 3, second = 1;
+    struct str t = tensor_of("three", 7, 0, NULL, &three, 8);
+    sub(&graph, 5, &t);
+    t = tensor_of("second", 7, 0, NULL, &second, 8);
+    sub(&graph, 5, &t);
+    attr_i("axis", 1);
+    node("SplitToSequence", "x,three", "parts");
+    node("SequenceAt", "parts,second", "p");
+    node("Identity", "p", "q");
+    node("CastLike", "q,x", "r");
+    node("Neg", "r", "y");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    ASSERT_DIMS(g, "y", IR_N, 3);
+    assert_int_equal(count(g, IR_OP_slice), 2); // the unused one goes with dead code
+}
+
+static void test_function(void **state) {
+    (void)state;
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    struct str n = node_bytes("lib", "Twice", "x", "y");
+    sub(&graph, 1, &n);
+    struct str f = STR_INIT;
+    txt(&f, 1, "Twice");
+    txt(&f, 4, "a");
+    txt(&f, 5, "b");
+    n = node_bytes(NULL, "Add", "a,a", "b");
+    sub(&f, 7, &n);
+    txt(&f, 10, "lib");
+    sub(&functions, 25, &f);
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    assert_int_equal(count(g, IR_OP_add), 1);
+}
+
+static void test_unsorted(void **state) {
+    (void)state;
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    node("Exp", "a", "y");
+    node("Relu", "x", "a");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    assert_int_equal(g->nodes[0].op, IR_OP_relu);
+}
+
+static void test_shape_option(void **state) {
+    (void)state;
+    INPUT("x", 0, 3, -2, -2);
+    OUTPUT("y", 0, 3, -2, -2);
+    node("Relu", "x", "y");
+    assert_null(import());
+    says("--shape x=N,3,224,224");
+    fe_close(model);
+    struct fe_shape s = {.input = "x", .rank = 4, .dims = {IR_N, 3, 16, 20}};
+    struct ir_graph *g = load(&(struct fe_options){&s, 1});
+    assert_non_null(g);
+    ASSERT_DIMS(g, "y", IR_N, 3, 16, 20);
+}
+
+// An exporter stored zeros once, for a bias and for a statistic.
+static void test_merged_initializers(void **state) {
+    (void)state;
+    INPUT("x", 0, 4, 2, 2);
+    OUTPUT("y", 0, 4, 2, 2);
+    WEIGHT("ones", 4);
+    WEIGHT("zeros", 4);
+    node("BatchNormalization", "x,ones,zeros,zeros,ones", "y");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    assert_int_equal(boundary(g, "y.weight")->role, IR_ROLE_PARAM);
+    assert_int_equal(boundary(g, "y.running_mean")->role, IR_ROLE_BUFFER);
+}
+
+// --- bad files ---------------------------------------------------------------------------------------------------------------
+
+static void test_truncated(void **state) {
+    (void)state;
+    cnn();
+    struct str m = finish();
+    static const size_t cuts[] = {0, 1, 7, 40, 200, 500};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        write_bytes(m.s, cuts[i]);
+        assert_null(load(NULL));
+        assert_true(diag.errors >= 1);
+        fe_close(model);
+    }
+    write_bytes(m.s, m.len - 3);
+    assert_null(load(NULL));
+    says("truncated");
+    str_release(&m);
+}
+
+static void test_text(void **state) {
+    (void)state;
+    write_bytes("this is not a model\n", 20);
+    assert_null(load(NULL));
+    says("text file");
+}
+
+static void test_all_unsupported(void **state) {
+    (void)state;
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    OUTPUT("z", 0, 6);
+    node("Foo", "x", "a");
+    node("Relu", "a", "y"); // silent: it only uses what Foo did not make
+    node("Bar", "x", "z");
+    REFUSED("node \"a\" (Foo)");
+    says("node \"z\" (Bar)");
+    assert_int_equal(diag.errors, 2);
+}
+
+static void test_names(void **state) {
+    (void)state;
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    node("Add", "b,x", "a");
+    node("Relu", "a", "b");
+    node("Relu", "b", "y");
+    REFUSED("cyclic");
+    fe_close(model);
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    node("Relu", "x", "y");
+    node("Exp", "x", "y");
+    REFUSED("has the name of another value");
+    fe_close(model);
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    node("Relu", "nowhere", "y");
+    REFUSED("\"nowhere\"");
+}
+
+static void test_shapes(void **state) {
+    (void)state;
+    INPUT("x", 0, 5, 8, 8);
+    OUTPUT("y", 0, 4, 6, 6);
+    WEIGHT("w", 4, 3, 3, 3);
+    node("Conv", "x,w", "y");
+    REFUSED("node \"y\" (Conv)");
+    fe_close(model);
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 4);
+    INTS("to", 0, 4);
+    node("Reshape", "x,to", "y");
+    REFUSED("cannot reshape [N,6]");
+    fe_close(model);
+    INPUT("x", 0, 6);
+    OUTPUT("y", 6, 0);
+    attr_ints("perm", DIMS(1, 0));
+    node("Transpose", "x", "y");
+    REFUSED("batch");
+}
+
+static void external(const char *location, const char *offset, const char *length) {
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    struct str t = tensor_of("w", 1, 1, (int64_t[]){4}, NULL, 0);
+    const char *kv[3][2] = {{"location", location}, {"offset", offset}, {"length", length}};
+    for (int i = 0; i < 3; i++) {
+        struct str e = STR_INIT;
+        txt(&e, 1, kv[i][0]);
+        txt(&e, 2, kv[i][1]);
+        sub(&t, 13, &e);
+    }
+    num(&t, 14, 1);
+    sub(&graph, 5, &t);
+    node("Add", "x,w", "y");
+}
+
+static void test_external_data(void **state) {
+    (void)state;
+    static const struct { const char *loc, *off, *len, *says; } bad[] = {
+        {"../w.bin", "0", "16", "stay in the model's folder"}, {"/etc/passwd", "0", "16", "stay in the model's folder"},
+        {"a/../../w.bin", "0", "16", "stay in the model's folder"}, {"none.bin", "0", "16", "cannot open"},
+        {"w.bin", "8", "16", "past the end"}, {"w.bin", "0", "12", "need 16 bytes"}, {"w.bin", "-4", "16", "not a number"},
+        {"w.bin", "9223372036854775807", "16", "past the end"}, {"link.bin", "0", "16", "leaves the model's folder"}};
+    char data[96], target[96], link[96];
+    snprintf(data, sizeof data, "%s/w.bin", dir);
+    snprintf(target, sizeof target, "%s_outside", dir);
+    snprintf(link, sizeof link, "%s/link.bin", dir);
+    float w[4] = {1, 2, 3, 4};
+    assert_int_equal(io_write_file(data, w, sizeof w), SMKD_OK);
+    assert_int_equal(io_write_file(target, w, sizeof w), SMKD_OK);
+    assert_int_equal(symlink(target, link), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        external(bad[i].loc, bad[i].off, bad[i].len);
+        REFUSED(bad[i].says);
+        fe_close(model);
+    }
+    external("w.bin", "0", "16");
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    assert_true(((const float *)boundary(g, "w")->data)[2] == 3);
+    unlink(data);
+    unlink(link);
+    unlink(target);
+}
+
+static void test_tensor_size(void **state) {
+    (void)state;
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    float w[3] = {0};
+    struct str t = tensor_of("w", 1, 1, (int64_t[]){4}, w, sizeof w);
+    sub(&graph, 5, &t);
+    node("Add", "x,w", "y");
+    REFUSED("need 16 bytes, the file has 12");
+}
+
+static void test_attributes(void **state) {
+    (void)state;
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    attr_s("axis", "one");
+    node("Softmax", "x", "y");
+    REFUSED("attribute \"axis\" must be an integer");
+}
+
+// --- export ------------------------------------------------------------------------------------------------------------------
+
+static void test_export(void **state) {
+    (void)state;
+    cnn();
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    size_t size, n = 0;
+    void *skeleton = fe_skeleton(model, &arena, &size);
+    struct fe_tensor t[16];
+    for (size_t i = 0; i < g->n_boundary; i++) {
+        const struct ir_value *v = &g->values[g->boundary[i]];
+        if (v->role != IR_ROLE_PARAM && v->role != IR_ROLE_BUFFER) continue;
+        t[n] = (struct fe_tensor){.name = v->name, .rank = v->type.rank, .data = v->data};
+        memcpy(t[n++].dims, v->type.dims, sizeof t->dims);
+    }
+    float fresh[5] = {9, 8, 7, 6, 5};
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(t[i].name, "b")) t[i].data = fresh;
+    struct fe_meta meta[] = {{"classes", "5"}};
+    char out[96];
+    snprintf(out, sizeof out, "%s/out.onnx", dir);
+    assert_int_equal(fe_export(skeleton, size, t, n, meta, 1, out, &diag), SMKD_OK);
+    diag = (struct diag){.sink = listen};
+    struct fe_model *back = fe_open(&arena, &diag, out);
+    assert_non_null(back);
+    struct ir_graph *h = fe_import(back, &arena, &diag, NULL);
+    assert_non_null(h);
+    assert_memory_equal(boundary(h, "b")->data, fresh, sizeof fresh);
+    assert_memory_equal(boundary(h, "w")->data, boundary(g, "w")->data, 4 * 27 * 4);
+    assert_int_equal(h->n_nodes, g->n_nodes);
+    fe_close(back);
+    unlink(out);
+    said[0] = 0;
+    assert_int_equal(fe_export(skeleton, size, t, n - 1, NULL, 0, out, &diag), SMKD_MISMATCH);
+    says("the weights lack");
+    assert_int_not_equal(access(out, F_OK), 0);
+    snprintf(out, sizeof out, "%s/nowhere/out.onnx", dir);
+    assert_int_equal(fe_export(skeleton, size, t, n, NULL, 0, out, &diag), SMKD_IO);
+    assert_int_equal(fe_export(skeleton, size / 2, t, n, NULL, 0, out, &diag), SMKD_INVALID);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        T(test_cnn), T(test_shape_arithmetic), T(test_baked_batch), T(test_constant_branch), T(test_sequences), T(test_function),
+        T(test_unsorted), T(test_shape_option), T(test_merged_initializers), T(test_truncated), T(test_text), T(test_all_unsupported),
+        T(test_names), T(test_shapes), T(test_external_data), T(test_tensor_size), T(test_attributes), T(test_export),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
