@@ -1,0 +1,219 @@
+// The static memory plan. Time is the index of a node; a value lives from the node that defines it to the last one that
+// reads it, directly or through inline nodes. Values that share memory (a reshape and its operand, a pointwise result
+// that overwrites a dying operand) are merged into one allocation; allocations are then placed greedily, largest first, at
+// the lowest offset where no placed allocation of overlapping life lies. Per-sample and fixed memory are planned apart.
+#include "ir_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct alloc {
+    int64_t bytes, offset;
+    uint32_t born, dies; // inclusive node indices
+    bool batched, placed;
+};
+
+struct planner {
+    const struct ir_graph *g;
+    struct ir_plan *p;
+    uint32_t *root;    // by vid: the value whose memory it uses
+    uint32_t *last;    // by root vid: index of the last reader
+    uint32_t *stamp;   // by vid: visited at this time (+1)
+    bool *is_output;
+};
+
+static int64_t up64(int64_t x) { return (x + 63) & ~INT64_C(63); }
+
+static bool inline_value(const struct ir_graph *g, ir_vid v) {
+    return g->values[v].role == IR_ROLE_NODE && g->nodes[g->values[v].def].is_inline;
+}
+
+static void read_at(struct planner *s, ir_vid v, uint32_t t) {
+    if (s->stamp[v] == t + 1) return;
+    s->stamp[v] = t + 1;
+    if (inline_value(s->g, v)) {
+        const struct ir_node *n = &s->g->nodes[s->g->values[v].def];
+        for (int k = 0; k < n->n_in; k++)
+            if (n->in[k] != IR_NONE) read_at(s, n->in[k], t);
+        return;
+    }
+    uint32_t r = s->root[v];
+    if (s->last[r] < t) s->last[r] = t;
+}
+
+static bool in_arena(const struct planner *s, ir_vid v) {
+    return s->g->values[v].role == IR_ROLE_NODE && !inline_value(s->g, v) && !s->is_output[v];
+}
+
+// Do all reads of root `r` in the expression of value v (index space: that of `like`) happen at the index being written?
+static bool same_index(const struct planner *s, ir_vid v, uint32_t r, const struct ir_type *like, bool direct) {
+    const struct ir_value *val = &s->g->values[v];
+    direct = direct && ir_same_dims(&val->type, like) && memcmp(val->type.perm, like->perm, like->rank) == 0;
+    if (!inline_value(s->g, v)) return s->root[v] != r || direct;
+    const struct ir_node *n = &s->g->nodes[val->def];
+    if (ir_ops[n->op].kind == IR_KIND_VIEW) direct = false;
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] != IR_NONE && !same_index(s, n->in[k], r, like, direct)) return false;
+    return true;
+}
+
+static bool find_victim(struct planner *s, ir_vid v, const struct ir_node *n, uint32_t t, const struct ir_type *out, ir_vid *victim) {
+    for (int k = 0; k < n->n_in; k++) {
+        ir_vid x = n->in[k];
+        if (x == IR_NONE) continue;
+        if (inline_value(s->g, x)) {
+            if (find_victim(s, v, &s->g->nodes[s->g->values[x].def], t, out, victim)) return true;
+            continue;
+        }
+        uint32_t r = s->root[x];
+        const struct ir_type *xt = &s->g->values[x].type;
+        if (!in_arena(s, x) || !in_arena(s, r) || s->last[r] != t || ir_dtype_size(xt->dtype) != ir_dtype_size(out->dtype)) continue;
+        if (!ir_same_dims(xt, out) || memcmp(xt->perm, out->perm, out->rank) != 0) continue;
+        if (ir_type_bytes(&s->g->values[r].type) != ir_type_bytes(out)) continue;
+        const struct ir_node *top = &s->g->nodes[t];
+        bool ok = true;
+        for (int j = 0; ok && j < top->n_in; j++)
+            if (top->in[j] != IR_NONE) ok = same_index(s, top->in[j], r, out, true);
+        if (ok) {
+            *victim = r;
+            return true;
+        }
+    }
+    return false;
+}
+
+static int larger_first(const void *a, const void *b) {
+    const struct alloc *const *x = a, *const *y = b;
+    if ((*x)->bytes != (*y)->bytes) return (*x)->bytes > (*y)->bytes ? -1 : 1;
+    return *x < *y ? -1 : 1; // by age: the same plan on every machine
+}
+static int lower_first(const void *a, const void *b) {
+    const struct alloc *const *x = a, *const *y = b;
+    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+}
+
+static int64_t place(struct alloc *all, size_t n, bool batched) {
+    struct alloc **order = xcalloc(n + 1, sizeof *order), **busy = xcalloc(n + 1, sizeof *busy);
+    size_t m = 0;
+    int64_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        if (all[i].batched == batched && all[i].bytes) order[m++] = &all[i];
+    qsort(order, m, sizeof *order, larger_first);
+    for (size_t i = 0; i < m; i++) {
+        struct alloc *a = order[i];
+        size_t nb = 0;
+        for (size_t j = 0; j < i; j++)
+            if (order[j]->born <= a->dies && a->born <= order[j]->dies) busy[nb++] = order[j];
+        qsort(busy, nb, sizeof *busy, lower_first);
+        int64_t at = 0;
+        for (size_t j = 0; j < nb && at + a->bytes > busy[j]->offset; j++)
+            if (busy[j]->offset + busy[j]->bytes > at) at = busy[j]->offset + busy[j]->bytes;
+        a->offset = at;
+        a->placed = true;
+        if (at + a->bytes > total) total = at + a->bytes;
+    }
+    free(order);
+    free(busy);
+    return total;
+}
+
+struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_options *o) {
+    bug_pass = "plan";
+    struct ir_plan *p = ARENA_NEW(g->arena, struct ir_plan);
+    p->values = ARENA_ARRAY(g->arena, struct ir_slot, g->n_values + 1);
+    p->workspace = ARENA_ARRAY(g->arena, struct ir_slot, g->n_nodes + 1);
+    struct planner s = {.g = g, .p = p};
+    s.root = xcalloc(g->n_values + 1, sizeof *s.root);
+    s.last = xcalloc(g->n_values + 1, sizeof *s.last);
+    s.stamp = xcalloc(g->n_values + 1, sizeof *s.stamp);
+    s.is_output = xcalloc(g->n_values + 1, 1);
+    for (size_t v = 0; v < g->n_values; v++) s.root[v] = (uint32_t)v;
+    for (size_t i = 0; i < g->n_outputs; i++) s.is_output[g->outputs[i].value] = true;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct ir_node *n = &g->nodes[i];
+        if (n->is_inline) continue;
+        bug_node = n->loc.node;
+        if (n->op == IR_OP_reshape) {
+            CHECK(!s.is_output[n->out[0]] && !inline_value(g, n->in[0]), "a reshape that is an output, or of an inline value, reached the plan");
+            s.root[n->out[0]] = s.root[n->in[0]];
+        }
+        for (int k = 0; k < n->n_in; k++)
+            if (n->in[k] != IR_NONE) read_at(&s, n->in[k], (uint32_t)i);
+        for (int k = 0; k < n->n_out; k++)
+            if (s.last[s.root[n->out[k]]] < i) s.last[s.root[n->out[k]]] = (uint32_t)i;
+    }
+    for (size_t i = 0; i < g->n_nodes; i++) { // in place
+        const struct ir_node *n = &g->nodes[i];
+        if (n->is_inline || ir_ops[n->op].kind != IR_KIND_PW || !in_arena(&s, n->out[0])) continue;
+        ir_vid victim;
+        if (!find_victim(&s, n->out[0], n, (uint32_t)i, &g->values[n->out[0]].type, &victim)) continue;
+        uint32_t r = n->out[0];
+        s.last[victim] = s.last[r];
+        for (size_t v = r; v < g->n_values; v++) // the result and what aliases it
+            if (s.root[v] == r) s.root[v] = victim;
+    }
+    // One allocation per root in the arena, and one per workspace.
+    size_t n_alloc = 0;
+    struct alloc *all = xcalloc(g->n_values + g->n_nodes + 1, sizeof *all);
+    uint32_t *alloc_of = xcalloc(g->n_values + 1, sizeof *alloc_of), *ws_of = xcalloc(g->n_nodes + 1, sizeof *ws_of);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct ir_node *n = &g->nodes[i];
+        if (n->is_inline) continue;
+        for (int k = 0; k < n->n_out; k++) {
+            ir_vid v = n->out[k];
+            if (s.root[v] != v || !in_arena(&s, v)) continue;
+            const struct ir_type *t = &g->values[v].type;
+            all[n_alloc] = (struct alloc){.bytes = up64((int64_t)ir_type_bytes(t)), .born = (uint32_t)i, .dies = s.last[v], .batched = ir_is_batched(t)};
+            alloc_of[v] = (uint32_t)++n_alloc;
+        }
+        int64_t fixed = 0, per_sample = 0;
+        if (o->workspace) o->workspace(o->env, g, (ir_nid)i, &fixed, &per_sample);
+        CHECK(!fixed || !per_sample, "a workspace is fixed or per sample, not both");
+        if (!fixed && !per_sample) continue;
+        all[n_alloc] = (struct alloc){.bytes = up64(fixed + per_sample), .born = (uint32_t)i, .dies = (uint32_t)i, .batched = per_sample > 0};
+        ws_of[i] = (uint32_t)++n_alloc;
+    }
+    p->sample_bytes = place(all, n_alloc, true);
+    p->fixed_bytes = place(all, n_alloc, false);
+    for (size_t v = 0; v < g->n_values; v++)
+        if (g->values[v].role != IR_ROLE_NODE) p->values[v] = o->boundary(o->env, g, (ir_vid)v);
+    for (size_t i = 0; i < g->n_outputs; i++) p->values[g->outputs[i].value] = o->output(o->env, g, i);
+    for (size_t v = 0; v < g->n_values; v++) {
+        if (!alloc_of[v]) continue;
+        const struct alloc *a = &all[alloc_of[v] - 1];
+        p->values[v] = (struct ir_slot){.place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
+    }
+    for (size_t v = 0; v < g->n_values; v++)
+        if (s.root[v] != v) p->values[v] = p->values[s.root[v]];
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (!ws_of[i]) continue;
+        const struct alloc *a = &all[ws_of[i] - 1];
+        p->workspace[i] = (struct ir_slot){.place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
+    }
+    free(all);
+    free(alloc_of);
+    free(ws_of);
+    free(s.root);
+    free(s.last);
+    free(s.stamp);
+    free(s.is_output);
+    bug_pass = bug_node = NULL;
+    return p;
+}
+
+void ir_plan_print(const struct ir_graph *g, const struct ir_plan *p, struct str *out) {
+    static const char *const place_name[] = {"inline", "sample", "fixed", "const", "input", "output", "param", "grad", "scalar"};
+    str_addf(out, "// plan of @%s: %lld bytes per sample, %lld fixed\n", g->name, (long long)p->sample_bytes, (long long)p->fixed_bytes);
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct ir_node *n = &g->nodes[i];
+        if (n->is_inline) continue;
+        for (int k = 0; k < n->n_out; k++) {
+            const struct ir_slot *s = &p->values[n->out[k]];
+            str_addf(out, "%5zu  %%%-5u %-7s %12lld +%-10lld %s%s%s\n", i, n->out[k], place_name[s->place], (long long)s->offset, (long long)s->bytes,
+                     ir_ops[n->op].name, n->loc.node ? "  // " : "", n->loc.node ? n->loc.node : "");
+        }
+        if (p->workspace[i].place != IR_PLACE_NONE)
+            str_addf(out, "%5zu  work   %-7s %12lld +%-10lld\n", i, place_name[p->workspace[i].place], (long long)p->workspace[i].offset,
+                     (long long)p->workspace[i].bytes);
+    }
+}
