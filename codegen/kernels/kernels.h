@@ -120,7 +120,8 @@ void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struc
 
 // --- gemm.c ---------------------------------------------------------------------------------------------------------------
 
-// C[b][M][N] = op(A)[b] op(B)[b]. Pointers: A, B, C. Negative M, K or batch[0]: -value times the run-time N.
+// C[b][M][N] = op(A)[b] op(B)[b]. Pointers: A, B, C. Negative M, K or batch[0]: -value times the run-time N. One of a_m and
+// a_k is 1, and one of b_k and b_n.
 #define CG_GEMM_BATCH 6
 struct cg_gemm {
     int64_t M, N, K;
