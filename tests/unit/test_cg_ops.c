@@ -1,5 +1,5 @@
 // Compiled pointwise, view, reduction, gather and BatchNorm kernels against the interpreter, alone and fused.
-#include "cg_harness.h"
+#include "cg_check.h"
 
 static struct arena A;
 static struct diag D;
