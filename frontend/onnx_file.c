@@ -280,8 +280,8 @@ static bool open_external(struct fe_model *m, struct diag *d, const struct diag_
     const struct fe_mapping *map = map_external(m, d, loc, b->name, rel);
     if (!map) return false;
     if ((uint64_t)offset > map->size || bytes > map->size - (size_t)offset) {
-        diag_error(d, loc, "tensor \"%s\": bytes %lld to %lld are past the end of \"%s\" (%zu bytes); the data file is truncated or "
-                           "belongs to another model", b->name, (long long)offset, (long long)offset + (long long)bytes, rel, map->size);
+        diag_error(d, loc, "tensor \"%s\": %zu bytes at offset %lld are past the end of \"%s\" (%zu bytes); the data file is truncated "
+                           "or belongs to another model", b->name, bytes, (long long)offset, rel, map->size);
         return false;
     }
     b->raw = (const unsigned char *)map->data + offset;
