@@ -141,4 +141,22 @@ void cg_emit_max_pool_grad(struct cg_fn *f, const void *params); // dy, position
 void cg_emit_avg_pool(struct cg_fn *f, const void *params);      // x, y
 void cg_emit_avg_pool_grad(struct cg_fn *f, const void *params); // dy, dx
 
+// --- lowering hooks (codegen/lower/conv.c, matmul.c, pool.c); lower_table.c refers to them by name -------------------------------
+
+#define CG_HOOK(id) void cg_kernel_##id(struct cg_lower *L, ir_nid n)
+#define CG_WS_HOOK(id) \
+    void cg_ws_##id(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed, int64_t *per_sample)
+CG_HOOK(conv);
+CG_HOOK(conv_grad_x);
+CG_HOOK(conv_grad_w);
+CG_HOOK(matmul);
+CG_HOOK(max_pool);
+CG_HOOK(max_pool_grad);
+CG_HOOK(avg_pool);
+CG_HOOK(avg_pool_grad);
+CG_WS_HOOK(conv);
+CG_WS_HOOK(conv_grad_x);
+CG_WS_HOOK(conv_grad_w);
+CG_WS_HOOK(matmul);
+
 #endif
