@@ -1,0 +1,147 @@
+// Learning rates, thresholds, configuration defaults and their JSON round trip.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "../../runtime/run_config.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <string.h>
+
+static void near(double a, double b, double tol) {
+    if (!(fabs(a - b) <= tol)) fail_msg("%.17g is not within %g of %.17g", a, tol, b);
+}
+
+static void ok(enum smkd_result r) {
+    if (r != SMKD_R_OK) fail_msg("%s", smkd_last_error());
+}
+
+static struct rt_schedule make(const char *const *flags) {
+    struct rt_config c;
+    struct rt_schedule s;
+    rt_config_init(&c);
+    ok(rt_config_set(&c, "data", "x"));
+    for (; *flags; flags += 2) ok(rt_config_set(&c, flags[0], flags[1]));
+    ok(rt_config_resolve(&c));
+    ok(rt_schedule_init(&s, &c, 10));
+    rt_config_release(&c);
+    return s;
+}
+
+static void multistep(void **state) {
+    (void)state;
+    struct rt_schedule s = make((const char *const[]){"epochs", "40", NULL});
+    near(rt_schedule_lr(&s, 1, 0), .1, 0);
+    near(rt_schedule_lr(&s, 12, 9), .1, 0);
+    near(rt_schedule_lr(&s, 13, 0), .02, 1e-15);
+    near(rt_schedule_lr(&s, 25, 0), .004, 1e-15);
+    near(rt_schedule_lr(&s, 33, 0), .0008, 1e-15);
+    s = make((const char *const[]){"epochs", "10", "lr-milestones", "2, 7", "lr-gamma", "0.5", NULL});
+    near(rt_schedule_lr(&s, 2, 0), .1, 0);
+    near(rt_schedule_lr(&s, 3, 0), .05, 1e-15);
+    near(rt_schedule_lr(&s, 8, 0), .025, 1e-15);
+}
+
+static void cosine_and_warmup(void **state) {
+    (void)state;
+    struct rt_schedule s =
+        make((const char *const[]){"epochs", "12", "lr-scheduler", "cosine", "lr-warmup-epochs", "2", "lr", "1", NULL});
+    near(rt_schedule_lr(&s, 1, 0), 1.0 / 20, 1e-15);
+    near(rt_schedule_lr(&s, 2, 9), 1, 1e-15);
+    near(rt_schedule_lr(&s, 3, 0), 1, 1e-15);
+    near(rt_schedule_lr(&s, 8, 5), .5, 1e-15);
+    near(rt_schedule_lr(&s, 12, 0), .5 * (1 + cos(acos(-1.0) * .9)), 1e-15);
+    s = make((const char *const[]){"lr-scheduler", "constant", NULL});
+    near(rt_schedule_lr(&s, 100, 3), .1, 0);
+}
+
+// The table of methods.md 1.3 (C = 100).
+static void thresholds(void **state) {
+    (void)state;
+    near(rt_threshold(0, 2, -10, 100), 4.5743, 5e-5);
+    near(rt_threshold(.25, 2, -5, 100), 3.5796, 5e-5);
+    near(rt_threshold(1, 4, -10, 100), .0154, 5e-5);
+    near(rt_threshold(.6, 2, -5, 4), .523383, 5e-7);
+}
+
+static void defaults(void **state) {
+    (void)state;
+    static const struct { const char *loss, *refine; double b2; } want[] = {
+        {"smkd-p", "mylc", -5}, {"smkd-s", "mylc", 0}, {"all", "mylc", -5}, {"ce", "none", -5}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        struct rt_config c;
+        rt_config_init(&c);
+        ok(rt_config_set(&c, "data", "x"));
+        ok(rt_config_set(&c, "loss", want[i].loss));
+        ok(rt_config_set(&c, "seed", "17"));
+        ok(rt_config_resolve(&c));
+        assert_string_equal(c.refine, want[i].refine);
+        near(c.b2, want[i].b2, 0);
+        near(c.noise_seed, 17, 0);
+        near(c.eta, 4, 0);
+        near(c.rho, .5, 0);
+        assert_string_equal(c.lr_milestones, "30,60,80");
+        rt_config_release(&c);
+    }
+}
+
+static void refuses(void **state) {
+    (void)state;
+    static const struct { const char *flag, *value, *text; } bad[] = {
+        {"lr", "-1", "--lr -1: expected a number"}, {"lr", "x", "--lr x"}, {"lr", "inf", "--lr inf"},
+        {"epochs", "0", "whole number"}, {"epochs", "1.5", "whole number"}, {"seed", "1.5", "whole number"},
+        {"refine", "magic", "mylc, proselflc, none"}, {"lr-scheduler", "step", "multistep, cosine, constant"},
+        {"lr-milestones", "3,x", "--lr-milestones"}, {"noise", "sym:1", "symmetric:R"}, {"eta", "0", "--loss all"},
+        {"lr-warmup-epochs", "100", "less than --epochs"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct rt_config c;
+        rt_config_init(&c);
+        ok(rt_config_set(&c, "data", "x"));
+        enum smkd_result r = rt_config_set(&c, bad[i].flag, bad[i].value);
+        if (r == SMKD_R_OK) r = rt_config_resolve(&c);
+        assert_int_not_equal(r, SMKD_R_OK);
+        if (!strstr(smkd_last_error(), bad[i].text)) fail_msg("%s %s: %s", bad[i].flag, bad[i].value, smkd_last_error());
+        rt_config_release(&c);
+    }
+}
+
+static void json(void **state) {
+    (void)state;
+    struct rt_config a, b;
+    struct str differ = STR_INIT;
+    rt_config_init(&a);
+    rt_config_init(&b);
+    ok(rt_config_set(&a, "data", "somewhere"));
+    ok(rt_config_set(&a, "eta", "inf"));
+    ok(rt_config_set(&a, "lr", "0.1234567890123456789"));
+    ok(rt_config_set(&a, "nesterov", ""));
+    ok(rt_config_set(&a, "seed", "9007199254740991"));
+    ok(rt_config_resolve(&a));
+    cJSON *o = rt_config_to_json(&a);
+    char *text = cJSON_Print(o);
+    cJSON_Delete(o);
+    o = cJSON_Parse(text);
+    ok(rt_config_from_json(&b, o, "config.json"));
+    assert_int_equal(rt_config_differences(&a, &b, &differ), 0);
+    assert_true(a.lr == b.lr && b.nesterov && isinf(b.eta) && b.seed == a.seed);
+    ok(rt_config_set(&a, "lr", "0.2"));
+    ok(rt_config_set(&a, "threads", "3")); // changes no result
+    assert_int_equal(rt_config_differences(&a, &b, &differ), 1);
+    assert_string_equal(differ.s, "--lr 0.2 (was 0.123456789)");
+    cJSON_free(text);
+    cJSON_Delete(o);
+    str_release(&differ);
+    rt_config_release(&a);
+    rt_config_release(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(multistep), cmocka_unit_test(cosine_and_warmup), cmocka_unit_test(thresholds),
+        cmocka_unit_test(defaults),  cmocka_unit_test(refuses),           cmocka_unit_test(json),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,174 @@
+// smkd-run eval: accuracy of trained networks and of their ensemble on the test images.
+#include "run_train.h"
+
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_PEERS 8
+
+static const struct args_opt opts[] = {
+    {"peer", 0, "A.smkd", NULL, "an artifact to evaluate, with its own weights", ARGS_REPEAT},
+    {"weights", 0, "FILE", NULL, "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
+    {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
+    {"data", 0, "DATA", NULL, "data set (default: the run folder's)", 0},
+    {"test-limit", 0, "N", "0", "the first N test images only (0: all, or as the run folder says)", 0},
+    {"mean", 0, "M,..", NULL, "mean of each channel (default: the run folder's or the data set's)", 0},
+    {"std", 0, "S,..", NULL, "standard deviation of each channel", 0},
+    {"batch-size", 0, "N", "128", "images at once", 0},
+    {"threads", 0, "N", "0", "threads (0: all cores)", 0},
+    {"json", 0, NULL, NULL, "print JSON", 0},
+    {0}};
+static const struct args_cmd cmd = {
+    "smkd-run eval", "[DIR | A.smkd]", 0, 1,
+    "Top-1 and top-5 accuracy, negative log-likelihood (nats) and expected calibration error (10 bins) of each peer and of\n"
+    "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.", opts};
+
+struct eval {
+    struct rt_peer peers[MAX_PEERS];
+    const char *paths[MAX_PEERS];
+    int n;
+    struct run_saved saved;
+    const char *dir; // run folder, or NULL
+    struct rt_dataset set;
+    smkd_team *team;
+    struct rt_loader *loader;
+    struct rt_transform transform;
+    double *scratch;
+};
+
+static enum smkd_result collect(struct eval *e, const struct args *a, bool best) {
+    const char *pos = a->n_pos ? a->pos[0] : NULL;
+    enum smkd_result r = SMKD_R_OK;
+    if (pos && run_is_folder(pos)) {
+        e->dir = pos;
+        if ((r = run_saved_read(&e->saved, pos)) != SMKD_R_OK) return r;
+        for (e->n = 0; e->n < 2; e->n++) e->paths[e->n] = e->saved.artifact[e->n];
+        // --peer replaces artifacts that have moved.
+        for (size_t i = 0; i < args_count(a, "peer") && i < 2; i++) e->paths[i] = args_nth(a, "peer", i);
+    } else {
+        if (pos) e->paths[e->n++] = pos;
+        for (size_t i = 0; i < args_count(a, "peer"); i++) {
+            if (e->n == MAX_PEERS) return rt_fail(SMKD_R_INVALID, "at most %d peers", MAX_PEERS);
+            e->paths[e->n++] = args_nth(a, "peer", i);
+        }
+    }
+    if (e->n == 0) return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
+    for (int k = 0; k < e->n; k++) {
+        if ((r = rt_peer_load(&e->peers[k], e->paths[k])) != SMKD_R_OK) return r;
+        if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
+    }
+    char *path = e->dir ? rt_path_join(e->dir, best ? "best.safetensors" : "last.safetensors") : NULL;
+    for (int k = 0; k < e->n && path && r == SMKD_R_OK; k++) r = rt_checkpoint_read_peer(path, k, e->peers[k].model);
+    free(path);
+    const char *weights = args_str(a, "weights");
+    if (r != SMKD_R_OK || !weights) return r;
+    if (e->n != 1) return rt_fail(SMKD_R_INVALID, "--weights goes with a single artifact");
+    if (smkd_load_weights(e->peers[0].model, weights, "") == SMKD_R_OK) return SMKD_R_OK;
+    // A checkpoint of a pair names its tensors "peer.0.NAME".
+    return smkd_load_weights(e->peers[0].model, weights, "peer.0.");
+}
+
+static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
+    const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
+    if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
+    if (e->dir && !args_given(a, "test-limit")) limit = e->saved.config.test_limit;
+    enum smkd_result r = rt_dataset_load(data, e->peers[0].classes, 0, (size_t)limit, &e->set);
+    if (r != SMKD_R_OK) return r;
+    float *mean = e->set.mean, *std = e->set.std;
+    int ch = e->set.test.channels;
+    if (e->dir && e->saved.channels == ch) {
+        mean = e->saved.mean;
+        std = e->saved.std;
+    }
+    if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
+    if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
+    const struct rt_peer *p = &e->peers[0];
+    r = rt_transform_init(&e->transform, &e->set.test, p->channels, p->height, p->width, 0, mean, std);
+    if (r != SMKD_R_OK) return r;
+    if (!(e->team = smkd_team_new((int)threads))) return SMKD_R_NOMEM;
+    for (int k = 0; k < e->n; k++) {
+        // The default batch must fit artifacts made for a smaller one.
+        int64_t most = (int64_t)smkd_model_info(e->peers[k].model)->max_batch;
+        if (!args_given(a, "batch-size") && batch > most) batch = most;
+    }
+    for (int k = 0; k < e->n; k++)
+        if ((r = rt_peer_start(&e->peers[k], e->team, (size_t)batch)) != SMKD_R_OK) return r;
+    struct rt_loader_config lc = {.images = &e->set.test, .n = e->set.test.n, .transform = &e->transform,
+                                  .batch = (size_t)batch};
+    e->loader = rt_loader_new(&lc);
+    e->scratch = xcalloc(2 * (size_t)p->classes, sizeof *e->scratch);
+    return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
+}
+
+static cJSON *score_json(const struct rt_score *s) {
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddNumberToObject(o, "top1", rt_score_top1(s));
+    cJSON_AddNumberToObject(o, "top5", rt_score_top5(s));
+    cJSON_AddNumberToObject(o, "nll", rt_score_nll(s));
+    cJSON_AddNumberToObject(o, "ece", rt_score_ece(s));
+    return o;
+}
+
+static void print_json(const struct eval *e, const struct rt_score *s) {
+    cJSON *root = cJSON_CreateObject(), *peers = cJSON_CreateArray();
+    cJSON_AddStringToObject(root, "data", e->set.name);
+    cJSON_AddNumberToObject(root, "images", (double)e->set.test.n);
+    for (int k = 0; k < e->n; k++) {
+        cJSON *o = score_json(&s[k]);
+        cJSON_AddStringToObject(o, "artifact", e->paths[k]);
+        cJSON_AddItemToArray(peers, o);
+    }
+    cJSON_AddItemToObject(root, "peers", peers);
+    cJSON_AddItemToObject(root, "ensemble", score_json(&s[e->n]));
+    char *text = cJSON_Print(root);
+    puts(text ? text : "{}");
+    cJSON_free(text);
+    cJSON_Delete(root);
+}
+
+static void print_row(const char *name, const struct rt_score *s) {
+    printf("%-10s %8.2f %8.2f %8.4f %8.2f\n", name, rt_score_top1(s), rt_score_top5(s), rt_score_nll(s), rt_score_ece(s));
+}
+
+static void print_table(const struct eval *e, const struct rt_score *s) {
+    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, e->set.name, "", "top-1 %", "top-5 %", "nll",
+           "ece %");
+    for (int k = 0; k < e->n; k++) {
+        char name[24];
+        snprintf(name, sizeof name, "peer %d", k);
+        print_row(name, &s[k]);
+    }
+    if (e->n > 1) print_row("ensemble", &s[e->n]);
+}
+
+static int run(const struct args *a) {
+    static const char *const which[] = {"best", "last", NULL};
+    size_t checkpoint = 0;
+    int64_t limit = 0, batch = 128, threads = 0;
+    if (!args_choice(a, "checkpoint", which, &checkpoint) || !args_i64(a, "test-limit", 0, INT64_MAX, &limit) ||
+        !args_i64(a, "batch-size", 1, 1 << 20, &batch) || !args_i64(a, "threads", 0, 4096, &threads))
+        return EXIT_USAGE;
+    struct eval e = {0};
+    struct rt_score scores[MAX_PEERS + 1];
+    enum smkd_result r = collect(&e, a, checkpoint == 0);
+    if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);
+    if (r == SMKD_R_OK) r = rt_evaluate(e.peers, e.n, e.loader, e.scratch, scores);
+    if (r == SMKD_R_OK) (args_given(a, "json") ? print_json : print_table)(&e, scores);
+    rt_loader_free(e.loader);
+    for (int k = 0; k < e.n; k++) rt_peer_release(&e.peers[k]);
+    smkd_team_free(e.team);
+    rt_dataset_release(&e.set);
+    run_saved_release(&e.saved);
+    free(e.scratch);
+    return r == SMKD_R_OK ? EXIT_DONE : run_failed("eval");
+}
+
+int run_eval(int argc, char **argv) {
+    struct args a;
+    enum args_result r = args_parse(&a, &cmd, argc, argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    int code = run(&a);
+    args_release(&a);
+    return code;
+}

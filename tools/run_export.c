@@ -1,0 +1,93 @@
+// smkd-run export: a trained peer as the ONNX file it came from, with the trained numbers in it.
+#include "../frontend/frontend.h"
+#include "run_train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct args_opt opts[] = {
+    {"output", 'o', "FILE.onnx", NULL, "file to write", ARGS_REQUIRED},
+    {"peer", 0, "0|1", "0", "which of the two", 0},
+    {"checkpoint", 0, "WHICH", "last", "best or last", 0},
+    {"artifact", 0, "A.smkd", NULL, "the peer's artifact, where it's no longer where the run found it", 0},
+    {0}};
+static const struct args_cmd cmd = {"smkd-run export", "DIR", 1, 1,
+                                    "Writes a peer of a run folder as inference-mode ONNX: names kept, dynamic batch axis.", opts};
+
+static char *checkpoint_path(const char *dir, bool best) {
+    return rt_path_join(dir, best ? "best.safetensors" : "last.safetensors");
+}
+
+static void join(struct str *s, const float *v, int n) {
+    for (int i = 0; i < n; i++) str_addf(s, "%s%.7g", i ? "," : "", (double)v[i]);
+}
+
+static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_peer *p, const char *out) {
+    const struct smkd_artifact *info = smkd_model_info(p->model);
+    const char *block = smkd_model_params(p->model);
+    struct fe_tensor *tensors = xcalloc(info->n_tensors + 1, sizeof *tensors);
+    size_t n = 0;
+    for (size_t i = 0; i < info->n_tensors; i++) {
+        const struct smkd_abi_tensor *t = &info->tensors[i];
+        if ((t->role != SMKD_ABI_PARAM && t->role != SMKD_ABI_BUFFER) || t->dtype != SMKD_ABI_F32) continue;
+        struct fe_tensor *f = &tensors[n++];
+        *f = (struct fe_tensor){.name = t->name, .rank = (int)t->rank, .data = (const float *)(const void *)(block + t->offset)};
+        memcpy(f->dims, t->dims, t->rank * sizeof *f->dims);
+    }
+    struct str mean = STR_INIT, std = STR_INIT, classes = STR_INIT, input = STR_INIT, epochs = STR_INIT, producer = STR_INIT;
+    join(&mean, s->mean, s->channels);
+    join(&std, s->std, s->channels);
+    str_addf(&classes, "%d", p->classes);
+    str_addf(&input, "%dx%dx%d", p->channels, p->height, p->width);
+    str_addf(&epochs, "%lld", (long long)s->config.epochs);
+    str_addf(&producer, "smkd %s", smkd_version());
+    const struct fe_meta meta[] = {
+        {"smkd.classes", classes.s}, {"smkd.input", input.s}, {"smkd.mean", mean.s}, {"smkd.std", std.s},
+        {"smkd.producer", producer.s}, {"smkd.loss", s->config.loss}, {"smkd.epochs", epochs.s},
+    };
+    struct diag d = {.file = out};
+    enum smkd_status r = fe_export(info->onnx, info->onnx_bytes, tensors, n, meta, sizeof meta / sizeof *meta, out, &d);
+    if (r != SMKD_OK && !d.errors) diag_error(&d, NULL, "%s", smkd_status_text(r));
+    struct str *all[] = {&mean, &std, &classes, &input, &epochs, &producer};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) str_release(all[i]);
+    free(tensors);
+    return r;
+}
+
+static int export_peer(const struct run_saved *s, const struct args *a, int k, bool best) {
+    const char *artifact = args_given(a, "artifact") ? args_str(a, "artifact") : s->artifact[k];
+    char *weights = checkpoint_path(a->pos[0], best);
+    struct rt_peer p = {0};
+    int code = EXIT_DONE;
+    if (!rt_path_exists(artifact)) {
+        rt_fail(SMKD_R_IO, "%s: the artifact the run was made with is gone; give it with --artifact", artifact);
+        code = run_failed("export");
+    } else if (rt_peer_load(&p, artifact) != SMKD_R_OK || rt_checkpoint_read_peer(weights, k, p.model) != SMKD_R_OK) {
+        code = run_failed("export");
+    } else if (!smkd_model_info(p.model)->onnx) {
+        rt_fail(SMKD_R_UNSUPPORTED, "%s: holds no ONNX graph", artifact);
+        code = run_failed("export");
+    } else if (write_onnx(s, &p, args_str(a, "output")) != SMKD_OK) {
+        code = EXIT_FAILED; // said by the export
+    }
+    rt_peer_release(&p);
+    free(weights);
+    return code;
+}
+
+int run_export(int argc, char **argv) {
+    static const char *const peers[] = {"0", "1", NULL}, *const which[] = {"best", "last", NULL};
+    struct args a;
+    enum args_result r = args_parse(&a, &cmd, argc, argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    size_t peer = 0, checkpoint = 0;
+    int code = EXIT_USAGE;
+    if (args_choice(&a, "peer", peers, &peer) && args_choice(&a, "checkpoint", which, &checkpoint)) {
+        struct run_saved s;
+        code = run_saved_read(&s, a.pos[0]) == SMKD_R_OK ? export_peer(&s, &a, (int)peer, checkpoint == 0)
+                                                          : run_failed("export");
+        run_saved_release(&s);
+    }
+    args_release(&a);
+    return code;
+}

@@ -1,0 +1,72 @@
+// Reading a run folder's config.json back.
+#include "run_train.h"
+
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int run_failed(const char *cmd) {
+    const char *e = smkd_last_error();
+    fprintf(stderr, "smkd-run %s: error: %s\n", cmd, *e ? e : "out of memory");
+    return EXIT_FAILED;
+}
+
+bool run_is_folder(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static enum smkd_result numbers(const cJSON *a, float *out, int *n, const char *path, const char *key) {
+    *n = cJSON_IsArray(a) ? cJSON_GetArraySize(a) : 0;
+    if (*n < 1 || *n > RT_MAX_CHANNELS) return rt_fail(SMKD_R_INVALID, "%s: data.%s is not a list of numbers", path, key);
+    for (int i = 0; i < *n; i++) {
+        const cJSON *v = cJSON_GetArrayItem(a, i);
+        if (!cJSON_IsNumber(v)) return rt_fail(SMKD_R_INVALID, "%s: data.%s is not a list of numbers", path, key);
+        out[i] = (float)v->valuedouble;
+    }
+    return SMKD_R_OK;
+}
+
+static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char *path) {
+    enum smkd_result r = rt_config_from_json(&s->config, cJSON_GetObjectItemCaseSensitive(root, "config"), path);
+    if (r != SMKD_R_OK) return r;
+    const cJSON *peers = cJSON_GetObjectItemCaseSensitive(root, "peers");
+    for (int k = 0; k < 2; k++) {
+        const char *a = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "artifact"));
+        if (!a) return rt_fail(SMKD_R_INVALID, "%s: peers[%d].artifact is missing", path, k);
+        s->artifact[k] = memcpy(xmalloc(strlen(a) + 1), a, strlen(a) + 1);
+    }
+    const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
+    const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
+    s->classes = cJSON_IsNumber(classes) ? classes->valueint : 0;
+    int n_std;
+    r = numbers(cJSON_GetObjectItemCaseSensitive(data, "mean"), s->mean, &s->channels, path, "mean");
+    if (r == SMKD_R_OK) r = numbers(cJSON_GetObjectItemCaseSensitive(data, "std"), s->std, &n_std, path, "std");
+    if (r == SMKD_R_OK && n_std != s->channels)
+        r = rt_fail(SMKD_R_INVALID, "%s: data.mean and data.std differ in length", path);
+    return r;
+}
+
+enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
+    *s = (struct run_saved){0};
+    rt_config_init(&s->config);
+    char *path = rt_path_join(dir, "config.json");
+    enum smkd_result r = SMKD_R_INVALID;
+    cJSON *root = NULL;
+    if (!rt_path_exists(path))
+        rt_fail(r, "%s: is not a run folder: it has no config.json", dir);
+    else
+        root = rt_json_read(path);
+    if (root) r = fill(s, root, path);
+    cJSON_Delete(root);
+    free(path);
+    return r;
+}
+
+void run_saved_release(struct run_saved *s) {
+    rt_config_release(&s->config);
+    free(s->artifact[0]);
+    free(s->artifact[1]);
+    *s = (struct run_saved){0};
+}

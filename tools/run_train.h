@@ -1,0 +1,29 @@
+// Commands of smkd-run around a run folder: train makes one, eval and export read it. What their files share.
+#ifndef SMKD_TOOLS_RUN_TRAIN_H
+#define SMKD_TOOLS_RUN_TRAIN_H
+
+#include "../runtime/train.h"
+#include "args.h"
+
+// A command gets argv without "smkd-run" and its own name; returns the exit code.
+int run_train(int argc, char **argv);
+int run_eval(int argc, char **argv);
+int run_export(int argc, char **argv);
+
+// What config.json of a run folder says (run_saved.c).
+struct run_saved {
+    struct rt_config config;
+    char *artifact[2]; // paths of the peers; owned
+    float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
+    int channels;      // of the data
+    int classes;
+};
+// Reads DIR/config.json. Release also after a failure.
+enum smkd_result run_saved_read(struct run_saved *s, const char *dir);
+void run_saved_release(struct run_saved *s);
+// True when `path` is a folder.
+bool run_is_folder(const char *path);
+// Prints "smkd-run CMD: error: LINE" with the runtime's last error; returns EXIT_FAILED.
+int run_failed(const char *cmd);
+
+#endif
