@@ -66,9 +66,11 @@ static struct peer describe(struct ir_graph *g, const struct loss_options *o, co
 // sum_i m_t H(sg q~_t, p_s) over a denominator, [] : what `t` teaches `s`.
 static ir_vid peer_term(struct ir_graph *g, const struct loss_options *o, const struct peer *s, const struct peer *t) {
     ir_vid zero = ir_const_f(g, 0);
-    ir_vid rows = cross_entropy(g, ir_stop_gradient(g, t->target), s->z, o->log_floor);
-    // Chosen, not multiplied: a row that isn't taught adds an exact zero whatever its cross entropy is.
-    ir_vid sum = sum_rows(g, ir_where(g, ir_binary(g, IR_OP_lt, zero, t->teaches), rows, zero));
+    // Targets are chosen, not multiplied by the mask: a row that isn't taught has the target 0, so its cross entropy
+    // and its gradient are exact zeros even where the teacher's prediction isn't a number.
+    ir_vid taught = ir_binary(g, IR_OP_lt, zero, ir_reshape(g, t->teaches, 2, (int64_t[]){IR_N, 1}));
+    ir_vid target = ir_where(g, taught, ir_stop_gradient(g, t->target), zero);
+    ir_vid sum = sum_rows(g, cross_entropy(g, target, s->z, o->log_floor));
     if (strcmp(o->peer_denom, "N") == 0) return ir_div(g, sum, ir_batch_size(g));
 
     // K is the count of the rows that t chose; the paper's listing has the two counts swapped ("typo"). No rows: no

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 . samples/install.sh
 
 # The setting of Fashion-MNIST at which networks this small memorise wrong labels, which is where selection pays.
-images=4000 test_images=5000 epochs=30 seed=1
+images=3000 test_images=5000 epochs=30 seed=1
 out=runs/quickstart
 data=(--data fashion-mnist --train-limit $images --test-limit $test_images)
 train=(--noise symmetric:0.4 --augment none --epochs $epochs --batch-size 128 --lr 0.1 --momentum 0.9 --weight-decay 5e-4
@@ -28,7 +28,7 @@ say "Making and compiling two backbones"
 rm -rf "$out"
 mkdir -p "$out"
 build/smkdc new resnet8s --width 32 --input 1x28x28 --classes 10 --seed 0 -o "$out/a.onnx"
-build/smkdc new resnet8 --width 12 --input 1x28x28 --classes 10 --seed 1 -o "$out/b.onnx"
+build/smkdc new resnet8s --width 24 --input 1x28x28 --classes 10 --seed 1 -o "$out/b.onnx"
 for p in a b; do build/smkdc compile "$out/$p.onnx" -o "$out/$p.smkd"; done
 
 # The field of a run's last epoch, by column name.
