@@ -104,7 +104,7 @@ static ir_vid add_bias(struct fe_ctx *c, const struct fe_node *n, size_t i, ir_v
         fe_fail(c, n, "the bias must have %lld elements, one per output channel", (long long)fe_typeof(c, y)->dims[1]);
         return IR_NONE;
     }
-    return fe_e2(c, IR_OP_add, y, fe_reshape(c, v, 3, dims));
+    return fe_e2(c, IR_OP_add, y, fe_reshape(c, v, fe_typeof(c, y)->rank - 1, dims));
 }
 
 bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {

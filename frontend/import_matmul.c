@@ -138,35 +138,33 @@ bool fe_op_einsum(struct fe_ctx *c, struct fe_node *n) {
     for (int i = 0; i < out.n; i++)
         if (!size[(int)out.label[i]]) return fe_fail(c, n, "index '%c' of \"%s\" is in no operand", out.label[i], eq);
     if (n_in == 1) return fe_out(c, n, 0, arrange(c, v[0], &in[0], &out));
-    // Two operands: batch (both and result), left, right (one and result), sum (both, not in the result).
+    // Two operands as [lead, batch, left, sum] and [lead, batch, sum, right]: the lead is the label of the batch size N
+    // (it stays first, and broadcasts where one operand lacks it), batch is in both and in the result, left and right in
+    // one and the result, sum in both and not in the result.
     struct term want[2] = {{{0}, 0}, {{0}, 0}}, res = {{0}, 0};
-    int64_t flat[2][3] = {{1, 1, 1}, {1, 1, 1}}, dims[IR_MAX_RANK];
-    for (int pass = 0; pass < 3; pass++) // of the left operand: batch, left, sum; of the right one: batch, sum, right
+    int64_t flat[2][4] = {{1, 1, 1, 1}, {1, 1, 1, 1}}, dims[IR_MAX_RANK];
+    for (int part = 0; part < 4; part++)
         for (int k = 0; k < 2; k++) {
-            const struct term *src = pass == 0 ? &out : &in[k];
-            for (int i = 0; i < src->n; i++) {
-                char l = src->label[i];
-                bool here = find_label(&in[k], l) >= 0, there = find_label(&in[1 - k], l) >= 0, kept = find_label(&out, l) >= 0;
-                bool batch = here && there && kept, sum = here && there && !kept, own = here && !there && kept;
-                int part = batch ? 0 : (sum == (k == 0)) ? 2 : 1;
-                if (!(batch || sum || own) || part != pass) continue;
-                if (sum && k == 1) continue; // in the left operand's order, below
+            bool sums = part == 3 - k;                                  // the left operand ends with the sum
+            const struct term *order = sums ? &in[0] : &out;            // one order for both operands
+            for (int i = 0; i < order->n; i++) {
+                char l = order->label[i];
+                bool here = find_label(&in[k], l) >= 0, there = find_label(&in[1 - k], l) >= 0, kept = find_label(&out, l) >= 0,
+                     lead = size[(int)l] < 0;
+                bool fits = part == 0 ? lead : !lead && (part == 1 ? there && kept : sums ? there && !kept : !there && kept);
+                if (!here || !fits) continue;
                 want[k].label[want[k].n++] = l;
                 flat[k][part] *= size[(int)l];
             }
-            if (pass == 1 && k == 1)
-                for (int i = 0; i < in[0].n; i++) {
-                    char l = in[0].label[i];
-                    if (find_label(&in[1], l) < 0 || find_label(&out, l) >= 0) continue;
-                    want[1].label[want[1].n++] = l;
-                    flat[1][1] *= size[(int)l];
-                }
         }
-    for (int k = 0; k < 2; k++) v[k] = fe_reshape(c, arrange(c, v[k], &in[k], &want[k]), 3, flat[k]);
+    for (int k = 0; k < 2; k++) v[k] = fe_reshape(c, arrange(c, v[k], &in[k], &want[k]), 4, flat[k]);
     ir_vid y = fe_matmul(c, v[0], v[1], 0, 0);
-    for (int k = 0; k < 2; k++)
-        for (int i = 0; i < want[k].n; i++)
-            if (find_label(&out, want[k].label[i]) >= 0 && find_label(&res, want[k].label[i]) < 0) res.label[res.n++] = want[k].label[i];
+    for (int lead = 1; lead >= 0; lead--) // a lead of the right operand still comes first
+        for (int k = 0; k < 2; k++)
+            for (int i = 0; i < want[k].n; i++) {
+                char l = want[k].label[i];
+                if ((size[(int)l] < 0) == lead && find_label(&out, l) >= 0 && find_label(&res, l) < 0) res.label[res.n++] = l;
+            }
     for (int i = 0; i < res.n; i++) dims[i] = size[(int)res.label[i]];
     return fe_out(c, n, 0, arrange(c, fe_reshape(c, y, res.n, dims), &res, &out));
 }
