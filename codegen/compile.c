@@ -301,6 +301,14 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
     return s;
 }
 
+// Inference leaves running statistics alone: outputs that would store them again go, and what only they need.
+static void drop_buffer_outputs(struct ir_graph *g) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i].kind != IR_OUT_BUFFER) g->outputs[n++] = g->outputs[i];
+    g->n_outputs = n;
+}
+
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
     struct cg_target target;
     TRY(cg_target_init(&target, o->mcpu, d));
@@ -311,8 +319,9 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
     struct ir_pass_options po = {.mode = IR_TRAIN, .verify = o->verify, .dump_after = o->dump_after, .stop_after = o->stop_after, .dump = stderr, .time = o->time};
     enum smkd_status s = SMKD_OK;
     double t0 = seconds();
+    if (m->infer) drop_buffer_outputs(m->infer);
     for (int i = 0; i < 2 && s == SMKD_OK; i++)
-        if (graphs[i]) s = ir_run_passes(graphs[i], "fuse,layout", &po);
+        if (graphs[i]) s = ir_run_passes(graphs[i], "dce,fuse,layout", &po);
     if (s != SMKD_OK) goto done;
     struct str text = STR_INIT;
     if (strcmp(o->emit, "layout") == 0) {

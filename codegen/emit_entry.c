@@ -33,20 +33,24 @@ static LLVMValueRef slot_address(struct entry *e, const struct ir_slot *s) {
     case IR_PLACE_SCALAR: return cg_gep(f, f->f64, e->base[B_SCALARS], cg_i64(f, s->index));
     case IR_PLACE_INPUT: list = e->base[s->index & CG_INDEX_COTANGENT ? B_COTANGENTS : B_INPUTS]; break;
     case IR_PLACE_OUTPUT: list = e->base[s->index & CG_INDEX_GRAD_INPUT ? B_GRAD_INPUTS : B_OUTPUTS]; break;
-    default: BUG("a value without memory is used as an address");
+    default: BUG("a value without memory (place %d) is used as an address", (int)s->place);
     }
     return cg_load(f, f->p, cg_gep(f, f->p, list, cg_i64(f, s->index & 0xffff)), 8);
 }
 
 static LLVMValueRef arg_address(struct entry *e, const struct cg_call_rec *c, const struct cg_arg *a) {
     struct cg_fn *f = &e->f;
+    bug_node = c->node == IR_NONE ? NULL : e->phase->g->nodes[c->node].loc.node;
     LLVMValueRef base = NULL;
     switch (a->kind) {
     case CG_ARG_BLOCK: {
         static const int of[] = {B_PARAMS, B_GRADS, B_MOMENTUM, B_SCALARS};
         return e->base[of[a->value]];
     }
-    case CG_ARG_WORKSPACE: base = slot_address(e, &e->phase->plan->workspace[c->node]); break;
+    case CG_ARG_WORKSPACE:
+        if (e->phase->plan->workspace[c->node].place == IR_PLACE_NONE) return LLVMConstNull(f->p); // a kernel that needs none this time
+        base = slot_address(e, &e->phase->plan->workspace[c->node]);
+        break;
     case CG_ARG_VALUE:
         if (e->phase->plan->values[a->value].place == IR_PLACE_CONST) {
             for (size_t i = 0; i < e->p->n_consts; i++)

@@ -149,7 +149,7 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
         if (!find_victim(&s, n->out[0], n, (uint32_t)i, &g->values[n->out[0]].type, &victim)) continue;
         uint32_t r = n->out[0];
         s.last[victim] = s.last[r];
-        for (size_t v = r; v < g->n_values; v++) // the result and what aliases it
+        for (size_t v = 0; v < g->n_values; v++) // the result and what aliases it
             if (s.root[v] == r) s.root[v] = victim;
     }
     // One allocation per root in the arena, and one per workspace.

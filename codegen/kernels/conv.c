@@ -1,9 +1,9 @@
 // Direct convolution over channels-last activations, forward and by data.
 //
-// A work item is a group of images times a band of output rows. Its input is gathered once into the thread's scratch with
-// the zero padding written out (1x1 convolutions read in place), so that the inner loops know no borders: they run over
-// S*C contiguous floats per filter row. Blocks of output channels go outermost inside the item, so a block's packed
-// weights stay in cache over all of the item's pixels. Each output is computed whole by one thread in one order.
+// A work item is a group of images times a band of output rows. Its input is gathered once into the thread's scratch
+// with the zero padding written out (1x1 convolutions read in place), so that the inner loops know no borders: they run
+// over S*C contiguous floats per filter row. Blocks of output channels go outermost inside the item, so a block's
+// packed weights stay in cache over all of the item's pixels. Each output is computed whole by one thread in one order.
 #include "kernels.h"
 
 #define BAND_PIXELS 400 // outputs an item aims at: enough to reuse a weight block, few enough to stay in L2
@@ -42,7 +42,8 @@ struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_c
 }
 
 // One gathered row: `src` is column 0 of the input row.
-static void gather_row(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef dst, LLVMValueRef src) {
+static void gather_row(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef dst,
+                       LLVMValueRef src) {
     int64_t j0 = c->dw0 < 0 ? cg_ceil_div(-c->dw0, g->step_w) : 0;
     int64_t j1 = c->dw0 > c->W - 1 ? 0 : cg_min64(g->gw, (c->W - 1 - c->dw0) / g->step_w + 1);
     j0 = cg_min64(j0, g->gw);
@@ -63,7 +64,8 @@ static void gather_row(struct cg_fn *f, const struct cg_tap_conv *c, const struc
 }
 
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
-                            LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh, LLVMValueRef bh) {
+                            LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
+                            LLVMValueRef bh) {
     LLVMValueRef h0 = cg_muladd(f, oh, c->ish, cg_i64(f, c->dh0));
     if (g->in_place) {
         LLVMValueRef at = cg_muladd(f, cg_muladd(f, n0, c->H, h0), c->W * c->xc, cg_i64(f, c->dw0 * c->xc));
@@ -155,17 +157,26 @@ struct item {
 static struct cg_micro micro_of(const struct cg_tap_conv *c, const struct cg_gather *g, int64_t nr) {
     bool merged = c->groups == 1 && c->ds == 1; // then (s, c) is one run of floats
     struct cg_micro m = {
-        .a_h = g->eh * g->row, .a_w = g->ew * g->px, .c_h = c->osh * c->Q * c->yc, .c_w = c->osw * c->yc,
-        .a_k = 1, .b_k = nr, .inner = merged ? c->S * c->C : c->C,
-        .n1 = merged ? 1 : c->S, .a1 = c->ds * g->px, .b1 = c->C * nr,
-        .n2 = c->R, .a2 = c->dr * g->row, .b2 = c->S * c->C * nr,
+        .a_h = g->eh * g->row,
+        .a_w = g->ew * g->px,
+        .c_h = c->osh * c->Q * c->yc,
+        .c_w = c->osw * c->yc,
+        .a_k = 1,
+        .b_k = nr,
+        .inner = merged ? c->S * c->C : c->C,
+        .n1 = merged ? 1 : c->S,
+        .a1 = c->ds * g->px,
+        .b1 = c->C * nr,
+        .n2 = c->R,
+        .a2 = c->dr * g->row,
+        .b2 = c->S * c->C * nr,
     };
     return m;
 }
 
 // All images of the item against one block of output channels.
-static void block(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, const struct item *it, int64_t nvec,
-                  int64_t last_lanes, LLVMValueRef group, LLVMValueRef kb) {
+static void block(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, const struct item *it,
+                  int64_t nvec, int64_t last_lanes, LLVMValueRef group, LLVMValueRef kb) {
     int64_t nr = nvec * f->t->vl, full_nr = 2 * f->t->vl;
     struct cg_blocks kbs = cg_blocks_of(f->t, c->K);
     struct tiles t = {.c = c, .g = g, .m = micro_of(c, g, nr)};
@@ -200,7 +211,8 @@ static void blocks(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg
     }
 }
 
-static void depthwise_images(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, const struct item *it) {
+static void depthwise_images(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g,
+                             const struct item *it) {
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), it->n_img, 1);
     LLVMValueRef A = cg_gep(f, f->f32, it->A, cg_muli(f, i, cg_i64(f, g->plane)));

@@ -7,10 +7,10 @@ int64_t cg_pack_floats(const struct cg_target *t, const struct cg_pack *p) {
 
 // Where a packed row lies: indices of one (group, block, r, s, channel) and the addresses that belong to it.
 struct row {
-    int64_t nr, lanes, first_k;  // width; lanes in use; k of lane 0 when first_k >= 0, else the block loop's
-    int64_t j;                   // group inside the super-group of this row's input channel
-    LLVMValueRef packed;         // index of the row's first float
-    LLVMValueRef src;            // index of weight (group, k = 0 of the super-group's group 0, channel, r, s)
+    int64_t nr, lanes, first_k; // width; lanes in use; k of lane 0 when first_k >= 0, else the block loop's
+    int64_t j;                  // group inside the super-group of this row's input channel
+    LLVMValueRef packed;        // index of the row's first float
+    LLVMValueRef src;           // index of weight (group, k = 0 of the super-group's group 0, channel, r, s)
     LLVMValueRef kb;
 };
 typedef void (*row_fn)(struct cg_fn *f, const struct cg_pack *p, const struct row *r, void *env);
@@ -30,11 +30,14 @@ static void rows(struct cg_fn *f, const struct cg_pack *p, bool tail, row_fn eac
         LLVMValueRef c = cg_loop_begin(f, &lc, begin, end, 1);
         LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, p->R), 1);
         LLVMValueRef s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, p->S), 1);
-        LLVMValueRef block = cg_muli(f, cg_muladd(f, g, b.floats, cg_muli(f, row.kb, cg_i64(f, 2 * vl))), cg_i64(f, taps * cs));
+        LLVMValueRef block =
+            cg_muli(f, cg_muladd(f, g, b.floats, cg_muli(f, row.kb, cg_i64(f, 2 * vl))), cg_i64(f, taps * cs));
         LLVMValueRef at = cg_addi(f, cg_muladd(f, cg_muladd(f, r, p->S, s), cs, c), cg_i64(f, row.j * p->c));
         row.packed = cg_muladd(f, at, row.nr, block);
-        LLVMValueRef wr = cg_muladd(f, r, p->r_step, cg_i64(f, p->r0)), ws = cg_muladd(f, s, p->s_step, cg_i64(f, p->s0));
-        row.src = cg_muladd(f, cg_muli(f, g, cg_i64(f, p->merge)), p->group_stride, cg_muli(f, c, cg_i64(f, p->c_stride)));
+        LLVMValueRef wr = cg_muladd(f, r, p->r_step, cg_i64(f, p->r0)),
+                     ws = cg_muladd(f, s, p->s_step, cg_i64(f, p->s0));
+        row.src =
+            cg_muladd(f, cg_muli(f, g, cg_i64(f, p->merge)), p->group_stride, cg_muli(f, c, cg_i64(f, p->c_stride)));
         row.src = cg_addi(f, row.src, cg_muladd(f, wr, p->r_stride, cg_muli(f, ws, cg_i64(f, p->s_stride))));
         each(f, p, &row, env);
         cg_loop_end(f, &ls);
@@ -52,11 +55,14 @@ static void all_rows(struct cg_fn *f, const struct cg_pack *p, row_fn each, void
 }
 
 // Index of the weight of lane `l`, or NULL where the packed matrix is zero: past the last channel, or off the diagonal.
-// More than one block means merge == 1 (super-groups are made no wider than a block), so lanes and groups are constants.
+// More than one block means merge == 1 (super-groups are made no wider than a block), so lanes and groups are
+// constants.
 static LLVMValueRef lane_index(struct cg_fn *f, const struct cg_pack *p, const struct row *r, int64_t l) {
     if (l >= r->lanes) return NULL;
     if (p->merge == 1)
-        return cg_addi(f, r->src, cg_muladd(f, cg_muli(f, r->kb, cg_i64(f, 2 * f->t->vl)), p->k_stride, cg_i64(f, l * p->k_stride)));
+        return cg_addi(
+            f, r->src,
+            cg_muladd(f, cg_muli(f, r->kb, cg_i64(f, 2 * f->t->vl)), p->k_stride, cg_i64(f, l * p->k_stride)));
     if (l / p->k != r->j) return NULL;
     return cg_addi(f, r->src, cg_i64(f, l / p->k * p->group_stride + l % p->k * p->k_stride));
 }
@@ -92,7 +98,8 @@ static void unpack_row(struct cg_fn *f, const struct cg_pack *p, const struct ro
     for (int64_t k = 0; k < r->nr; k++) {
         LLVMValueRef at = lane_index(f, p, r, k);
         if (!at) continue;
-        LLVMValueRef x = vl == 1 ? sum[k] : LLVMBuildExtractElement(f->b, sum[k / vl], cg_i32(f, (int32_t)(k % vl)), "");
+        LLVMValueRef x =
+            vl == 1 ? sum[k] : LLVMBuildExtractElement(f->b, sum[k / vl], cg_i32(f, (int32_t)(k % vl)), "");
         cg_store(f, x, cg_gep(f, f->f32, f->ptr[1], at), 4);
     }
 }
@@ -116,7 +123,8 @@ void cg_emit_pack_dw(struct cg_fn *f, const void *params) {
     LLVMValueRef s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, p->S), 1);
     LLVMValueRef packed = cg_muladd(f, cg_muladd(f, r, p->S, s), padded_channels(f, p->groups), c);
     LLVMValueRef wr = cg_muladd(f, r, p->r_step, cg_i64(f, p->r0)), ws = cg_muladd(f, s, p->s_step, cg_i64(f, p->s0));
-    LLVMValueRef src = cg_muladd(f, c, p->group_stride, cg_muladd(f, wr, p->r_stride, cg_muli(f, ws, cg_i64(f, p->s_stride))));
+    LLVMValueRef src =
+        cg_muladd(f, c, p->group_stride, cg_muladd(f, wr, p->r_stride, cg_muli(f, ws, cg_i64(f, p->s_stride))));
     cg_store(f, cg_load(f, f->f32, cg_gep(f, f->f32, f->ptr[0], src), 4), cg_gep(f, f->f32, f->ptr[1], packed), 4);
     cg_loop_end(f, &ls);
     cg_loop_end(f, &lr);

@@ -1,7 +1,7 @@
 // Weight gradient of a convolution: dw[k][c][r][s] = sum over pixels of dy[pixel][k] * x[pixel + tap][c].
 //
-// The batch is cut into a fixed number of parts. A work item is (part, group, block of k): it walks its part's images in
-// groups/bands small enough for cache, gathers x with padding and packs its block of dy, and keeps mr x nr sums in
+// The batch is cut into a fixed number of parts. A work item is (part, group, block of k): it walks its part's images
+// in groups/bands small enough for cache, gathers x with padding and packs its block of dy, and keeps mr x nr sums in
 // registers over all of a band's pixels before adding them to the item's partial sums. cg_emit_unpack adds the parts in
 // order, so neither the thread count nor the schedule shows in the result.
 #include "kernels.h"
@@ -9,8 +9,8 @@
 struct wgrad {
     const struct cg_tap_conv *c;
     struct cg_gather g;
-    LLVMValueRef dy, x, sums;      // sums: of the part
-    LLVMValueRef xs, dys;          // scratch of gathered x and packed dy
+    LLVMValueRef dy, x, sums;       // sums: of the part
+    LLVMValueRef xs, dys;           // scratch of gathered x and packed dy
     LLVMValueRef n0, n1, group, kb; // images of the part
 };
 
@@ -26,8 +26,8 @@ int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *w) {
 }
 
 // Packs k [k0, k0 + nr) of the band's pixels; missing lanes become 0.
-static void pack_dy(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh, LLVMValueRef bh,
-                    int64_t nvec, int64_t last_lanes) {
+static void pack_dy(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
+                    LLVMValueRef bh, int64_t nvec, int64_t last_lanes) {
     const struct cg_tap_conv *c = w->c;
     int vl = f->t->vl;
     struct cg_loop li, lq;
@@ -60,15 +60,15 @@ static void filter_row(struct cg_fn *f, const struct wgrad *w, const struct cg_m
         struct cg_loop l;
         LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
         LLVMValueRef row = cg_muladd(f, j, size[k], cg_i64(f, at));
-        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), w->dys, cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))), NULL,
-                      bh, n_img);
+        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), w->dys,
+                      cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))), NULL, bh, n_img);
         cg_loop_end(f, &l);
         at += size[k] * count[k];
     }
 }
 
-static void band(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh, LLVMValueRef bh,
-                 int64_t nvec, int64_t last_lanes, LLVMValueRef sums) {
+static void band(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
+                 LLVMValueRef bh, int64_t nvec, int64_t last_lanes, LLVMValueRef sums) {
     const struct cg_tap_conv *c = w->c;
     const struct cg_gather *g = &w->g;
     int64_t nr = nvec * f->t->vl;
@@ -77,9 +77,20 @@ static void band(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMVa
     A = cg_gep(f, f->f32, A, cg_muli(f, w->group, cg_i64(f, c->C)));
     pack_dy(f, w, n0, n_img, oh, bh, nvec, last_lanes);
     struct cg_micro proto = {
-        .nvec = nvec, .last_lanes = f->t->vl, .a_w = 1, .c_w = nr, .a_k = g->ew * g->px, .b_k = nr, .inner = c->PW,
-        .n1 = g->bands == 1 ? c->PH : -1, .a1 = g->eh * g->row, .b1 = c->PW * nr,
-        .n2 = g->images == 1 ? 1 : -1, .a2 = g->plane, .b2 = g->bh * c->PW * nr, .accumulate = 1,
+        .nvec = nvec,
+        .last_lanes = f->t->vl,
+        .a_w = 1,
+        .c_w = nr,
+        .a_k = g->ew * g->px,
+        .b_k = nr,
+        .inner = c->PW,
+        .n1 = g->bands == 1 ? c->PH : -1,
+        .a1 = g->eh * g->row,
+        .b1 = c->PW * nr,
+        .n2 = g->images == 1 ? 1 : -1,
+        .a2 = g->plane,
+        .b2 = g->bh * c->PW * nr,
+        .accumulate = 1,
     };
     struct cg_loop lr, ls;
     LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, c->R), 1);
@@ -87,7 +98,8 @@ static void band(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMVa
     if (!merged) s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
     LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, c->ds * g->px)));
     LLVMValueRef out = cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, c->C * nr));
-    filter_row(f, w, &proto, merged ? c->S * c->C : c->C, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, sums, out), n_img, bh);
+    filter_row(f, w, &proto, merged ? c->S * c->C : c->C, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, sums, out), n_img,
+               bh);
     if (!merged) cg_loop_end(f, &ls);
     cg_loop_end(f, &lr);
 }
@@ -103,7 +115,8 @@ static void block(struct cg_fn *f, const struct wgrad *w, int64_t nvec, int64_t 
     LLVMValueRef n_img = w->g.images == 1 ? cg_i64(f, 1) : cg_mini(f, cg_i64(f, w->g.images), cg_subi(f, w->n1, n));
     LLVMValueRef b = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, w->g.bands), 1);
     LLVMValueRef oh = cg_muli(f, b, cg_i64(f, w->g.bh));
-    LLVMValueRef bh = w->g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, w->g.bh), cg_subi(f, cg_i64(f, c->PH), oh));
+    LLVMValueRef bh =
+        w->g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, w->g.bh), cg_subi(f, cg_i64(f, c->PH), oh));
     band(f, w, n, n_img, oh, bh, nvec, last_lanes, sums);
     cg_loop_end(f, &lb);
     cg_loop_end(f, &ln);

@@ -3,12 +3,12 @@
 
 #include <stdio.h>
 
-#define TILE_PIXELS 4    // neighbouring outputs that share each filter vector
-#define UNROLL_TAPS 25   // filters up to this size are unrolled
+#define TILE_PIXELS 4  // neighbouring outputs that share each filter vector
+#define UNROLL_TAPS 25 // filters up to this size are unrolled
 
 // sum over taps of x * w for `tw` outputs in a row and one vector of channels.
-static void tile(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int64_t tw, int lanes, LLVMValueRef A,
-                 LLVMValueRef B, LLVMValueRef Y) {
+static void tile(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int64_t tw, int lanes,
+                 LLVMValueRef A, LLVMValueRef B, LLVMValueRef Y) {
     int vl = f->t->vl;
     int64_t cp = cg_ceil_div(c->yc, vl) * vl;
     bool unroll = c->R * c->S <= UNROLL_TAPS;
@@ -25,7 +25,8 @@ static void tile(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_g
             r = cg_i64(f, tap / c->S);
             s = cg_i64(f, tap % c->S);
         }
-        LLVMValueRef w = cg_load(f, f->vf, cg_gep(f, f->f32, B, cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, cp))), vl * 4);
+        LLVMValueRef w =
+            cg_load(f, f->vf, cg_gep(f, f->f32, B, cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, cp))), vl * 4);
         LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, c->ds * g->px)));
         for (int64_t i = 0; i < tw; i++) {
             LLVMValueRef at = cg_gep(f, f->f32, A, cg_addi(f, a, cg_i64(f, i * g->ew * g->px)));
@@ -38,11 +39,12 @@ static void tile(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_g
         cg_loop_end(f, &lr);
     }
     for (int64_t i = 0; i < tw; i++)
-        cg_store_first(f, LLVMBuildLoad2(f->b, f->vf, acc[i], ""), cg_gep(f, f->f32, Y, cg_i64(f, i * c->osw * c->yc)), lanes);
+        cg_store_first(f, LLVMBuildLoad2(f->b, f->vf, acc[i], ""), cg_gep(f, f->f32, Y, cg_i64(f, i * c->osw * c->yc)),
+                       lanes);
 }
 
-static void vector_of_channels(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int lanes, LLVMValueRef c0,
-                               LLVMValueRef A, LLVMValueRef B, LLVMValueRef Y, LLVMValueRef row) {
+static void vector_of_channels(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int lanes,
+                               LLVMValueRef c0, LLVMValueRef A, LLVMValueRef B, LLVMValueRef Y, LLVMValueRef row) {
     struct cg_split w = cg_split_even(c->PW, TILE_PIXELS);
     int64_t at = 0, size[2] = {w.big, w.big - 1}, count[2] = {w.n_big, w.n_small};
     for (int k = 0; k < 2; k++) {
@@ -51,15 +53,16 @@ static void vector_of_channels(struct cg_fn *f, const struct cg_tap_conv *c, con
         LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
         LLVMValueRef q = cg_muladd(f, j, size[k], cg_i64(f, at));
         LLVMValueRef a = cg_addi(f, cg_muladd(f, row, g->eh * g->row, cg_muli(f, q, cg_i64(f, g->ew * g->px))), c0);
-        LLVMValueRef y = cg_addi(f, cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, q, cg_i64(f, c->osw * c->yc))), c0);
+        LLVMValueRef y =
+            cg_addi(f, cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, q, cg_i64(f, c->osw * c->yc))), c0);
         tile(f, c, g, size[k], lanes, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, B, c0), cg_gep(f, f->f32, Y, y));
         cg_loop_end(f, &l);
         at += size[k] * count[k];
     }
 }
 
-void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef A, LLVMValueRef B,
-                       LLVMValueRef Y, LLVMValueRef bh) {
+void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef A,
+                       LLVMValueRef B, LLVMValueRef Y, LLVMValueRef bh) {
     int vl = f->t->vl;
     int64_t whole = c->yc / vl * vl;
     struct cg_loop lr, lc;
@@ -98,7 +101,8 @@ static void filter_part(struct cg_fn *f, const struct dw_grad *d, LLVMValueRef r
     struct cg_loop li, lr, lq;
     LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), d->n_img, 1);
     LLVMValueRef row = cg_loop_begin(f, &lr, cg_i64(f, 0), d->bh, 1);
-    LLVMValueRef xr = cg_muladd(f, i, g->plane, cg_muladd(f, row, g->eh * g->row, cg_muli(f, r, cg_i64(f, c->dr * g->row))));
+    LLVMValueRef xr =
+        cg_muladd(f, i, g->plane, cg_muladd(f, row, g->eh * g->row, cg_muli(f, r, cg_i64(f, c->dr * g->row))));
     LLVMValueRef yr = cg_muladd(f, i, c->P * c->Q * c->yc, cg_muli(f, row, cg_i64(f, c->Q * c->yc)));
     LLVMValueRef x = cg_gep(f, f->f32, d->x, cg_addi(f, xr, c0)), dy = cg_gep(f, f->f32, d->dy, cg_addi(f, yr, c0));
     LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_i64(f, c->Q), 1);

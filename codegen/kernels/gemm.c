@@ -1,14 +1,14 @@
 // Matrix products: C[M][N] = op(A) op(B), batched, any transposition.
 //
-// A work item is (batch, group of column blocks, chunk of rows). For each block of the contraction it packs its piece of A
-// where A's rows lie far apart (they would fall on the same cache sets), then for each column block packs a panel of B and
-// runs the micro-kernel over the rows. Every element of C is summed by one thread in the order of k.
+// A work item is (batch, group of column blocks, chunk of rows). For each block of the contraction it packs its piece
+// of A where A's rows lie far apart (they would fall on the same cache sets), then for each column block packs a panel
+// of B and runs the micro-kernel over the rows. Every element of C is summed by one thread in the order of k.
 #include "kernels.h"
 
-#define K_BLOCK 256
-#define A_PITCH (K_BLOCK + 16) // floats between packed rows of A: not a multiple of a page
-#define M_CHUNK 252            // a multiple of all tile heights in use
-#define FAR_FLOATS 128         // a stride of A beyond this makes packing it worth while
+#define K_BLOCK    256
+#define A_PITCH    (K_BLOCK + 16) // floats between packed rows of A: not a multiple of a page
+#define M_CHUNK    252            // a multiple of all tile heights in use
+#define FAR_FLOATS 128            // a stride of A beyond this makes packing it worth while
 
 static bool packs_a(const struct cg_gemm *g) {
     bool far = g->a_k == 1 ? g->a_m > FAR_FLOATS : g->a_k > FAR_FLOATS;
@@ -22,19 +22,24 @@ static int64_t group_of(const struct cg_target *t, const struct cg_gemm *g) {
 }
 
 int64_t cg_gemm_scratch(const struct cg_target *t, const struct cg_gemm *g) {
-    return (k_block_of(g) * 2 * t->vl + (packs_a(g) ? cg_max64(chunk_of(g) * A_PITCH, k_block_of(g) * (M_CHUNK + 4)) : 0)) * 4 + 64;
+    return (k_block_of(g) * 2 * t->vl +
+            (packs_a(g) ? cg_max64(chunk_of(g) * A_PITCH, k_block_of(g) * (M_CHUNK + 4)) : 0)) *
+               4 +
+           64;
 }
 
 struct gemm {
     const struct cg_gemm *g;
-    LLVMValueRef M, K, chunks;          // run-time sizes
-    LLVMValueRef A, B, C;               // of the batch
+    LLVMValueRef M, K, chunks; // run-time sizes
+    LLVMValueRef A, B, C;      // of the batch
     LLVMValueRef panel, a_pack;
-    LLVMValueRef m0, ml, nb;            // rows [m0, m0 + ml), block of columns
+    LLVMValueRef m0, ml, nb; // rows [m0, m0 + ml), block of columns
     int64_t nvec, last_lanes;
 };
 
-static LLVMValueRef extent(struct cg_fn *f, int64_t d) { return d < 0 ? cg_muli(f, f->N, cg_i64(f, -d)) : cg_i64(f, d); }
+static LLVMValueRef extent(struct cg_fn *f, int64_t d) {
+    return d < 0 ? cg_muli(f, f->N, cg_i64(f, -d)) : cg_i64(f, d);
+}
 
 // Halves of two vectors interleaved: a0 b0 a1 b1 ... of the lower (upper) halves.
 static LLVMValueRef interleave(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b, int upper) {
@@ -73,13 +78,16 @@ static void pack_b_transposed(struct cg_fn *f, const struct gemm *w, LLVMValueRe
         }
         transpose(f, x);
         for (int64_t i = 0; i < vl; i++)
-            cg_store(f, x[i], cg_gep(f, f->f32, w->panel, cg_muladd(f, cg_addi(f, k, cg_i64(f, i)), nr, cg_i64(f, v * vl))), vl * 4);
+            cg_store(f, x[i],
+                     cg_gep(f, f->f32, w->panel, cg_muladd(f, cg_addi(f, k, cg_i64(f, i)), nr, cg_i64(f, v * vl))),
+                     vl * 4);
     }
     cg_loop_end(f, &l);
     k = cg_loop_begin(f, &l, whole, kl, 1);
     for (int64_t i = 0; i < nr; i++) {
         LLVMValueRef at = cg_gep(f, f->f32, src, cg_addi(f, k, cg_i64(f, i * g->b_n)));
-        cg_store(f, i < lanes ? cg_load(f, f->f32, at, 4) : cg_f32c(f, 0), cg_gep(f, f->f32, w->panel, cg_muladd(f, k, nr, cg_i64(f, i))), 4);
+        cg_store(f, i < lanes ? cg_load(f, f->f32, at, 4) : cg_f32c(f, 0),
+                 cg_gep(f, f->f32, w->panel, cg_muladd(f, k, nr, cg_i64(f, i))), 4);
     }
     cg_loop_end(f, &l);
 }
@@ -159,20 +167,34 @@ static void rows(struct cg_fn *f, const struct gemm *w, LLVMValueRef k0, LLVMVal
     if (!packs_a(g)) A = cg_gep(f, f->f32, w->A, cg_muladd(f, w->m0, g->a_m, cg_muli(f, k0, cg_i64(f, g->a_k))));
     for (int i = 0; i < n; i++) {
         struct cg_micro m = {
-            .th = 1, .tw = h[i], .nvec = w->nvec, .last_lanes = w->last_lanes, .a_w = a_m, .c_w = g->N, .a_k = a_k, .b_k = nr,
-            .inner = whole_k ? g->K : -1, .n1 = 1, .n2 = 1, .accumulate = !whole_k,
+            .th = 1,
+            .tw = h[i],
+            .nvec = w->nvec,
+            .last_lanes = w->last_lanes,
+            .a_w = a_m,
+            .c_w = g->N,
+            .a_k = a_k,
+            .b_k = nr,
+            .inner = whole_k ? g->K : -1,
+            .n1 = 1,
+            .n2 = 1,
+            .accumulate = !whole_k,
         };
-        LLVMValueRef end = h[i] == 1 ? w->ml : cg_addi(f, done, cg_muli(f, cg_divi(f, cg_subi(f, w->ml, done), cg_i64(f, h[i])), cg_i64(f, h[i])));
+        LLVMValueRef end =
+            h[i] == 1
+                ? w->ml
+                : cg_addi(f, done, cg_muli(f, cg_divi(f, cg_subi(f, w->ml, done), cg_i64(f, h[i])), cg_i64(f, h[i])));
         struct cg_loop l;
         LLVMValueRef r = cg_loop_begin(f, &l, done, end, h[i]);
-        cg_micro_call(f, &m, cg_gep(f, f->f32, A, cg_muli(f, r, cg_i64(f, a_m))), w->panel, c_at(f, w, r), kl, NULL, NULL);
+        cg_micro_call(f, &m, cg_gep(f, f->f32, A, cg_muli(f, r, cg_i64(f, a_m))), w->panel, c_at(f, w, r), kl, NULL,
+                      NULL);
         cg_loop_end(f, &l);
         done = end;
     }
 }
 
-static void column_block(struct cg_fn *f, struct gemm *w, LLVMValueRef k0, LLVMValueRef kl, bool whole_k, LLVMValueRef nb,
-                         int64_t nvec, int64_t last_lanes) {
+static void column_block(struct cg_fn *f, struct gemm *w, LLVMValueRef k0, LLVMValueRef kl, bool whole_k,
+                         LLVMValueRef nb, int64_t nvec, int64_t last_lanes) {
     w->nb = nb;
     w->nvec = nvec;
     w->last_lanes = last_lanes;
@@ -181,7 +203,8 @@ static void column_block(struct cg_fn *f, struct gemm *w, LLVMValueRef k0, LLVMV
 }
 
 // Column blocks [nb0, nb1) over one block of the contraction.
-static void k_block(struct cg_fn *f, struct gemm *w, LLVMValueRef k0, LLVMValueRef kl, bool whole_k, LLVMValueRef nb0, LLVMValueRef nb1) {
+static void k_block(struct cg_fn *f, struct gemm *w, LLVMValueRef k0, LLVMValueRef kl, bool whole_k, LLVMValueRef nb0,
+                    LLVMValueRef nb1) {
     struct cg_blocks nbs = cg_blocks_of(f->t, w->g->N);
     if (packs_a(w->g)) pack_a(f, w, k0, kl);
     if (nbs.full) {

@@ -10,8 +10,9 @@
 // A key "name:1,2,3" of a record of int64_t.
 const char *cg_record_key(struct arena *a, const char *name, const void *record, size_t n_fields);
 // Registers and calls a kernel on a record (copied into the arena).
-void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *), const void *record,
-                    size_t record_bytes, int n_ptr, int64_t scratch_bytes, const struct cg_arg *args);
+void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *),
+                    const void *record, size_t record_bytes, int n_ptr, int64_t scratch_bytes,
+                    const struct cg_arg *args);
 
 static inline int64_t cg_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t cg_min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -23,12 +24,12 @@ static inline int64_t cg_max64(int64_t a, int64_t b) { return a > b ? a : b; }
 // th x tw rows m of A (at a_h, a_w) held against nvec vectors of B, all sums in registers. B is aligned to a vector.
 struct cg_micro {
     int64_t th, tw, nvec;
-    int64_t last_lanes;          // lanes of the last vector that C has
-    int64_t a_h, a_w, c_h, c_w;  // strides of A and C over the tile
-    int64_t a_k, b_k, inner;     // inner < 0: run-time argument
-    int64_t n1, a1, b1;          // n1, n2 < 0: run-time argument, >= 1
+    int64_t last_lanes;         // lanes of the last vector that C has
+    int64_t a_h, a_w, c_h, c_w; // strides of A and C over the tile
+    int64_t a_k, b_k, inner;    // inner < 0: run-time argument
+    int64_t n1, a1, b1;         // n1, n2 < 0: run-time argument, >= 1
     int64_t n2, a2, b2;
-    int64_t accumulate;          // C is added to, else overwritten
+    int64_t accumulate; // C is added to, else overwritten
 };
 // Calls the micro-kernel (emitted into the module on first use). Count arguments may be NULL where the record has them.
 void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C,
@@ -51,38 +52,42 @@ struct cg_blocks {
 };
 struct cg_blocks cg_blocks_of(const struct cg_target *t, int64_t channels);
 
-// --- conv.c: tap convolution, forward and data gradient ---------------------------------------------------------------
+// --- conv.c: tap convolution, forward and data gradient
+// ---------------------------------------------------------------
 
-// y[n, oh*osh+oh0, ow*osw+ow0, k] = sum over taps r < R, s < S and c of x[n, oh*ish+dh0+r*dr, ow*isw+dw0+s*ds, c] * w[r,s,c,k]
-// for oh < PH, ow < PW; x outside its plane is 0. Pointers: x, packed weights (cg_pack), y.
+// y[n, oh*osh+oh0, ow*osw+ow0, k] = sum over taps r < R, s < S and c of x[n, oh*ish+dh0+r*dr, ow*isw+dw0+s*ds, c] *
+// w[r,s,c,k] for oh < PH, ow < PW; x outside its plane is 0. Pointers: x, packed weights (cg_pack), y.
 struct cg_tap_conv {
-    int64_t H, W, xc;       // input plane, channels of all groups
-    int64_t P, Q, yc;       // output plane, channels of all groups
-    int64_t PH, PW;         // outputs of this phase
+    int64_t H, W, xc; // input plane, channels of all groups
+    int64_t P, Q, yc; // output plane, channels of all groups
+    int64_t PH, PW;   // outputs of this phase
     int64_t osh, osw, oh0, ow0;
     int64_t ish, isw, dh0, dw0;
-    int64_t R, S, dr, ds;   // R == 0 or S == 0: writes zeros
-    int64_t C, K, groups;   // per (super-)group
-    int64_t depthwise;      // C == K == 1: channels in lanes, weights [R][S][padded channels]
+    int64_t R, S, dr, ds; // R == 0 or S == 0: writes zeros
+    int64_t C, K, groups; // per (super-)group
+    int64_t depthwise;    // C == K == 1: channels in lanes, weights [R][S][padded channels]
 };
 void cg_emit_tap_conv(struct cg_fn *f, const void *params);
 int64_t cg_tap_conv_scratch(const struct cg_target *t, const struct cg_tap_conv *c);
 
 // The band of output rows and group of images that a work item takes, and how its input is gathered.
 struct cg_gather {
-    int64_t in_place;            // no gathering: read x where it lies
-    int64_t bh, bands, images;   // rows of a band, bands of a plane, images of a group
-    int64_t step_h, step_w;      // x rows/columns between gathered ones
-    int64_t eh, ew;              // gathered rows/columns between neighbouring outputs
-    int64_t gw;                  // gathered columns
-    int64_t px, row, plane;      // strides of the gathered (or in-place) input
+    int64_t in_place;          // no gathering: read x where it lies
+    int64_t bh, bands, images; // rows of a band, bands of a plane, images of a group
+    int64_t step_h, step_w;    // x rows/columns between gathered ones
+    int64_t eh, ew;            // gathered rows/columns between neighbouring outputs
+    int64_t gw;                // gathered columns
+    int64_t px, row, plane;    // strides of the gathered (or in-place) input
 };
 struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t bytes);
-// Address of input (first row of the band, column 0 of the taps) for image n0 and the band at row oh; gathers when needed.
+// Address of input (first row of the band, column 0 of the taps) for image n0 and the band at row oh; gathers when
+// needed.
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
-                            LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh, LLVMValueRef bh);
+                            LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
+                            LLVMValueRef bh);
 
-// --- conv_pack.c -------------------------------------------------------------------------------------------------------
+// --- conv_pack.c
+// -------------------------------------------------------------------------------------------------------
 
 // dst[g][block][r][s][c][lane] = src[weight of (output channel, c, r, s)] for a super-group of `merge` groups of c x k
 // channels each, zero off the diagonal blocks. Pointers: src (weights), dst.
@@ -103,7 +108,8 @@ void cg_emit_unpack(struct cg_fn *f, const void *params);
 void cg_emit_pack_dw(struct cg_fn *f, const void *params);   // struct cg_pack with groups = C
 void cg_emit_unpack_dw(struct cg_fn *f, const void *params); // struct cg_unpack
 
-// --- conv_wgrad.c, depthwise.c -------------------------------------------------------------------------------------------
+// --- conv_wgrad.c, depthwise.c
+// -------------------------------------------------------------------------------------------
 
 // Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.
 struct cg_wgrad {
@@ -115,13 +121,14 @@ int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *w);
 void cg_emit_wgrad_dw(struct cg_fn *f, const void *params);
 int64_t cg_wgrad_dw_scratch(const struct cg_target *t, const struct cg_wgrad *w);
 // Outputs of one band for all channels: input at A, weights at B, first output at C (both band-relative).
-void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef A, LLVMValueRef B,
-                       LLVMValueRef Y, LLVMValueRef bh);
+void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef A,
+                       LLVMValueRef B, LLVMValueRef Y, LLVMValueRef bh);
 
-// --- gemm.c ---------------------------------------------------------------------------------------------------------------
+// --- gemm.c
+// ---------------------------------------------------------------------------------------------------------------
 
-// C[b][M][N] = op(A)[b] op(B)[b]. Pointers: A, B, C. Negative M, K or batch[0]: -value times the run-time N. One of a_m and
-// a_k is 1, and one of b_k and b_n.
+// C[b][M][N] = op(A)[b] op(B)[b]. Pointers: A, B, C. Negative M, K or batch[0]: -value times the run-time N. One of a_m
+// and a_k is 1, and one of b_k and b_n.
 #define CG_GEMM_BATCH 6
 struct cg_gemm {
     int64_t M, N, K;
@@ -131,7 +138,8 @@ struct cg_gemm {
 void cg_emit_gemm(struct cg_fn *f, const void *params);
 int64_t cg_gemm_scratch(const struct cg_target *t, const struct cg_gemm *g);
 
-// --- pool.c -----------------------------------------------------------------------------------------------------------------
+// --- pool.c
+// -----------------------------------------------------------------------------------------------------------------
 
 struct cg_pool {
     int64_t H, W, C, P, Q, R, S, sh, sw, pt, pl, pb, pr, dh, dw, include_pad;
@@ -141,10 +149,11 @@ void cg_emit_max_pool_grad(struct cg_fn *f, const void *params); // dy, position
 void cg_emit_avg_pool(struct cg_fn *f, const void *params);      // x, y
 void cg_emit_avg_pool_grad(struct cg_fn *f, const void *params); // dy, dx
 
-// --- lowering hooks (codegen/lower/conv.c, matmul.c, pool.c); lower_table.c refers to them by name -------------------------------
+// --- lowering hooks (codegen/lower/conv.c, matmul.c, pool.c); lower_table.c refers to them by name
+// -------------------------------
 
 #define CG_HOOK(id) void cg_kernel_##id(struct cg_lower *L, ir_nid n)
-#define CG_WS_HOOK(id) \
+#define CG_WS_HOOK(id)                                                                                                 \
     void cg_ws_##id(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed, int64_t *per_sample)
 CG_HOOK(conv);
 CG_HOOK(conv_grad_x);

@@ -1,7 +1,7 @@
 // The register-blocked inner product that convolutions and matrix products share, and small helpers around it.
 //
-// One micro-kernel is a function of its own inside the kernel's module: its code is emitted once however many tiles call
-// it. Loads stand next to the multiply-adds that use them; hoisting them all would spill.
+// One micro-kernel is a function of its own inside the kernel's module: its code is emitted once however many tiles
+// call it. Loads stand next to the multiply-adds that use them; hoisting them all would spill.
 #include "kernels.h"
 
 #include <stdio.h>
@@ -23,8 +23,9 @@ const char *cg_record_key(struct arena *a, const char *name, const void *record,
     return key;
 }
 
-void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *), const void *record,
-                    size_t record_bytes, int n_ptr, int64_t scratch_bytes, const struct cg_arg *args) {
+void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *),
+                    const void *record, size_t record_bytes, int n_ptr, int64_t scratch_bytes,
+                    const struct cg_arg *args) {
     struct cg_kernel k = {
         .key = cg_record_key(L->arena, name, record, record_bytes / sizeof(int64_t)),
         .emit = emit,
@@ -82,7 +83,9 @@ struct body {
     LLVMValueRef pa, pb;  // locals: A and B of the current k
 };
 
-static LLVMValueRef get(struct cg_fn *f, LLVMTypeRef t, LLVMValueRef local) { return LLVMBuildLoad2(f->b, t, local, ""); }
+static LLVMValueRef get(struct cg_fn *f, LLVMTypeRef t, LLVMValueRef local) {
+    return LLVMBuildLoad2(f->b, t, local, "");
+}
 
 static void advance(struct cg_fn *f, LLVMValueRef local, int64_t floats) {
     if (floats) LLVMBuildStore(f->b, cg_gep(f, f->f32, get(f, f->p, local), cg_i64(f, floats)), local);
@@ -169,8 +172,8 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
     struct body b = {.m = m};
     int vl = f->t->vl;
     LLVMValueRef C = LLVMGetParam(f->fn, 2);
-    CHECK(m->th * m->tw * m->nvec <= 64 && m->nvec <= 8, "micro-kernel of %lld x %lld vectors", (long long)(m->th * m->tw),
-          (long long)m->nvec);
+    CHECK(m->th * m->tw * m->nvec <= 64 && m->nvec <= 8, "micro-kernel of %lld x %lld vectors",
+          (long long)(m->th * m->tw), (long long)m->nvec);
     b.pa = cg_local(f, f->p, LLVMGetParam(f->fn, 0));
     b.pb = cg_local(f, f->p, LLVMGetParam(f->fn, 1));
     for (int64_t i = 0; i < m->th * m->tw; i++)
@@ -229,5 +232,7 @@ static void move_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLV
     }
 }
 
-void cg_copy_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) { move_floats(f, dst, src, n); }
+void cg_copy_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) {
+    move_floats(f, dst, src, n);
+}
 void cg_zero_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef n) { move_floats(f, dst, NULL, n); }

@@ -26,9 +26,9 @@ static void channel_chunks(struct cg_fn *f, int64_t channels, chunk_fn fn, void 
 // An output pixel (of the forward or the gradient op) and what visiting its taps needs.
 struct pixel {
     const struct cg_pool *p;
-    LLVMValueRef n, h, w;       // image, row, column
+    LLVMValueRef n, h, w; // image, row, column
     LLVMValueRef in0, in1, out0, out1;
-    LLVMValueRef at;            // float index of the pixel's channel 0 in its tensor
+    LLVMValueRef at;             // float index of the pixel's channel 0 in its tensor
     LLVMValueRef r0, r1, s0, s1; // forward: taps inside the input
 };
 
@@ -51,12 +51,13 @@ static void pixels_end(struct cg_fn *f, struct pixels *ps) {
 }
 
 // Taps [*lo, *hi) of output position `o` that lie inside [0, in).
-static void tap_range(struct cg_fn *f, LLVMValueRef o, int64_t stride, int64_t pad, int64_t dil, int64_t size, int64_t in,
-                      LLVMValueRef *lo, LLVMValueRef *hi) {
+static void tap_range(struct cg_fn *f, LLVMValueRef o, int64_t stride, int64_t pad, int64_t dil, int64_t size,
+                      int64_t in, LLVMValueRef *lo, LLVMValueRef *hi) {
     LLVMValueRef first = cg_muladd(f, o, stride, cg_i64(f, -pad)), zero = cg_i64(f, 0);
     LLVMValueRef before = cg_maxi(f, zero, cg_subi(f, zero, first));
     *lo = cg_divi(f, cg_addi(f, before, cg_i64(f, dil - 1)), cg_i64(f, dil));
-    LLVMValueRef room = cg_maxi(f, zero, cg_subi(f, cg_i64(f, in + dil - 1), first)); // ceil((in - first) / dil) taps fit
+    LLVMValueRef room =
+        cg_maxi(f, zero, cg_subi(f, cg_i64(f, in + dil - 1), first)); // ceil((in - first) / dil) taps fit
     *hi = cg_mini(f, cg_i64(f, size), cg_divi(f, room, cg_i64(f, dil)));
     *lo = cg_mini(f, *lo, *hi);
 }
@@ -75,11 +76,13 @@ static LLVMValueRef tap_at(struct cg_fn *f, const struct pixel *px, LLVMValueRef
     return cg_muli(f, cg_muladd(f, cg_muladd(f, px->n, p->H, h), p->W, w), cg_i64(f, p->C));
 }
 
-static LLVMValueRef vec_load(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef base, LLVMValueRef at, LLVMValueRef c0, int v, int lanes) {
+static LLVMValueRef vec_load(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef base, LLVMValueRef at, LLVMValueRef c0,
+                             int v, int lanes) {
     LLVMValueRef i = cg_addi(f, cg_addi(f, at, c0), cg_i64(f, v * f->t->vl));
     return cg_load_first(f, elem, f->t->vl, cg_gep(f, elem, base, i), lanes);
 }
-static void vec_store(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef x, LLVMValueRef base, LLVMValueRef at, LLVMValueRef c0, int v, int lanes) {
+static void vec_store(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef x, LLVMValueRef base, LLVMValueRef at,
+                      LLVMValueRef c0, int v, int lanes) {
     LLVMValueRef i = cg_addi(f, cg_addi(f, at, c0), cg_i64(f, v * f->t->vl));
     cg_store_first(f, x, cg_gep(f, elem, base, i), lanes);
 }
@@ -106,7 +109,8 @@ static void max_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int
         LLVMValueRef x = vec_load(f, f->f32, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
         LLVMValueRef b = LLVMBuildLoad2(f->b, f->vf, best[v], "");
         // Greater, or the first NaN.
-        LLVMValueRef take = LLVMBuildAnd(f->b, LLVMBuildFCmp(f->b, LLVMRealUGT, x, b, ""), LLVMBuildFCmp(f->b, LLVMRealORD, b, b, ""), "");
+        LLVMValueRef take = LLVMBuildAnd(f->b, LLVMBuildFCmp(f->b, LLVMRealUGT, x, b, ""),
+                                         LLVMBuildFCmp(f->b, LLVMRealORD, b, b, ""), "");
         LLVMBuildStore(f->b, LLVMBuildSelect(f->b, take, x, b, ""), best[v]);
         LLVMBuildStore(f->b, LLVMBuildSelect(f->b, take, here, LLVMBuildLoad2(f->b, vi, pos[v], ""), ""), pos[v]);
     }
@@ -126,7 +130,8 @@ void cg_emit_max_pool(struct cg_fn *f, const void *params) {
     pixels_begin(f, &ps, &px, p->P, p->Q, p->C);
     ranges(f, &px);
     // A dilated window may miss a tiny input altogether: position 0 then, as the reference says.
-    LLVMValueRef none = LLVMBuildOr(f->b, LLVMBuildICmp(f->b, LLVMIntSGE, px.r0, px.r1, ""), LLVMBuildICmp(f->b, LLVMIntSGE, px.s0, px.s1, ""), "");
+    LLVMValueRef none = LLVMBuildOr(f->b, LLVMBuildICmp(f->b, LLVMIntSGE, px.r0, px.r1, ""),
+                                    LLVMBuildICmp(f->b, LLVMIntSGE, px.s0, px.s1, ""), "");
     px.r0 = LLVMBuildSelect(f->b, none, cg_i64(f, 0), px.r0, "");
     px.r1 = LLVMBuildSelect(f->b, none, cg_i64(f, 0), px.r1, "");
     px.s0 = LLVMBuildSelect(f->b, none, cg_i64(f, 0), px.s0, "");
@@ -134,15 +139,18 @@ void cg_emit_max_pool(struct cg_fn *f, const void *params) {
     pixels_end(f, &ps);
 }
 
-// --- gradients: loops over the windows that cover an input pixel -------------------------------------------------------
+// --- gradients: loops over the windows that cover an input pixel
+// -------------------------------------------------------
 
-// For tap index t in [0, size): the output position whose tap t is input position i; runs the body only where there is one.
+// For tap index t in [0, size): the output position whose tap t is input position i; runs the body only where there is
+// one.
 struct cover {
     struct cg_loop loop;
     struct cg_if in;
     LLVMValueRef tap, o;
 };
-static void cover_begin(struct cg_fn *f, struct cover *c, LLVMValueRef i, int64_t stride, int64_t pad, int64_t dil, int64_t size, int64_t outs) {
+static void cover_begin(struct cg_fn *f, struct cover *c, LLVMValueRef i, int64_t stride, int64_t pad, int64_t dil,
+                        int64_t size, int64_t outs) {
     // In order of growing output position.
     LLVMValueRef k = cg_loop_begin(f, &c->loop, cg_i64(f, 0), cg_i64(f, size), 1);
     c->tap = cg_subi(f, cg_i64(f, size - 1), k);
@@ -178,14 +186,16 @@ static void max_grad_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec
     LLVMValueRef at = window_at(f, px, &h, &w), mine = lanes_of_i32(f, cg_muladd(f, h.tap, p->S, w.tap));
     for (int v = 0; v < nvec; v++) {
         int lanes = v == nvec - 1 ? last : vl;
-        LLVMValueRef dy = vec_load(f, f->f32, px->in0, at, c0, v, lanes), pos = vec_load(f, f->i32, px->in1, at, c0, v, lanes);
+        LLVMValueRef dy = vec_load(f, f->f32, px->in0, at, c0, v, lanes),
+                     pos = vec_load(f, f->i32, px->in1, at, c0, v, lanes);
         LLVMValueRef x = LLVMBuildSelect(f->b, LLVMBuildICmp(f->b, LLVMIntEQ, pos, mine, ""), dy, zero, "");
         LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), x, ""), sum[v]);
     }
     cover_end(f, &w);
     cover_end(f, &h);
     for (int v = 0; v < nvec; v++)
-        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v, v == nvec - 1 ? last : vl);
+        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v,
+                  v == nvec - 1 ? last : vl);
 }
 
 void cg_emit_max_pool_grad(struct cg_fn *f, const void *params) {
@@ -200,15 +210,16 @@ void cg_emit_max_pool_grad(struct cg_fn *f, const void *params) {
 // --- average ---------------------------------------------------------------------------------------------------------
 
 // Elements the window at output position o counts along one dim: inside the input, or inside the padded input.
-static LLVMValueRef counted(struct cg_fn *f, const struct cg_pool *p, LLVMValueRef o, int64_t stride, int64_t pad, int64_t pad_end,
-                            int64_t size, int64_t in) {
+static LLVMValueRef counted(struct cg_fn *f, const struct cg_pool *p, LLVMValueRef o, int64_t stride, int64_t pad,
+                            int64_t pad_end, int64_t size, int64_t in) {
     LLVMValueRef first = cg_muladd(f, o, stride, cg_i64(f, -pad)), last = cg_addi(f, first, cg_i64(f, size));
     LLVMValueRef lo = cg_i64(f, p->include_pad ? -pad : 0), hi = cg_i64(f, p->include_pad ? in + pad_end : in);
     return cg_subi(f, cg_mini(f, last, hi), cg_maxi(f, first, lo));
 }
 
 static LLVMValueRef window_count(struct cg_fn *f, const struct cg_pool *p, LLVMValueRef oh, LLVMValueRef ow) {
-    LLVMValueRef n = cg_muli(f, counted(f, p, oh, p->sh, p->pt, p->pb, p->R, p->H), counted(f, p, ow, p->sw, p->pl, p->pr, p->S, p->W));
+    LLVMValueRef n = cg_muli(f, counted(f, p, oh, p->sh, p->pt, p->pb, p->R, p->H),
+                             counted(f, p, ow, p->sw, p->pl, p->pr, p->S, p->W));
     return cg_splat(f, LLVMBuildSIToFP(f->b, n, f->f32, ""), f->t->vl);
 }
 
@@ -218,7 +229,8 @@ static void avg_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int
     LLVMValueRef sum[CHUNK];
     for (int v = 0; v < nvec; v++) sum[v] = cg_local(f, f->vf, LLVMConstNull(f->vf));
     struct cg_loop lr, ls;
-    LLVMValueRef r = cg_loop_begin(f, &lr, px->r0, px->r1, 1), s = cg_loop_begin(f, &ls, px->s0, px->s1, 1), at = tap_at(f, px, r, s);
+    LLVMValueRef r = cg_loop_begin(f, &lr, px->r0, px->r1, 1), s = cg_loop_begin(f, &ls, px->s0, px->s1, 1),
+                 at = tap_at(f, px, r, s);
     for (int v = 0; v < nvec; v++) {
         LLVMValueRef x = vec_load(f, f->f32, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
         LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), x, ""), sum[v]);
@@ -227,8 +239,8 @@ static void avg_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int
     cg_loop_end(f, &lr);
     LLVMValueRef n = window_count(f, px->p, px->h, px->w);
     for (int v = 0; v < nvec; v++)
-        vec_store(f, f->f32, LLVMBuildFDiv(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), n, ""), px->out0, px->at, c0, v,
-                  v == nvec - 1 ? last : vl);
+        vec_store(f, f->f32, LLVMBuildFDiv(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), n, ""), px->out0, px->at, c0,
+                  v, v == nvec - 1 ? last : vl);
 }
 
 void cg_emit_avg_pool(struct cg_fn *f, const void *params) {
@@ -253,13 +265,15 @@ static void avg_grad_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec
     LLVMValueRef at = window_at(f, px, &h, &w), n = window_count(f, p, h.o, w.o);
     for (int v = 0; v < nvec; v++) {
         LLVMValueRef dy = vec_load(f, f->f32, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
-        LLVMValueRef x = LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), LLVMBuildFDiv(f->b, dy, n, ""), "");
+        LLVMValueRef x =
+            LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), LLVMBuildFDiv(f->b, dy, n, ""), "");
         LLVMBuildStore(f->b, x, sum[v]);
     }
     cover_end(f, &w);
     cover_end(f, &h);
     for (int v = 0; v < nvec; v++)
-        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v, v == nvec - 1 ? last : vl);
+        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v,
+                  v == nvec - 1 ? last : vl);
 }
 
 void cg_emit_avg_pool_grad(struct cg_fn *f, const void *params) {

@@ -8,8 +8,8 @@ struct conv {
     bool depthwise;
 };
 
-static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, const struct ir_node *n, ir_vid x, ir_vid y,
-                           ir_vid w) {
+static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, const struct ir_node *n, ir_vid x,
+                           ir_vid y, ir_vid w) {
     const int64_t *xd = g->values[x].type.dims, *yd = g->values[y].type.dims, *wd = g->values[w].type.dims;
     struct conv c = {.C = xd[1], .H = xd[2], .W = xd[3], .K = yd[1], .P = yd[2], .Q = yd[3], .R = wd[2], .S = wd[3]};
     c.G = ir_attr_i(n, "group");
@@ -35,17 +35,47 @@ static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, 
 
 static struct cg_tap_conv forward_taps(const struct conv *c) {
     return (struct cg_tap_conv){
-        .H = c->H, .W = c->W, .xc = c->C, .P = c->P, .Q = c->Q, .yc = c->K, .PH = c->P, .PW = c->Q, .osh = 1, .osw = 1,
-        .ish = c->st[0], .isw = c->st[1], .dh0 = -c->pad[0], .dw0 = -c->pad[1], .R = c->R, .S = c->S, .dr = c->dil[0],
-        .ds = c->dil[1], .C = c->C / c->groups, .K = c->K / c->groups, .groups = c->groups, .depthwise = c->depthwise,
+        .H = c->H,
+        .W = c->W,
+        .xc = c->C,
+        .P = c->P,
+        .Q = c->Q,
+        .yc = c->K,
+        .PH = c->P,
+        .PW = c->Q,
+        .osh = 1,
+        .osw = 1,
+        .ish = c->st[0],
+        .isw = c->st[1],
+        .dh0 = -c->pad[0],
+        .dw0 = -c->pad[1],
+        .R = c->R,
+        .S = c->S,
+        .dr = c->dil[0],
+        .ds = c->dil[1],
+        .C = c->C / c->groups,
+        .K = c->K / c->groups,
+        .groups = c->groups,
+        .depthwise = c->depthwise,
     };
 }
 
 static struct cg_pack forward_pack(const struct conv *c) {
     int64_t cg = c->C / c->G, kg = c->K / c->G, rs = c->R * c->S;
     return (struct cg_pack){
-        .groups = c->depthwise ? c->G : c->groups, .merge = c->merge, .c = cg, .k = kg, .R = c->R, .S = c->S, .r_step = 1,
-        .s_step = 1, .group_stride = kg * cg * rs, .k_stride = cg * rs, .c_stride = rs, .r_stride = c->S, .s_stride = 1,
+        .groups = c->depthwise ? c->G : c->groups,
+        .merge = c->merge,
+        .c = cg,
+        .k = kg,
+        .R = c->R,
+        .S = c->S,
+        .r_step = 1,
+        .s_step = 1,
+        .group_stride = kg * cg * rs,
+        .k_stride = cg * rs,
+        .c_stride = rs,
+        .r_stride = c->S,
+        .s_stride = 1,
     };
 }
 
@@ -56,7 +86,8 @@ static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, 
 
 static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depthwise, ir_vid w, int64_t offset) {
     struct cg_arg args[2] = {CG_VALUE(w), CG_WS(offset)};
-    cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2, 0, args);
+    cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2, 0,
+                   args);
 }
 
 void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
@@ -123,15 +154,47 @@ static bool grad_x_phase(const struct conv *c, int64_t a, int64_t b, struct phas
     bool none = !h.taps || !w.taps;
     int64_t cg = c->C / c->G, kg = c->K / c->G, rs = c->R * c->S;
     p->taps = (struct cg_tap_conv){
-        .H = c->P, .W = c->Q, .xc = c->K, .P = c->H, .Q = c->W, .yc = c->C, .PH = h.outputs, .PW = w.outputs,
-        .osh = c->st[0], .osw = c->st[1], .oh0 = a, .ow0 = b, .ish = 1, .isw = 1, .dh0 = none ? 0 : h.d0, .dw0 = none ? 0 : w.d0,
-        .R = none ? 0 : h.taps, .S = none ? 0 : w.taps, .dr = none ? 1 : h.step, .ds = none ? 1 : w.step,
-        .C = c->K / c->groups, .K = c->C / c->groups, .groups = c->groups, .depthwise = c->depthwise,
+        .H = c->P,
+        .W = c->Q,
+        .xc = c->K,
+        .P = c->H,
+        .Q = c->W,
+        .yc = c->C,
+        .PH = h.outputs,
+        .PW = w.outputs,
+        .osh = c->st[0],
+        .osw = c->st[1],
+        .oh0 = a,
+        .ow0 = b,
+        .ish = 1,
+        .isw = 1,
+        .dh0 = none ? 0 : h.d0,
+        .dw0 = none ? 0 : w.d0,
+        .R = none ? 0 : h.taps,
+        .S = none ? 0 : w.taps,
+        .dr = none ? 1 : h.step,
+        .ds = none ? 1 : w.step,
+        .C = c->K / c->groups,
+        .K = c->C / c->groups,
+        .groups = c->groups,
+        .depthwise = c->depthwise,
     };
     p->pack = (struct cg_pack){
-        .groups = c->depthwise ? c->G : c->groups, .merge = c->merge, .c = kg, .k = cg, .R = p->taps.R, .S = p->taps.S,
-        .r0 = h.r0, .r_step = h.r_step, .s0 = w.r0, .s_step = w.r_step, .group_stride = kg * cg * rs, .k_stride = rs,
-        .c_stride = cg * rs, .r_stride = c->S, .s_stride = 1,
+        .groups = c->depthwise ? c->G : c->groups,
+        .merge = c->merge,
+        .c = kg,
+        .k = cg,
+        .R = p->taps.R,
+        .S = p->taps.S,
+        .r0 = h.r0,
+        .r_step = h.r_step,
+        .s0 = w.r0,
+        .s_step = w.r_step,
+        .group_stride = kg * cg * rs,
+        .k_stride = rs,
+        .c_stride = cg * rs,
+        .r_stride = c->S,
+        .s_stride = 1,
     };
     return true;
 }
@@ -165,7 +228,8 @@ static void run_phase(void *env, const struct phase *p) {
     struct grad_x_env *e = env;
     struct cg_arg args[3] = {CG_VALUE(e->n->in[0]), CG_WS(p->offset), CG_VALUE(e->n->out[0])};
     if (!p->taps.R) args[1] = args[2]; // nothing to multiply by: not read
-    cg_call_record(e->L, "conv", cg_emit_tap_conv, &p->taps, sizeof p->taps, 3, cg_tap_conv_scratch(e->L->t, &p->taps), args);
+    cg_call_record(e->L, "conv", cg_emit_tap_conv, &p->taps, sizeof p->taps, 3, cg_tap_conv_scratch(e->L->t, &p->taps),
+                   args);
 }
 
 void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
@@ -176,7 +240,8 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     each_phase(L->t, &c, run_phase, &env);
 }
 
-void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed, int64_t *per_sample) {
+void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed,
+                       int64_t *per_sample) {
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->out[0], n->in[0], n->in[1]);
     *fixed = each_phase(t, &c, NULL, NULL);
@@ -185,7 +250,7 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
 
 // --- gradient by the weights --------------------------------------------------------------------------------------
 
-#define MAX_PARTS 16
+#define MAX_PARTS     16
 #define PARTIAL_BYTES (16 << 20)
 
 static int64_t parts_of(int64_t bytes) { return cg_max64(1, cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes))); }
@@ -206,7 +271,8 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
     }
 }
 
-void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed, int64_t *per_sample) {
+void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_nid id, int64_t *fixed,
+                       int64_t *per_sample) {
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_pack shape = forward_pack(&c);

@@ -19,7 +19,8 @@ static void batch_strides(const struct ir_type *t, int batch, int64_t out[CG_GEM
 }
 
 static struct cg_gemm gemm_of(const struct ir_graph *g, const struct ir_node *n) {
-    const struct ir_type *a = &g->values[n->in[0]].type, *b = &g->values[n->in[1]].type, *y = &g->values[n->out[0]].type;
+    const struct ir_type *a = &g->values[n->in[0]].type, *b = &g->values[n->in[1]].type,
+                         *y = &g->values[n->out[0]].type;
     bool ta = ir_attr_i(n, "trans_a") != 0, tb = ir_attr_i(n, "trans_b") != 0;
     struct cg_gemm m = {0};
     int64_t ac = a->dims[a->rank - 1], bc = b->dims[b->rank - 1];

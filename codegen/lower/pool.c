@@ -5,17 +5,31 @@
 static struct cg_pool pool_of(const struct ir_graph *g, const struct ir_node *n, ir_vid x, ir_vid y, bool max) {
     const int64_t *xd = g->values[x].type.dims, *yd = g->values[y].type.dims;
     size_t cnt;
-    const int64_t *k = ir_attr_ints(n, "kernel", &cnt), *st = ir_attr_ints(n, "strides", &cnt), *pad = ir_attr_ints(n, "pads", &cnt);
+    const int64_t *k = ir_attr_ints(n, "kernel", &cnt), *st = ir_attr_ints(n, "strides", &cnt),
+                  *pad = ir_attr_ints(n, "pads", &cnt);
     const int64_t *dil = max ? ir_attr_ints(n, "dilations", &cnt) : NULL;
     return (struct cg_pool){
-        .H = xd[2], .W = xd[3], .C = xd[1], .P = yd[2], .Q = yd[3], .R = k[0], .S = k[1], .sh = st[0], .sw = st[1],
-        .pt = pad[0], .pl = pad[1], .pb = pad[2], .pr = pad[3], .dh = dil ? dil[0] : 1, .dw = dil ? dil[1] : 1,
+        .H = xd[2],
+        .W = xd[3],
+        .C = xd[1],
+        .P = yd[2],
+        .Q = yd[3],
+        .R = k[0],
+        .S = k[1],
+        .sh = st[0],
+        .sw = st[1],
+        .pt = pad[0],
+        .pl = pad[1],
+        .pb = pad[2],
+        .pr = pad[3],
+        .dh = dil ? dil[0] : 1,
+        .dw = dil ? dil[1] : 1,
         .include_pad = max ? 0 : ir_attr_i(n, "include_pad"),
     };
 }
 
-static void call(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *), const struct cg_pool *p,
-                 const ir_vid *values, int n) {
+static void call(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *),
+                 const struct cg_pool *p, const ir_vid *values, int n) {
     struct cg_arg args[3];
     for (int i = 0; i < n; i++) args[i] = CG_VALUE(values[i]);
     cg_call_record(L, name, emit, p, sizeof *p, n, 0, args);

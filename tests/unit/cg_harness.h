@@ -50,7 +50,8 @@ static void cgh_begin(struct cgh *h) {
 }
 
 static ir_vid cgh_input(struct cgh *h, enum ir_dtype t, int rank, const int64_t *dims) {
-    return ir_boundary(h->g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), arena_printf(&h->arena, "in%u", h->n_inputs++), NULL);
+    return ir_boundary(h->g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), arena_printf(&h->arena, "in%u", h->n_inputs++),
+                       NULL);
 }
 
 __attribute__((format(printf, 3, 4))) static void cgh_output(struct cgh *h, ir_vid v, const char *fmt, ...) {
@@ -71,11 +72,21 @@ static void *cgh_buffer(struct cgh *h, const struct ir_type *t) {
     for (size_t i = 0; h && i < n; i++) {
         double v = h->value(h);
         switch (t->dtype) {
-        case IR_F32: ((float *)p)[i] = (float)v; break;
-        case IR_F64: ((double *)p)[i] = v; break;
-        case IR_I64: ((int64_t *)p)[i] = (int64_t)(v * 4); break;
-        case IR_I32: ((int32_t *)p)[i] = (int32_t)(v * 4); break;
-        default: ((uint8_t *)p)[i] = v > 0; break;
+        case IR_F32:
+            ((float *)p)[i] = (float)v;
+            break;
+        case IR_F64:
+            ((double *)p)[i] = v;
+            break;
+        case IR_I64:
+            ((int64_t *)p)[i] = (int64_t)(v * 4);
+            break;
+        case IR_I32:
+            ((int32_t *)p)[i] = (int32_t)(v * 4);
+            break;
+        default:
+            ((uint8_t *)p)[i] = v > 0;
+            break;
         }
     }
     return p;
@@ -83,11 +94,16 @@ static void *cgh_buffer(struct cgh *h, const struct ir_type *t) {
 
 static double cgh_element(const void *p, enum ir_dtype t, size_t i) {
     switch (t) {
-    case IR_F32: return ((const float *)p)[i];
-    case IR_F64: return ((const double *)p)[i];
-    case IR_I64: return (double)((const int64_t *)p)[i];
-    case IR_I32: return ((const int32_t *)p)[i];
-    default: return ((const uint8_t *)p)[i];
+    case IR_F32:
+        return ((const float *)p)[i];
+    case IR_F64:
+        return ((const double *)p)[i];
+    case IR_I64:
+        return (double)((const int64_t *)p)[i];
+    case IR_I32:
+        return ((const int32_t *)p)[i];
+    default:
+        return ((const uint8_t *)p)[i];
     }
 }
 
@@ -145,7 +161,8 @@ static void cgh_compare(struct cgh *h, const char *cpu, smkd_model *m, int64_t b
         }
         for (int k = 0; k < TEAMS; k++) {
             if (k && memcmp(out[0][i], out[k][i], bytes)) {
-                print_error("%s, N = %d, %s: %d threads give other bits than 1\n", cpu, (int)batch, g->outputs[i].name, k + 1);
+                print_error("%s, N = %d, %s: %d threads give other bits than 1\n", cpu, (int)batch, g->outputs[i].name,
+                            k + 1);
                 h->n_bad++;
             }
             for (size_t b = bytes; b < bytes + 63; b++)
@@ -163,8 +180,8 @@ static void cgh_compare(struct cgh *h, const char *cpu, smkd_model *m, int64_t b
     arena_release(&scratch);
 }
 
-// Compiles for this machine and, where it can run, for AVX2; runs each batch size on 1, 2 and 3 threads, which must give
-// equal bits; releases everything.
+// Compiles for this machine and, where it can run, for AVX2; runs each batch size on 1, 2 and 3 threads, which must
+// give equal bits; releases everything.
 static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double tol) {
     static const char *const cpus[] = {"native", "x86-64-v3"};
     for (int c = 0; c < 2; c++) {
@@ -172,7 +189,8 @@ static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double
         int fd = mkstemp(path);
         assert_true(fd >= 0);
         close(fd);
-        struct cg_model model = {.name = "test", .kind = SMKD_ABI_LOSS, .train = ir_graph_clone(&h->arena, h->g), .notes = "{}"};
+        struct cg_model model = {
+            .name = "test", .kind = SMKD_ABI_LOSS, .train = ir_graph_clone(&h->arena, h->g), .notes = "{}"};
         struct cg_options o = {.mcpu = cpus[c], .max_batch = 256, .emit = "lib", .verify = true};
         enum smkd_status st = cg_compile(&model, &o, path, &h->diag);
         assert_int_equal(st, SMKD_OK);

@@ -1,6 +1,6 @@
 // Convolutions, their data gradients and their weight gradients: compiled code against the reference interpreter.
-// Sizes are chosen for the edges of the kernels: channels under, at and over one and two vectors of either width, planes
-// narrower and wider than a register tile, several bands and several images to a work item.
+// Sizes are chosen for the edges of the kernels: channels under, at and over one and two vectors of either width,
+// planes narrower and wider than a register tile, several bands and several images to a work item.
 #include "cg_harness.h"
 
 struct c {
@@ -23,8 +23,8 @@ static void add(struct cgh *h, const struct c *c) {
     const char *names[3] = {"conv", "conv_grad_x", "conv_grad_w"};
     ir_vid out[3] = {y, dx, dw};
     for (int i = 0; i < 3; i++)
-        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d group %d", names[i], c->C, c->K, c->H, c->W,
-                   c->R, c->S, c->st[0], c->st[1], c->dil, c->group);
+        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d group %d", names[i], c->C, c->K,
+                   c->H, c->W, c->R, c->S, c->st[0], c->st[1], c->dil, c->group);
 }
 
 static void run(const struct c *cases, size_t n, const int64_t *batches, int n_batches) {
@@ -33,21 +33,18 @@ static void run(const struct c *cases, size_t n, const int64_t *batches, int n_b
     for (size_t i = 0; i < n; i++) add(&h, &cases[i]);
     cgh_end(&h, batches, n_batches, 1e-5);
 }
-#define RUN(cases, ...) run(cases, sizeof(cases) / sizeof *(cases), (int64_t[]){__VA_ARGS__}, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
+#define RUN(cases, ...)                                                                                                \
+    run(cases, sizeof(cases) / sizeof *(cases), (int64_t[]){__VA_ARGS__},                                              \
+        sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t))
 
 static void test_dense(void **state) {
     (void)state;
     static const struct c cases[] = {
-        {3, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-        {16, 40, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-        {33, 64, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-        {1, 1, 5, 5, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 1},
-        {7, 17, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 1},
-        {5, 16, 14, 14, 3, 3, {1, 1}, 1, {2, 0, 0, 1}, 1},
-        {16, 5, 19, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
-        {64, 40, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-        {16, 16, 14, 14, 7, 1, {1, 1}, 1, {3, 0, 3, 0}, 1},
-        {100, 33, 60, 3, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {3, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},    {16, 40, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {33, 64, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},   {1, 1, 5, 5, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 1},
+        {7, 17, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 1},  {5, 16, 14, 14, 3, 3, {1, 1}, 1, {2, 0, 0, 1}, 1},
+        {16, 5, 19, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},   {64, 40, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {16, 16, 14, 14, 7, 1, {1, 1}, 1, {3, 0, 3, 0}, 1}, {100, 33, 60, 3, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
     };
     RUN(cases, 1, 2, 5);
 }
@@ -55,12 +52,9 @@ static void test_dense(void **state) {
 static void test_strided(void **state) {
     (void)state;
     static const struct c cases[] = {
-        {7, 17, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
-        {16, 40, 19, 7, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},
-        {3, 64, 19, 19, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1},
-        {7, 5, 14, 19, 2, 3, {3, 1}, 1, {0, 1, 1, 2}, 1},
-        {16, 16, 1, 40, 1, 7, {1, 2}, 1, {0, 3, 0, 3}, 1},
-        {16, 16, 5, 5, 2, 2, {3, 3}, 1, {0, 0, 0, 0}, 1},
+        {7, 17, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1}, {16, 40, 19, 7, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},
+        {3, 64, 19, 19, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1}, {7, 5, 14, 19, 2, 3, {3, 1}, 1, {0, 1, 1, 2}, 1},
+        {16, 16, 1, 40, 1, 7, {1, 2}, 1, {0, 3, 0, 3}, 1}, {16, 16, 5, 5, 2, 2, {3, 3}, 1, {0, 0, 0, 0}, 1},
     };
     RUN(cases, 1, 2, 5);
 }
@@ -78,12 +72,9 @@ static void test_dilated(void **state) {
 static void test_grouped(void **state) {
     (void)state;
     static const struct c cases[] = {
-        {16, 32, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 4},
-        {32, 32, 7, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 8},
-        {128, 128, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 32},
-        {64, 80, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 2},
-        {7, 14, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 7},
-        {12, 6, 5, 5, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 3},
+        {16, 32, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 4},  {32, 32, 7, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 8},
+        {128, 128, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 32}, {64, 80, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 2},
+        {7, 14, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 7},   {12, 6, 5, 5, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 3},
     };
     RUN(cases, 1, 2, 5);
 }
@@ -91,12 +82,9 @@ static void test_grouped(void **state) {
 static void test_depthwise(void **state) {
     (void)state;
     static const struct c cases[] = {
-        {24, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 24},
-        {33, 33, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 33},
-        {16, 16, 14, 14, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 16},
-        {16, 16, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 16},
-        {40, 40, 19, 4, 9, 3, {2, 1}, 1, {4, 1, 4, 1}, 40},
-        {16, 16, 5, 5, 1, 1, {3, 3}, 1, {0, 0, 0, 0}, 16},
+        {24, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 24},   {33, 33, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 33},
+        {16, 16, 14, 14, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 16}, {16, 16, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 16},
+        {40, 40, 19, 4, 9, 3, {2, 1}, 1, {4, 1, 4, 1}, 40},  {16, 16, 5, 5, 1, 1, {3, 3}, 1, {0, 0, 0, 0}, 16},
     };
     RUN(cases, 1, 2, 5);
 }
@@ -112,10 +100,56 @@ static void test_large_batch(void **state) {
     RUN(cases, 40, 128);
 }
 
+// The sums of a micro-kernel must stay in registers: no vector of its code may touch the stack, on either target.
+// Cross- compiled, so it needs no machine that runs the code.
+static void check_spills(const char *cpu) {
+    static const struct c cases[] = {
+        {64, 64, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {64, 128, 32, 32, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
+        {512, 512, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {256, 64, 56, 56, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+    };
+    struct cgh h;
+    cgh_begin(&h);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i]);
+    char path[] = "/tmp/smkd_test_XXXXXX", line[4096], fn[256] = "";
+    int fd = mkstemp(path), micro = 0, fma = 0, spills = 0;
+    assert_true(fd >= 0);
+    close(fd);
+    struct cg_model model = {.name = "test", .kind = SMKD_ABI_LOSS, .train = h.g, .notes = "{}"};
+    struct cg_options o = {.mcpu = cpu, .max_batch = 256, .emit = "asm"};
+    assert_int_equal(cg_compile(&model, &o, path, &h.diag), SMKD_OK);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        bool label = line[0] != '.' && line[0] != '\t' && strchr(line, ':');
+        if (label) snprintf(fn, sizeof fn, "%.*s", (int)strcspn(line, ":"), line);
+        bool vector = strstr(line, "%ymm") || strstr(line, "%zmm");
+        if (strncmp(fn, "micro", 5)) continue;
+        micro += label;
+        fma += vector && strstr(line, "vfmadd");
+        if (!vector || !(strstr(line, "(%rsp") || strstr(line, "(%rbp"))) continue;
+        print_error("%s, %s: spill: %s", cpu, fn, line);
+        spills++;
+    }
+    fclose(f);
+    unlink(path);
+    arena_release(&h.arena);
+    assert_true(micro > 10 && fma > 1000);
+    assert_int_equal(spills, 0);
+}
+
+static void test_no_spills(void **state) {
+    (void)state;
+    check_spills("x86-64-v3");
+    check_spills("x86-64-v4");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense),   cmocka_unit_test(test_strided),   cmocka_unit_test(test_dilated),
-        cmocka_unit_test(test_grouped), cmocka_unit_test(test_depthwise), cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_dense),     cmocka_unit_test(test_strided),   cmocka_unit_test(test_dilated),
+        cmocka_unit_test(test_grouped),   cmocka_unit_test(test_depthwise), cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_no_spills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,9 +4,11 @@
 
 static void add(struct cgh *h, int ra, const int64_t *da, int rb, const int64_t *db, int ta, int tb) {
     ir_vid a = cgh_input(h, IR_F32, ra, da), b = cgh_input(h, IR_F32, rb, db);
-    cgh_output(h, ir_matmul(h->g, a, b, ta, tb), "matmul rank %d x %d, inner %d, trans %d %d", ra, rb, (int)da[ra - (ta ? 2 : 1)], ta, tb);
+    cgh_output(h, ir_matmul(h->g, a, b, ta, tb), "matmul rank %d x %d, inner %d, trans %d %d", ra, rb,
+               (int)da[ra - (ta ? 2 : 1)], ta, tb);
 }
-#define D(...) (const int64_t[]){__VA_ARGS__}
+#define D(...)                                                                                                         \
+    (const int64_t[]) { __VA_ARGS__ }
 
 static void test_rows(void **state) {
     (void)state;
@@ -56,7 +58,9 @@ static void test_batched(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_contraction_over_the_batch), cmocka_unit_test(test_constant_sizes),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_contraction_over_the_batch),
+        cmocka_unit_test(test_constant_sizes),
         cmocka_unit_test(test_batched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

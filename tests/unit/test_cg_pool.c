@@ -10,14 +10,17 @@ static void add_max(struct cgh *h, const struct c *c) {
     int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
     ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->H, c->W});
     ir_nid n = ir_node_new(h->g, IR_OP_max_pool, &x, 1,
-                           IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_I("ceil", c->ceil)));
+                           IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4),
+                                    IR_IS("dilations", dil, 2), IR_I("ceil", c->ceil)));
     assert_true(n != IR_NONE);
     ir_vid y = h->g->nodes[n].out[0], pos = h->g->nodes[n].out[1];
     struct ir_type t = h->g->values[y].type;
     ir_vid dy = cgh_input(h, IR_F32, 4, t.dims);
     ir_vid dx = ir_emit(h->g, IR_OP_max_pool_grad, (ir_vid[]){dy, pos}, 2,
-                        IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_IS("hw", hw, 2)));
-    cgh_output(h, y, "max_pool C%d %dx%d window %dx%d stride %d dilation %d", c->C, c->H, c->W, c->R, c->S, c->st[0], c->dil);
+                        IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4),
+                                 IR_IS("dilations", dil, 2), IR_IS("hw", hw, 2)));
+    cgh_output(h, y, "max_pool C%d %dx%d window %dx%d stride %d dilation %d", c->C, c->H, c->W, c->R, c->S, c->st[0],
+               c->dil);
     cgh_output(h, pos, "its position");
     cgh_output(h, dx, "its gradient");
 }
@@ -26,25 +29,24 @@ static void add_avg(struct cgh *h, const struct c *c, int include_pad) {
     int64_t st[2] = {c->st[0], c->st[1]}, hw[2] = {c->H, c->W}, k[2] = {c->R, c->S};
     int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
     ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->H, c->W});
-#define COMMON IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_I("ceil", c->ceil), IR_I("include_pad", include_pad)
+#define COMMON                                                                                                         \
+    IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_I("ceil", c->ceil),                      \
+        IR_I("include_pad", include_pad)
     ir_vid y = ir_emit(h->g, IR_OP_avg_pool, &x, 1, IR_ATTRS(COMMON));
     struct ir_type t = h->g->values[y].type;
     ir_vid dy = cgh_input(h, IR_F32, 4, t.dims);
     ir_vid dx = ir_emit(h->g, IR_OP_avg_pool_grad, &dy, 1, IR_ATTRS(COMMON, IR_IS("hw", hw, 2)));
 #undef COMMON
-    cgh_output(h, y, "avg_pool C%d %dx%d window %dx%d stride %d include_pad %d", c->C, c->H, c->W, c->R, c->S, c->st[0], include_pad);
+    cgh_output(h, y, "avg_pool C%d %dx%d window %dx%d stride %d include_pad %d", c->C, c->H, c->W, c->R, c->S, c->st[0],
+               include_pad);
     cgh_output(h, dx, "its gradient");
 }
 
 static const struct c cases[] = {
-    {16, 8, 8, 2, 2, {2, 2}, 1, {0, 0, 0, 0}, 0},
-    {33, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 0},
-    {7, 19, 14, 3, 3, {2, 2}, 1, {0, 0, 0, 0}, 1},
-    {64, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 0},
-    {70, 14, 7, 3, 2, {2, 1}, 2, {1, 1, 1, 0}, 0},
-    {3, 7, 7, 7, 7, {1, 1}, 1, {0, 0, 0, 0}, 0},
-    {1, 19, 5, 3, 3, {3, 2}, 1, {2, 1, 1, 0}, 1},
-    {130, 4, 4, 3, 3, {3, 3}, 1, {1, 1, 1, 1}, 1},
+    {16, 8, 8, 2, 2, {2, 2}, 1, {0, 0, 0, 0}, 0},  {33, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 0},
+    {7, 19, 14, 3, 3, {2, 2}, 1, {0, 0, 0, 0}, 1}, {64, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 0},
+    {70, 14, 7, 3, 2, {2, 1}, 2, {1, 1, 1, 0}, 0}, {3, 7, 7, 7, 7, {1, 1}, 1, {0, 0, 0, 0}, 0},
+    {1, 19, 5, 3, 3, {3, 2}, 1, {2, 1, 1, 0}, 1},  {130, 4, 4, 3, 3, {3, 3}, 1, {1, 1, 1, 1}, 1},
     {16, 5, 5, 2, 2, {3, 3}, 1, {1, 0, 0, 1}, 1},
 };
 
@@ -78,14 +80,16 @@ static void test_ties_and_nan(void **state) {
     h.value = few_values;
     int64_t k[2] = {3, 3}, st[2] = {2, 2}, pad[4] = {1, 1, 1, 1}, dil[2] = {1, 1};
     ir_vid x = cgh_input(&h, IR_F32, 4, (int64_t[]){IR_N, 20, 9, 9});
-    ir_nid n = ir_node_new(h.g, IR_OP_max_pool, &x, 1,
-                           IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2)));
+    ir_nid n = ir_node_new(
+        h.g, IR_OP_max_pool, &x, 1,
+        IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2)));
     cgh_output(&h, h.g->nodes[n].out[0], "maximum");
     cgh_output(&h, h.g->nodes[n].out[1], "position");
     cgh_end(&h, (int64_t[]){3}, 1, 0);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_max), cmocka_unit_test(test_average), cmocka_unit_test(test_ties_and_nan)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_max), cmocka_unit_test(test_average),
+                                       cmocka_unit_test(test_ties_and_nan)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
