@@ -9,8 +9,8 @@ cd "$(dirname "$0")/.."
 # The setting of Fashion-MNIST at which networks this small memorise wrong labels, which is where selection pays.
 images=3000 test_images=5000 epochs=30 seed=1
 out=runs/quickstart
-data=(--data fashion-mnist --train-limit $images --test-limit $test_images)
-train=(--noise symmetric:0.4 --augment none --epochs $epochs --batch-size 128 --lr 0.1 --momentum 0.9 --weight-decay 5e-4
+data=(--data fashion-mnist --test-limit $test_images --mean 0.286 --std 0.353)
+train=(--train-limit $images --noise symmetric:0.4 --augment none --epochs $epochs --batch-size 128 --lr 0.1 --momentum 0.9 --weight-decay 5e-4
        --lr-scheduler multistep --lr-gamma 0.2 --seed $seed)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -52,7 +52,7 @@ for k in 0 1; do
     build/smkd-run export "$out/smkd-p" --checkpoint last --peer $k -o "$out/trained-$k.onnx"
     build/smkdc compile "$out/trained-$k.onnx" -o "$out/trained-$k.smkd"
 done
-build/smkd-run eval "$out/trained-0.smkd" "$out/trained-1.smkd" "${data[@]}"
+build/smkd-run eval --peer "$out/trained-0.smkd" --peer "$out/trained-1.smkd" "${data[@]}"
 
 say "Fashion-MNIST, $images images, 40 % symmetric noise, $epochs epochs: test accuracy in % after the last epoch"
 printf '%-24s %8s %8s %9s %9s %6s\n' method "peer A" "peer B" ensemble exchanged time
