@@ -98,6 +98,11 @@ class OnnxTorch:
             dims[0] = x.shape[0]
         return x.reshape(dims)
 
+    def op_Pad(self, n, a, training, x, pads, value=None, axes=None):
+        assert a.get("mode", b"constant") == b"constant" and axes is None, "only constant padding of all axes is known"
+        r, p = x.ndim, pads.tolist()
+        return F.pad(x, [v for d in reversed(range(r)) for v in (p[d], p[d + r])], value=0.0 if value is None else float(value))
+
     def op_Split(self, n, a, training, x, split=None):
         axis = a.get("axis", 0)
         sizes = split.tolist() if split is not None else [x.shape[axis] // len(n.output)] * len(n.output)
