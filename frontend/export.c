@@ -10,7 +10,8 @@ static char *text(const char *s) {
     return memcpy(xmalloc(n), s, n);
 }
 
-// --- inference form -------------------------------------------------------------------------------------------------------
+// --- inference form
+// -------------------------------------------------------------------------------------------------------
 
 static void drop_outputs(Onnx__NodeProto *p, size_t keep) {
     for (size_t i = keep; i < p->n_output; i++) free(p->output[i]);
@@ -25,8 +26,10 @@ static void drop_inputs(Onnx__NodeProto *p, size_t keep) {
 static void drop_attr(Onnx__NodeProto *p, const char *name) {
     size_t k = 0;
     for (size_t i = 0; i < p->n_attribute; i++) {
-        if (p->attribute[i]->name && !strcmp(p->attribute[i]->name, name)) onnx__attribute_proto__free_unpacked(p->attribute[i], NULL);
-        else p->attribute[k++] = p->attribute[i];
+        if (p->attribute[i]->name && !strcmp(p->attribute[i]->name, name))
+            onnx__attribute_proto__free_unpacked(p->attribute[i], NULL);
+        else
+            p->attribute[k++] = p->attribute[i];
     }
     p->n_attribute = k;
 }
@@ -94,7 +97,8 @@ static void dynamic_batch(Onnx__ValueInfoProto *v) {
     Onnx__TensorShapeProto *s = v->type->tensor_type->shape;
     if (s->n_dim == 0) return;
     Onnx__TensorShapeProto__Dimension *d = s->dim[0];
-    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM) return; // dynamic, with a name of its own
+    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM)
+        return; // dynamic, with a name of its own
     d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
     d->dim_param = text("N");
 }
@@ -142,7 +146,8 @@ static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
     m->metadata_props[m->n_metadata_props++] = e;
 }
 
-// --- weights ----------------------------------------------------------------------------------------------------------------
+// --- weights
+// ----------------------------------------------------------------------------------------------------------------
 
 static uint16_t to_half(float f) { // round to nearest even
     uint32_t u;
@@ -153,8 +158,8 @@ static uint16_t to_half(float f) { // round to nearest even
     if (exp >= 31) return (uint16_t)(sign | 0x7c00);
     if (exp < -10) return (uint16_t)sign;
     int shift = exp > 0 ? 13 : 14 - exp;
-    uint32_t full = exp > 0 ? man | (uint32_t)exp << 23 : man | 0x800000, half = full >> shift, rest = full & ((1u << shift) - 1),
-             tie = 1u << (shift - 1);
+    uint32_t full = exp > 0 ? man | (uint32_t)exp << 23 : man | 0x800000, half = full >> shift,
+             rest = full & ((1u << shift) - 1), tie = 1u << (shift - 1);
     if (rest > tie || (rest == tie && (half & 1))) half++;
     return (uint16_t)(sign | half);
 }
@@ -178,8 +183,11 @@ static void fill(Onnx__TensorProto *t, const float *data, size_t n, void **copy)
     *copy = xmalloc(t->raw_data.len + 1);
     t->raw_data.data = *copy;
     for (size_t i = 0; i < n; i++) {
-        if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE) ((double *)*copy)[i] = (double)data[i];
-        else ((uint16_t *)*copy)[i] = t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ? to_half(data[i]) : to_bfloat(data[i]);
+        if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE)
+            ((double *)*copy)[i] = (double)data[i];
+        else
+            ((uint16_t *)*copy)[i] =
+                t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ? to_half(data[i]) : to_bfloat(data[i]);
     }
 }
 
@@ -192,13 +200,16 @@ static const struct fe_tensor *find_tensor(const struct fe_tensor *ts, size_t n,
 static int64_t count(const Onnx__TensorProto *t) {
     int64_t n = 1;
     for (size_t i = 0; i < t->n_dims; i++)
-        if (t->dims[i] < 0 || (t->dims[i] && n > INT64_MAX / 16 / t->dims[i])) return -1;
-        else n *= t->dims[i];
+        if (t->dims[i] < 0 || (t->dims[i] && n > INT64_MAX / 16 / t->dims[i]))
+            return -1;
+        else
+            n *= t->dims[i];
     return n;
 }
 
 static bool has_data(const Onnx__TensorProto *t) {
-    return t->has_raw_data || t->n_float_data || t->n_double_data || t->n_int32_data || t->n_int64_data || t->n_uint64_data || count(t) == 0;
+    return t->has_raw_data || t->n_float_data || t->n_double_data || t->n_int32_data || t->n_int64_data ||
+           t->n_uint64_data || count(t) == 0;
 }
 
 // Every tensor that can take trained values: initializers, and weights in Constant nodes (named by the node's result).
@@ -210,7 +221,8 @@ struct target {
 static struct target *targets(const Onnx__GraphProto *g, size_t *n) {
     struct target *r = xcalloc(g->n_initializer + g->n_node + 1, sizeof *r);
     *n = 0;
-    for (size_t i = 0; i < g->n_initializer; i++) r[(*n)++] = (struct target){g->initializer[i], g->initializer[i]->name};
+    for (size_t i = 0; i < g->n_initializer; i++)
+        r[(*n)++] = (struct target){g->initializer[i], g->initializer[i]->name};
     for (size_t i = 0; i < g->n_node; i++) {
         const Onnx__NodeProto *p = g->node[i];
         for (size_t k = 0; p->op_type && !strcmp(p->op_type, "Constant") && p->n_output && k < p->n_attribute; k++)
@@ -227,7 +239,8 @@ static bool same_dims(const Onnx__TensorProto *t, const struct fe_tensor *s) {
     return true;
 }
 
-// --- writing ------------------------------------------------------------------------------------------------------------------
+// --- writing
+// ------------------------------------------------------------------------------------------------------------------
 
 struct file_buffer {
     ProtobufCBuffer base;

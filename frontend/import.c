@@ -1,5 +1,6 @@
-// The importer's driver: inputs, initializers, one table row per node, functions inlined, outputs. What single operators
-// mean is in import_*.c. Errors do not stop it: a node that fails leaves `unknown` values, and their users stay silent.
+// The importer's driver: inputs, initializers, one table row per node, functions inlined, outputs. What single
+// operators mean is in import_*.c. Errors do not stop it: a node that fails leaves `unknown` values, and their users
+// stay silent.
 #include "scope.h"
 
 #include <string.h>
@@ -14,7 +15,7 @@ static const struct row {
 #include "import_ops.def"
 #undef IMPORT
 };
-#define N_ROWS (sizeof rows / sizeof *rows)
+#define N_ROWS    (sizeof rows / sizeof *rows)
 #define MAX_DEPTH 32 // of functions calling functions and If inside If
 
 static const struct row *find_row(const char *op, int opset, bool *known) {
@@ -82,7 +83,8 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     const struct row *r = default_domain(n->p->domain) && !f ? find_row(n->op, c->opset, &known) : NULL;
     if (!r && !f) {
         if (known)
-            fe_fail(c, n, "this operator is not supported at opset %d; export the model with opset_version=17 or later", c->opset);
+            fe_fail(c, n, "this operator is not supported at opset %d; export the model with opset_version=17 or later",
+                    c->opset);
         else
             fe_fail(c, n, "operator %s%s%s is not supported; replace it in the model before exporting",
                     default_domain(n->p->domain) ? "" : n->p->domain, default_domain(n->p->domain) ? "" : ".", n->op);
@@ -91,8 +93,8 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < n->n_in; i++)
         if (n->in[i] && n->in[i]->unknown) return;
     for (size_t i = 0; r && i < n->n_in; i++) // Less and Cast make a mask of random numbers; Shape only looks at them
-        if (n->in[i] && n->in[i]->random && strcmp(n->op, "Less") && strcmp(n->op, "Greater") && strcmp(n->op, "Cast") &&
-            strcmp(n->op, "CastLike") && strcmp(n->op, "Shape") && strcmp(n->op, "Identity")) {
+        if (n->in[i] && n->in[i]->random && strcmp(n->op, "Less") && strcmp(n->op, "Greater") &&
+            strcmp(n->op, "Cast") && strcmp(n->op, "CastLike") && strcmp(n->op, "Shape") && strcmp(n->op, "Identity")) {
             fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
             return;
         }
@@ -140,7 +142,8 @@ void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto 
     }
 }
 
-// --- boundary --------------------------------------------------------------------------------------------------------------
+// --- boundary
+// --------------------------------------------------------------------------------------------------------------
 
 static const struct fe_shape *find_shape(const struct fe_options *o, const char *name) {
     for (size_t i = 0; o && i < o->n_shapes; i++)
@@ -162,7 +165,8 @@ static const char *suggest(struct fe_ctx *c, const char *name, const Onnx__Tenso
     return r;
 }
 
-static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInfoProto *in, const struct fe_options *o) {
+static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInfoProto *in,
+                      const struct fe_options *o) {
     const char *name = in->name ? in->name : "";
     struct fe_slot *slot = fe_scope_add(s, c->a, name);
     if (slot->val && slot->val->is_init) return; // old files list initializers among the inputs
@@ -184,7 +188,8 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
     int64_t dims[IR_MAX_RANK];
     size_t rank = given ? (size_t)given->rank : sh ? sh->n_dim : 0;
     if (!given && !sh) {
-        diag_error(c->d, NULL, "input \"%s\" has no shape in the file; give one, e.g. --shape %s=N,3,224,224", name, name);
+        diag_error(c->d, NULL, "input \"%s\" has no shape in the file; give one, e.g. --shape %s=N,3,224,224", name,
+                   name);
         return;
     }
     if (given && sh && sh->n_dim != rank) {
@@ -192,19 +197,23 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
         return;
     }
     if (rank < 1 || rank > IR_MAX_RANK) {
-        diag_error(c->d, NULL, "input \"%s\" has %zu dimensions; 1 to %d are supported, the first being the batch", name, rank, IR_MAX_RANK);
+        diag_error(c->d, NULL, "input \"%s\" has %zu dimensions; 1 to %d are supported, the first being the batch",
+                   name, rank, IR_MAX_RANK);
         return;
     }
     dims[0] = IR_N;
     for (size_t i = 1; i < rank; i++) {
-        bool fixed = sh && sh->dim[i]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && sh->dim[i]->dim_value > 0;
+        bool fixed = sh && sh->dim[i]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+                     sh->dim[i]->dim_value > 0;
         dims[i] = given ? given->dims[i] : fixed ? sh->dim[i]->dim_value : 0;
         if (dims[i] <= 0 || dims[i] > INT32_MAX) {
-            diag_error(c->d, NULL, "input \"%s\": dimension %zu has no fixed size; give one: %s", name, i, suggest(c, name, sh));
+            diag_error(c->d, NULL, "input \"%s\": dimension %zu has no fixed size; give one: %s", name, i,
+                       suggest(c, name, sh));
             return;
         }
     }
-    if (sh && sh->n_dim && sh->dim[0]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && sh->dim[0]->dim_value > 0)
+    if (sh && sh->n_dim && sh->dim[0]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+        sh->dim[0]->dim_value > 0)
         c->baked = sh->dim[0]->dim_value;
     slot->val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, (int)rank, dims), name, NULL);
     slot->val->unknown = false;
@@ -238,9 +247,9 @@ static void check_overrides(struct fe_ctx *c, const struct fe_options *o) {
     for (size_t i = 0; o && i < o->n_shapes; i++) {
         bool found = false;
         for (size_t k = 0; k < c->m->proto->graph->n_input; k++)
-            found |= c->m->proto->graph->input[k]->name && !strcmp(c->m->proto->graph->input[k]->name, o->shapes[i].input);
-        if (!found)
-            diag_error(c->d, NULL, "--shape names \"%s\", which is no input of the model", o->shapes[i].input);
+            found |=
+                c->m->proto->graph->input[k]->name && !strcmp(c->m->proto->graph->input[k]->name, o->shapes[i].input);
+        if (!found) diag_error(c->d, NULL, "--shape names \"%s\", which is no input of the model", o->shapes[i].input);
     }
 }
 
@@ -266,9 +275,11 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
         return NULL;
     }
     if (c.saw_conv && !c.saw_bn && c.bare_convs >= 2)
-        diag_warning(d, NULL, "BatchNormalization was folded into Conv (or the model has none): to train it with BatchNorm, export with "
-                              "training=TRAINING (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.TRAINING, "
-                              "do_constant_folding=False))");
+        diag_warning(
+            d, NULL,
+            "BatchNormalization was folded into Conv (or the model has none): to train it with BatchNorm, export with "
+            "training=TRAINING (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.TRAINING, "
+            "do_constant_folding=False))");
     m->imported = true;
     if (c.saw_f16) diag_note(d, NULL, "weights that are not 32-bit floats were converted to float32");
     return c.g;

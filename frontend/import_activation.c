@@ -1,5 +1,5 @@
-// Activations made of IR primitives. Where a branch is not taken its argument is replaced by 0 first, so that no gradient
-// is computed from an overflow (inf * 0). Gradients at kinks are PyTorch's.
+// Activations made of IR primitives. Where a branch is not taken its argument is replaced by 0 first, so that no
+// gradient is computed from an overflow (inf * 0). Gradients at kinks are PyTorch's.
 #include "onnx_internal.h"
 
 static ir_vid floats(struct fe_ctx *c, struct fe_node *n) {
@@ -39,7 +39,8 @@ static bool exponential(struct fe_ctx *c, struct fe_node *n, double alpha, doubl
 
 bool fe_op_elu(struct fe_ctx *c, struct fe_node *n) { return exponential(c, n, fe_attr_f(c, n, "alpha", 1), 1, 1); }
 bool fe_op_selu(struct fe_ctx *c, struct fe_node *n) {
-    return exponential(c, n, fe_attr_f(c, n, "alpha", 1.67326319217681884765625), 1, fe_attr_f(c, n, "gamma", 1.05070102214813232421875));
+    return exponential(c, n, fe_attr_f(c, n, "alpha", 1.67326319217681884765625), 1,
+                       fe_attr_f(c, n, "gamma", 1.05070102214813232421875));
 }
 bool fe_op_celu(struct fe_ctx *c, struct fe_node *n) {
     double alpha = fe_attr_f(c, n, "alpha", 1);
@@ -52,7 +53,8 @@ bool fe_op_gelu(struct fe_ctx *c, struct fe_node *n) {
     ir_vid inner;
     if (fe_attr_s(c, n, "approximate", "none")[0] == 't') { // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
         ir_vid cube = fe_e2(c, IR_OP_mul, fe_e2(c, IR_OP_mul, x, x), x);
-        inner = fe_e1(c, IR_OP_tanh, scale(c, fe_e2(c, IR_OP_add, x, scale(c, cube, 0.044715)), 0.79788456080286535588));
+        inner =
+            fe_e1(c, IR_OP_tanh, scale(c, fe_e2(c, IR_OP_add, x, scale(c, cube, 0.044715)), 0.79788456080286535588));
     } else { // 0.5 x (1 + erf(x / sqrt 2))
         inner = fe_e1(c, IR_OP_erf, scale(c, x, 0.70710678118654752440));
     }
@@ -184,11 +186,14 @@ bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *xv = fe_arg(n, 0);
     double ratio, training;
     if (!xv) return fe_fail(c, n, "operand 0 is missing");
-    if (!fe_scalar(c, n, 1, fe_attr_f(c, n, "ratio", 0.5), &ratio) || !fe_scalar(c, n, 2, c->opset >= 12 ? 0 : 1, &training)) return false;
+    if (!fe_scalar(c, n, 1, fe_attr_f(c, n, "ratio", 0.5), &ratio) ||
+        !fe_scalar(c, n, 2, c->opset >= 12 ? 0 : 1, &training))
+        return false;
     if (!(ratio >= 0 && ratio < 1)) return fe_fail(c, n, "ratio %g is outside [0, 1)", ratio);
     if (ratio == 0 || (fe_arg(n, 2) && training == 0)) return fe_out_val(n, 0, xv);
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
     ir_vid in[2] = {x, fe_seed(c)};
-    return fe_out(c, n, 0, fe_emit(c, IR_OP_dropout, in, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", c->dropouts++))));
+    return fe_out(c, n, 0,
+                  fe_emit(c, IR_OP_dropout, in, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", c->dropouts++))));
 }

@@ -14,9 +14,11 @@ static bool read_pair(struct fe_ctx *c, const struct fe_node *n, const char *nam
     const int64_t *v = fe_attr_ints(n, name, &cnt);
     out[0] = out[1] = 1;
     if (!v || cnt == 0) return true;
-    if (cnt != (size_t)k) return fe_fail(c, n, "attribute \"%s\" has %zu numbers; the input has %d spatial dimensions", name, cnt, k);
+    if (cnt != (size_t)k)
+        return fe_fail(c, n, "attribute \"%s\" has %zu numbers; the input has %d spatial dimensions", name, cnt, k);
     for (int i = 0; i < k; i++) {
-        if (v[i] < 1 || v[i] > 1 << 20) return fe_fail(c, n, "attribute \"%s\" has the value %lld", name, (long long)v[i]);
+        if (v[i] < 1 || v[i] > 1 << 20)
+            return fe_fail(c, n, "attribute \"%s\" has the value %lld", name, (long long)v[i]);
         out[2 - k + i] = v[i];
     }
     return true;
@@ -38,11 +40,13 @@ static bool read_pads(struct fe_ctx *c, const struct fe_node *n, struct window *
         }
         return true;
     }
-    if (strcmp(mode, "NOTSET") && *mode) return fe_fail(c, n, "auto_pad \"%s\" is not one of NOTSET, VALID, SAME_UPPER, SAME_LOWER", mode);
+    if (strcmp(mode, "NOTSET") && *mode)
+        return fe_fail(c, n, "auto_pad \"%s\" is not one of NOTSET, VALID, SAME_UPPER, SAME_LOWER", mode);
     size_t cnt;
     const int64_t *v = fe_attr_ints(n, "pads", &cnt);
     if (!v || cnt == 0) return true;
-    if (cnt != (size_t)(2 * w->k)) return fe_fail(c, n, "attribute \"pads\" has %zu numbers, expected %d", cnt, 2 * w->k);
+    if (cnt != (size_t)(2 * w->k))
+        return fe_fail(c, n, "attribute \"pads\" has %zu numbers, expected %d", cnt, 2 * w->k);
     for (int i = 0; i < w->k; i++)
         for (int e = 0; e < 2; e++) {
             int64_t p = v[e * w->k + i];
@@ -52,10 +56,14 @@ static bool read_pads(struct fe_ctx *c, const struct fe_node *n, struct window *
     return true;
 }
 
-static bool read_window(struct fe_ctx *c, const struct fe_node *n, struct window *w, const struct ir_type *x, const int64_t *kernel) {
+static bool read_window(struct fe_ctx *c, const struct fe_node *n, struct window *w, const struct ir_type *x,
+                        const int64_t *kernel) {
     w->k = x->rank - 2;
     if (w->k < 1 || w->k > 2)
-        return fe_fail(c, n, "its input has %d dimensions; only 1-D and 2-D convolutions and pools (3 or 4 dimensions) are supported", x->rank);
+        return fe_fail(
+            c, n,
+            "its input has %d dimensions; only 1-D and 2-D convolutions and pools (3 or 4 dimensions) are supported",
+            x->rank);
     if (!read_pair(c, n, "strides", w->k, w->strides) || !read_pair(c, n, "dilations", w->k, w->dilations) ||
         !read_pair(c, n, "kernel_shape", w->k, w->kernel))
         return false;
@@ -64,7 +72,8 @@ static bool read_window(struct fe_ctx *c, const struct fe_node *n, struct window
         const int64_t *given = fe_attr_ints(n, "kernel_shape", &cnt);
         for (int i = 0; i < w->k; i++) {
             if (given && cnt && given[i] != kernel[i])
-                return fe_fail(c, n, "kernel_shape %lld differs from the weight's %lld", (long long)given[i], (long long)kernel[i]);
+                return fe_fail(c, n, "kernel_shape %lld differs from the weight's %lld", (long long)given[i],
+                               (long long)kernel[i]);
             w->kernel[2 - w->k + i] = kernel[i];
         }
     } else if (!fe_attr(n, "kernel_shape")) {
@@ -117,12 +126,14 @@ bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
     c->saw_conv = true;
     c->bare_convs++;
     ir_vid in[2] = {to_2d(c, x), to_2d(c, w)};
-    ir_vid y = fe_emit(c, IR_OP_conv, in, 2, IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
-                                                      IR_IS("dilations", win.dilations, 2), IR_I("group", fe_attr_i(c, n, "group", 1))));
+    ir_vid y = fe_emit(c, IR_OP_conv, in, 2,
+                       IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
+                                IR_IS("dilations", win.dilations, 2), IR_I("group", fe_attr_i(c, n, "group", 1))));
     return fe_out(c, n, 0, add_bias(c, n, 2, from_2d(c, y, win.k)));
 }
 
-// ConvTranspose-11 is the input gradient of the convolution with the same weight: x [N,K,P,Q], w [K,C/g,R,S] -> [N,C,h,w].
+// ConvTranspose-11 is the input gradient of the convolution with the same weight: x [N,K,P,Q], w [K,C/g,R,S] ->
+// [N,C,h,w].
 bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_in(c, n, 0), w = fe_weight(c, n, 1);
     if (x == IR_NONE || w == IR_NONE) return fe_fail(c, n, "needs an input and a weight");
@@ -142,7 +153,8 @@ bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
         if (tcnt) target[2 - win.k + i] = os[tcnt - (size_t)win.k + (size_t)i];
     }
     for (int i = 2 - win.k; i < 2; i++) {
-        int64_t in = xt.dims[i + xt.rank - 2], full = win.strides[i] * (in - 1) + extra[i] + (win.kernel[i] - 1) * win.dilations[i] + 1;
+        int64_t in = xt.dims[i + xt.rank - 2],
+                full = win.strides[i] * (in - 1) + extra[i] + (win.kernel[i] - 1) * win.dilations[i] + 1;
         bool same = !strncmp(mode, "SAME", 4);
         if (tcnt || same) {
             hw[i] = tcnt ? target[i] : in * win.strides[i];
@@ -157,22 +169,25 @@ bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
     }
     ir_vid in[2] = {to_2d(c, x), to_2d(c, w)};
     ir_vid y = fe_emit(c, IR_OP_conv_grad_x, in, 2,
-                       IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4), IR_IS("dilations", win.dilations, 2),
-                                IR_I("group", fe_attr_i(c, n, "group", 1)), IR_IS("hw", hw, 2)));
+                       IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
+                                IR_IS("dilations", win.dilations, 2), IR_I("group", fe_attr_i(c, n, "group", 1)),
+                                IR_IS("hw", hw, 2)));
     return fe_out(c, n, 0, add_bias(c, n, 2, from_2d(c, y, win.k)));
 }
 
 bool fe_op_max_pool(struct fe_ctx *c, struct fe_node *n) {
-    if (n->n_out > 1 && n->wanted[1]) return fe_fail(c, n, "its second result (indices) is used, which is not supported");
+    if (n->n_out > 1 && n->wanted[1])
+        return fe_fail(c, n, "its second result (indices) is used, which is not supported");
     ir_vid x = fe_in(c, n, 0);
     if (x == IR_NONE) return false;
     struct window win;
     struct ir_type xt = *fe_typeof(c, x);
     if (!read_window(c, n, &win, &xt, NULL)) return false;
     x = to_2d(c, x);
-    ir_vid y = fe_emit(c, IR_OP_max_pool, &x, 1,
-                       IR_ATTRS(IR_IS("kernel", win.kernel, 2), IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
-                                IR_IS("dilations", win.dilations, 2), IR_I("ceil", fe_attr_i(c, n, "ceil_mode", 0) != 0)));
+    ir_vid y =
+        fe_emit(c, IR_OP_max_pool, &x, 1,
+                IR_ATTRS(IR_IS("kernel", win.kernel, 2), IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
+                         IR_IS("dilations", win.dilations, 2), IR_I("ceil", fe_attr_i(c, n, "ceil_mode", 0) != 0)));
     return fe_out(c, n, 0, from_2d(c, y, win.k));
 }
 
@@ -182,11 +197,12 @@ bool fe_op_avg_pool(struct fe_ctx *c, struct fe_node *n) {
     struct window win;
     struct ir_type xt = *fe_typeof(c, x);
     if (!read_window(c, n, &win, &xt, NULL)) return false;
-    if (win.dilations[0] != 1 || win.dilations[1] != 1) return fe_fail(c, n, "dilated average pooling is not supported");
+    if (win.dilations[0] != 1 || win.dilations[1] != 1)
+        return fe_fail(c, n, "dilated average pooling is not supported");
     x = to_2d(c, x);
     ir_vid y = fe_emit(c, IR_OP_avg_pool, &x, 1,
-                       IR_ATTRS(IR_IS("kernel", win.kernel, 2), IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
-                                IR_I("ceil", fe_attr_i(c, n, "ceil_mode", 0) != 0),
+                       IR_ATTRS(IR_IS("kernel", win.kernel, 2), IR_IS("strides", win.strides, 2),
+                                IR_IS("pads", win.pads, 4), IR_I("ceil", fe_attr_i(c, n, "ceil_mode", 0) != 0),
                                 IR_I("include_pad", fe_attr_i(c, n, "count_include_pad", 0) != 0)));
     return fe_out(c, n, 0, from_2d(c, y, win.k));
 }

@@ -39,7 +39,8 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
     bool batched = false;
     for (size_t i = 0; i < s->n; i++) {
         if (!fe_num_dim(&s->v[i], &dims[i])) return fe_fail(c, n, "dimension %zu of its shape is not a size", i);
-        if (dims[i] < 0 && i) return fe_fail(c, n, "it puts the batch on axis %zu; the batch must be the first axis", i);
+        if (dims[i] < 0 && i)
+            return fe_fail(c, n, "it puts the batch on axis %zu; the batch must be the first axis", i);
         batched |= dims[i] < 0;
     }
     enum ir_dtype dtype = IR_F32;
@@ -57,9 +58,11 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
         for (size_t i = 0; i < r->n; i++) r->v[i] = value;
         return fe_out_sym(c, n, 0, r);
     }
-    return fe_out(c, n, 0, fe_emit(c, IR_OP_fill, NULL, 0,
-                                   IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", dtype == IR_F32 ? value.f : (double)value.b),
-                                            IR_S("dtype", ir_dtype_name(dtype)))));
+    return fe_out(
+        c, n, 0,
+        fe_emit(c, IR_OP_fill, NULL, 0,
+                IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", dtype == IR_F32 ? value.f : (double)value.b),
+                         IR_S("dtype", ir_dtype_name(dtype)))));
 }
 
 bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
@@ -77,8 +80,10 @@ bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
     int64_t len[1] = {count > 0 ? (int64_t)count : 0};
     struct fe_sym *r = fe_sym_new(c->a, s[0]->type.dtype, 1, len);
     for (size_t i = 0; i < r->n; i++) {
-        if (fl) r->v[i].f = (double)(float)(start + (double)i * step);
-        else r->v[i].b = s[0]->v[0].b + (int64_t)i * s[2]->v[0].b;
+        if (fl)
+            r->v[i].f = (double)(float)(start + (double)i * step);
+        else
+            r->v[i].b = s[0]->v[0].b + (int64_t)i * s[2]->v[0].b;
     }
     return fe_out_sym(c, n, 0, r);
 }
@@ -91,7 +96,8 @@ bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
     if (x == IR_NONE || !fe_scalar(c, n, 1, 0, &depth)) return false;
     int64_t axis = fe_attr_i(c, n, "axis", -1);
     if (axis != -1 && axis != fe_typeof(c, x)->rank) return fe_fail(c, n, "only the last axis is supported");
-    if (!v || v->n != 2 || !(depth >= 1 && depth <= INT32_MAX)) return fe_fail(c, n, "its depth and its two values must be constants");
+    if (!v || v->n != 2 || !(depth >= 1 && depth <= INT32_MAX))
+        return fe_fail(c, n, "its depth and its two values must be constants");
     bool fl = v->type.dtype == IR_F32;
     double off = fl ? v->v[0].f : (double)v->v[0].b, on = fl ? v->v[1].f : (double)v->v[1].b;
     x = fe_emit(c, IR_OP_one_hot, (ir_vid[]){fe_cast(c, x, IR_I64)}, 1, IR_ATTRS(IR_I("classes", (int64_t)depth)));
@@ -123,7 +129,8 @@ bool fe_op_eye_like(struct fe_ctx *c, struct fe_node *n) {
     const struct ir_type t = *fe_type(c, x);
     enum ir_dtype dtype = t.dtype;
     int64_t to = fe_attr_i(c, n, "dtype", 0), k = fe_attr_i(c, n, "k", 0);
-    if (to && (to > INT32_MAX || to < 0 || !fe_onnx_to_ir((int32_t)to, &dtype))) return fe_fail(c, n, "its dtype is not supported");
+    if (to && (to > INT32_MAX || to < 0 || !fe_onnx_to_ir((int32_t)to, &dtype)))
+        return fe_fail(c, n, "its dtype is not supported");
     struct fe_sym *r = t.rank == 2 ? fe_sym_new(c->a, dtype, 2, t.dims) : NULL;
     if (!r) return fe_fail(c, n, "needs a matrix of fixed size");
     for (size_t i = 0; i < r->n; i++) {

@@ -47,7 +47,8 @@ bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
     if (!two(c, n, &x, &y)) return false;
     const struct fe_sym *e = fe_known(c, y, false);
     bool fx = fe_type(c, x)->dtype == IR_F32;
-    if (e && e->n == 1 && fe_sym_is_const(e) && fx && !fe_known(c, x, false)) { // the common exponents have cheaper forms
+    if (e && e->n == 1 && fe_sym_is_const(e) && fx &&
+        !fe_known(c, x, false)) { // the common exponents have cheaper forms
         double v = e->type.dtype == IR_F32 ? e->v[0].f : (double)e->v[0].b;
         if (e->type.rank <= fe_type(c, x)->rank) {
             if (v == 1) return fe_out_val(n, 0, x);
@@ -113,8 +114,10 @@ bool fe_op_cast(struct fe_ctx *c, struct fe_node *n) {
     if (!x) return false;
     int64_t to = fe_attr_i(c, n, "to", 0);
     if (to < 0 || to > INT32_MAX || !fe_onnx_to_ir((int32_t)to, &t))
-        return fe_fail(c, n, "it casts to %s (%lld), which is not supported", fe_onnx_dtype_name((int32_t)to), (long long)to);
-    if (to == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || to == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16) c->saw_f16 = true;
+        return fe_fail(c, n, "it casts to %s (%lld), which is not supported", fe_onnx_dtype_name((int32_t)to),
+                       (long long)to);
+    if (to == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || to == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16)
+        c->saw_f16 = true;
     return fe_out_val(n, 0, fe_p_cast(c, x, t));
 }
 

@@ -25,7 +25,8 @@ bool fe_op_gemm(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, y);
 }
 
-// x [.., K] times w [K, M]: all leading dims are rows of one product, so that the weight's gradient is one product, too.
+// x [.., K] times w [K, M]: all leading dims are rows of one product, so that the weight's gradient is one product,
+// too.
 static ir_vid rows_matmul(struct fe_ctx *c, ir_vid x, ir_vid w) {
     struct ir_type t = *fe_typeof(c, x);
     int64_t flat[2] = {1, t.dims[t.rank - 1]};
@@ -42,13 +43,15 @@ bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
     struct ir_type at = *fe_typeof(c, a), bt = *fe_typeof(c, b);
     if (at.rank < 1 || bt.rank < 1) return fe_fail(c, n, "needs tensors of at least one dimension");
     int64_t ka = at.dims[at.rank - 1], kb = bt.dims[bt.rank == 1 ? 0 : bt.rank - 2];
-    if (ka != kb) return fe_fail(c, n, "the operands' inner dimensions %lld and %lld differ", (long long)ka, (long long)kb);
+    if (ka != kb)
+        return fe_fail(c, n, "the operands' inner dimensions %lld and %lld differ", (long long)ka, (long long)kb);
     if (at.rank == 1) a = fe_reshape(c, a, 2, (int64_t[2]){1, at.dims[0]}); // a vector is a row on the left ..
     if (bt.rank == 1) b = fe_reshape(c, b, 2, (int64_t[2]){bt.dims[0], 1}); // .. and a column on the right
     if (a == IR_NONE || b == IR_NONE) return false;
     ir_vid in[2] = {a, b};
     if (at.rank == bt.rank) fe_unify_batch(c, in, 2);
-    ir_vid y = fe_typeof(c, b)->rank == 2 && at.rank > 2 ? rows_matmul(c, in[0], in[1]) : fe_matmul(c, in[0], in[1], 0, 0);
+    ir_vid y =
+        fe_typeof(c, b)->rank == 2 && at.rank > 2 ? rows_matmul(c, in[0], in[1]) : fe_matmul(c, in[0], in[1], 0, 0);
     if (y == IR_NONE) return false;
     if (at.rank == 1 || bt.rank == 1) { // and its 1 is not in the result
         struct ir_type t = *fe_typeof(c, y);
@@ -61,7 +64,8 @@ bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, y);
 }
 
-// --- Einsum of one or two operands, each label at most once in each term ---------------------------------------------------
+// --- Einsum of one or two operands, each label at most once in each term
+// ---------------------------------------------------
 
 struct term {
     char label[IR_MAX_RANK + 1];
@@ -103,8 +107,10 @@ static ir_vid arrange(struct fe_ctx *c, ir_vid v, struct term *t, const struct t
     size_t drop = 0;
     struct term kept = {0};
     for (int i = 0; i < t->n; i++) {
-        if (find_label(want, t->label[i]) < 0) axes[drop++] = i;
-        else kept.label[kept.n++] = t->label[i];
+        if (find_label(want, t->label[i]) < 0)
+            axes[drop++] = i;
+        else
+            kept.label[kept.n++] = t->label[i];
     }
     if (drop) v = fe_reduce(c, IR_OP_reduce_sum, v, axes, drop, 0);
     bool same = true;
@@ -121,14 +127,17 @@ bool fe_op_einsum(struct fe_ctx *c, struct fe_node *n) {
     bool has_out;
     const char *eq = fe_attr_s(c, n, "equation", "");
     if (!parse_terms(eq, in, &n_in, &out, &has_out) || !has_out || (size_t)n_in != n->n_in)
-        return fe_fail(c, n, "equation \"%s\" is not supported (one or two operands, each index once per operand, with \"->\")", eq);
+        return fe_fail(
+            c, n, "equation \"%s\" is not supported (one or two operands, each index once per operand, with \"->\")",
+            eq);
     int64_t size[128] = {0};
     ir_vid v[2];
     for (int k = 0; k < n_in; k++) {
         v[k] = fe_weight(c, n, (size_t)k);
         if (v[k] == IR_NONE) return false;
         const struct ir_type *t = fe_typeof(c, v[k]);
-        if (t->rank != in[k].n) return fe_fail(c, n, "operand %d has %d dimensions, \"%s\" names %d", k, t->rank, eq, in[k].n);
+        if (t->rank != in[k].n)
+            return fe_fail(c, n, "operand %d has %d dimensions, \"%s\" names %d", k, t->rank, eq, in[k].n);
         for (int i = 0; i < t->rank; i++) {
             int64_t *s = &size[(int)in[k].label[i]];
             if (*s && *s != t->dims[i]) return fe_fail(c, n, "index '%c' of \"%s\" has two sizes", in[k].label[i], eq);
@@ -139,19 +148,22 @@ bool fe_op_einsum(struct fe_ctx *c, struct fe_node *n) {
         if (!size[(int)out.label[i]]) return fe_fail(c, n, "index '%c' of \"%s\" is in no operand", out.label[i], eq);
     if (n_in == 1) return fe_out(c, n, 0, arrange(c, v[0], &in[0], &out));
     // Two operands as [lead, batch, left, sum] and [lead, batch, sum, right]: the lead is the label of the batch size N
-    // (it stays first, and broadcasts where one operand lacks it), batch is in both and in the result, left and right in
-    // one and the result, sum in both and not in the result.
+    // (it stays first, and broadcasts where one operand lacks it), batch is in both and in the result, left and right
+    // in one and the result, sum in both and not in the result.
     struct term want[2] = {{{0}, 0}, {{0}, 0}}, res = {{0}, 0};
     int64_t flat[2][4] = {{1, 1, 1, 1}, {1, 1, 1, 1}}, dims[IR_MAX_RANK];
     for (int part = 0; part < 4; part++)
         for (int k = 0; k < 2; k++) {
-            bool sums = part == 3 - k;                                  // the left operand ends with the sum
-            const struct term *order = sums ? &in[0] : &out;            // one order for both operands
+            bool sums = part == 3 - k;                       // the left operand ends with the sum
+            const struct term *order = sums ? &in[0] : &out; // one order for both operands
             for (int i = 0; i < order->n; i++) {
                 char l = order->label[i];
-                bool here = find_label(&in[k], l) >= 0, there = find_label(&in[1 - k], l) >= 0, kept = find_label(&out, l) >= 0,
-                     lead = size[(int)l] < 0;
-                bool fits = part == 0 ? lead : !lead && (part == 1 ? there && kept : sums ? there && !kept : !there && kept);
+                bool here = find_label(&in[k], l) >= 0, there = find_label(&in[1 - k], l) >= 0,
+                     kept = find_label(&out, l) >= 0, lead = size[(int)l] < 0;
+                bool fits = part == 0 ? lead
+                                      : !lead && (part == 1 ? there && kept
+                                                  : sums    ? there && !kept
+                                                            : !there && kept);
                 if (!here || !fits) continue;
                 want[k].label[want[k].n++] = l;
                 flat[k][part] *= size[(int)l];
@@ -163,7 +175,8 @@ bool fe_op_einsum(struct fe_ctx *c, struct fe_node *n) {
         for (int k = 0; k < 2; k++)
             for (int i = 0; i < want[k].n; i++) {
                 char l = want[k].label[i];
-                if ((size[(int)l] < 0) == lead && find_label(&out, l) >= 0 && find_label(&res, l) < 0) res.label[res.n++] = l;
+                if ((size[(int)l] < 0) == lead && find_label(&out, l) >= 0 && find_label(&res, l) < 0)
+                    res.label[res.n++] = l;
             }
     for (int i = 0; i < res.n; i++) dims[i] = size[(int)res.label[i]];
     return fe_out(c, n, 0, arrange(c, fe_reshape(c, y, res.n, dims), &res, &out));

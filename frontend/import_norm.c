@@ -21,10 +21,12 @@ static ir_vid statistic(struct fe_ctx *c, struct fe_node *n, size_t i) {
 bool fe_op_batch_norm(struct fe_ctx *c, struct fe_node *n) {
     ir_vid in[5] = {fe_in(c, n, 0), fe_weight(c, n, 1), fe_weight(c, n, 2), statistic(c, n, 3), statistic(c, n, 4)};
     for (int i = 0; i < 5; i++)
-        if (in[i] == IR_NONE) return fe_fail(c, n, "operand %d is missing; it needs x, scale, bias, mean and variance", i);
+        if (in[i] == IR_NONE)
+            return fe_fail(c, n, "operand %d is missing; it needs x, scale, bias, mean and variance", i);
     if (n->arg < 14 && fe_attr_i(c, n, "spatial", 1) == 0) return fe_fail(c, n, "spatial=0 is not supported");
     c->saw_bn = true;
-    struct ir_attr attrs[] = {IR_F("eps", fe_attr_f(c, n, "epsilon", 1e-5)), IR_F("momentum", fe_attr_f(c, n, "momentum", 0.9))};
+    struct ir_attr attrs[] = {IR_F("eps", fe_attr_f(c, n, "epsilon", 1e-5)),
+                              IR_F("momentum", fe_attr_f(c, n, "momentum", 0.9))};
     ir_nid id = ir_node_new(c->g, IR_OP_batch_norm, in, 5, attrs, 2);
     if (id == IR_NONE) return false;
     const ir_vid *out = c->g->nodes[id].out;
@@ -69,7 +71,8 @@ bool fe_op_instance_norm(struct fe_ctx *c, struct fe_node *n) {
     for (int i = 2; i < rank; i++) axes[i - 2] = i;
     ir_vid d = sub_mean(c, x, axes, (size_t)rank - 2);
     ir_vid y = fe_e2(c, IR_OP_mul, d, inv_rms(c, d, axes, (size_t)rank - 2, fe_attr_f(c, n, "epsilon", 1e-5)));
-    return fe_out(c, n, 0, fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, y, per_channel(c, s, rank)), per_channel(c, b, rank)));
+    return fe_out(c, n, 0,
+                  fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, y, per_channel(c, s, rank)), per_channel(c, b, rank)));
 }
 
 static bool layer(struct fe_ctx *c, struct fe_node *n, bool center) {
@@ -97,7 +100,8 @@ bool fe_op_group_norm(struct fe_ctx *c, struct fe_node *n) {
     if (x == IR_NONE || s == IR_NONE || b == IR_NONE) return fe_fail(c, n, "needs x, scale and bias");
     struct ir_type t = *fe_typeof(c, x);
     int64_t groups = fe_attr_i(c, n, "num_groups", 0);
-    if (t.rank < 3 || groups < 1 || t.dims[1] % groups) return fe_fail(c, n, "num_groups %lld does not divide the channels", (long long)groups);
+    if (t.rank < 3 || groups < 1 || t.dims[1] % groups)
+        return fe_fail(c, n, "num_groups %lld does not divide the channels", (long long)groups);
     int64_t rest = t.dims[1] / groups;
     for (int i = 2; i < t.rank; i++) rest *= t.dims[i];
     int64_t dims[3] = {t.dims[0], groups, rest}, axes[1] = {2};
@@ -105,7 +109,8 @@ bool fe_op_group_norm(struct fe_ctx *c, struct fe_node *n) {
     ir_vid y = fe_e2(c, IR_OP_mul, d, inv_rms(c, d, axes, 1, fe_attr_f(c, n, "epsilon", 1e-5)));
     if (n->arg < 21) y = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, y, per_channel(c, s, 3)), per_channel(c, b, 3));
     y = fe_reshape(c, y, t.rank, t.dims);
-    if (n->arg >= 21) y = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, y, per_channel(c, s, t.rank)), per_channel(c, b, t.rank));
+    if (n->arg >= 21)
+        y = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, y, per_channel(c, s, t.rank)), per_channel(c, b, t.rank));
     return fe_out(c, n, 0, y);
 }
 
@@ -118,21 +123,24 @@ bool fe_op_lp_norm(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_e2(c, IR_OP_div, x, p == 1 ? s : fe_e1(c, IR_OP_sqrt, s)));
 }
 
-// LRN-13: x / (bias + alpha/size * sum of squares over a window of channels)^beta. The window sum is an average pool over
-// the channel axis whose padding counts.
+// LRN-13: x / (bias + alpha/size * sum of squares over a window of channels)^beta. The window sum is an average pool
+// over the channel axis whose padding counts.
 bool fe_op_lrn(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_in(c, n, 0);
     if (x == IR_NONE) return false;
     struct ir_type t = *fe_typeof(c, x);
     int64_t size = fe_attr_i(c, n, "size", 0), rest = 1;
-    if (t.rank < 2 || size < 1 || size > t.dims[1] * 2) return fe_fail(c, n, "size %lld does not fit %lld channels", (long long)size, (long long)t.dims[1]);
+    if (t.rank < 2 || size < 1 || size > t.dims[1] * 2)
+        return fe_fail(c, n, "size %lld does not fit %lld channels", (long long)size, (long long)t.dims[1]);
     for (int i = 2; i < t.rank; i++) rest *= t.dims[i];
     int64_t dims[4] = {t.dims[0], 1, t.dims[1], rest}, kernel[2] = {size, 1}, ones[2] = {1, 1},
             pads[4] = {(size - 1) / 2, 0, size / 2, 0};
     ir_vid sq = fe_reshape(c, fe_e2(c, IR_OP_mul, x, x), 4, dims);
-    ir_vid avg = fe_emit(c, IR_OP_avg_pool, &sq, 1, IR_ATTRS(IR_IS("kernel", kernel, 2), IR_IS("strides", ones, 2), IR_IS("pads", pads, 4),
-                                                             IR_I("include_pad", 1)));
-    ir_vid base = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, avg, fe_f(c, fe_attr_f(c, n, "alpha", 1e-4))), fe_f(c, fe_attr_f(c, n, "bias", 1)));
+    ir_vid avg = fe_emit(c, IR_OP_avg_pool, &sq, 1,
+                         IR_ATTRS(IR_IS("kernel", kernel, 2), IR_IS("strides", ones, 2), IR_IS("pads", pads, 4),
+                                  IR_I("include_pad", 1)));
+    ir_vid base = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, avg, fe_f(c, fe_attr_f(c, n, "alpha", 1e-4))),
+                        fe_f(c, fe_attr_f(c, n, "bias", 1)));
     ir_vid den = fe_e2(c, IR_OP_pow, base, fe_f(c, fe_attr_f(c, n, "beta", 0.75)));
     return fe_out(c, n, 0, fe_e2(c, IR_OP_div, x, fe_reshape(c, den, t.rank, t.dims)));
 }

@@ -1,5 +1,5 @@
-// Random numbers, as far as they are dropout: rand < p, cast to float, is a mask that keeps with chance p. Exporters write
-// stochastic depth and (in train mode, without the Dropout operator) dropout so, followed by a division by p.
+// Random numbers, as far as they are dropout: rand < p, cast to float, is a mask that keeps with chance p. Exporters
+// write stochastic depth and (in train mode, without the Dropout operator) dropout so, followed by a division by p.
 #include "onnx_internal.h"
 
 ir_vid fe_seed(struct fe_ctx *c) {
@@ -8,7 +8,8 @@ ir_vid fe_seed(struct fe_ctx *c) {
 }
 
 static bool uniform(struct fe_ctx *c, struct fe_node *n, struct ir_type t) {
-    if (fe_attr_f(c, n, "low", 0) != 0 || fe_attr_f(c, n, "high", 1) != 1) return fe_fail(c, n, "only the range 0 to 1 is supported");
+    if (fe_attr_f(c, n, "low", 0) != 0 || fe_attr_f(c, n, "high", 1) != 1)
+        return fe_fail(c, n, "only the range 0 to 1 is supported");
     // Masks are drawn per sample: a leading dim that is the file's fixed batch means the batch.
     if (t.rank && c->baked && t.dims[0] == c->baked) t.dims[0] = IR_N;
     struct fe_val *v = ARENA_NEW(c->a, struct fe_val);
@@ -39,7 +40,8 @@ struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_
     double keep = s->v[0].f;
     if (!(keep > 0 && keep <= 1)) return NULL;
     const struct ir_type *t = &x->random_type;
-    ir_vid ones = fe_emit(c, IR_OP_fill, NULL, 0, IR_ATTRS(IR_IS("shape", t->dims, t->rank), IR_F("value", 1), IR_S("dtype", "f32")));
+    ir_vid ones = fe_emit(c, IR_OP_fill, NULL, 0,
+                          IR_ATTRS(IR_IS("shape", t->dims, t->rank), IR_F("value", 1), IR_S("dtype", "f32")));
     if (keep == 1) return fe_val_of(c, ones);
     ir_vid in[2] = {ones, fe_seed(c)};
     ir_vid m = fe_emit(c, IR_OP_dropout, in, 2, IR_ATTRS(IR_F("ratio", 1 - keep), IR_I("salt", c->dropouts++)));

@@ -56,8 +56,10 @@ static struct fe_val *fold(struct fe_ctx *c, struct fe_node *n, enum ir_op op) {
 }
 
 bool fe_op_reduce(struct fe_ctx *c, struct fe_node *n) {
-    static const struct { int red; enum ir_op op; } folds[] = {
-        {IR_OP_reduce_sum, IR_OP_add}, {IR_OP_reduce_max, IR_OP_max}, {IR_OP_reduce_min, IR_OP_min}};
+    static const struct {
+        int red;
+        enum ir_op op;
+    } folds[] = {{IR_OP_reduce_sum, IR_OP_add}, {IR_OP_reduce_max, IR_OP_max}, {IR_OP_reduce_min, IR_OP_min}};
     for (size_t i = 0; i < sizeof folds / sizeof *folds; i++) {
         struct fe_val *v = folds[i].red == n->arg ? fold(c, n, folds[i].op) : NULL;
         if (v) return fe_out_val(n, 0, v);
@@ -72,7 +74,8 @@ bool fe_op_reduce(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_reduce_prod(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *v = fe_arg(n, 0) ? fold(c, n, IR_OP_mul) : NULL;
     if (v) return fe_out_val(n, 0, v);
-    return fe_fail(c, n, "a product over computed values is not supported; only shapes and constants can be multiplied up");
+    return fe_fail(c, n,
+                   "a product over computed values is not supported; only shapes and constants can be multiplied up");
 }
 
 bool fe_op_reduce_l1(struct fe_ctx *c, struct fe_node *n) {
@@ -124,5 +127,7 @@ bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
     if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_typeof(c, x)->rank, &axis)) return false;
     if (fe_attr_i(c, n, "select_last_index", 0)) return fe_fail(c, n, "select_last_index=1 is not supported");
     if (n->arg) x = fe_e1(c, IR_OP_neg, x);
-    return fe_out(c, n, 0, fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", fe_attr_i(c, n, "keepdims", 1) != 0))));
+    return fe_out(c, n, 0,
+                  fe_emit(c, IR_OP_argmax, &x, 1,
+                          IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", fe_attr_i(c, n, "keepdims", 1) != 0))));
 }

@@ -7,9 +7,9 @@
 
 // Source index of position i in a padded axis of size d, for the modes that copy elements.
 static int64_t mirrored(int64_t i, int64_t d, char mode) {
-    if (mode == 'e') return i < 0 ? 0 : i >= d ? d - 1 : i;            // edge
-    if (mode == 'w') return ((i % d) + d) % d;                         // wrap
-    while (i < 0 || i >= d) i = i < 0 ? -i : 2 * (d - 1) - i;          // reflect
+    if (mode == 'e') return i < 0 ? 0 : i >= d ? d - 1 : i;   // edge
+    if (mode == 'w') return ((i % d) + d) % d;                // wrap
+    while (i < 0 || i >= d) i = i < 0 ? -i : 2 * (d - 1) - i; // reflect
     return i;
 }
 
@@ -21,7 +21,8 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
     int64_t given[2 * IR_MAX_RANK], axes[IR_MAX_RANK], lo[IR_MAX_RANK] = {0}, hi[IR_MAX_RANK] = {0};
     int count, n_axes;
     double value;
-    if (!fe_const_ints(c, n, "pads", 1, given, 2 * IR_MAX_RANK, &count) || !fe_const_ints(c, n, NULL, 3, axes, IR_MAX_RANK, &n_axes) ||
+    if (!fe_const_ints(c, n, "pads", 1, given, 2 * IR_MAX_RANK, &count) ||
+        !fe_const_ints(c, n, NULL, 3, axes, IR_MAX_RANK, &n_axes) ||
         !fe_scalar(c, n, 2, fe_attr_f(c, n, "value", 0), &value))
         return false;
     int k = n_axes >= 0 ? n_axes : t.rank;
@@ -56,9 +57,12 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
             x = fe_p_slice(c, x, starts, sizes, steps);
         }
         ir_vid v = fe_vid(c, x);
-        return fe_out(c, n, 0, fe_emit(c, IR_OP_pad, &v, 1, IR_ATTRS(IR_IS("lo", lo, t.rank), IR_IS("hi", hi, t.rank), IR_F("value", value))));
+        return fe_out(c, n, 0,
+                      fe_emit(c, IR_OP_pad, &v, 1,
+                              IR_ATTRS(IR_IS("lo", lo, t.rank), IR_IS("hi", hi, t.rank), IR_F("value", value))));
     }
-    if (strcmp(mode, "reflect") && strcmp(mode, "edge") && strcmp(mode, "wrap")) return fe_fail(c, n, "mode \"%s\" is not supported", mode);
+    if (strcmp(mode, "reflect") && strcmp(mode, "edge") && strcmp(mode, "wrap"))
+        return fe_fail(c, n, "mode \"%s\" is not supported", mode);
     for (int a = 0; a < t.rank && x; a++) {
         if (!lo[a] && !hi[a]) continue;
         if (mode[0] == 'r' && t.dims[a] < 2) return fe_fail(c, n, "cannot reflect axis %d of size 1", a);
@@ -69,7 +73,8 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_val(n, 0, x);
 }
 
-static struct fe_val *shuffle(struct fe_ctx *c, struct fe_val *x, const int64_t *six, const int64_t *perm, const int64_t *four) {
+static struct fe_val *shuffle(struct fe_ctx *c, struct fe_val *x, const int64_t *six, const int64_t *perm,
+                              const int64_t *four) {
     x = fe_p_reshape(c, x, 6, six);
     x = x ? fe_p_transpose(c, x, perm) : NULL;
     return x ? fe_p_reshape(c, x, 4, four) : NULL;
@@ -80,10 +85,12 @@ bool fe_op_depth_to_space(struct fe_ctx *c, struct fe_node *n) {
     int64_t b = fe_attr_i(c, n, "blocksize", 0);
     if (!x) return false;
     const struct ir_type t = *fe_type(c, x);
-    if (t.rank != 4 || b < 1 || b > 1024 || t.dims[1] % (b * b)) return fe_fail(c, n, "blocksize %lld does not fit its input", (long long)b);
+    if (t.rank != 4 || b < 1 || b > 1024 || t.dims[1] % (b * b))
+        return fe_fail(c, n, "blocksize %lld does not fit its input", (long long)b);
     int64_t k = t.dims[1] / (b * b), h = t.dims[2], w = t.dims[3], four[4] = {t.dims[0], k, h * b, w * b};
     if (!strcmp(fe_attr_s(c, n, "mode", "DCR"), "CRD"))
-        return fe_out_val(n, 0, shuffle(c, x, (int64_t[]){t.dims[0], k, b, b, h, w}, (int64_t[]){0, 1, 4, 2, 5, 3}, four));
+        return fe_out_val(n, 0,
+                          shuffle(c, x, (int64_t[]){t.dims[0], k, b, b, h, w}, (int64_t[]){0, 1, 4, 2, 5, 3}, four));
     return fe_out_val(n, 0, shuffle(c, x, (int64_t[]){t.dims[0], b, b, k, h, w}, (int64_t[]){0, 3, 4, 1, 5, 2}, four));
 }
 
@@ -92,13 +99,16 @@ bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
     int64_t b = fe_attr_i(c, n, "blocksize", 0);
     if (!x) return false;
     const struct ir_type t = *fe_type(c, x);
-    if (t.rank != 4 || b < 1 || t.dims[2] % b || t.dims[3] % b) return fe_fail(c, n, "blocksize %lld does not fit its input", (long long)b);
+    if (t.rank != 4 || b < 1 || t.dims[2] % b || t.dims[3] % b)
+        return fe_fail(c, n, "blocksize %lld does not fit its input", (long long)b);
     int64_t k = t.dims[1], h = t.dims[2] / b, w = t.dims[3] / b;
-    return fe_out_val(n, 0, shuffle(c, x, (int64_t[]){t.dims[0], k, h, b, w, b}, (int64_t[]){0, 3, 5, 1, 2, 4},
-                                    (int64_t[]){t.dims[0], k * b * b, h, w}));
+    return fe_out_val(n, 0,
+                      shuffle(c, x, (int64_t[]){t.dims[0], k, h, b, w, b}, (int64_t[]){0, 3, 5, 1, 2, 4},
+                              (int64_t[]){t.dims[0], k * b * b, h, w}));
 }
 
-// --- Resize ------------------------------------------------------------------------------------------------------------------
+// --- Resize
+// ------------------------------------------------------------------------------------------------------------------
 
 struct resize {
     const char *mode, *coord, *nearest;
@@ -114,10 +124,11 @@ static double place(const struct resize *r, int64_t i, int64_t in, int64_t out, 
 }
 
 static int64_t nearest_index(const struct resize *r, double x, int64_t in) {
-    double v = !strcmp(r->nearest, "floor") ? floor(x)
-             : !strcmp(r->nearest, "ceil") ? ceil(x)
-             : !strcmp(r->nearest, "round_prefer_ceil") ? floor(x + 0.5) : ceil(x - 0.5);
-    return v < 0 ? 0 : v > (double)(in - 1) ? in - 1 : (int64_t)v;
+    double v = !strcmp(r->nearest, "floor")               ? floor(x)
+               : !strcmp(r->nearest, "ceil")              ? ceil(x)
+               : !strcmp(r->nearest, "round_prefer_ceil") ? floor(x + 0.5)
+                                                          : ceil(x - 0.5);
+    return v<0 ? 0 : v>(double)(in - 1) ? in - 1 : (int64_t)v;
 }
 
 // Row weights of linear or cubic interpolation at x; taps outside the input fall on its border.
@@ -132,13 +143,14 @@ static void taps(const struct resize *r, double x, int64_t in, float *row) {
     } else { // Keys' cubic with parameter a
         double a = r->cubic_a, d[4] = {1 + f, f, 1 - f, 2 - f};
         for (int i = 0; i < 4; i++)
-            w[i] = d[i] <= 1 ? ((a + 2) * d[i] - (a + 3)) * d[i] * d[i] + 1 : ((a * d[i] - 5 * a) * d[i] + 8 * a) * d[i] - 4 * a;
+            w[i] = d[i] <= 1 ? ((a + 2) * d[i] - (a + 3)) * d[i] * d[i] + 1
+                             : ((a * d[i] - 5 * a) * d[i] + 8 * a) * d[i] - 4 * a;
         first = -1;
         n = 4;
     }
     for (int i = 0; i < n; i++) {
         double at = base + first + i;
-        row[at < 0 ? 0 : at > (double)(in - 1) ? in - 1 : (int64_t)at] += (float)w[i];
+        row[at<0 ? 0 : at>(double)(in - 1) ? in - 1 : (int64_t)at] += (float)w[i];
     }
 }
 
@@ -158,7 +170,8 @@ bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = fe_arg(n, 0);
     if (!x) return false;
     struct ir_type t = *fe_type(c, x);
-    struct resize r = {.mode = fe_attr_s(c, n, "mode", "nearest"), .nearest = fe_attr_s(c, n, "nearest_mode", "round_prefer_floor"),
+    struct resize r = {.mode = fe_attr_s(c, n, "mode", "nearest"),
+                       .nearest = fe_attr_s(c, n, "nearest_mode", "round_prefer_floor"),
                        .coord = fe_attr_s(c, n, "coordinate_transformation_mode", "half_pixel"),
                        .cubic_a = fe_attr_f(c, n, "cubic_coeff_a", -0.75)};
     if (n->arg < 11) { // Upsample and Resize-10
@@ -169,7 +182,8 @@ bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
     bool ok = false;
     for (size_t i = 0; i < 4; i++) ok |= !strcmp(r.coord, coords[i]);
     if (!ok || fe_attr_i(c, n, "antialias", 0) || fe_attr_i(c, n, "exclude_outside", 0) ||
-        (strcmp(r.mode, "nearest") && strcmp(r.mode, "linear") && strcmp(r.mode, "cubic") && strcmp(r.mode, "bilinear")))
+        (strcmp(r.mode, "nearest") && strcmp(r.mode, "linear") && strcmp(r.mode, "cubic") &&
+         strcmp(r.mode, "bilinear")))
         return fe_fail(c, n, "mode \"%s\" with coordinates \"%s\" is not supported", r.mode, r.coord);
     if (r.mode[0] == 'b') r.mode = "linear";
     // scales: operand 1 before opset 11 (attribute in Upsample-7), 2 since; sizes: operand 3.
@@ -178,7 +192,8 @@ bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
     size_t cnt = 0;
     const int64_t *axes = fe_attr_ints(n, "axes", &cnt);
     const Onnx__AttributeProto *sa = fe_attr(n, "scales");
-    if (fe_attr(n, "keep_aspect_ratio_policy") && strcmp(fe_attr_s(c, n, "keep_aspect_ratio_policy", "stretch"), "stretch"))
+    if (fe_attr(n, "keep_aspect_ratio_policy") &&
+        strcmp(fe_attr_s(c, n, "keep_aspect_ratio_policy", "stretch"), "stretch"))
         return fe_fail(c, n, "keep_aspect_ratio_policy is not supported");
     size_t k = scales && scales->n ? scales->n : sizes ? sizes->n : sa ? sa->n_floats : 0;
     if (k != (axes ? cnt : (size_t)t.rank)) return fe_fail(c, n, "needs constant scales or sizes for each axis");
@@ -216,7 +231,8 @@ bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
                 x = fe_p_take(c, x, a, index, (size_t)out);
             }
         } else {
-            if (a < t.rank - 2) return fe_fail(c, n, "interpolation on axis %d is not supported, only on the last two", a);
+            if (a < t.rank - 2)
+                return fe_fail(c, n, "interpolation on axis %d is not supported, only on the last two", a);
             x = fe_val_of(c, interpolate(c, &r, fe_vid(c, x), a, out, scale));
         }
     }

@@ -35,7 +35,8 @@ static bool position(struct fe_ctx *c, struct fe_node *n, size_t i, size_t len, 
     double at;
     if (!fe_scalar(c, n, i, def, &at)) return false;
     if (at < 0) at += (double)len;
-    if (!(at >= 0 && at < (double)(len + end))) return fe_fail(c, n, "position %g is outside a sequence of %zu", at, len);
+    if (!(at >= 0 && at < (double)(len + end)))
+        return fe_fail(c, n, "position %g is outside a sequence of %zu", at, len);
     *out = (size_t)at;
     return true;
 }
@@ -63,7 +64,8 @@ bool fe_op_sequence_length(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_sym(c, n, 0, r);
 }
 
-// SplitToSequence-11: `split` is a chunk size (scalar), a list of sizes, or absent (slices of 1, squeezed unless keepdims).
+// SplitToSequence-11: `split` is a chunk size (scalar), a list of sizes, or absent (slices of 1, squeezed unless
+// keepdims).
 bool fe_op_split_to_sequence(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = fe_arg(n, 0);
     const struct fe_sym *s;
@@ -76,7 +78,8 @@ bool fe_op_split_to_sequence(struct fe_ctx *c, struct fe_node *n) {
     if (s && !fe_sym_is_const(s)) return fe_fail(c, n, "its sizes depend on the batch size");
     bool chunked = !s || s->type.rank == 0;
     int64_t chunk = s && chunked ? s->v[0].b : 1;
-    if (chunk < 1 || total > 1 << 20) return fe_fail(c, n, "chunks of %lld of %lld", (long long)chunk, (long long)total);
+    if (chunk < 1 || total > 1 << 20)
+        return fe_fail(c, n, "chunks of %lld of %lld", (long long)chunk, (long long)total);
     size_t count = chunked ? (size_t)((total + chunk - 1) / chunk) : s->n;
     struct fe_val **items = ARENA_ARRAY(c->a, struct fe_val *, count + 1);
     bool squeeze = !s && !fe_attr_i(c, n, "keepdims", 1);
@@ -118,7 +121,8 @@ bool fe_op_concat_from_sequence(struct fe_ctx *c, struct fe_node *n) {
         int64_t dims[IR_MAX_RANK + 1];
         if (rank == IR_MAX_RANK) return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
         for (int k = 0; k <= rank; k++) dims[k] = k < axis ? t.dims[k] : k == axis ? 1 : t.dims[k - 1];
-        if (axis == 0 && t.rank && t.dims[0] < 0) return fe_fail(c, n, "it moves the batch to axis 1; the batch must be the first axis");
+        if (axis == 0 && t.rank && t.dims[0] < 0)
+            return fe_fail(c, n, "it moves the batch to axis 1; the batch must be the first axis");
         if (!(v[i] = fe_p_reshape(c, v[i], rank + 1, dims))) return false;
     }
     return fe_out_val(n, 0, fe_p_concat(c, v, s->n_items, axis));
@@ -127,7 +131,8 @@ bool fe_op_concat_from_sequence(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_if(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *s = fe_known(c, fe_arg(n, 0), true);
     if (!s || s->n != 1 || !fe_sym_is_const(s))
-        return fe_fail(c, n, "its condition depends on the data; only conditions on shapes and constants are supported");
+        return fe_fail(c, n,
+                       "its condition depends on the data; only conditions on shapes and constants are supported");
     const char *branch = s->v[0].b ? "then_branch" : "else_branch";
     const Onnx__AttributeProto *a = fe_attr(n, branch);
     if (!a || !a->g) return fe_fail(c, n, "attribute \"%s\" is missing", branch);

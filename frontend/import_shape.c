@@ -34,7 +34,8 @@ bool fe_op_size(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_sym(c, n, 0, s);
 }
 
-// --- Reshape ---------------------------------------------------------------------------------------------------------------
+// --- Reshape
+// ---------------------------------------------------------------------------------------------------------------
 
 // Elements as a*N (batched) or b.
 static int64_t elements(const struct ir_type *t) {
@@ -43,7 +44,8 @@ static int64_t elements(const struct ir_type *t) {
     return n;
 }
 
-// Fills in the -1 of `dims` (at `hole`, or none when < 0) so that the element counts of a batched (or not) tensor agree.
+// Fills in the -1 of `dims` (at `hole`, or none when < 0) so that the element counts of a batched (or not) tensor
+// agree.
 static bool solve(int64_t *dims, int rank, int hole, int64_t total, bool batched) {
     int64_t rest = 1;
     int symbolic = 0;
@@ -103,7 +105,8 @@ bool fe_op_reshape(struct fe_ctx *c, struct fe_node *n) {
     char buf[24];
     for (int i = 0; i < t.rank; i++) str_addf(&from, "%s%s", i ? "," : "", ir_dim_text(t.dims[i], buf));
     for (int i = 0; i < rank; i++) str_addf(&to, "%s%s", i ? "," : "", i == hole ? "-1" : ir_dim_text(dims[i], buf));
-    fe_fail(c, n, "cannot reshape [%s] to [%s] for every batch size; keep the batch as the first axis", from.s ? from.s : "", to.s ? to.s : "");
+    fe_fail(c, n, "cannot reshape [%s] to [%s] for every batch size; keep the batch as the first axis",
+            from.s ? from.s : "", to.s ? to.s : "");
     str_release(&from);
     str_release(&to);
     return false;
@@ -114,7 +117,8 @@ bool fe_op_flatten(struct fe_ctx *c, struct fe_node *n) {
     if (!x) return false;
     const struct ir_type t = *fe_type(c, x);
     int64_t axis = fe_attr_i(c, n, "axis", 1), dims[2] = {1, 1};
-    if (axis < -t.rank || axis > t.rank) return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, t.rank);
+    if (axis < -t.rank || axis > t.rank)
+        return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, t.rank);
     if (axis < 0) axis += t.rank;
     for (int i = 0; i < t.rank; i++) dims[i >= axis] *= t.dims[i];
     if (dims[1] < 0) return fe_fail(c, n, "it moves the batch out of the first axis; use axis=1");
@@ -158,7 +162,8 @@ bool fe_op_unsqueeze(struct fe_ctx *c, struct fe_node *n) {
     int64_t axes[IR_MAX_RANK], dims[IR_MAX_RANK];
     int count;
     if (!fe_const_ints(c, n, "axes", 1, axes, IR_MAX_RANK, &count)) return false;
-    if (count < 0 || t.rank + count > IR_MAX_RANK) return fe_fail(c, n, "needs axes, at most %d dimensions in all", IR_MAX_RANK);
+    if (count < 0 || t.rank + count > IR_MAX_RANK)
+        return fe_fail(c, n, "needs axes, at most %d dimensions in all", IR_MAX_RANK);
     bool set[IR_MAX_RANK] = {false};
     int rank = t.rank + count, at = 0;
     for (int i = 0; i < count; i++) {
@@ -184,7 +189,8 @@ bool fe_op_transpose(struct fe_ctx *c, struct fe_node *n) {
     const int64_t *given = fe_attr_ints(n, "perm", &cnt);
     int64_t perm[IR_MAX_RANK];
     bool seen[IR_MAX_RANK] = {false};
-    if (given && cnt != (size_t)t.rank) return fe_fail(c, n, "perm has %zu entries for a tensor of rank %d", cnt, t.rank);
+    if (given && cnt != (size_t)t.rank)
+        return fe_fail(c, n, "perm has %zu entries for a tensor of rank %d", cnt, t.rank);
     for (int i = 0; i < t.rank; i++) {
         perm[i] = given ? given[i] : t.rank - 1 - i;
         if (perm[i] < 0) perm[i] += t.rank;
@@ -192,7 +198,8 @@ bool fe_op_transpose(struct fe_ctx *c, struct fe_node *n) {
         seen[perm[i]] = true;
     }
     if (t.rank && t.dims[0] < 0 && perm[0] != 0)
-        return fe_fail(c, n, "it moves the batch away from the first axis, which is not supported (use a batch-first model)");
+        return fe_fail(c, n,
+                       "it moves the batch away from the first axis, which is not supported (use a batch-first model)");
     return fe_out_val(n, 0, fe_p_transpose(c, x, perm));
 }
 
@@ -251,7 +258,8 @@ bool fe_op_tile(struct fe_ctx *c, struct fe_node *n) {
             x = fe_p_expand(c, x, now.rank, wide);
             continue;
         }
-        if (now.rank == IR_MAX_RANK) return fe_fail(c, n, "tiling a tensor of %d dimensions is not supported", IR_MAX_RANK);
+        if (now.rank == IR_MAX_RANK)
+            return fe_fail(c, n, "tiling a tensor of %d dimensions is not supported", IR_MAX_RANK);
         for (int k = 0; k <= now.rank; k++) mid[k] = k < i ? now.dims[k] : k == i ? 1 : now.dims[k - 1];
         x = fe_p_reshape(c, x, now.rank + 1, mid);
         mid[i] = rep;
@@ -308,7 +316,8 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
         return fe_fail(c, n, "it has %zu results but %d sizes", n->n_out, count);
     }
     for (size_t i = 0; i < n->n_out; i++) {
-        if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at) return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
+        if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at)
+            return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
         if (sizes[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
         at += sizes[i];
     }
@@ -329,7 +338,8 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *st, *en;
     int64_t axes[IR_MAX_RANK], steps_in[IR_MAX_RANK], starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
     int n_axes, n_steps;
-    if (!fe_ints(c, n, "starts", 1, &st) || !fe_ints(c, n, "ends", 2, &en) || !fe_const_ints(c, n, "axes", 3, axes, IR_MAX_RANK, &n_axes) ||
+    if (!fe_ints(c, n, "starts", 1, &st) || !fe_ints(c, n, "ends", 2, &en) ||
+        !fe_const_ints(c, n, "axes", 3, axes, IR_MAX_RANK, &n_axes) ||
         !fe_const_ints(c, n, NULL, 4, steps_in, IR_MAX_RANK, &n_steps))
         return false;
     if (!st || !en || st->n != en->n || st->n > (size_t)t.rank || (n_axes >= 0 && (size_t)n_axes != st->n) ||
@@ -379,7 +389,8 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     if (!x || !iv || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_type(c, x)->rank, &axis)) return false;
     const struct ir_type t = *fe_type(c, x);
     const struct fe_sym *s = fe_known(c, iv, false);
-    if (t.dims[0] < 0 && axis == 0 && s && whole_batch(c, &t, s)) { // as_strided with a baked batch: every element in order
+    if (t.dims[0] < 0 && axis == 0 && s &&
+        whole_batch(c, &t, s)) { // as_strided with a baked batch: every element in order
         int64_t dims0[IR_MAX_RANK];
         int r = 0;
         for (int i = 0; i < s->type.rank; i++) dims0[r++] = s->type.dims[i];
@@ -399,11 +410,13 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < s->n; i++) {
         index[i] = s->v[i].b < 0 ? s->v[i].b + t.dims[axis] : s->v[i].b;
         if (index[i] < 0 || index[i] >= t.dims[axis])
-            return fe_fail(c, n, "index %lld is outside axis %d of size %lld", (long long)s->v[i].b, axis, (long long)t.dims[axis]);
+            return fe_fail(c, n, "index %lld is outside axis %d of size %lld", (long long)s->v[i].b, axis,
+                           (long long)t.dims[axis]);
     }
     if (s->n == 0) return fe_fail(c, n, "its result is empty");
     int rank = 0;
-    if (t.rank - 1 + s->type.rank > IR_MAX_RANK) return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
+    if (t.rank - 1 + s->type.rank > IR_MAX_RANK)
+        return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
     for (int i = 0; i < axis; i++) dims[rank++] = t.dims[i];
     for (int i = 0; i < s->type.rank; i++) dims[rank++] = s->type.dims[i];
     for (int i = axis + 1; i < t.rank; i++) dims[rank++] = t.dims[i];

@@ -61,7 +61,8 @@ const char *fe_attr_s(struct fe_ctx *c, const struct fe_node *n, const char *nam
     const Onnx__AttributeProto *a = fe_attr(n, name);
     if (!a) return def;
     if (attr_is(a, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING, a->has_s))
-        return arena_printf(c->a, "%.*s", (int)(a->s.len > 1000 ? 1000 : a->s.len), a->s.data ? (const char *)a->s.data : "");
+        return arena_printf(c->a, "%.*s", (int)(a->s.len > 1000 ? 1000 : a->s.len),
+                            a->s.data ? (const char *)a->s.data : "");
     wrong_attr(c, n, name, "a string");
     return def;
 }
@@ -73,7 +74,8 @@ const int64_t *fe_attr_ints(const struct fe_node *n, const char *name, size_t *c
     return a ? (a->n_ints ? a->ints : &none) : NULL;
 }
 
-// --- operands ----------------------------------------------------------------------------------------------------------
+// --- operands
+// ----------------------------------------------------------------------------------------------------------
 
 struct fe_val *fe_arg(const struct fe_node *n, size_t i) { return i < n->n_in ? n->in[i] : NULL; }
 
@@ -91,11 +93,20 @@ static bool is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
 // Writes element values in the dtype's own form.
 static void put(enum ir_dtype t, void *out, size_t i, int64_t iv, double fv) {
     switch (t) {
-    case IR_F32: ((float *)out)[i] = (float)fv; break;
-    case IR_F64: ((double *)out)[i] = fv; break;
-    case IR_I64: ((int64_t *)out)[i] = iv; break;
-    case IR_I32: ((int32_t *)out)[i] = (int32_t)iv; break;
-    default: ((uint8_t *)out)[i] = (uint8_t)iv;
+    case IR_F32:
+        ((float *)out)[i] = (float)fv;
+        break;
+    case IR_F64:
+        ((double *)out)[i] = fv;
+        break;
+    case IR_I64:
+        ((int64_t *)out)[i] = iv;
+        break;
+    case IR_I32:
+        ((int32_t *)out)[i] = (int32_t)iv;
+        break;
+    default:
+        ((uint8_t *)out)[i] = (uint8_t)iv;
     }
 }
 
@@ -149,12 +160,18 @@ const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force) {
     struct fe_sym *s = fe_sym_new(c->a, b->type.dtype, b->type.rank, b->type.dims);
     if (!s) return NULL;
     const void *data = fe_blob_data(b, c->a);
-    for (size_t i = 0; i < s->n; i++)
-        switch (b->type.dtype) {
-        case IR_F32: s->v[i].f = (double)((const float *)data)[i]; break;
-        case IR_I64: s->v[i].b = ((const int64_t *)data)[i]; break;
-        case IR_I32: s->v[i].b = ((const int32_t *)data)[i]; break;
-        default: s->v[i].b = ((const uint8_t *)data)[i];
+    for (size_t i = 0; i < s->n; i++) switch (b->type.dtype) {
+        case IR_F32:
+            s->v[i].f = (double)((const float *)data)[i];
+            break;
+        case IR_I64:
+            s->v[i].b = ((const int64_t *)data)[i];
+            break;
+        case IR_I32:
+            s->v[i].b = ((const int32_t *)data)[i];
+            break;
+        default:
+            s->v[i].b = ((const uint8_t *)data)[i];
         }
     if (!fl || !v->is_init || b->type.rank == 0) v->sym = s;
     return s;
@@ -166,8 +183,9 @@ bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t
     if (v) {
         *out = fe_known(c, v, true);
         if (*out && !is_float((*out)->type.dtype)) return true;
-        return fe_fail(c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they depend on the data", i,
-                       v->name ? v->name : "");
+        return fe_fail(
+            c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they depend on the data",
+            i, v->name ? v->name : "");
     }
     size_t k = 0;
     const int64_t *ints = attr ? fe_attr_ints(n, attr, &k) : NULL;
@@ -175,7 +193,8 @@ bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t
     return true;
 }
 
-bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max, int *count) {
+bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max,
+                   int *count) {
     const struct fe_sym *s;
     *count = -1;
     if (!fe_ints(c, n, attr, i, &s)) return false;
@@ -199,12 +218,14 @@ bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, 
 }
 
 bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out) {
-    if (axis < -rank || axis >= rank) return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, rank);
+    if (axis < -rank || axis >= rank)
+        return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, rank);
     *out = (int)(axis < 0 ? axis + rank : axis);
     return true;
 }
 
-// --- results -----------------------------------------------------------------------------------------------------------
+// --- results
+// -----------------------------------------------------------------------------------------------------------
 
 struct fe_val *fe_val_of(struct fe_ctx *c, ir_vid v) {
     if (v == IR_NONE) return NULL;
@@ -231,15 +252,21 @@ bool fe_out(struct fe_ctx *c, struct fe_node *n, size_t i, ir_vid v) {
     const struct ir_type *t = fe_typeof(c, v);
     for (int k = 1; k < t->rank; k++)
         if (t->dims[k] < 0)
-            return fe_fail(c, n, "it moves the batch to axis %d; the batch must stay the first axis (export a batch-first model)", k);
+            return fe_fail(
+                c, n, "it moves the batch to axis %d; the batch must stay the first axis (export a batch-first model)",
+                k);
     return fe_out_val(n, i, fe_val_of(c, v));
 }
 
-bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s) { return fe_out_val(n, i, fe_val_sym(c, s)); }
+bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s) {
+    return fe_out_val(n, i, fe_val_sym(c, s));
+}
 
-// --- building ------------------------------------------------------------------------------------------------------------
+// --- building
+// ------------------------------------------------------------------------------------------------------------
 
-ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs, size_t n_attrs) {
+ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
+               size_t n_attrs) {
     for (size_t i = 0; i < n_in; i++)
         if (in[i] == IR_NONE) return IR_NONE;
     ir_nid n = ir_node_new(c->g, op, in, n_in, attrs, n_attrs);
@@ -290,8 +317,9 @@ ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t) {
     return fe_emit(c, IR_OP_cast, &x, 1, IR_ATTRS(IR_S("dtype", ir_dtype_name(t))));
 }
 
-// A file exported with a fixed batch writes that number where the batch is meant: expand(class_token, [2, 1, 768]). When
-// such a value meets a batched one of equal rank, its leading dim is the batch after all, if its rows are all the same.
+// A file exported with a fixed batch writes that number where the batch is meant: expand(class_token, [2, 1, 768]).
+// When such a value meets a batched one of equal rank, its leading dim is the batch after all, if its rows are all the
+// same.
 static ir_vid rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
     const struct ir_value *val = &c->g->values[v];
     struct ir_type t = val->type;
@@ -315,7 +343,8 @@ static ir_vid rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
         return fe_emit(c, IR_OP_fill, NULL, 0, attrs, 3);
     }
     if (def->op != IR_OP_expand) return v;
-    for (size_t i = 0; i < c->n_expands; i++) // the file's node is mended, too, so that the exported model takes any batch
+    for (size_t i = 0; i < c->n_expands;
+         i++) // the file's node is mended, too, so that the exported model takes any batch
         if (c->expands[i].v == v) fe_edit_shape(c->m, c->expands[i].node, t.rank, dims);
     ir_vid src = def->in[0];
     const struct ir_type *st = fe_typeof(c, src);

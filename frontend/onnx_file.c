@@ -92,11 +92,12 @@ static const struct {
     uint32_t field;
     enum nest to;
 } nesting[] = {
-    {NEST_MODEL, 7, NEST_GRAPH},  {NEST_MODEL, 25, NEST_FUNCTION}, {NEST_GRAPH, 1, NEST_NODE},  {NEST_GRAPH, 11, NEST_VALUE},
-    {NEST_GRAPH, 12, NEST_VALUE}, {NEST_GRAPH, 13, NEST_VALUE},    {NEST_NODE, 5, NEST_ATTR},   {NEST_FUNCTION, 7, NEST_NODE},
-    {NEST_ATTR, 6, NEST_GRAPH},   {NEST_ATTR, 11, NEST_GRAPH},     {NEST_ATTR, 14, NEST_TYPE},  {NEST_ATTR, 15, NEST_TYPE},
-    {NEST_VALUE, 2, NEST_TYPE},   {NEST_TYPE, 4, NEST_WRAP},       {NEST_TYPE, 5, NEST_WRAP},   {NEST_TYPE, 9, NEST_WRAP},
-    {NEST_WRAP, 1, NEST_TYPE},    {NEST_WRAP, 2, NEST_TYPE},
+    {NEST_MODEL, 7, NEST_GRAPH},  {NEST_MODEL, 25, NEST_FUNCTION}, {NEST_GRAPH, 1, NEST_NODE},
+    {NEST_GRAPH, 11, NEST_VALUE}, {NEST_GRAPH, 12, NEST_VALUE},    {NEST_GRAPH, 13, NEST_VALUE},
+    {NEST_NODE, 5, NEST_ATTR},    {NEST_FUNCTION, 7, NEST_NODE},   {NEST_ATTR, 6, NEST_GRAPH},
+    {NEST_ATTR, 11, NEST_GRAPH},  {NEST_ATTR, 14, NEST_TYPE},      {NEST_ATTR, 15, NEST_TYPE},
+    {NEST_VALUE, 2, NEST_TYPE},   {NEST_TYPE, 4, NEST_WRAP},       {NEST_TYPE, 5, NEST_WRAP},
+    {NEST_TYPE, 9, NEST_WRAP},    {NEST_WRAP, 1, NEST_TYPE},       {NEST_WRAP, 2, NEST_TYPE},
 };
 
 static bool nesting_ok(const unsigned char *p, const unsigned char *end, enum nest what, int depth) {
@@ -124,7 +125,8 @@ static bool nesting_ok(const unsigned char *p, const unsigned char *end, enum ne
                     return false;
             p += len;
             break;
-        default: return true;
+        default:
+            return true;
         }
     }
     return true;
@@ -137,19 +139,24 @@ Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size) {
         return NULL;
     }
     if (!nesting_ok(bytes, bytes + size, NEST_MODEL, 0)) {
-        diag_error(d, NULL, "subgraphs are nested more than %d messages deep; this is not a model any exporter writes", MAX_NESTING);
+        diag_error(d, NULL, "subgraphs are nested more than %d messages deep; this is not a model any exporter writes",
+                   MAX_NESTING);
         return NULL;
     }
     Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, size, bytes);
     if (!m) {
         bool text = true;
         for (size_t i = 0; i < size && i < 256; i++)
-            if (bytes[i] >= 127 || (bytes[i] < 32 && bytes[i] != '\n' && bytes[i] != '\r' && bytes[i] != '\t')) text = false;
+            if (bytes[i] >= 127 || (bytes[i] < 32 && bytes[i] != '\n' && bytes[i] != '\r' && bytes[i] != '\t'))
+                text = false;
         if (text)
             diag_error(d, NULL, "this is a text file, not an ONNX model; give the .onnx file the exporter wrote");
         else
-            diag_error(d, NULL, "not a complete ONNX file (%zu bytes do not parse as protobuf): it is truncated or of another format; "
-                                "copy or export it again", size);
+            diag_error(
+                d, NULL,
+                "not a complete ONNX file (%zu bytes do not parse as protobuf): it is truncated or of another format; "
+                "copy or export it again",
+                size);
         return NULL;
     }
     if (!m->graph) {
@@ -180,7 +187,9 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
                    p->has_ir_version ? (long long)p->ir_version : 0LL);
     int64_t opset = fe_model_opset(p);
     if (opset < 7 || opset > 26)
-        diag_error(d, NULL, "opset %lld of the default domain is not supported (7 to 26 are); export the model with another opset_version",
+        diag_error(d, NULL,
+                   "opset %lld of the default domain is not supported (7 to 26 are); export the model with another "
+                   "opset_version",
                    (long long)opset);
     if (p->graph->n_sparse_initializer)
         diag_error(d, NULL, "the graph has sparse initializers, which are not supported; export it with dense weights");
@@ -217,8 +226,8 @@ static const char *external_key(const Onnx__TensorProto *t, const char *key) {
 }
 
 // Maps the external file `rel` beside the model. The path may not leave the model's folder by text or by link.
-static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const char *tensor,
-                                             const char *rel) {
+static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc,
+                                             const char *tensor, const char *rel) {
     bool bad = !*rel || *rel == '/';
     for (const char *p = rel; *p && !bad;) {
         size_t n = strcspn(p, "/\\");
@@ -227,7 +236,8 @@ static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d,
         if (*p) p++;
     }
     if (bad) {
-        diag_error(d, loc, "tensor \"%s\": external data path \"%s\" must be relative and stay in the model's folder", tensor, rel);
+        diag_error(d, loc, "tensor \"%s\": external data path \"%s\" must be relative and stay in the model's folder",
+                   tensor, rel);
         return NULL;
     }
     const char *slash = strrchr(m->path, '/');
@@ -241,8 +251,8 @@ static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d,
     size_t n = real_dir ? strlen(real_dir) : 0;
     if (n == 1) n = 0; // the root folder: everything below it begins with "/"
     if (!real_dir || !real) {
-        diag_error(d, loc, "tensor \"%s\": cannot open its external data \"%s\": %s; put the file beside the model", tensor, path,
-                   strerror(errno));
+        diag_error(d, loc, "tensor \"%s\": cannot open its external data \"%s\": %s; put the file beside the model",
+                   tensor, path, strerror(errno));
     } else if (strncmp(real, real_dir, n) || real[n] != '/') {
         diag_error(d, loc, "tensor \"%s\": external data \"%s\" is a link that leaves the model's folder", tensor, rel);
     } else {
@@ -259,7 +269,8 @@ static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d,
     return res;
 }
 
-static bool open_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc, struct fe_blob *b, size_t bytes) {
+static bool open_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc, struct fe_blob *b,
+                          size_t bytes) {
     const char *rel = external_key(b->proto, "location"), *off = external_key(b->proto, "offset"),
                *len = external_key(b->proto, "length");
     int64_t offset = 0, length = (int64_t)bytes;
@@ -268,20 +279,23 @@ static bool open_external(struct fe_model *m, struct diag *d, const struct diag_
         return false;
     }
     if ((off && (!parse_i64(off, &offset) || offset < 0)) || (len && (!parse_i64(len, &length) || length < 0))) {
-        diag_error(d, loc, "tensor \"%s\": external data offset or length is not a number: \"%s\", \"%s\"", b->name, off ? off : "",
-                   len ? len : "");
+        diag_error(d, loc, "tensor \"%s\": external data offset or length is not a number: \"%s\", \"%s\"", b->name,
+                   off ? off : "", len ? len : "");
         return false;
     }
     if ((uint64_t)length != bytes) {
-        diag_error(d, loc, "tensor \"%s\": its shape and type need %zu bytes, the external data has %lld", b->name, bytes,
-                   (long long)length);
+        diag_error(d, loc, "tensor \"%s\": its shape and type need %zu bytes, the external data has %lld", b->name,
+                   bytes, (long long)length);
         return false;
     }
     const struct fe_mapping *map = map_external(m, d, loc, b->name, rel);
     if (!map) return false;
     if ((uint64_t)offset > map->size || bytes > map->size - (size_t)offset) {
-        diag_error(d, loc, "tensor \"%s\": %zu bytes at offset %lld are past the end of \"%s\" (%zu bytes); the data file is truncated "
-                           "or belongs to another model", b->name, bytes, (long long)offset, rel, map->size);
+        diag_error(d, loc,
+                   "tensor \"%s\": %zu bytes at offset %lld are past the end of \"%s\" (%zu bytes); the data file is "
+                   "truncated "
+                   "or belongs to another model",
+                   b->name, bytes, (long long)offset, rel, map->size);
         return false;
     }
     b->raw = (const unsigned char *)map->data + offset;
@@ -291,24 +305,32 @@ static bool open_external(struct fe_model *m, struct diag *d, const struct diag_
 // Elements present in the typed field that a tensor of this dtype uses (ONNX: onnx.proto, TensorProto).
 static size_t typed_count(const Onnx__TensorProto *t) {
     switch (t->data_type) {
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT: return t->n_float_data;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE: return t->n_double_data;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT64: return t->n_int64_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+        return t->n_float_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
+        return t->n_double_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT64:
+        return t->n_int64_data;
     case ONNX__TENSOR_PROTO__DATA_TYPE__UINT32:
-    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT64: return t->n_uint64_data;
-    default: return t->n_int32_data;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__UINT64:
+        return t->n_uint64_data;
+    default:
+        return t->n_int32_data;
     }
 }
 
-bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const Onnx__TensorProto *t, struct fe_blob *out) {
+bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const Onnx__TensorProto *t,
+                  struct fe_blob *out) {
     *out = (struct fe_blob){.proto = t, .name = t->name ? t->name : "", .onnx_type = t->data_type, .n = 1};
     enum ir_dtype ir;
     if (!fe_onnx_to_ir(t->data_type, &ir)) {
-        diag_error(d, loc, "tensor \"%s\": data type %s (%d) is not supported", out->name, fe_onnx_dtype_name(t->data_type), t->data_type);
+        diag_error(d, loc, "tensor \"%s\": data type %s (%d) is not supported", out->name,
+                   fe_onnx_dtype_name(t->data_type), t->data_type);
         return false;
     }
     if (t->n_dims > IR_MAX_RANK) {
-        diag_error(d, loc, "tensor \"%s\" has %zu dimensions; at most %d are supported", out->name, t->n_dims, IR_MAX_RANK);
+        diag_error(d, loc, "tensor \"%s\" has %zu dimensions; at most %d are supported", out->name, t->n_dims,
+                   IR_MAX_RANK);
         return false;
     }
     for (size_t i = 0; i < t->n_dims; i++) {
@@ -324,14 +346,16 @@ bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc
         return open_external(m, d, loc, out, bytes);
     if (t->has_raw_data) {
         if (t->raw_data.len != bytes) {
-            diag_error(d, loc, "tensor \"%s\": its shape and type need %zu bytes, the file has %zu", out->name, bytes, t->raw_data.len);
+            diag_error(d, loc, "tensor \"%s\": its shape and type need %zu bytes, the file has %zu", out->name, bytes,
+                       t->raw_data.len);
             return false;
         }
         out->raw = t->raw_data.data ? t->raw_data.data : (const unsigned char *)"";
         return true;
     }
     if (typed_count(t) != (size_t)out->n) {
-        diag_error(d, loc, "tensor \"%s\": its shape needs %lld elements, the file has %zu", out->name, (long long)out->n, typed_count(t));
+        diag_error(d, loc, "tensor \"%s\": its shape needs %lld elements, the file has %zu", out->name,
+                   (long long)out->n, typed_count(t));
         return false;
     }
     return true;
@@ -361,31 +385,56 @@ static void element(const struct fe_blob *b, int64_t i, int64_t *iv, double *fv)
         memcpy(raw, b->raw + (size_t)i * size, size);
     else
         switch (b->onnx_type) { // the typed field holds one element per entry
-        case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT: memcpy(raw, &t->float_data[i], 4); break;
-        case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE: memcpy(raw, &t->double_data[i], 8); break;
-        case ONNX__TENSOR_PROTO__DATA_TYPE__INT64: memcpy(raw, &t->int64_data[i], 8); break;
+        case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+            memcpy(raw, &t->float_data[i], 4);
+            break;
+        case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
+            memcpy(raw, &t->double_data[i], 8);
+            break;
+        case ONNX__TENSOR_PROTO__DATA_TYPE__INT64:
+            memcpy(raw, &t->int64_data[i], 8);
+            break;
         case ONNX__TENSOR_PROTO__DATA_TYPE__UINT32:
-        case ONNX__TENSOR_PROTO__DATA_TYPE__UINT64: memcpy(raw, &t->uint64_data[i], size); break;
-        default: memcpy(raw, &t->int32_data[i], size);
+        case ONNX__TENSOR_PROTO__DATA_TYPE__UINT64:
+            memcpy(raw, &t->uint64_data[i], size);
+            break;
+        default:
+            memcpy(raw, &t->int32_data[i], size);
         }
     uint64_t u = 0;
     memcpy(&u, raw, size);
     float f32;
     switch (b->onnx_type) {
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT: memcpy(&f32, raw, 4); *fv = (double)f32; break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE: memcpy(fv, raw, 8); break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16: *fv = (double)half_to_float((uint16_t)u); break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+        memcpy(&f32, raw, 4);
+        *fv = (double)f32;
+        break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE:
+        memcpy(fv, raw, 8);
+        break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16:
+        *fv = (double)half_to_float((uint16_t)u);
+        break;
     case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16: {
         uint32_t bits = (uint32_t)u << 16;
         memcpy(&f32, &bits, 4);
         *fv = (double)f32;
         break;
     }
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32: *iv = (int32_t)u; break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT16: *iv = (int16_t)u; break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT8: *iv = (int8_t)u; break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL: *iv = u != 0; break;
-    default: *iv = (int64_t)u;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32:
+        *iv = (int32_t)u;
+        break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT16:
+        *iv = (int16_t)u;
+        break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__INT8:
+        *iv = (int8_t)u;
+        break;
+    case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL:
+        *iv = u != 0;
+        break;
+    default:
+        *iv = (int64_t)u;
     }
 }
 
@@ -403,7 +452,10 @@ const void *fe_blob_data(const struct fe_blob *b, struct arena *a) {
         float f = (float)fv;
         int32_t i32 = (int32_t)iv;
         uint8_t u8 = (uint8_t)iv;
-        const void *src = b->type.dtype == IR_F32 ? (const void *)&f : size == 8 ? (const void *)&iv : size == 4 ? (const void *)&i32 : &u8;
+        const void *src = b->type.dtype == IR_F32 ? (const void *)&f
+                          : size == 8             ? (const void *)&iv
+                          : size == 4             ? (const void *)&i32
+                                                  : &u8;
         memcpy(out + (size_t)i * size, src, size);
     }
     return out;

@@ -33,17 +33,18 @@ struct fe_model {
     size_t n_edits, cap_edits, edits_done;
 };
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
-// Gives every use of an initializer that is both a BatchNorm statistic and something else a copy of its own (unshare.c).
+// Gives every use of an initializer that is both a BatchNorm statistic and something else a copy of its own
+// (unshare.c).
 void fe_unshare(struct fe_model *m);
 
 // A tensor of the file whose size, dtype and place have been checked. Elements are in the file's dtype.
 struct fe_blob {
     const Onnx__TensorProto *proto;
     const char *name;
-    int32_t onnx_type;         // ONNX__TENSOR_PROTO__DATA_TYPE__*
-    struct ir_type type;       // dtype as the IR holds it: all floats f32; int8, int16 .. as i64
-    int64_t n;                 // elements
-    const unsigned char *raw;  // little-endian elements, or NULL: they are in the proto's typed field
+    int32_t onnx_type;        // ONNX__TENSOR_PROTO__DATA_TYPE__*
+    struct ir_type type;      // dtype as the IR holds it: all floats f32; int8, int16 .. as i64
+    int64_t n;                // elements
+    const unsigned char *raw; // little-endian elements, or NULL: they are in the proto's typed field
 };
 // Checks `t` and finds its data; false after reporting. External data is mapped (once per file) into m.
 bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const Onnx__TensorProto *t,
@@ -55,9 +56,9 @@ const void *fe_blob_data(const struct fe_blob *b, struct arena *a);
 Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size);
 int64_t fe_model_opset(const Onnx__ModelProto *m); // of the default domain; 0 when it is not imported
 
-size_t fe_onnx_dtype_size(int32_t t);                 // 0 for strings, complex and unknown types
-const char *fe_onnx_dtype_name(int32_t t);            // "FLOAT16"
-bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out);    // false when there is no counterpart
+size_t fe_onnx_dtype_size(int32_t t);              // 0 for strings, complex and unknown types
+const char *fe_onnx_dtype_name(int32_t t);         // "FLOAT16"
+bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out); // false when there is no counterpart
 
 // --- values known at import (symbolic.c) ----------------------------------------------------------------------------
 
@@ -69,19 +70,20 @@ struct fe_num {
 struct fe_sym {
     struct ir_type type; // dims all concrete
     size_t n;
-    struct fe_num *v;    // row-major
+    struct fe_num *v; // row-major
 };
 #define FE_SYM_MAX ((int64_t)1 << 18) // larger constants stay IR constants
 
-struct fe_sym *fe_sym_new(struct arena *a, enum ir_dtype t, int rank, const int64_t *dims); // zeros; NULL when too large
-struct fe_sym *fe_sym_ints(struct arena *a, const int64_t *v, size_t n);                   // i64[n]
+struct fe_sym *fe_sym_new(struct arena *a, enum ir_dtype t, int rank,
+                          const int64_t *dims);                          // zeros; NULL when too large
+struct fe_sym *fe_sym_ints(struct arena *a, const int64_t *v, size_t n); // i64[n]
 struct fe_sym *fe_sym_scalar_f(struct arena *a, double v);
-struct fe_sym *fe_sym_of_dims(struct arena *a, const int64_t *dims, int n);                // IR dims (negative = times N)
-bool fe_sym_is_const(const struct fe_sym *s);                                              // no element depends on N
-bool fe_num_dim(const struct fe_num *v, int64_t *dim);   // as an IR dim: a*N or b; false for anything else
+struct fe_sym *fe_sym_of_dims(struct arena *a, const int64_t *dims, int n); // IR dims (negative = times N)
+bool fe_sym_is_const(const struct fe_sym *s);                               // no element depends on N
+bool fe_num_dim(const struct fe_num *v, int64_t *dim); // as an IR dim: a*N or b; false for anything else
 // A strided view: element (i0..) is s->v[offset + sum i*strides].
-struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, const int64_t *dims, const int64_t *strides,
-                           int64_t offset);
+struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, const int64_t *dims,
+                           const int64_t *strides, int64_t offset);
 // NULL when the result cannot be written as a*N + b (the IR then computes it at run time).
 struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym *x);
 struct fe_sym *fe_sym_binary(struct arena *a, enum ir_op op, const struct fe_sym *x, const struct fe_sym *y);
@@ -93,13 +95,13 @@ struct fe_sym *fe_sym_cast(struct arena *a, const struct fe_sym *x, enum ir_dtyp
 // What an ONNX value name stands for. At least one of vid, sym, blob and items is set unless `unknown`.
 struct fe_val {
     const char *name;
-    bool unknown;          // made by a node that could not be imported: users of it stay silent
-    bool is_init;          // a named initializer (not a Constant node)
-    ir_vid vid;            // IR value; IR_NONE until asked for
-    struct fe_sym *sym;    // elements known at import
+    bool unknown;       // made by a node that could not be imported: users of it stay silent
+    bool is_init;       // a named initializer (not a Constant node)
+    ir_vid vid;         // IR value; IR_NONE until asked for
+    struct fe_sym *sym; // elements known at import
     struct fe_blob *blob;
     bool is_buffer;
-    ir_vid buffer_now;     // BatchNorm statistics: their newest value
+    ir_vid buffer_now;                                   // BatchNorm statistics: their newest value
     enum fe_random { FE_NOT_RANDOM, FE_UNIFORM } random; // a dropout mask in the making (import_random.c)
     struct ir_type random_type;
     struct fe_val **items; // a sequence
@@ -113,29 +115,32 @@ struct fe_ctx {
     struct arena *a;
     struct diag *d;
     struct ir_graph *g;
-    int64_t baked;      // the batch size the file has fixed; 0 when it is symbolic there
+    int64_t baked; // the batch size the file has fixed; 0 when it is symbolic there
     int opset;
-    size_t n_nodes;     // counts nodes for made-up names
-    int depth;          // of nested functions and subgraphs
-    int64_t dropouts;   // salt of the next Dropout
-    ir_vid seed;        // the run-time scalar "seed"; IR_NONE until a Dropout wants it
+    size_t n_nodes;   // counts nodes for made-up names
+    int depth;        // of nested functions and subgraphs
+    int64_t dropouts; // salt of the next Dropout
+    ir_vid seed;      // the run-time scalar "seed"; IR_NONE until a Dropout wants it
     struct fe_val **buffers;
     size_t n_buffers, cap_buffers;
-    struct { ir_vid v; const Onnx__NodeProto *node; } *expands; // results of Expand nodes to fixed shapes
+    struct {
+        ir_vid v;
+        const Onnx__NodeProto *node;
+    } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
     bool saw_bn, saw_conv, saw_f16;
-    size_t bare_convs;  // Conv followed by nothing we know to be a normalisation
+    size_t bare_convs; // Conv followed by nothing we know to be a normalisation
 };
 struct fe_node {
     const Onnx__NodeProto *p;
     const char *op;
-    int arg;               // the table row's argument
+    int arg; // the table row's argument
     struct diag_loc loc;
     struct fe_scope *scope;
     size_t n_in, n_out;
-    struct fe_val **in;    // NULL where absent
-    struct fe_val **out;   // filled by the import function; NULL = not made
-    bool *wanted;          // by output: named and used
+    struct fe_val **in;  // NULL where absent
+    struct fe_val **out; // filled by the import function; NULL = not made
+    bool *wanted;        // by output: named and used
 };
 typedef bool fe_import_fn(struct fe_ctx *c, struct fe_node *n);
 
@@ -153,16 +158,18 @@ const char *fe_attr_s(struct fe_ctx *c, const struct fe_node *n, const char *nam
 const int64_t *fe_attr_ints(const struct fe_node *n, const char *name, size_t *count); // NULL when absent
 
 // Operands.
-struct fe_val *fe_arg(const struct fe_node *n, size_t i);                        // NULL when absent
-ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v);                               // materialised; IR_NONE for NULL
+struct fe_val *fe_arg(const struct fe_node *n, size_t i); // NULL when absent
+ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v);        // materialised; IR_NONE for NULL
 ir_vid fe_in(struct fe_ctx *c, const struct fe_node *n, size_t i);
-ir_vid fe_weight(struct fe_ctx *c, const struct fe_node *n, size_t i);           // a Constant of >= 2 floats is a PARAM here
-const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v);         // without materialising it
-// Elements known at import, or NULL. Float initializers count only when `force` (an operand that is an attribute in spirit).
+ir_vid fe_weight(struct fe_ctx *c, const struct fe_node *n, size_t i);   // a Constant of >= 2 floats is a PARAM here
+const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v); // without materialising it
+// Elements known at import, or NULL. Float initializers count only when `force` (an operand that is an attribute in
+// spirit).
 const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force);
-// Integers of operand i, or of attribute `attr`; *n = -1 when neither is there. false after reporting (not known at import).
+// Integers of operand i, or of attribute `attr`; *out is NULL (*count -1) when neither is there. false after reporting.
 bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, const struct fe_sym **out);
-bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max, int *count);
+bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max,
+                   int *count);
 bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, double *out); // operand i as a number
 bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out);    // normalised
 
@@ -170,11 +177,12 @@ bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, 
 bool fe_out(struct fe_ctx *c, struct fe_node *n, size_t i, ir_vid v);
 bool fe_out_val(struct fe_node *n, size_t i, struct fe_val *v);
 bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s);
-struct fe_val *fe_val_of(struct fe_ctx *c, ir_vid v);      // NULL for IR_NONE
+struct fe_val *fe_val_of(struct fe_ctx *c, ir_vid v); // NULL for IR_NONE
 struct fe_val *fe_val_sym(struct fe_ctx *c, struct fe_sym *s);
 
 // IR building that passes a reported failure (IR_NONE) on instead of aborting.
-ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs, size_t n_attrs);
+ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
+               size_t n_attrs);
 ir_vid fe_e1(struct fe_ctx *c, enum ir_op op, ir_vid x);
 ir_vid fe_e2(struct fe_ctx *c, enum ir_op op, ir_vid x, ir_vid y);
 ir_vid fe_where(struct fe_ctx *c, ir_vid cond, ir_vid x, ir_vid y);
@@ -192,7 +200,8 @@ void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n);
 // The same moves on values, folded when the value is known at import (prim.c). NULL after reporting.
 struct fe_val *fe_p_reshape(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims);
 struct fe_val *fe_p_transpose(struct fe_ctx *c, struct fe_val *v, const int64_t *perm);
-struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *starts, const int64_t *sizes, const int64_t *steps);
+struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *starts, const int64_t *sizes,
+                          const int64_t *steps);
 struct fe_val *fe_p_expand(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims);
 struct fe_val *fe_p_concat(struct fe_ctx *c, struct fe_val **v, size_t n, int axis);
 struct fe_val *fe_p_take(struct fe_ctx *c, struct fe_val *v, int axis, const int64_t *index, size_t n); // rank kept

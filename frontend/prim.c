@@ -55,7 +55,8 @@ struct fe_val *fe_p_transpose(struct fe_ctx *c, struct fe_val *v, const int64_t 
     return same ? v : fe_val_of(c, fe_transpose(c, fe_vid(c, v), rank, perm));
 }
 
-struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *starts, const int64_t *sizes, const int64_t *steps) {
+struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *starts, const int64_t *sizes,
+                          const int64_t *steps) {
     const struct fe_sym *s;
     const struct ir_type *t = fe_type(c, v);
     int rank = t->rank;
@@ -72,8 +73,9 @@ struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *sta
     for (int i = 0; i < rank; i++) whole &= starts[i] == 0 && steps[i] == 1 && sizes[i] == t->dims[i];
     if (whole) return v;
     ir_vid x = fe_vid(c, v);
-    return fe_val_of(c, fe_emit(c, IR_OP_slice, &x, 1, IR_ATTRS(IR_IS("starts", starts, rank), IR_IS("sizes", sizes, rank),
-                                                                 IR_IS("steps", steps, rank))));
+    return fe_val_of(
+        c, fe_emit(c, IR_OP_slice, &x, 1,
+                   IR_ATTRS(IR_IS("starts", starts, rank), IR_IS("sizes", sizes, rank), IR_IS("steps", steps, rank))));
 }
 
 struct fe_val *fe_p_expand(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims) {

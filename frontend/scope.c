@@ -52,7 +52,8 @@ struct fe_val *fe_val_new(struct fe_ctx *c, const char *name) {
     return v;
 }
 
-struct fe_val *fe_val_blob(struct fe_ctx *c, const struct diag_loc *loc, const Onnx__TensorProto *t, const char *name, bool is_init) {
+struct fe_val *fe_val_blob(struct fe_ctx *c, const struct diag_loc *loc, const Onnx__TensorProto *t, const char *name,
+                           bool is_init) {
     struct fe_val *v = fe_val_new(c, name);
     v->is_init = is_init;
     v->blob = ARENA_NEW(c->a, struct fe_blob);
@@ -76,7 +77,8 @@ void fe_add_initializers(struct fe_ctx *c, struct fe_scope *s, const Onnx__Graph
     }
 }
 
-// --- one body ------------------------------------------------------------------------------------------------------------
+// --- one body
+// ------------------------------------------------------------------------------------------------------------
 
 struct body {
     struct fe_ctx *c;
@@ -124,7 +126,9 @@ static void declare(struct body *b) {
             struct fe_slot *slot = fe_scope_add(b->s, b->c->a, name);
             if (slot->val || slot->producer != SIZE_MAX) {
                 struct diag_loc loc = body_loc(b, i);
-                diag_error(b->c->d, &loc, "its result \"%s\" has the name of another value; every value needs a name of its own", name);
+                diag_error(b->c->d, &loc,
+                           "its result \"%s\" has the name of another value; every value needs a name of its own",
+                           name);
             } else {
                 slot->producer = i;
             }
@@ -136,7 +140,8 @@ static void declare(struct body *b) {
             add_dep(b, i, p->input[k]);
             if (*p->input[k] && !in_any(b->s, p->input[k])) {
                 struct diag_loc loc = body_loc(b, i);
-                diag_error(b->c->d, &loc, "its operand \"%s\" is no input, no initializer and no node's result", p->input[k]);
+                diag_error(b->c->d, &loc, "its operand \"%s\" is no input, no initializer and no node's result",
+                           p->input[k]);
                 struct fe_slot *slot = fe_scope_add(b->s, b->c->a, p->input[k]); // say it once
                 slot->val = fe_val_new(b->c, p->input[k]);
                 slot->val->unknown = true;
@@ -185,7 +190,8 @@ static void report_cycle(struct body *b, const size_t *stack, size_t top, size_t
     str_release(&path);
 }
 
-// Depth first in file order, so a sorted file (all exporters write those) keeps its order and an unsorted one is sorted.
+// Depth first in file order, so a sorted file (all exporters write those) keeps its order and an unsorted one is
+// sorted.
 static void visit(struct body *b, size_t *stack, size_t *next) {
     size_t top = 0;
     for (size_t root = 0; root < b->n; root++) {
@@ -216,7 +222,8 @@ static void visit(struct body *b, size_t *stack, size_t *next) {
     }
 }
 
-void fe_run_nodes(struct fe_ctx *c, struct fe_scope *s, Onnx__NodeProto **nodes, size_t n, const char *const *outputs, size_t n_outputs) {
+void fe_run_nodes(struct fe_ctx *c, struct fe_scope *s, Onnx__NodeProto **nodes, size_t n, const char *const *outputs,
+                  size_t n_outputs) {
     struct body b = {.c = c, .s = s, .nodes = nodes, .n = n};
     b.deps = ARENA_ARRAY(c->a, struct deps, n + 1);
     b.state = ARENA_ARRAY(c->a, unsigned char, n + 1);

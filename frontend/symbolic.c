@@ -34,8 +34,10 @@ struct fe_sym *fe_sym_of_dims(struct arena *a, const int64_t *dims, int n) {
     int64_t len[1] = {n};
     struct fe_sym *s = fe_sym_new(a, IR_I64, 1, len);
     for (int i = 0; i < n; i++) {
-        if (dims[i] < 0) s->v[i].a = -dims[i];
-        else s->v[i].b = dims[i];
+        if (dims[i] < 0)
+            s->v[i].a = -dims[i];
+        else
+            s->v[i].b = dims[i];
     }
     return s;
 }
@@ -54,8 +56,8 @@ bool fe_num_dim(const struct fe_num *v, int64_t *dim) {
     return v->a || v->b >= 0;
 }
 
-struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, const int64_t *dims, const int64_t *strides,
-                           int64_t offset) {
+struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, const int64_t *dims,
+                           const int64_t *strides, int64_t offset) {
     struct fe_sym *r = fe_sym_new(a, s->type.dtype, rank, dims);
     if (!r) return NULL;
     int64_t at[IR_MAX_RANK] = {0};
@@ -68,7 +70,8 @@ struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, co
     return r;
 }
 
-// --- one element -------------------------------------------------------------------------------------------------------
+// --- one element
+// -------------------------------------------------------------------------------------------------------
 
 static bool add_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_add_overflow(x, y, r); }
 static bool mul_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_mul_overflow(x, y, r); }
@@ -86,8 +89,10 @@ static int lin_sign(int64_t a, int64_t b) {
 static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
     int64_t t;
     switch (op) {
-    case IR_OP_add: return add_ok(x->a, y->a, &r->a) && add_ok(x->b, y->b, &r->b);
-    case IR_OP_sub: return !__builtin_sub_overflow(x->a, y->a, &r->a) && !__builtin_sub_overflow(x->b, y->b, &r->b);
+    case IR_OP_add:
+        return add_ok(x->a, y->a, &r->a) && add_ok(x->b, y->b, &r->b);
+    case IR_OP_sub:
+        return !__builtin_sub_overflow(x->a, y->a, &r->a) && !__builtin_sub_overflow(x->b, y->b, &r->b);
     case IR_OP_mul:
         if (x->a && y->a) return false;
         return mul_ok(x->b, y->b, &r->b) && (x->a ? mul_ok(x->a, y->b, &r->a) : mul_ok(x->b, y->a, &r->a));
@@ -109,9 +114,14 @@ static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_nu
         for (int64_t i = 0; i < y->b; i++)
             if (!mul_ok(r->b, x->b, &r->b)) return false;
         return true;
-    case IR_OP_and: r->b = x->b && y->b; return true;
-    case IR_OP_or: r->b = x->b || y->b; return true;
-    default: break;
+    case IR_OP_and:
+        r->b = x->b && y->b;
+        return true;
+    case IR_OP_or:
+        r->b = x->b || y->b;
+        return true;
+    default:
+        break;
     }
     int64_t da, db;
     if (__builtin_sub_overflow(x->a, y->a, &da) || __builtin_sub_overflow(x->b, y->b, &db)) {
@@ -122,19 +132,36 @@ static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_nu
     }
     int s = lin_sign(da, db);
     switch (op) {
-    case IR_OP_eq: r->b = s == 0; return true; // "depends on N" cannot hold for all N: different
-    case IR_OP_lt: r->b = s == -1; return s != 2;
-    case IR_OP_le: r->b = s <= 0; return s != 2;
-    case IR_OP_max: *r = s >= 0 ? *x : *y; return s != 2;
-    case IR_OP_min: *r = s <= 0 ? *x : *y; return s != 2;
-    default: return false;
+    case IR_OP_eq:
+        r->b = s == 0;
+        return true; // "depends on N" cannot hold for all N: different
+    case IR_OP_lt:
+        r->b = s == -1;
+        return s != 2;
+    case IR_OP_le:
+        r->b = s <= 0;
+        return s != 2;
+    case IR_OP_max:
+        *r = s >= 0 ? *x : *y;
+        return s != 2;
+    case IR_OP_min:
+        *r = s <= 0 ? *x : *y;
+        return s != 2;
+    default:
+        return false;
     }
 }
 
 static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
     switch (op) {
-    case IR_OP_add: r->fa = x->fa + y->fa; r->f = x->f + y->f; return true;
-    case IR_OP_sub: r->fa = x->fa - y->fa; r->f = x->f - y->f; return true;
+    case IR_OP_add:
+        r->fa = x->fa + y->fa;
+        r->f = x->f + y->f;
+        return true;
+    case IR_OP_sub:
+        r->fa = x->fa - y->fa;
+        r->f = x->f - y->f;
+        return true;
     case IR_OP_mul:
         if (x->fa != 0 && y->fa != 0) return false;
         r->fa = x->fa != 0 ? x->fa * y->f : x->f * y->fa;
@@ -145,17 +172,31 @@ static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_
         r->fa = x->fa != 0 ? x->fa / y->f : 0;
         r->f = x->f / y->f;
         return true;
-    default: break;
+    default:
+        break;
     }
     if (x->fa != 0 || y->fa != 0) return false;
     switch (op) {
-    case IR_OP_pow: r->f = pow(x->f, y->f); return true;
-    case IR_OP_max: r->f = x->f > y->f || isnan(x->f) ? x->f : y->f; return true;
-    case IR_OP_min: r->f = x->f < y->f || isnan(x->f) ? x->f : y->f; return true;
-    case IR_OP_eq: r->b = x->f == y->f; return true;
-    case IR_OP_lt: r->b = x->f < y->f; return true;
-    case IR_OP_le: r->b = x->f <= y->f; return true;
-    default: return false;
+    case IR_OP_pow:
+        r->f = pow(x->f, y->f);
+        return true;
+    case IR_OP_max:
+        r->f = x->f > y->f || isnan(x->f) ? x->f : y->f;
+        return true;
+    case IR_OP_min:
+        r->f = x->f < y->f || isnan(x->f) ? x->f : y->f;
+        return true;
+    case IR_OP_eq:
+        r->b = x->f == y->f;
+        return true;
+    case IR_OP_lt:
+        r->b = x->f < y->f;
+        return true;
+    case IR_OP_le:
+        r->b = x->f <= y->f;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -171,18 +212,41 @@ static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r)
     }
     double v = x->f;
     switch (op) {
-    case IR_OP_neg: r->f = -v; return true;
-    case IR_OP_abs: r->f = fabs(v); return true;
-    case IR_OP_exp: r->f = exp(v); return true;
-    case IR_OP_log: r->f = log(v); return true;
-    case IR_OP_sqrt: r->f = sqrt(v); return true;
-    case IR_OP_recip: r->f = 1 / v; return true;
-    case IR_OP_floor: r->f = floor(v); return true;
-    case IR_OP_ceil: r->f = ceil(v); return true;
-    case IR_OP_round: r->f = nearbyint(v); return true;
-    case IR_OP_sin: r->f = sin(v); return true;
-    case IR_OP_cos: r->f = cos(v); return true;
-    default: return false;
+    case IR_OP_neg:
+        r->f = -v;
+        return true;
+    case IR_OP_abs:
+        r->f = fabs(v);
+        return true;
+    case IR_OP_exp:
+        r->f = exp(v);
+        return true;
+    case IR_OP_log:
+        r->f = log(v);
+        return true;
+    case IR_OP_sqrt:
+        r->f = sqrt(v);
+        return true;
+    case IR_OP_recip:
+        r->f = 1 / v;
+        return true;
+    case IR_OP_floor:
+        r->f = floor(v);
+        return true;
+    case IR_OP_ceil:
+        r->f = ceil(v);
+        return true;
+    case IR_OP_round:
+        r->f = nearbyint(v);
+        return true;
+    case IR_OP_sin:
+        r->f = sin(v);
+        return true;
+    case IR_OP_cos:
+        r->f = cos(v);
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -190,21 +254,30 @@ static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
     switch (op) {
     case IR_OP_neg:
         return !__builtin_sub_overflow(INT64_C(0), x->a, &r->a) && !__builtin_sub_overflow(INT64_C(0), x->b, &r->b);
-    case IR_OP_not: r->b = !x->b; return x->a == 0;
-    case IR_OP_abs: r->b = x->b < 0 ? -x->b : x->b; return x->a == 0 && x->b != INT64_MIN;
+    case IR_OP_not:
+        r->b = !x->b;
+        return x->a == 0;
+    case IR_OP_abs:
+        r->b = x->b < 0 ? -x->b : x->b;
+        return x->a == 0 && x->b != INT64_MIN;
     case IR_OP_floor:
     case IR_OP_ceil:
-    case IR_OP_round: *r = *x; return true;
-    default: return false;
+    case IR_OP_round:
+        *r = *x;
+        return true;
+    default:
+        return false;
     }
 }
 
-// --- whole tensors -------------------------------------------------------------------------------------------------------
+// --- whole tensors
+// -------------------------------------------------------------------------------------------------------
 
 struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym *x) {
     struct fe_sym *r = fe_sym_new(a, x->type.dtype, x->type.rank, x->type.dims);
     for (size_t i = 0; r && i < r->n; i++) {
-        if (is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i]) : !int_unary(op, &x->v[i], &r->v[i])) return NULL;
+        if (is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i]) : !int_unary(op, &x->v[i], &r->v[i]))
+            return NULL;
         r->v[i].f = (double)(float)r->v[i].f;
     }
     return r;
@@ -242,7 +315,8 @@ struct fe_sym *fe_sym_binary(struct arena *a, enum ir_op op, const struct fe_sym
     int64_t dims[IR_MAX_RANK], strides[2][IR_MAX_RANK];
     if (!broadcast(in, 2, &rank, dims, strides)) return NULL;
     bool cmp = op == IR_OP_eq || op == IR_OP_lt || op == IR_OP_le || op == IR_OP_and || op == IR_OP_or;
-    struct fe_sym *xs = fe_sym_view(a, x, rank, dims, strides[0], 0), *ys = fe_sym_view(a, y, rank, dims, strides[1], 0),
+    struct fe_sym *xs = fe_sym_view(a, x, rank, dims, strides[0], 0),
+                  *ys = fe_sym_view(a, y, rank, dims, strides[1], 0),
                   *r = fe_sym_new(a, cmp ? IR_BOOL : x->type.dtype, rank, dims);
     if (!xs || !ys || !r || is_float(x->type.dtype) != is_float(y->type.dtype)) return NULL;
     for (size_t i = 0; i < r->n; i++) {
@@ -259,7 +333,8 @@ struct fe_sym *fe_sym_where(struct arena *a, const struct fe_sym *c, const struc
     int rank;
     int64_t dims[IR_MAX_RANK], strides[3][IR_MAX_RANK];
     if (!broadcast(in, 3, &rank, dims, strides)) return NULL;
-    struct fe_sym *cs = fe_sym_view(a, c, rank, dims, strides[0], 0), *xs = fe_sym_view(a, x, rank, dims, strides[1], 0),
+    struct fe_sym *cs = fe_sym_view(a, c, rank, dims, strides[0], 0),
+                  *xs = fe_sym_view(a, x, rank, dims, strides[1], 0),
                   *ys = fe_sym_view(a, y, rank, dims, strides[2], 0);
     if (!cs || !xs || !ys) return NULL;
     for (size_t i = 0; i < ys->n; i++)

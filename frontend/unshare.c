@@ -17,7 +17,9 @@ static struct use *find(struct use *u, size_t n, const char *name) {
     return NULL;
 }
 
-static bool is_bn(const Onnx__NodeProto *p) { return p->op_type && !strcmp(p->op_type, "BatchNormalization") && p->n_input >= 5; }
+static bool is_bn(const Onnx__NodeProto *p) {
+    return p->op_type && !strcmp(p->op_type, "BatchNormalization") && p->n_input >= 5;
+}
 
 static char *copy_text(const char *s) {
     size_t n = strlen(s) + 1;
@@ -45,7 +47,9 @@ void fe_unshare(struct fe_model *m) {
     for (size_t i = 0; i < g->n_node; i++)
         for (size_t k = 3; k < 5 && is_bn(g->node[i]); k++) {
             struct use *u = find(uses, n, g->node[i]->input[k]);
-            if (!u) *(u = ARENA_PUSH(m->arena, uses, n, cap)) = (struct use){.name = arena_strdup(m->arena, g->node[i]->input[k])};
+            if (!u)
+                *(u = ARENA_PUSH(m->arena, uses, n, cap)) =
+                    (struct use){.name = arena_strdup(m->arena, g->node[i]->input[k])};
             u->stat = true;
         }
     size_t shared = 0;

@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-// --- a protobuf writer -------------------------------------------------------------------------------------------------
+// --- a protobuf writer
+// -------------------------------------------------------------------------------------------------
 
 static void varint(struct str *b, uint64_t v) {
     for (;; v >>= 7) {
@@ -46,8 +47,10 @@ static void io(int field, const char *name, int rank, const int64_t *dims) { // 
     struct str shape = STR_INIT, tensor = STR_INIT, type = STR_INIT, v = STR_INIT;
     for (int i = 0; i < rank; i++) {
         struct str d = STR_INIT;
-        if (dims[i] == 0) txt(&d, 2, "N");
-        else if (dims[i] > 0) num(&d, 1, dims[i]);
+        if (dims[i] == 0)
+            txt(&d, 2, "N");
+        else if (dims[i] > 0)
+            num(&d, 1, dims[i]);
         sub(&shape, 1, &d);
     }
     num(&tensor, 1, 1);
@@ -57,8 +60,9 @@ static void io(int field, const char *name, int rank, const int64_t *dims) { // 
     sub(&v, 2, &type);
     sub(&graph, field, &v);
 }
-#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
-#define INPUT(name, ...) io(11, name, DIMS(__VA_ARGS__))
+#define DIMS(...)                                                                                                      \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) { __VA_ARGS__ }
+#define INPUT(name, ...)  io(11, name, DIMS(__VA_ARGS__))
 #define OUTPUT(name, ...) io(12, name, DIMS(__VA_ARGS__))
 
 static struct str tensor_of(const char *name, int type, int rank, const int64_t *dims, const void *data, size_t n) {
@@ -152,7 +156,8 @@ static struct str finish(void) {
     return m;
 }
 
-// --- running the importer ------------------------------------------------------------------------------------------------
+// --- running the importer
+// ------------------------------------------------------------------------------------------------
 
 static char dir[] = "/tmp/smkd_import_XXXXXX", path[64], said[8192];
 static struct arena arena;
@@ -231,13 +236,14 @@ static size_t count(const struct ir_graph *g, enum ir_op op) {
 static void says(const char *part) {
     if (!strstr(said, part)) fail_msg("expected \"%s\" in: %s", part, said);
 }
-#define REFUSED(part) \
-    do { \
-        assert_null(import()); \
-        says(part); \
+#define REFUSED(part)                                                                                                  \
+    do {                                                                                                               \
+        assert_null(import());                                                                                         \
+        says(part);                                                                                                    \
     } while (0)
 
-// --- good files --------------------------------------------------------------------------------------------------------------
+// --- good files
+// --------------------------------------------------------------------------------------------------------------
 
 static void cnn(void) {
     INPUT("x", 0, 3, 8, 8);
@@ -424,7 +430,8 @@ static void test_merged_initializers(void **state) {
     assert_int_equal(boundary(g, "y.running_mean")->role, IR_ROLE_BUFFER);
 }
 
-// --- bad files ---------------------------------------------------------------------------------------------------------------
+// --- bad files
+// ---------------------------------------------------------------------------------------------------------------
 
 static void test_truncated(void **state) {
     (void)state;
@@ -523,11 +530,17 @@ static void external(const char *location, const char *offset, const char *lengt
 
 static void test_external_data(void **state) {
     (void)state;
-    static const struct { const char *loc, *off, *len, *says; } bad[] = {
-        {"../w.bin", "0", "16", "stay in the model's folder"}, {"/etc/passwd", "0", "16", "stay in the model's folder"},
-        {"a/../../w.bin", "0", "16", "stay in the model's folder"}, {"none.bin", "0", "16", "cannot open"},
-        {"w.bin", "8", "16", "past the end"}, {"w.bin", "0", "12", "need 16 bytes"}, {"w.bin", "-4", "16", "not a number"},
-        {"w.bin", "9223372036854775807", "16", "past the end"}, {"link.bin", "0", "16", "leaves the model's folder"}};
+    static const struct {
+        const char *loc, *off, *len, *says;
+    } bad[] = {{"../w.bin", "0", "16", "stay in the model's folder"},
+               {"/etc/passwd", "0", "16", "stay in the model's folder"},
+               {"a/../../w.bin", "0", "16", "stay in the model's folder"},
+               {"none.bin", "0", "16", "cannot open"},
+               {"w.bin", "8", "16", "past the end"},
+               {"w.bin", "0", "12", "need 16 bytes"},
+               {"w.bin", "-4", "16", "not a number"},
+               {"w.bin", "9223372036854775807", "16", "past the end"},
+               {"link.bin", "0", "16", "leaves the model's folder"}};
     char data[96], target[96], link[96];
     snprintf(data, sizeof data, "%s/w.bin", dir);
     snprintf(target, sizeof target, "%s_outside", dir);
@@ -570,7 +583,8 @@ static void test_attributes(void **state) {
     REFUSED("attribute \"axis\" must be an integer");
 }
 
-// --- export ------------------------------------------------------------------------------------------------------------------
+// --- export
+// ------------------------------------------------------------------------------------------------------------------
 
 static void test_export(void **state) {
     (void)state;
@@ -615,9 +629,24 @@ static void test_export(void **state) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(test_cnn), T(test_shape_arithmetic), T(test_baked_batch), T(test_constant_branch), T(test_sequences), T(test_function),
-        T(test_unsorted), T(test_shape_option), T(test_merged_initializers), T(test_truncated), T(test_text), T(test_all_unsupported),
-        T(test_names), T(test_shapes), T(test_external_data), T(test_tensor_size), T(test_attributes), T(test_export),
+        T(test_cnn),
+        T(test_shape_arithmetic),
+        T(test_baked_batch),
+        T(test_constant_branch),
+        T(test_sequences),
+        T(test_function),
+        T(test_unsorted),
+        T(test_shape_option),
+        T(test_merged_initializers),
+        T(test_truncated),
+        T(test_text),
+        T(test_all_unsupported),
+        T(test_names),
+        T(test_shapes),
+        T(test_external_data),
+        T(test_tensor_size),
+        T(test_attributes),
+        T(test_export),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
