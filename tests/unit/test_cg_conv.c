@@ -3,6 +3,8 @@
 // planes narrower and wider than a register tile, several bands and several images to a work item.
 #include "cg_harness.h"
 
+#include <ctype.h>
+
 struct c {
     int C, K, H, W, R, S, st[2], dil, pad[4], group;
 };
@@ -122,7 +124,7 @@ static void check_spills(const char *cpu) {
     FILE *f = fopen(path, "r");
     assert_non_null(f);
     while (fgets(line, sizeof line, f)) {
-        bool label = line[0] != '.' && line[0] != '\t' && strchr(line, ':');
+        bool label = isalpha((unsigned char)line[0]) && strchr(line, ':');
         if (label) snprintf(fn, sizeof fn, "%.*s", (int)strcspn(line, ":"), line);
         bool vector = strstr(line, "%ymm") || strstr(line, "%zmm");
         if (strncmp(fn, "micro", 5)) continue;
@@ -135,7 +137,7 @@ static void check_spills(const char *cpu) {
     fclose(f);
     unlink(path);
     arena_release(&h.arena);
-    assert_true(micro > 10 && fma > 1000);
+    assert_true(micro > 10 && fma > 500);
     assert_int_equal(spills, 0);
 }
 
