@@ -65,8 +65,18 @@ static const struct meta {
 };
 #define N_METAS (sizeof metas / sizeof *metas)
 
+// The momentum block is made when first asked for; later code takes it for granted.
+static enum smkd_result need_blocks(const char *path, smkd_model *m, bool momentum) {
+    if (smkd_model_params(m) && (!momentum || smkd_model_momentum(m))) return SMKD_R_OK;
+    return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+}
+
 enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[2], const struct rt_progress_state *state,
                                      bool momentum) {
+    for (int k = 0; k < 2; k++) {
+        enum smkd_result r = need_blocks(path, models[k], momentum);
+        if (r != SMKD_R_OK) return r;
+    }
     size_t n = count_rows(models, momentum);
     char *keys[N_METAS + 1], *values[N_METAS + 1];
     struct rt_tensors f = {.t = xcalloc(n ? n : 1, sizeof *f.t), .meta_keys = keys, .meta_values = values};
@@ -105,6 +115,8 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
 
 // Two passes over all rows of peer k's model, stored as peer `k`: the first checks, the second (copy) writes.
 static enum smkd_result visit(const char *path, const struct rt_tensors *f, int k, smkd_model *m, bool momentum, bool copy) {
+    enum smkd_result have = need_blocks(path, m, momentum);
+    if (have != SMKD_R_OK) return have;
     for (size_t s = 0; s < N_SECTIONS; s++) {
         const struct smkd_abi_tensor *row;
         if (sections[s].momentum && !momentum) continue;

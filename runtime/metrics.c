@@ -1,5 +1,7 @@
 #include "metrics.h"
 
+#include "run_config.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -107,19 +109,11 @@ static const struct column tail_columns[] = {E("images_per_s", images_per_s), E(
 
 static double get(const void *base, const struct column *c) { return *(const double *)((const char *)base + c->offset); }
 
-// Shortest text that reads back as the same number; JSON's null and CSV's empty field for what was not measured or has no
-// number (ALL's threshold is infinite).
+// JSON's null and CSV's empty field stand for what was not measured or has no number (ALL's threshold is infinite).
 static void add_number(struct str *s, double v, const char *none) {
-    char text[32];
-    if (!isfinite(v)) {
-        str_add(s, none);
-        return;
-    }
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, v);
-        if (strtod(text, NULL) == v) break;
-    }
-    str_add(s, text);
+    char text[RT_NUMBER_TEXT];
+    if (isfinite(v)) rt_number_text(v, text);
+    str_add(s, isfinite(v) ? text : none);
 }
 
 static void json_members(struct str *s, const void *base, const struct column *c, size_t n, bool first) {

@@ -65,6 +65,13 @@ const struct rt_field rt_fields[] = {
     {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false},
 };
 
+void rt_number_text(double v, char text[RT_NUMBER_TEXT]) {
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, RT_NUMBER_TEXT, "%.*g", digits, v);
+        if (strtod(text, NULL) == v) break;
+    }
+}
+
 static char *copy(const char *s) {
     size_t n = strlen(s) + 1;
     return memcpy(xmalloc(n), s, n);
@@ -186,7 +193,9 @@ static void json_key(const struct rt_field *f, char key[64]) {
 static cJSON *number(double v) {
     if (isnan(v)) return cJSON_CreateString("auto");
     if (isinf(v)) return cJSON_CreateString(v > 0 ? "inf" : "-inf");
-    return cJSON_CreateNumber(v);
+    char text[RT_NUMBER_TEXT];
+    rt_number_text(v, text);
+    return cJSON_CreateRaw(text); // cJSON's own printing of numbers may lose the last bits
 }
 
 cJSON *rt_config_to_json(const struct rt_config *c) {

@@ -52,6 +52,10 @@ enum smkd_result rt_config_from_json(struct rt_config *c, const struct cJSON *o,
 // Returns their count.
 int rt_config_differences(const struct rt_config *now, const struct rt_config *was, struct str *out);
 
+// Shortest text that reads back as the same (finite) number.
+#define RT_NUMBER_TEXT 32
+void rt_number_text(double v, char text[RT_NUMBER_TEXT]);
+
 // A whole JSON file; NULL after rt_fail. And written completely or not at all.
 struct cJSON *rt_json_read(const char *path);
 enum smkd_result rt_json_write(const char *path, const struct cJSON *o);

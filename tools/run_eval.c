@@ -18,9 +18,10 @@ static const struct args_opt opts[] = {
     {"batch-size", 0, "N", "128", "images at once", 0},
     {"threads", 0, "N", "0", "threads (0: all cores)", 0},
     {"json", 0, NULL, NULL, "print JSON", 0},
+    {"train-limit", 0, "N", NULL, "accepted so that train's data flags can be given again; changes nothing", ARGS_HIDDEN},
     {0}};
 static const struct args_cmd cmd = {
-    "smkd-run eval", "[DIR | A.smkd]", 0, 1,
+    "smkd-run eval", "[DIR | A.smkd [B.smkd ...]]", 0, MAX_PEERS,
     "Top-1 and top-5 accuracy, negative log-likelihood (nats) and expected calibration error (10 bins) of each peer and of\n"
     "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.", opts};
 
@@ -38,7 +39,7 @@ struct eval {
 };
 
 static enum smkd_result collect(struct eval *e, const struct args *a, bool best) {
-    const char *pos = a->n_pos ? a->pos[0] : NULL;
+    const char *pos = a->n_pos == 1 ? a->pos[0] : NULL;
     enum smkd_result r = SMKD_R_OK;
     if (pos && run_is_folder(pos)) {
         e->dir = pos;
@@ -47,7 +48,7 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         // --peer replaces artifacts that have moved.
         for (size_t i = 0; i < args_count(a, "peer") && i < 2; i++) e->paths[i] = args_nth(a, "peer", i);
     } else {
-        if (pos) e->paths[e->n++] = pos;
+        for (size_t i = 0; i < a->n_pos; i++) e->paths[e->n++] = a->pos[i];
         for (size_t i = 0; i < args_count(a, "peer"); i++) {
             if (e->n == MAX_PEERS) return rt_fail(SMKD_R_INVALID, "at most %d peers", MAX_PEERS);
             e->paths[e->n++] = args_nth(a, "peer", i);

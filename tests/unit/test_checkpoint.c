@@ -1,0 +1,330 @@
+// The training loop over two artifacts made by hand: learning, determinism, stopping and resuming, a disk that fills up.
+// Skipped where no C compiler makes those artifacts.
+#define _DEFAULT_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "../../runtime/train.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[64];
+static bool have;
+
+static const char *at(const char *name) {
+    static char buf[8][160];
+    static int k;
+    k = (k + 1) % 8;
+    snprintf(buf[k], sizeof buf[k], "%s/%s", dir, name);
+    return buf[k];
+}
+
+// Images of class c are bright at pixels c and c + 10, with a pattern over them.
+static void write_part(const char *images, const char *labels, unsigned n) {
+    uint8_t *im = xcalloc(1, 16 + n * 20), *la = xcalloc(1, 8 + n);
+    const uint8_t hi[16] = {0, 0, 8, 3, 0, 0, (uint8_t)(n >> 8), (uint8_t)n, 0, 0, 0, 4, 0, 0, 0, 5};
+    const uint8_t hl[8] = {0, 0, 8, 1, 0, 0, (uint8_t)(n >> 8), (uint8_t)n};
+    memcpy(im, hi, 16);
+    memcpy(la, hl, 8);
+    for (unsigned i = 0; i < n; i++) {
+        unsigned c = i * 7 % 10;
+        la[8 + i] = (uint8_t)c;
+        for (unsigned p = 0; p < 20; p++) im[16 + i * 20 + p] = (uint8_t)(i * 31 % 60 + p * 3);
+        im[16 + i * 20 + c] = im[16 + i * 20 + c + 10] = 250;
+    }
+    assert_int_equal(io_write_file(at(images), im, 16 + n * 20), SMKD_OK);
+    assert_int_equal(io_write_file(at(labels), la, 8 + n), SMKD_OK);
+    free(im);
+    free(la);
+}
+
+static int make_artifact(const char *flag, const char *out) {
+    char cmd[600];
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC %s -o %s %s/tools/fake_artifacts.c -lm 2>/dev/null", flag, at(out), TEST_DIR);
+    return system(cmd);
+}
+
+struct job {
+    const char *out, *threads, *epochs, *noise, *eta, *lr;
+    bool resume, overwrite;
+};
+
+static enum smkd_result train(const struct job *j) {
+    struct rt_config c;
+    struct rt_train t = {.config = &c, .dir = at(j->out), .resume = j->resume, .overwrite = j->overwrite};
+    const struct { const char *name, *value; } flags[] = {
+        {"data", dir}, {"epochs", j->epochs ? j->epochs : "5"}, {"batch-size", "32"}, {"lr", j->lr ? j->lr : "0.1"},
+        {"noise", j->noise ? j->noise : "symmetric:0.2"}, {"threads", j->threads ? j->threads : "1"},
+        {"val-split", "0.1"}, {"augment", "flip"}, {"eta", j->eta ? j->eta : "2"}};
+    rt_config_init(&c);
+    enum smkd_result r = SMKD_R_OK;
+    for (size_t i = 0; i < sizeof flags / sizeof *flags && r == SMKD_R_OK; i++) r = rt_config_set(&c, flags[i].name, flags[i].value);
+    if (r == SMKD_R_OK) r = rt_config_resolve(&c);
+    char path[2][160];
+    for (int k = 0; k < 2; k++) {
+        snprintf(path[k], sizeof path[k], "%s", at("fake.smkd"));
+        if (r == SMKD_R_OK) r = rt_peer_load(&t.peers[k], path[k]);
+    }
+    t.loss = smkd_model_load(at("loss.smkd"));
+    if (!t.loss) r = SMKD_R_INVALID;
+    if (r == SMKD_R_OK) {
+        // Peers that start differently.
+        float *w = smkd_model_params(t.peers[1].model);
+        for (int i = 0; i < 200; i++) w[i] = 0.01f * (float)(i % 7);
+        r = rt_train(&t);
+    }
+    for (int k = 0; k < 2; k++) rt_peer_release(&t.peers[k]);
+    smkd_model_free(t.loss);
+    rt_config_release(&c);
+    return r;
+}
+
+static void ok(enum smkd_result r) {
+    if (r != SMKD_R_OK) fail_msg("%s", smkd_last_error());
+}
+
+static char *slurp(const char *out, const char *file, size_t *n) {
+    const void *m;
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", at(out), file);
+    if (io_map(path, &m, n) != SMKD_OK) fail_msg("%s is missing", path);
+    char *s = xmalloc(*n + 1);
+    memcpy(s, m, *n);
+    s[*n] = 0;
+    io_unmap(m, *n);
+    return s;
+}
+
+// Cuts the two timing fields off each line of metrics.jsonl.
+static void without_times(char *s) {
+    char *to = s;
+    for (char *line = s; *line;) {
+        char *end = strchr(line, '\n'), *cut = strstr(line, ",\"images_per_s\"");
+        assert_non_null(end);
+        assert_true(cut && cut < end);
+        memmove(to, line, (size_t)(cut - line));
+        to += cut - line;
+        *to++ = '\n';
+        line = end + 1;
+    }
+    *to = 0;
+}
+
+static void same_run(const char *a, const char *b) {
+    static const char *const files[] = {"last.safetensors", "best.safetensors", "labels.npy", "metrics.jsonl"};
+    for (int i = 0; i < 4; i++) {
+        size_t n, m;
+        char *x = slurp(a, files[i], &n), *y = slurp(b, files[i], &m);
+        if (i == 3) {
+            without_times(x);
+            without_times(y);
+            assert_string_equal(x, y);
+        } else {
+            assert_int_equal(n, m);
+            if (memcmp(x, y, n)) fail_msg("%s differs between %s and %s", files[i], a, b);
+        }
+        free(x);
+        free(y);
+    }
+}
+
+static int lines(const char *s) {
+    int n = 0;
+    for (; *s; s++) n += *s == '\n';
+    return n;
+}
+
+static void needs_artifacts(void) {
+    if (!have) skip();
+}
+
+static void learns(void **state) {
+    (void)state;
+    needs_artifacts();
+    ok(train(&(struct job){.out = "a"}));
+    size_t n;
+    char *m = slurp("a", "metrics.jsonl", &n);
+    assert_int_equal(lines(m), 5);
+    char *last = strstr(m, "{\"epoch\":5,");
+    assert_non_null(last);
+    char *top1 = strstr(last, "\"test_top1\":");
+    assert_non_null(top1);
+    if (strtod(top1 + 12, NULL) < 30) fail_msg("accuracy %s", top1);
+    free(m);
+    m = slurp("a", "metrics.csv", &n);
+    assert_int_equal(lines(m), 6);
+    assert_non_null(strstr(m, "selected_share_0"));
+    free(m);
+    m = slurp("a", "config.json", &n);
+    assert_non_null(strstr(m, "\"content_hash\":\t\"0000000000000005\""));
+    free(m);
+}
+
+static void same_bits(void **state) {
+    (void)state;
+    needs_artifacts();
+    ok(train(&(struct job){.out = "b", .threads = "2"}));
+    same_run("a", "b");
+}
+
+static void keeps_results(void **state) {
+    (void)state;
+    needs_artifacts();
+    assert_int_not_equal(train(&(struct job){.out = "a"}), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "--resume or start again with --overwrite"));
+    assert_int_not_equal(train(&(struct job){.out = "a", .resume = true, .eta = "3", .epochs = "6"}), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "--eta 3 (was 2)"));
+    assert_non_null(strstr(smkd_last_error(), "--epochs 6 (was 5)"));
+    ok(train(&(struct job){.out = "a", .resume = true})); // finished: nothing to do
+    same_run("a", "b");
+    ok(train(&(struct job){.out = "a", .overwrite = true}));
+    same_run("a", "b");
+}
+
+// A process is killed at many moments of a run, each time resumed; the end is the same as without.
+static void survives_kills(void **state) {
+    (void)state;
+    needs_artifacts();
+    const struct job j = {.out = "c", .resume = true};
+    int killed = 0;
+    for (int i = 0; i < 400; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) _exit(train(&j) == SMKD_R_OK ? 0 : 1);
+        usleep(600 + 45 * (useconds_t)i);
+        kill(pid, SIGKILL);
+        int status;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFSIGNALED(status)) {
+            killed++;
+            continue;
+        }
+        assert_int_equal(WEXITSTATUS(status), 0);
+        break;
+    }
+    assert_true(killed > 0);
+    ok(train(&j));
+    same_run("b", "c");
+}
+
+// Half a metrics line and a metrics line without its checkpoint are what a kill can leave behind.
+static void mends_metrics(void **state) {
+    (void)state;
+    needs_artifacts();
+    ok(train(&(struct job){.out = "d"}));
+    FILE *f = fopen(at("d/metrics.jsonl"), "ab");
+    fputs("{\"epoch\":6,\"progr", f);
+    fclose(f);
+    ok(train(&(struct job){.out = "d", .resume = true}));
+    same_run("b", "d");
+}
+
+// No file may grow beyond a limit that the metrics pass and the checkpoint doesn't: what a full disk does.
+static void full_disk(void **state) {
+    (void)state;
+    needs_artifacts();
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        signal(SIGXFSZ, SIG_IGN);
+        enum smkd_result r = train(&(struct job){.out = "e", .epochs = "2"});
+        size_t n = 0, m = 0;
+        char *before = r == SMKD_R_OK ? slurp("e", "last.safetensors", &n) : NULL;
+        struct rlimit lim = {3800, 3800};
+        setrlimit(RLIMIT_FSIZE, &lim);
+        r = train(&(struct job){.out = "f", .epochs = "2"});
+        bool said = strstr(smkd_last_error(), "safetensors") && !strchr(smkd_last_error(), '\n');
+        bool none = access(at("f/last.safetensors"), F_OK) != 0;
+        // A run with a checkpoint keeps it: its configuration is the same, its last epoch is taken away.
+        struct rt_progress_state s;
+        smkd_model *models[] = {smkd_model_load(at("fake.smkd")), smkd_model_load(at("fake.smkd"))};
+        bool read = rt_checkpoint_read(at("e/last.safetensors"), models, &s) == SMKD_R_OK && s.epoch == 2;
+        bool refused = rt_checkpoint_write(at("e/last.safetensors"), models, &s, true) == SMKD_R_IO;
+        char *after = slurp("e", "last.safetensors", &m);
+        bool kept = before && n == m && memcmp(before, after, n) == 0;
+        free(before);
+        free(after);
+        smkd_model_free(models[0]);
+        smkd_model_free(models[1]);
+        _exit(r != SMKD_R_OK && said && none && read && refused && kept ? 0 : 1 + (r == SMKD_R_OK) + 2 * !said + 4 * !none + 8 * !read + 16 * !refused + 32 * !kept);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void diverges(void **state) {
+    (void)state;
+    needs_artifacts();
+    assert_int_not_equal(train(&(struct job){.out = "g", .lr = "1e6"}), SMKD_R_OK);
+    const char *e = smkd_last_error();
+    if (!strstr(e, ", step ") || !strstr(e, "lower --lr")) fail_msg("%s", e);
+}
+
+static void checks_files(void **state) {
+    (void)state;
+    needs_artifacts();
+    struct rt_progress_state s;
+    smkd_model *models[] = {smkd_model_load(at("fake.smkd")), smkd_model_load(at("fake.smkd"))};
+    assert_non_null(models[0]);
+    assert_int_not_equal(rt_checkpoint_read(at("config.json"), models, &s), SMKD_R_OK);
+    // best.safetensors holds no momentum: it is no place to go on from.
+    assert_int_not_equal(rt_checkpoint_read(at("b/best.safetensors"), models, &s), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "momentum.0.fc.weight"));
+    const float *w = smkd_model_params(models[0]);
+    for (int i = 0; i < 200; i++) assert_true(w[i] == 0); // unchanged
+    ok(rt_checkpoint_read_peer(at("b/best.safetensors"), 1, models[0]));
+    ok(smkd_load_weights(models[1], at("b/best.safetensors"), "peer.1."));
+    assert_memory_equal(smkd_model_params(models[0]), smkd_model_params(models[1]), 832);
+    smkd_model_free(models[0]);
+    smkd_model_free(models[1]);
+}
+
+static void ranks_and_scores(void **state) {
+    (void)state;
+    const float z[5] = {1, 3, 3, NAN, 0};
+    assert_int_equal(rt_rank(z, 5, 1), 0);
+    assert_int_equal(rt_rank(z, 5, 2), 1); // equal: the lower index first
+    assert_int_equal(rt_rank(z, 5, 0), 2);
+    assert_int_equal(rt_rank(z, 5, 3), 5);
+    // The calibration example of methods.md 12: 29.375 %.
+    static const double conf[] = {.95, .9, .85, .8, .6, .55, .3, .1};
+    static const int hit[] = {1, 1, 0, 1, 0, 1, 0, 1};
+    struct rt_score s = {0};
+    for (int i = 0; i < 8; i++) {
+        double p[20];
+        for (int c = 0; c < 20; c++) p[c] = (1 - conf[i]) / 19;
+        p[3] = conf[i];
+        rt_score_add(&s, p, 20, hit[i] ? 3 : 4);
+    }
+    assert_true(fabs(rt_score_ece(&s) - 29.375) < 1e-9);
+    assert_true(fabs(rt_score_top1(&s) - 62.5) < 1e-9);
+}
+
+int main(void) {
+    snprintf(dir, sizeof dir, "/tmp/smkd-train-XXXXXX");
+    if (!mkdtemp(dir)) return 1;
+    write_part("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 300);
+    write_part("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 100);
+    have = make_artifact("", "fake.smkd") == 0 && make_artifact("-DFAKE_LOSS", "loss.smkd") == 0;
+    // Tests that fork come before OpenMP has made threads in this process, whose copies would have none.
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk), cmocka_unit_test(learns), cmocka_unit_test(same_bits),
+        cmocka_unit_test(keeps_results),    cmocka_unit_test(mends_metrics), cmocka_unit_test(survives_kills),
+        cmocka_unit_test(diverges),         cmocka_unit_test(checks_files),
+    };
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    char cmd[100];
+    snprintf(cmd, sizeof cmd, "rm -rf '%s'", dir);
+    if (system(cmd)) r++;
+    return r;
+}
