@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Bad data and bad flags: one line that says what to do, a non-zero exit, no results.
+. "$SMKD_SRC/tests/tools/train.bash"
+make_peers
+src=/usr/share/datasets/fashion-mnist
+
+refuses 'give --peer twice' "$run" train --peer a.smkd "${few[@]}" -o r
+refuses 'give --peer twice' "$run" train --peer a.smkd --peer b.smkd --peer a.smkd "${few[@]}" -o r
+refuses '--data is missing' "$run" train --peer a.smkd --peer b.smkd -o r
+refuses 'no such data folder' "$run" train --peer a.smkd --peer b.smkd --data nowhere -o r
+refuses 'no data set recognised' "$run" train --peer a.smkd --peer b.smkd --data . -o r
+refuses 'expected none, symmetric:R' train --noise symmetric:2 -o r
+refuses '--lr -1: expected a number' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --lr=-1 -o r
+refuses 'loss' train --loss nothing -o r
+refuses '--max-batch' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --batch-size 100000 -o r
+
+"$smkdc" new resnet8 --width 8 --input 3x32x32 --classes 10 -o c.onnx
+"$smkdc" compile c.onnx -o c.smkd
+refuses 'both peers see the same images' "$run" train --peer a.smkd --peer c.smkd "${few[@]}" -o r
+"$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 7 -o d.onnx
+"$smkdc" compile d.onnx -o d.smkd
+refuses 'peers need the same classes' "$run" train --peer a.smkd --peer d.smkd "${few[@]}" -o r
+refuses 'expected 0 to 6' "$run" train --peer d.smkd --peer d.smkd "${few[@]}" -o r
+
+# A folder of plain files, one of them broken at a time.
+mkdir data
+for f in train-images-idx3 train-labels-idx1 t10k-images-idx3 t10k-labels-idx1; do gzip -dc $src/$f-ubyte.gz >data/$f-ubyte; done
+here() { "$run" train --peer a.smkd --peer b.smkd --data data --train-limit 512 --epochs 1 -o r; }
+head -c 1000000 $src/train-images-idx3-ubyte.gz >data/train-images-idx3-ubyte.gz
+mv data/train-images-idx3-ubyte keep
+refuses 'train-images-idx3-ubyte.gz' here
+rm data/train-images-idx3-ubyte.gz
+head -c 1000000 keep >data/train-images-idx3-ubyte
+refuses 'train-images-idx3-ubyte: ends at byte 1000000' here
+mv keep data/train-images-idx3-ubyte
+printf '\012' | dd of=data/train-labels-idx1-ubyte bs=1 seek=108 conv=notrunc status=none
+refuses 'record 100 (offset 108) has label 10, expected 0 to 9' here
+printf '\001' | dd of=data/train-labels-idx1-ubyte bs=1 seek=108 conv=notrunc status=none
+printf '11\n3\n' >l.txt
+refuses 'label 0 is 11, expected 0 to 9' train --labels l.txt -o r
+printf '1\n3\n' >l.txt
+refuses 'has 2 labels, expected one for each of 60000 images' train --labels l.txt -o r
+mkdir cifar
+head -c 3000 /dev/zero >cifar/data_batch_1.bin
+head -c 3073 /dev/zero >cifar/test_batch.bin
+refuses 'record 0 (offset 0) is short' "$run" train --peer c.smkd --peer c.smkd --data cifar -o r
+[ ! -e r ] || fail "a refused run left a folder"
+
+# A disk that fills up while a checkpoint is written: no half file is left. (The unit test test_checkpoint shows that an
+# earlier checkpoint stays.)
+train --epochs 1 -o whole 2>whole.log
+size=$(($(stat -c %s whole/last.safetensors) / 1024 - 4))
+refuses 'last.safetensors' bash -c "trap '' XFSZ; ulimit -f $size; exec '$run' train --peer a.smkd --peer b.smkd --data fashion-mnist \
+--train-limit 512 --test-limit 300 --epochs 1 -o limited"
+[ ! -e limited/last.safetensors ] || fail "a checkpoint that did not fit is there"
+! ls limited | grep -q tmp || fail "a temporary file was left behind"
+echo ok
