@@ -171,6 +171,15 @@ static struct cg_micro micro_of(const struct cg_tap_conv *c, const struct cg_gat
         .a2 = c->dr * g->row,
         .b2 = c->S * c->C * nr,
     };
+    // A long run of (s, c) is cut into equal pieces, so that the micro-kernel can add up piece by piece.
+    for (int64_t pieces = 2; merged && m.inner > 640 && pieces <= 64; pieces++)
+        if (c->S * c->C % (pieces * 4) == 0 && c->S * c->C / pieces <= 512) {
+            m.inner = c->S * c->C / pieces;
+            m.n1 = pieces;
+            m.a1 = m.inner;
+            m.b1 = m.inner * nr;
+            break;
+        }
     return m;
 }
 

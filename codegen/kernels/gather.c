@@ -1,5 +1,5 @@
-// gather, its adjoint and argmax. Indices come from data: each is wrapped (negative counts from the end) and clamped, so a
-// bad one can never read or write outside. (Constant indices were checked at import.)
+// gather, its adjoint and argmax. Indices come from data: a negative one counts from the end, and one that is out of range
+// reads as 0 (its gradient is dropped), so a bad index can never touch memory outside. (Constants were checked at import.)
 #include "gather.h"
 
 static LLVMValueRef times_n(struct cg_fn *f, int64_t k, bool n) {
@@ -11,8 +11,7 @@ static LLVMValueRef index_at(struct cg_fn *f, const struct cg_gather *g, LLVMVal
     LLVMValueRef v = cg_load(f, mt, cg_gep(f, mt, f->ptr[1], j), (int)ir_dtype_size(g->index_dtype));
     if (mt != f->i64) v = g->index_dtype == IR_I32 ? LLVMBuildSExt(f->b, v, f->i64, "") : LLVMBuildZExt(f->b, v, f->i64, "");
     LLVMValueRef neg = LLVMBuildICmp(f->b, LLVMIntSLT, v, cg_i64(f, 0), "");
-    v = LLVMBuildSelect(f->b, neg, LLVMBuildAdd(f->b, v, cg_i64(f, g->dim), ""), v, "");
-    return cg_maxi(f, cg_mini(f, v, cg_i64(f, g->dim - 1)), cg_i64(f, 0));
+    return LLVMBuildSelect(f->b, neg, LLVMBuildAdd(f->b, v, cg_i64(f, g->dim), ""), v, "");
 }
 
 void cg_emit_gather(struct cg_fn *f, const void *p) {
@@ -24,10 +23,13 @@ void cg_emit_gather(struct cg_fn *f, const void *p) {
     struct cg_loop l, li;
     LLVMValueRef i = cg_loop_begin(f, &l, begin, end, 1);
     LLVMValueRef o = cg_divi(f, i, n_index), at = index_at(f, g, cg_remi(f, i, n_index));
+    LLVMValueRef inside = LLVMBuildICmp(f->b, LLVMIntULT, at, cg_i64(f, g->dim), "");
+    at = LLVMBuildSelect(f->b, inside, at, cg_i64(f, 0), "");
     LLVMValueRef src = cg_gep(f, mt, f->ptr[0], cg_muli(f, cg_muladd(f, o, g->dim, at), cg_i64(f, g->inner)));
     LLVMValueRef dst = cg_gep(f, mt, f->ptr[2], cg_muli(f, i, cg_i64(f, g->inner)));
     LLVMValueRef k = cg_loop_begin(f, &li, cg_i64(f, 0), cg_i64(f, g->inner), 1);
-    cg_store(f, cg_load(f, mt, cg_gep(f, mt, src, k), align), cg_gep(f, mt, dst, k), align);
+    LLVMValueRef v = cg_load(f, mt, cg_gep(f, mt, src, k), align);
+    cg_store(f, LLVMBuildSelect(f->b, inside, v, LLVMConstNull(mt), ""), cg_gep(f, mt, dst, k), align);
     cg_loop_end(f, &li);
     cg_loop_end(f, &l);
 }

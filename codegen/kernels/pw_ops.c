@@ -4,6 +4,8 @@
 #include "expr.h"
 #include "vmath.h"
 
+#include <string.h>
+
 #define X0 (a->x[0])
 #define X1 (a->x[1])
 #define B (a->f->b)
@@ -73,7 +75,13 @@ PW(cast) {
     if (to == IR_BOOL)
         return ff ? LLVMBuildFCmp(B, LLVMRealUNE, X0, zero_like(X0), "") : LLVMBuildICmp(B, LLVMIntNE, X0, zero_like(X0), "");
     if (ff && tf) return LLVMBuildFPCast(B, X0, a->type, "");
-    if (ff) return to == IR_U8 ? LLVMBuildFPToUI(B, X0, a->type, "") : LLVMBuildFPToSI(B, X0, a->type, "");
+    if (ff) { // saturating, NaN gives 0, as the interpreter has it
+        const char *name = to == IR_U8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat";
+        LLVMTypeRef over[2] = {a->type, LLVMTypeOf(X0)};
+        unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+        LLVMValueRef x = X0, fn = LLVMGetIntrinsicDeclaration(a->f->mod, id, over, 2);
+        return LLVMBuildCall2(B, LLVMIntrinsicGetType(a->f->cx, id, over, 2), fn, &x, 1, "");
+    }
     bool sgn = from == IR_I64 || from == IR_I32;
     if (tf) return sgn ? LLVMBuildSIToFP(B, X0, a->type, "") : LLVMBuildUIToFP(B, X0, a->type, "");
     return LLVMBuildIntCast2(B, X0, a->type, sgn, "");
@@ -84,10 +92,11 @@ PW(sub) { return float_args(a) ? LLVMBuildFSub(B, X0, X1, "") : LLVMBuildSub(B, 
 PW(mul) { return float_args(a) ? LLVMBuildFMul(B, X0, X1, "") : LLVMBuildMul(B, X0, X1, ""); }
 PW(div) {
     if (float_args(a)) return LLVMBuildFDiv(B, X0, X1, "");
-    // Lanes past a tail hold zeros, and x/0 traps: divide those by one.
-    LLVMValueRef one = cg_viconst(a->f, a->type, 1);
-    LLVMValueRef d = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntEQ, X1, zero_like(X1), ""), one, X1, "");
-    return is_signed(a) ? LLVMBuildSDiv(B, X0, d, "") : LLVMBuildUDiv(B, X0, d, "");
+    // x/0 is 0, and must not trap: lanes past a tail hold zeros.
+    LLVMValueRef one = cg_viconst(a->f, a->type, 1), none = LLVMBuildICmp(B, LLVMIntEQ, X1, zero_like(X1), "");
+    LLVMValueRef d = LLVMBuildSelect(B, none, one, X1, "");
+    LLVMValueRef q = is_signed(a) ? LLVMBuildSDiv(B, X0, d, "") : LLVMBuildUDiv(B, X0, d, "");
+    return LLVMBuildSelect(B, none, zero_like(X0), q, "");
 }
 PW(pow) {
     const struct cg_step *e = a->in_steps[1];
