@@ -150,7 +150,7 @@ static enum smkd_status write_weights(const struct cg_program *p, const char *pa
     return ok ? SMKD_OK : SMKD_IO;
 }
 
-static enum smkd_status run_linker(char *const *argv, const char *what, struct diag *d) {
+static enum smkd_status run_linker(const char *const *argv, const char *what, struct diag *d) {
     pid_t pid;
     int fd[2];
     if (pipe(fd)) return SMKD_IO;
@@ -158,7 +158,7 @@ static enum smkd_status run_linker(char *const *argv, const char *what, struct d
     posix_spawn_file_actions_init(&fa);
     posix_spawn_file_actions_adddup2(&fa, fd[1], 2);
     posix_spawn_file_actions_addclose(&fa, fd[0]);
-    int e = posix_spawnp(&pid, argv[0], &fa, NULL, argv, environ);
+    int e = posix_spawnp(&pid, argv[0], &fa, NULL, (char *const *)argv, environ);
     posix_spawn_file_actions_destroy(&fa);
     close(fd[1]);
     if (e) {
@@ -187,13 +187,14 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     str_addf(&out, "%s.tmp%ld", path, (long)getpid());
     str_addf(&script, "--version-script=%s/exports", dir);
     str_addf(&wpath, "%s/weights", dir);
-    char **argv = xcalloc(n_modules + 24, sizeof *argv), **objs = xcalloc(n_modules + 1, sizeof *objs);
+    const char **argv = xcalloc(n_modules + 24, sizeof *argv);
+    char **objs = xcalloc(n_modules + 1, sizeof *objs);
     size_t n = 0;
     argv[n++] = "ld";
     if (relocatable) {
         argv[n++] = "-r";
     } else {
-        static char *const opts[] = {"-shared", "-s", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro"};
+        static const char *const opts[] = {"-shared", "-s", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro"};
         for (size_t i = 0; i < sizeof opts / sizeof *opts; i++) argv[n++] = opts[i];
         argv[n++] = script.s;
     }
@@ -209,7 +210,7 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
         argv[n++] = wpath.s;
         argv[n++] = "--format=default";
     }
-    enum smkd_status s = run_linker(argv, path, d);
+    enum smkd_status s = run_linker((const char *const *)argv, path, d);
     if (s == SMKD_OK) {
         int fd = open(out.s, O_RDONLY);
         if (fd < 0 || fsync(fd) || rename(out.s, path)) {

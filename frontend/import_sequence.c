@@ -43,7 +43,7 @@ static bool position(struct fe_ctx *c, struct fe_node *n, size_t i, size_t len, 
 
 bool fe_op_sequence_insert(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *s = seq(c, n), *x = fe_arg(n, 1);
-    size_t at;
+    size_t at = 0;
     if (!s || !x || !position(c, n, 2, s->n_items, 1, (double)s->n_items, &at)) return false;
     struct fe_val **items = ARENA_ARRAY(c->a, struct fe_val *, s->n_items + 1);
     for (size_t i = 0; i <= s->n_items; i++) items[i] = i < at ? s->items[i] : i == at ? x : s->items[i - 1];
@@ -52,7 +52,7 @@ bool fe_op_sequence_insert(struct fe_ctx *c, struct fe_node *n) {
 
 bool fe_op_sequence_at(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *s = seq(c, n);
-    size_t at;
+    size_t at = 0;
     return s && position(c, n, 1, s->n_items, 0, 0, &at) && fe_out_val(n, 0, s->items[at]);
 }
 

@@ -40,7 +40,7 @@ static bool check_vectors(struct ir_graph *g, const struct ir_node *n, size_t fi
 
 bool ir_infer_batch_norm(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     static const char *const names[] = {"scale", "bias", "running mean", "running variance"};
-    int64_t C;
+    int64_t C = 0;
     if (!check_activation(g, n, 0, &C) || !check_vectors(g, n, 1, names, 4, C)) return false;
     double eps = ir_attr_f(n, "eps"), momentum = ir_attr_f(n, "momentum");
     if (!(eps >= 0 && eps < INFINITY)) return ir_fail(g, n, "epsilon = %g must not be negative", eps);
@@ -53,7 +53,7 @@ bool ir_infer_batch_norm(struct ir_graph *g, const struct ir_node *n, struct ir_
 }
 
 bool ir_infer_bn_stats(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
-    int64_t C;
+    int64_t C = 0;
     if (!check_activation(g, n, 0, &C)) return false;
     out[0] = out[1] = ir_type_make(ir_in_type(g, n, 0)->dtype, 1, &C);
     return true;
@@ -61,7 +61,7 @@ bool ir_infer_bn_stats(struct ir_graph *g, const struct ir_node *n, struct ir_ty
 
 bool ir_infer_bn_apply(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     static const char *const names[] = {"mean", "inverse deviation", "scale", "bias"};
-    int64_t C;
+    int64_t C = 0;
     if (!check_activation(g, n, 0, &C) || !check_vectors(g, n, 1, names, 4, C)) return false;
     out[0] = *ir_in_type(g, n, 0);
     return true;
@@ -69,7 +69,7 @@ bool ir_infer_bn_apply(struct ir_graph *g, const struct ir_node *n, struct ir_ty
 
 bool ir_infer_bn_grad_reduce(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     static const char *const names[] = {"mean", "inverse deviation"};
-    int64_t C;
+    int64_t C = 0;
     const struct ir_type *dy = ir_in_type(g, n, 0), *x = ir_in_type(g, n, 1);
     if (!check_activation(g, n, 0, &C) || !check_vectors(g, n, 2, names, 2, C)) return false;
     if (dy->dtype != x->dtype || !ir_same_dims(dy, x))

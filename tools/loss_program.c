@@ -1,0 +1,192 @@
+#include "loss_program.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
+
+// Every row that callers bind or read, as losses/losses.h describes them. `rows`: [N], `classes`: [N,C], neither: [].
+static const struct { enum smkd_abi_role role; const char *name; uint32_t dtype, rank; } face[] = {
+    {SMKD_ABI_INPUT, "logits.0", SMKD_ABI_F32, 2},   {SMKD_ABI_INPUT, "logits.1", SMKD_ABI_F32, 2},
+    {SMKD_ABI_INPUT, "labels", SMKD_ABI_I64, 1},     {SMKD_ABI_OUTPUT, "loss.0", SMKD_ABI_F32, 0},
+    {SMKD_ABI_OUTPUT, "loss.1", SMKD_ABI_F32, 0},    {SMKD_ABI_OUTPUT, "grad.0", SMKD_ABI_F32, 2},
+    {SMKD_ABI_OUTPUT, "grad.1", SMKD_ABI_F32, 2},    {SMKD_ABI_OUTPUT, "threshold", SMKD_ABI_F32, 0},
+    {SMKD_ABI_OUTPUT, "selected.0", SMKD_ABI_F32, 1}, {SMKD_ABI_OUTPUT, "selected.1", SMKD_ABI_F32, 1},
+    {SMKD_ABI_OUTPUT, "trust.0", SMKD_ABI_F32, 1},   {SMKD_ABI_OUTPUT, "trust.1", SMKD_ABI_F32, 1},
+    {SMKD_ABI_OUTPUT, "entropy.0", SMKD_ABI_F32, 1}, {SMKD_ABI_OUTPUT, "entropy.1", SMKD_ABI_F32, 1},
+};
+
+static enum smkd_result check(const smkd_model *m, const char *path, const struct loss_request *want) {
+    const struct smkd_artifact *info = smkd_model_info(m);
+    if (info->kind != SMKD_ABI_LOSS)
+        return rt_fail(SMKD_R_INVALID, "%s: is a model, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld", path,
+                       (long long)want->classes);
+    for (size_t i = 0; i < sizeof face / sizeof *face; i++) {
+        const struct smkd_abi_tensor *t = smkd_model_find(m, face[i].role, face[i].name);
+        bool fits = t && t->dtype == face[i].dtype && t->rank == face[i].rank && (t->rank == 0 || t->dims[0] == -1);
+        if (!fits)
+            return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss", path,
+                           face[i].role == SMKD_ABI_INPUT ? "input" : "output", face[i].name);
+        if (t->rank == 2 && t->dims[1] != want->classes)
+            return rt_fail(SMKD_R_MISMATCH, "%s: is for %lld classes, not for %lld; compile it with smkdc loss --classes %lld", path,
+                           (long long)t->dims[1], (long long)want->classes, (long long)want->classes);
+    }
+    if (info->max_batch < (uint64_t)want->max_batch)
+        return rt_fail(SMKD_R_MISMATCH, "%s: takes batches of at most %llu; compile it with smkdc loss --max-batch %lld", path,
+                       (unsigned long long)info->max_batch, (long long)want->max_batch);
+    return SMKD_R_OK;
+}
+
+static smkd_model *load(const char *path, const struct loss_request *want) {
+    smkd_model *m = smkd_model_load(path);
+    if (m && check(m, path, want) == SMKD_R_OK) return m;
+    smkd_model_free(m);
+    return NULL;
+}
+
+#ifdef SMKD_WITH_LLVM
+#include "../codegen/codegen.h"
+#include "../losses/losses.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LOSS_BATCH = 4096 }; // programs for any smaller batch are one and the same
+
+// The first error becomes smkd_last_error.
+static void keep_error(void *env, enum diag_severity sev, const char *line) {
+    bool *kept = env;
+    if (sev != DIAG_ERROR || *kept) return;
+    *kept = true;
+    rt_fail(SMKD_R_INVALID, "%s", str_has_prefix(line, "error: ") ? line + 7 : line);
+}
+
+static int64_t batch_limit(const struct loss_request *want) {
+    int64_t n = LOSS_BATCH;
+    while (n < want->max_batch) n *= 2;
+    return n;
+}
+
+static struct loss_options options(const struct loss_request *want) {
+    struct loss_options o = loss_defaults;
+    o.refine = want->refine;
+    o.peer_denom = want->peer_denom;
+    o.r_scope = want->r_scope;
+    o.detach_target = want->detach_target;
+    o.log_floor = want->log_floor;
+    o.classes = want->classes;
+    return o;
+}
+
+static bool compile(const struct loss_request *want, const char *path, struct arena *a) {
+    bool kept = false;
+    struct diag d = {.sink = keep_error, .env = &kept};
+    struct loss_options o = options(want);
+    struct ir_graph *g = loss_build(want->name, &o, a, &d);
+    struct ir_pass_options po = {.mode = IR_TRAIN};
+    enum smkd_status s = g ? ir_run_passes(g, "expand,fold,cse,dce", &po) : SMKD_INVALID;
+    if (s == SMKD_OK) {
+        struct cg_model m = {.name = want->name, .kind = SMKD_ABI_LOSS, .train = g, .notes = "{}"};
+        struct cg_options co = {.mcpu = "native", .max_batch = batch_limit(want), .emit = "lib"};
+        s = cg_compile(&m, &co, path, &d);
+    }
+    if (s != SMKD_OK && !kept) rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s", want->name, smkd_status_text(s));
+    return s == SMKD_OK;
+}
+
+static uint64_t hash_file(uint64_t h, const char *path) {
+    const void *data;
+    size_t size;
+    if (io_map(path, &data, &size) != SMKD_OK) return h;
+    h = fnv1a(h, data, size);
+    io_unmap(data, size);
+    return h;
+}
+
+// The flags line of the first CPU: a home folder may be shared by different machines.
+static uint64_t hash_cpu(uint64_t h) {
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char *line = NULL;
+    size_t cap = 0;
+    bool found = false;
+    while (f && !found && getline(&line, &cap, f) > 0) {
+        bool model = str_has_prefix(line, "model") || str_has_prefix(line, "cpu family");
+        found = str_has_prefix(line, "flags");
+        if (model || found) h = fnv1a(h, line, strlen(line));
+    }
+    free(line);
+    if (f) fclose(f);
+    return h;
+}
+
+// Where the program belongs; NULL when there is no place for a cache. The compiler is part of this very executable, so its
+// bytes stand for the compiler's version: a rebuilt compiler never meets programs of an older one.
+static char *cache_path(const struct loss_request *want, struct arena *a) {
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char *dir;
+    if (xdg && xdg[0] == '/') // others are to be ignored, says the XDG specification
+        dir = arena_printf(a, "%s/smkd", xdg);
+    else if (home && home[0] == '/')
+        dir = arena_printf(a, "%s/.cache/smkd", home);
+    else
+        return NULL;
+    if (io_make_dirs(dir) != SMKD_OK || access(dir, W_OK | X_OK) != 0) return NULL;
+    // Programs are code: a folder that others may write to is none of ours.
+    struct stat st;
+    if (stat(dir, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) return NULL;
+    struct loss_options o = options(want);
+    char *key = loss_key(want->name, &o, a);
+    uint64_t h = fnv1a(FNV_INIT, key, strlen(key));
+    int64_t batch = batch_limit(want);
+    h = fnv1a(h, &batch, sizeof batch);
+    h = fnv1a(h, cg_version(), strlen(cg_version()));
+    h = hash_cpu(hash_file(h, "/proc/self/exe"));
+    return arena_printf(a, "%s/loss-%016llx.smkd", dir, (unsigned long long)h);
+}
+
+// Without a cache: compiled to a temporary file that is gone once it is loaded.
+static smkd_model *once(const struct loss_request *want, struct arena *a) {
+    const char *tmp = getenv("TMPDIR");
+    char *dir = arena_printf(a, "%s/smkd-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+    if (!mkdtemp(dir)) {
+        rt_fail(SMKD_R_IO, "%s: cannot be made for the compiled loss: %s", dir, strerror(errno));
+        return NULL;
+    }
+    char *path = arena_printf(a, "%s/loss.smkd", dir);
+    smkd_model *m = compile(want, path, a) ? load(path, want) : NULL;
+    unlink(path);
+    rmdir(dir);
+    return m;
+}
+
+static smkd_model *build(const struct loss_request *want) {
+    struct arena a;
+    arena_init(&a);
+    smkd_model *m = NULL;
+    if (!loss_find(want->name)) {
+        struct str all = STR_INIT;
+        for (const struct loss_info *l = loss_table; l->name; l++) str_addf(&all, "%s%s", all.len ? ", " : "", l->name);
+        rt_fail(SMKD_R_INVALID, "there is no loss \"%s\"; expected one of %s, or a file made with smkdc loss", want->name, all.s);
+        str_release(&all);
+    } else {
+        char *path = cache_path(want, &a);
+        // A file that does not load (of a version in between, damaged) is replaced like one that is not there.
+        if (path && access(path, R_OK) == 0) m = load(path, want);
+        if (path && !m && compile(want, path, &a)) m = load(path, want);
+        if (!m) m = once(want, &a);
+    }
+    arena_release(&a);
+    return m;
+}
+#else
+static smkd_model *build(const struct loss_request *want) {
+    rt_fail(SMKD_R_UNSUPPORTED,
+            "this build has no compiler: where there is one, run smkdc loss %s -o L.smkd --classes %lld and give --loss L.smkd",
+            want->name, (long long)want->classes);
+    return NULL;
+}
+#endif
+
+smkd_model *loss_program(const struct loss_request *want) { return is_file(want->name) ? load(want->name, want) : build(want); }

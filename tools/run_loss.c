@@ -1,0 +1,176 @@
+// smkd-run loss: a training loss on given logits and labels, everything it computes in one file.
+#include "../runtime/peer.h"
+#include "loss_program.h"
+#include "run_io.h"
+#include "run_train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct args_opt opts[] = {
+    {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer: give it twice, peer 0 first", ARGS_REPEAT | ARGS_REQUIRED},
+    {"labels", 0, "FILE.npy", NULL, "labels [N], 0 to C-1", ARGS_REQUIRED},
+    {"output", 'o', "L.safetensors", NULL, "file to write", ARGS_REQUIRED},
+    {"progress", 0, "T", "1", "how far training is, 0 to 1", 0},
+    {"eta", 0, "X", "4", "threshold of smkd-p and smkd-s is ln(C) / eta at half time", 0},
+    {"b1", 0, "X", "10", "steepness of the trust in own predictions", 0},
+    {"b2", 0, "X", "-5", "steepness of the threshold's fall (smkd-p)", 0},
+    {"rho", 0, "X", "0.5", "midpoint of the trust in own predictions", 0},
+    {"r", 0, "R0,R1", NULL, "mean confidence of each peer, which MyLC looks at", 0},
+    {"r0", 0, "X", "0", "that of peer 0", 0},
+    {"r1", 0, "X", "0", "that of peer 1", 0},
+    {"refine", 0, "RULE", "auto", "label refinement: mylc, proselflc or none (auto: mylc; none for ce)", 0},
+    {"peer-denom", 0, "D", "K", "peer term averaged over: K taught rows, N all rows, typo (the paper's listing)", 0},
+    {"r-scope", 0, "SCOPE", "epoch", "epoch or ema: r is what --r says; batch: computed from these logits", 0},
+    {"detach-target", 0, NULL, NULL, "no gradient through the own refined target", 0},
+    {"log-floor", 0, "E", "0", "e in log(p + e), 0 for exact", 0},
+    RUN_THREADS_OPT,
+    {0}};
+static const struct args_cmd cmd = {"smkd-run loss", "NAME|L.smkd", 1, 1,
+                                    "Evaluates a training loss for a pair of peers: smkd-p, smkd-s, all, zero, ce, or a file made with "
+                                    "smkdc loss (which then\ndecides --refine, --peer-denom, --r-scope, --detach-target and --log-floor). "
+                                    "Writes loss.K, grad.K (by logits K),\nthreshold, selected.K (1 where peer K teaches), trust.K and "
+                                    "entropy.K for K = 0, 1.",
+                                    opts};
+
+// Scalars that a program may have, with the options they come from.
+static const struct { const char *scalar, *option; } numbers[] = {
+    {"progress", "progress"}, {"eta", "eta"}, {"b1", "b1"}, {"b2", "b2"}, {"rho", "rho"}, {"r.0", "r0"}, {"r.1", "r1"},
+};
+enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
+
+struct given {
+    double number[N_NUMBERS];
+    int64_t threads;
+    struct rt_tensor logits[2], labels;
+};
+
+static bool read_numbers(struct given *g, const struct args *a) {
+    for (int i = 0; i < N_NUMBERS; i++) {
+        bool unit = i == 0;
+        if (!args_f64(a, numbers[i].option, unit ? 0 : -INFINITY, unit ? 1 : INFINITY, &g->number[i])) return false;
+    }
+    const char *r = args_str(a, "r");
+    if (r) {
+        struct str first = STR_INIT;
+        const char *comma = strchr(r, ',');
+        if (comma) str_addn(&first, r, (size_t)(comma - r));
+        bool ok = comma && first.s && parse_f64(first.s, &g->number[5]) && parse_f64(comma + 1, &g->number[6]);
+        str_release(&first);
+        if (!ok) {
+            args_fail(&cmd, "--r %s: expected two numbers such as 0.5,0.4", r);
+            return false;
+        }
+    }
+    return args_i64(a, "threads", 0, 1024, &g->threads);
+}
+
+// Labels of any integer type, widened in place of the old data.
+static enum smkd_result widen_labels(struct rt_tensor *t, const char *path) {
+    if (t->dtype == RT_I64) return SMKD_R_OK;
+    if (t->dtype != RT_I32 && t->dtype != RT_U8)
+        return rt_fail(SMKD_R_MISMATCH, "%s: labels are integers; save y.astype(numpy.int64)", path);
+    int64_t *wide = malloc((t->numel + 1) * sizeof *wide);
+    if (!wide) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    for (size_t i = 0; i < t->numel; i++)
+        wide[i] = t->dtype == RT_I32 ? ((const int32_t *)t->data)[i] : ((const unsigned char *)t->data)[i];
+    free(t->data);
+    t->data = wide;
+    t->dtype = RT_I64;
+    t->bytes = t->numel * sizeof *wide;
+    return SMKD_R_OK;
+}
+
+static enum smkd_result read_tensors(struct given *g, const struct args *a) {
+    if (args_count(a, "logits") != 2)
+        return rt_fail(SMKD_R_INVALID, "a loss is for a pair: --logits is given %zu time%s, two are needed (the same file twice makes "
+                       "equal peers)", args_count(a, "logits"), args_count(a, "logits") == 1 ? "" : "s");
+    for (int k = 0; k < 2; k++) {
+        const char *path = args_nth(a, "logits", (size_t)k);
+        enum smkd_result r = rt_npy_read(path, &g->logits[k]);
+        if (r != SMKD_R_OK) return r;
+        const struct rt_tensor *t = &g->logits[k];
+        if (t->dtype != RT_F32) return rt_fail(SMKD_R_MISMATCH, "%s: logits are float32; save x.astype(numpy.float32)", path);
+        if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < 2 || t->dims[1] > 1000000)
+            return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes", path);
+        if (k && (t->dims[0] != g->logits[0].dims[0] || t->dims[1] != g->logits[0].dims[1]))
+            return rt_fail(SMKD_R_MISMATCH, "%s: is [%lld,%lld] where the first peer's logits are [%lld,%lld]", path,
+                           (long long)t->dims[0], (long long)t->dims[1], (long long)g->logits[0].dims[0],
+                           (long long)g->logits[0].dims[1]);
+    }
+    const char *path = args_str(a, "labels");
+    int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
+    enum smkd_result r = rt_npy_read(path, &g->labels);
+    if (r == SMKD_R_OK) r = widen_labels(&g->labels, path);
+    if (r != SMKD_R_OK) return r;
+    if (g->labels.rank != 1 || g->labels.dims[0] != rows)
+        return rt_fail(SMKD_R_MISMATCH, "%s: expected %lld labels in one dimension, one for each row of the logits", path,
+                       (long long)rows);
+    const int64_t *y = g->labels.data;
+    for (int64_t i = 0; i < rows; i++)
+        if (y[i] < 0 || y[i] >= classes)
+            return rt_fail(SMKD_R_INVALID, "%s: row %lld has label %lld, expected 0 to %lld", path, (long long)i, (long long)y[i],
+                           (long long)classes - 1);
+    return SMKD_R_OK;
+}
+
+static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_model *m, smkd_session *s) {
+    int64_t rows = g->logits[0].dims[0];
+    struct rt_tensors out = {0};
+    const struct smkd_abi_tensor *t;
+    enum smkd_result r = smkd_bind(s, SMKD_ABI_INPUT, "logits.0", g->logits[0].data);
+    if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "logits.1", g->logits[1].data);
+    if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "labels", g->labels.data);
+    for (int i = 0; i < N_NUMBERS && r == SMKD_R_OK; i++) r = rt_set_if_there(s, m, numbers[i].scalar, g->number[i]);
+    for (size_t i = 0; r == SMKD_R_OK && (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++) {
+        struct rt_tensor *x = run_result(&out, t->name, t, rows, NULL);
+        r = x ? smkd_bind(s, SMKD_ABI_OUTPUT, t->name, x->data) : SMKD_R_NOMEM;
+    }
+    if (r == SMKD_R_OK) r = smkd_run(s, SMKD_ABI_FORWARD, rows);
+    if (r == SMKD_R_OK) r = rt_safetensors_write(args_str(a, "output"), &out);
+    rt_tensors_release(&out);
+    return r;
+}
+
+static enum smkd_result load_and_evaluate(struct given *g, const struct args *a) {
+    const char *refine = args_str(a, "refine");
+    if (strcmp(refine, "auto") == 0) refine = strcmp(a->pos[0], "ce") == 0 ? "none" : "mylc";
+    struct loss_request want = {.name = a->pos[0], .refine = refine, .peer_denom = args_str(a, "peer-denom"),
+                                .r_scope = args_str(a, "r-scope"), .detach_target = args_given(a, "detach-target"),
+                                .classes = g->logits[0].dims[1], .max_batch = g->logits[0].dims[0]};
+    args_f64(a, "log-floor", 0, 0.5, &want.log_floor); // checked before
+    smkd_model *m = loss_program(&want);
+    smkd_team *team = m ? smkd_team_new((int)g->threads) : NULL;
+    smkd_session *s = team ? smkd_session_new(m, team) : NULL;
+    enum smkd_result r = s ? evaluate(g, a, m, s) : SMKD_R_INVALID;
+    smkd_session_free(s);
+    smkd_team_free(team);
+    smkd_model_free(m);
+    return r;
+}
+
+static int run(const struct args *a) {
+    static const char *const refines[] = {"auto", "mylc", "proselflc", "none", NULL}, *const denoms[] = {"K", "N", "typo", NULL},
+                      *const scopes[] = {"epoch", "batch", "ema", NULL};
+    struct given g = {0};
+    size_t word;
+    double log_floor;
+    if (!read_numbers(&g, a) || !args_choice(a, "refine", refines, &word) || !args_choice(a, "peer-denom", denoms, &word) ||
+        !args_choice(a, "r-scope", scopes, &word) || !args_f64(a, "log-floor", 0, 0.5, &log_floor))
+        return EXIT_USAGE;
+    enum smkd_result r = read_tensors(&g, a);
+    if (r == SMKD_R_OK) r = load_and_evaluate(&g, a);
+    for (int k = 0; k < 2; k++) rt_tensor_release(&g.logits[k]);
+    rt_tensor_release(&g.labels);
+    return r == SMKD_R_OK ? EXIT_DONE : run_failed("loss");
+}
+
+int run_loss(int argc, char **argv) {
+    struct args a;
+    enum args_result r = args_parse(&a, &cmd, argc, argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    int code = run(&a);
+    args_release(&a);
+    return code;
+}
