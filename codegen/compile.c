@@ -21,6 +21,8 @@
 #define SMKD_VERSION "dev"
 #endif
 
+#define WEIGHTS_SYMBOL "smkd_weights"
+
 extern char **environ;
 
 const char *cg_version(void) { return "smkdc " SMKD_VERSION " (LLVM " SMKD_LLVM_VERSION ")"; }
@@ -182,8 +184,17 @@ static enum smkd_status run_linker(const char *const *argv, const char *what, st
     return SMKD_IO;
 }
 
+// ld names a binary file's symbols after its path, every other character turned into '_'.
+static void binary_symbol(struct str *s, const char *path) {
+    str_add(s, "_binary_");
+    size_t at = s->len;
+    str_addf(s, "%s_start", path);
+    for (char *c = s->s + at; *c; c++)
+        if (!((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'))) *c = '_';
+}
+
 static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable, const char *path, struct diag *d) {
-    struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT;
+    struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT, alias = STR_INIT;
     str_addf(&out, "%s.tmp%ld", path, (long)getpid());
     str_addf(&script, "--version-script=%s/exports", dir);
     str_addf(&wpath, "%s/weights", dir);
@@ -206,6 +217,10 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
         argv[n++] = objs[i] = o.s;
     }
     if (weights) {
+        // The generated code knows the weights by a fixed name, so that it is the same text every time.
+        str_add(&alias, "--defsym=" WEIGHTS_SYMBOL "=");
+        binary_symbol(&alias, wpath.s);
+        argv[n++] = alias.s;
         argv[n++] = "--format=binary";
         argv[n++] = wpath.s;
         argv[n++] = "--format=default";
@@ -226,16 +241,8 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     str_release(&out);
     str_release(&script);
     str_release(&wpath);
+    str_release(&alias);
     return s;
-}
-
-// ld names a binary file's symbols after its path, every other character turned into '_'.
-static char *binary_symbol(const char *path) {
-    struct str s = STR_INIT;
-    str_addf(&s, "_binary_%s_start", path);
-    for (char *c = s.s; *c; c++)
-        if (!((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'))) *c = '_';
-    return s.s;
 }
 
 static enum smkd_status put_text(const char *path, const char *text, size_t n, struct diag *d) {
@@ -255,7 +262,6 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
     const char *tmp = getenv("TMPDIR");
     struct str dir = STR_INIT, wpath = STR_INIT, exports = STR_INIT;
     str_addf(&dir, "%s/smkdcXXXXXX", tmp && *tmp ? tmp : "/tmp");
-    char *symbol = NULL;
     enum smkd_status s = SMKD_OK;
     bool weights = p->param_bytes > 0;
     if (!mkdtemp(dir.s)) {
@@ -265,7 +271,7 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
         j.dir = dir.s;
         str_addf(&wpath, "%s/weights", dir.s);
         str_addf(&exports, "%s/exports", dir.s);
-        if (weights) j.weights_symbol = symbol = binary_symbol(wpath.s);
+        if (weights) j.weights_symbol = WEIGHTS_SYMBOL;
         double t0 = seconds();
         run_all(&j, o->threads);
         if (o->time) fprintf(stderr, "%8.3f s  emit %zu kernels in %zu modules\n", seconds() - t0, p->n_kernels, j.n_modules);
@@ -295,7 +301,6 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
     }
     free(j.texts);
     free(j.errors);
-    free(symbol);
     str_release(&dir);
     str_release(&wpath);
     str_release(&exports);

@@ -11,6 +11,9 @@
 #include <sys/mman.h>
 
 enum { HUGE = 2 << 20 };
+// More than any machine has, and small enough that products of a few such figures can be checked by division.
+#define MAX_BYTES (UINT64_C(1) << 46)
+#define MAX_NUMEL (MAX_BYTES / 8)
 
 void *rt_block_alloc(size_t bytes) {
     if (bytes == 0) bytes = 64;
@@ -100,12 +103,45 @@ static enum smkd_result check_cpu(const char *path, const struct smkd_artifact *
     return r;
 }
 
+// Elements of a row as its dims say (per sample), or UINT64_MAX where they make no sense.
+static uint64_t dims_numel(const struct smkd_abi_tensor *t) {
+    uint64_t n = 1;
+    for (uint32_t i = 0; i < t->rank; i++) {
+        int64_t d = t->dims[i];
+        if (d == 0 || d == INT64_MIN || (d < 0 && i > 0)) return UINT64_MAX; // only the first may stand for the batch
+        uint64_t size = (uint64_t)(d < 0 ? -d : d);
+        if (n > MAX_NUMEL / size) return UINT64_MAX;
+        n *= size;
+    }
+    return n;
+}
+
+// Everything a session adds, multiplies or indexes with, so that it need not look again.
+static bool check_row(const struct smkd_abi_tensor *t) {
+    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR || t->dtype > SMKD_ABI_F64) return false;
+    bool block = t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER;
+    if (block && (t->dtype != SMKD_ABI_F32 || (t->rank && t->dims[0] < 0))) return false;
+    return dims_numel(t) == t->numel;
+}
+
+static bool check_entries(const struct smkd_artifact *a) {
+    const struct smkd_abi_entry *f = &a->entries[SMKD_ABI_FORWARD], *b = &a->entries[SMKD_ABI_BACKWARD];
+    for (int i = 0; i < SMKD_ABI_PHASES; i++) {
+        const struct smkd_abi_entry *e = &a->entries[i];
+        if (e->fixed_bytes > MAX_BYTES || e->scratch_bytes > MAX_BYTES || e->sample_bytes > MAX_BYTES / a->max_batch) return false;
+    }
+    // Backward finds the activations that forward left: an arena of another size would be another arena.
+    return !b->run || (f->run && f->fixed_bytes == b->fixed_bytes && f->sample_bytes == b->sample_bytes);
+}
+
 static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
-    bool ok = a->abi_version == SMKD_ABI_VERSION && a->trained_bytes <= a->param_bytes && a->max_batch > 0 && (a->n_tensors == 0 || a->tensors);
+    bool ok = a->abi_version == SMKD_ABI_VERSION && a->trained_bytes <= a->param_bytes && a->param_bytes <= MAX_BYTES &&
+              a->max_batch > 0 && a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX && (a->n_tensors == 0 || a->tensors) &&
+              a->name && a->target_cpu && (a->onnx || !a->onnx_bytes) && check_entries(a);
     uint32_t next[SMKD_ABI_SCALAR + 1] = {0};
     for (uint64_t i = 0; ok && i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];
-        ok = t->name && t->rank <= SMKD_ABI_MAX_RANK && t->role <= SMKD_ABI_SCALAR;
+        ok = check_row(t);
         if (ok && (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)) {
             uint64_t limit = t->role == SMKD_ABI_PARAM ? a->trained_bytes : a->param_bytes;
             ok = t->offset % 64 == 0 && t->offset <= limit && t->numel <= (limit - t->offset) / 4;

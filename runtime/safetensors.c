@@ -57,6 +57,7 @@ static enum smkd_result read_tensor(const char *path, const cJSON *j, const unsi
 
 static enum smkd_result read_meta(const char *path, const cJSON *j, struct rt_tensors *out) {
     const cJSON *m;
+    if (!cJSON_IsObject(j)) return rt_fail(SMKD_R_INVALID, "%s: __metadata__ must hold strings only", path);
     size_t n = (size_t)cJSON_GetArraySize(j);
     out->meta_keys = calloc(n + 1, sizeof *out->meta_keys);
     out->meta_values = calloc(n + 1, sizeof *out->meta_values);

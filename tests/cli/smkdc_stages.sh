@@ -56,7 +56,7 @@ for stage in onnx-ir ir fused llvm; do
     "$smkdc" loss smkd-p --classes 10 --emit $stage >loss.$stage 2>err || { no "loss --emit $stage"; cat err; }
     [ -s loss.$stage ] || no "loss --emit $stage printed nothing"
 done
-grep -q "smkd_threshold" loss.onnx-ir || no "the loss as written has no smkd_threshold"
+grep -q "smkd\.threshold" loss.onnx-ir || no "the loss as written has no smkd.threshold"
 "$smkdc" loss smkd-p --classes 10 || no "loss"
 "$smkdc" inspect smkd-p.smkd | grep -q "(loss)" || no "inspect of a loss"
 exit $bad
