@@ -12,8 +12,8 @@
 
 enum { HUGE = 2 << 20 };
 // More than any machine has, and small enough that products of a few such figures can be checked by division.
-#define MAX_BYTES (UINT64_C(1) << 46)
-#define MAX_NUMEL (MAX_BYTES / 8)
+#define MAX_BYTES (UINT64_C(1) << 56)
+#define MAX_NUMEL (UINT64_C(1) << 46)
 
 void *rt_block_alloc(size_t bytes) {
     if (bytes == 0) bytes = 64;

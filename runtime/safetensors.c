@@ -26,7 +26,12 @@ static bool whole(const cJSON *j, uint64_t *out) {
     return true;
 }
 
-static enum smkd_result read_tensor(const char *path, const cJSON *j, const unsigned char *data, uint64_t size, struct rt_tensor *t) {
+struct span {
+    uint64_t begin, end; // in the data part of the file
+    size_t index;        // of the tensor
+};
+
+static enum smkd_result read_tensor(const char *path, const cJSON *j, uint64_t size, struct rt_tensor *t, struct span *at) {
     const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(j, "dtype"), *shape = cJSON_GetObjectItemCaseSensitive(j, "shape");
     const cJSON *off = cJSON_GetObjectItemCaseSensitive(j, "data_offsets"), *d;
     if (!cJSON_IsString(dtype) || !cJSON_IsArray(shape) || !cJSON_IsArray(off) || cJSON_GetArraySize(off) != 2)
@@ -46,12 +51,38 @@ static enum smkd_result read_tensor(const char *path, const cJSON *j, const unsi
     }
     t->bytes = t->numel * rt_dtype_size(t->dtype);
     uint64_t begin, end;
+    t->name = copy_text(j->string);
+    if (!t->name) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
     if (!whole(cJSON_GetArrayItem(off, 0), &begin) || !whole(cJSON_GetArrayItem(off, 1), &end) || begin > end || end > size || end - begin != t->bytes)
         return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\": data_offsets do not fit its shape or the file", path, j->string);
-    t->name = copy_text(j->string);
-    t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
-    if (!t->name || !t->data) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for tensor \"%s\"", path, j->string);
-    memcpy(t->data, data + begin, t->bytes);
+    *at = (struct span){.begin = begin, .end = end};
+    return SMKD_R_OK;
+}
+
+static int by_begin(const void *a, const void *b) {
+    const struct span *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end); // empty tensors first
+}
+
+// The format has neither gaps nor overlaps nor bytes behind the last tensor. So what is read never exceeds the file, however
+// many tensors a header makes up.
+static enum smkd_result copy_elements(const char *path, const unsigned char *data, uint64_t size, struct rt_tensors *out, struct span *spans) {
+    if (out->n) qsort(spans, out->n, sizeof *spans, by_begin);
+    uint64_t at = 0;
+    for (size_t i = 0; i < out->n; i++) {
+        if (spans[i].begin != at)
+            return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" does not begin where the one before it ends", path, out->t[spans[i].index].name);
+        at = spans[i].end;
+    }
+    if (at != size)
+        return rt_fail(SMKD_R_INVALID, "%s: the tensors end at byte %llu of %llu", path, (unsigned long long)at, (unsigned long long)size);
+    for (size_t i = 0; i < out->n; i++) {
+        struct rt_tensor *t = &out->t[spans[i].index];
+        t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
+        if (!t->data) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for tensor \"%s\"", path, t->name);
+        memcpy(t->data, data + spans[i].begin, t->bytes);
+    }
     return SMKD_R_OK;
 }
 
@@ -85,7 +116,8 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     }
     size_t n = (size_t)cJSON_GetArraySize(root);
     out->t = calloc(n + 1, sizeof *out->t);
-    enum smkd_result r = out->t ? SMKD_R_OK : rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    struct span *spans = calloc(n + 1, sizeof *spans);
+    enum smkd_result r = out->t && spans ? SMKD_R_OK : rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
     const cJSON *j;
     cJSON_ArrayForEach(j, root) {
         if (r != SMKD_R_OK) break;
@@ -94,9 +126,13 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
         } else if (rt_tensors_find(out, j->string)) {
             r = rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" appears twice", path, j->string);
         } else {
-            r = read_tensor(path, j, b + 8 + len, size - 8 - len, &out->t[out->n++]);
+            size_t i = out->n++;
+            r = read_tensor(path, j, size - 8 - len, &out->t[i], &spans[i]);
+            spans[i].index = i;
         }
     }
+    if (r == SMKD_R_OK) r = copy_elements(path, b + 8 + len, size - 8 - len, out, spans);
+    free(spans);
     cJSON_Delete(root);
     return r;
 }

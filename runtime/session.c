@@ -100,7 +100,7 @@ static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase,
         if (t->role == SMKD_ABI_OUTPUT && !*at) {
             static const size_t size_of[] = {4, 8, 4, 1, 1, 8};
             bool batched = t->rank > 0 && t->dims[0] < 0;
-            // No overflow: the tables keep numel under 2^43 and batches under 2^31, element sizes are 1, 4 or 8.
+            // numel alone is checked at load; its product with the batch is checked here.
             if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch) return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
             size_t bytes = (size_t)t->numel * size_of[t->dtype] * (batched ? (size_t)batch : 1);
             if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes)) return rt_fail(SMKD_R_NOMEM, "out of memory for output \"%s\"", t->name);
