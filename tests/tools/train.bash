@@ -17,8 +17,14 @@ make_peers() {
 }
 
 few=(--data fashion-mnist --train-limit 512 --test-limit 300)
-train() { "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --noise symmetric:0.4 --augment crop-flip --epochs 3 --eta 1.05 \
-    --batch-size 100 "$@"; }
+# The flags most of these tests train with; a flag of the caller's replaces the one here, since none may be given twice.
+train() {
+    local pair flags=()
+    for pair in "--noise symmetric:0.4" "--augment crop-flip" "--epochs 3" "--eta 1.05" "--batch-size 100"; do
+        case " $* " in *" ${pair% *} "*) ;; *) flags+=("${pair% *}" "${pair#* }") ;; esac
+    done
+    "$run" train --peer a.smkd --peer b.smkd "${few[@]}" "${flags[@]}" "$@"
+}
 
 # Everything two equal runs must share to the bit: weights, optimizer state, labels and all metrics but the times.
 without_times() { sed 's/,"images_per_s".*//' "$1/metrics.jsonl"; }
