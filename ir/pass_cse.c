@@ -1,4 +1,6 @@
 // Pass `cse`: of several nodes that compute the same thing, the first stays. Backward nodes may use a forward one's result.
+// Equal small constants are made one first: every expansion brings its own 0 and 1, and nodes that read different copies of
+// a constant would not be equal.
 #include "ir_internal.h"
 
 #include <stdlib.h>
@@ -23,6 +25,29 @@ static bool same(const struct ir_node *a, const struct ir_node *b) {
     return true;
 }
 
+enum { MAX_CONST_BYTES = 1024 };
+
+static void merge_constants(struct ir_rewriter *rw) {
+    struct ir_graph *g = rw->g;
+    size_t slots = 64;
+    while (slots < g->n_values * 2) slots *= 2;
+    ir_vid *table = xmalloc(slots * sizeof *table);
+    for (size_t i = 0; i < slots; i++) table[i] = IR_NONE;
+    for (ir_vid v = 0; v < g->n_values; v++) {
+        const struct ir_value *c = &g->values[v];
+        if (c->role != IR_ROLE_CONST || ir_type_bytes(&c->type) > MAX_CONST_BYTES) continue;
+        size_t at = (size_t)ir_const_hash(&c->type, c->data) & (slots - 1), bytes = ir_type_bytes(&c->type);
+        while (table[at] != IR_NONE) {
+            const struct ir_value *o = &g->values[table[at]];
+            if (ir_type_equal(&o->type, &c->type) && memcmp(o->data, c->data, bytes) == 0) break; // bits: -0 is not 0
+            at = (at + 1) & (slots - 1);
+        }
+        if (table[at] == IR_NONE) table[at] = v;
+        else ir_rw_replace(rw, v, table[at]);
+    }
+    free(table);
+}
+
 enum smkd_status ir_pass_cse(struct ir_graph *g, const struct ir_pass_options *o) {
     (void)o;
     size_t slots = 64;
@@ -31,6 +56,7 @@ enum smkd_status ir_pass_cse(struct ir_graph *g, const struct ir_pass_options *o
     for (size_t i = 0; i < slots; i++) table[i] = IR_NONE;
     struct ir_rewriter rw;
     ir_rw_begin(&rw, g);
+    merge_constants(&rw);
     for (size_t i = 0; i < rw.n_old; i++) {
         ir_nid n = ir_rw_copy_node(&rw, i); // operands are mapped now
         // copy exists to give a value memory of its own

@@ -1,8 +1,10 @@
 // Graphs as text (ir/IR.md).
 #include "ir_internal.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",   [IR_ROLE_PARAM] = "param",   [IR_ROLE_BUFFER] = "buffer",
@@ -42,13 +44,27 @@ static void print_string(const char *s, struct str *out) {
     str_add(out, "\"");
 }
 
+// A model may be called anything: what is no plain word goes in quotes.
+static void print_name(const char *s, struct str *out) {
+    bool plain = *s && strlen(s) < 200;
+    for (const char *c = s; *c; c++) plain &= isalnum((unsigned char)*c) || *c == '_' || *c == '.';
+    if (plain) str_add(out, s);
+    else print_string(s, out);
+}
+
 static void print_float(double v, bool single, struct str *out) {
     if (isnan(v))
         str_add(out, "nan");
     else if (isinf(v))
         str_add(out, v < 0 ? "-inf" : "inf");
-    else
-        str_addf(out, single ? "%.9g" : "%.17g", v);
+    else {
+        // The fewest digits that read back as the same number.
+        char buf[40];
+        int digits = single ? 6 : 15, enough = single ? 9 : 17;
+        do snprintf(buf, sizeof buf, "%.*g", digits, v);
+        while (digits++ < enough && (single ? (double)strtof(buf, NULL) != v : strtod(buf, NULL) != v));
+        str_add(out, buf);
+    }
 }
 
 static void print_const(const struct ir_type *t, const void *data, struct str *out) {
@@ -126,7 +142,9 @@ static void print_node(const struct ir_graph *g, const struct ir_node *n, struct
 }
 
 void ir_print(const struct ir_graph *g, struct str *out) {
-    str_addf(out, "graph @%s(", g->name);
+    str_add(out, "graph @");
+    print_name(g->name ? g->name : "", out);
+    str_add(out, "(");
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = &g->values[g->boundary[i]];
         str_addf(out, "%s\n    %%%u: ", i ? "," : "", g->boundary[i]);
@@ -143,10 +161,10 @@ void ir_print(const struct ir_graph *g, struct str *out) {
         print_const(&g->values[v].type, g->values[v].data, out);
         str_add(out, "\n");
     }
-    bool backward = false;
+    uint8_t phase = IR_FORWARD;
     for (size_t i = 0; i < g->n_nodes; i++) {
-        if (g->nodes[i].phase == IR_BACKWARD && !backward) str_add(out, "  backward:\n");
-        backward |= g->nodes[i].phase == IR_BACKWARD;
+        if (g->nodes[i].phase != phase) str_add(out, phase == IR_FORWARD ? "  backward:\n" : "  forward:\n");
+        phase = g->nodes[i].phase;
         print_node(g, &g->nodes[i], out);
     }
     for (size_t i = 0; i < g->n_outputs; i++) {

@@ -49,7 +49,13 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
     }
     for (int k = 0; k < n->n_in; k++) {
         ir_vid v = n->in[k];
-        if (v == IR_NONE) continue;
+        if (v == IR_NONE) {
+            if (k < op->in_min) {
+                diag_error(d, &n->loc, "operand %d of %s is missing", k, op->name);
+                ok = false;
+            }
+            continue;
+        }
         if (v >= g->n_values || made[v] > i) {
             diag_error(d, &n->loc, "operand %d (%%%u) of %s is not defined before it", k, v, op->name);
             ok = false;
@@ -83,6 +89,14 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
             ok = false;
         }
     }
+    for (size_t s = 0; s < n_fields; s++) { // infer asks for them, and asking for one that is missing is a BUG
+        bool given = !schema[s].required;
+        for (int a = 0; a < n->n_attrs; a++) given |= strcmp(schema[s].name, n->attrs[a].name) == 0;
+        if (!given) {
+            diag_error(d, &n->loc, "%s has no attribute %s", op->name, schema[s].name);
+            ok = false;
+        }
+    }
     if (ok) check_types(g, n, d);
 }
 
@@ -99,10 +113,16 @@ bool ir_verify(const struct ir_graph *g, struct diag *d) {
             else
                 made[n->out[k]] = (uint32_t)i + 1;
         }
-        if (n->phase == IR_FORWARD && backward) diag_error(d, &n->loc, "forward node %s after backward ones", ir_ops[n->op].name);
+        if (n->phase == IR_FORWARD && backward && n->op < IR_OP_COUNT)
+            diag_error(d, &n->loc, "forward node %s after backward ones", ir_ops[n->op].name);
         backward |= n->phase == IR_BACKWARD;
     }
     for (size_t i = 0; d->errors == before && i < g->n_nodes; i++) check_node(g, i, made, d);
+    for (size_t v = 0; v < g->n_values; v++) {
+        const struct ir_value *c = &g->values[v];
+        if (c->role == IR_ROLE_CONST && (!c->data || ir_is_batched(&c->type) || !ir_is_row_major(&c->type)))
+            diag_error(d, NULL, "constant %%%zu has no data, depends on the batch or is not row-major", v);
+    }
     for (size_t i = 0; i < g->n_outputs; i++)
         if (g->outputs[i].value >= g->n_values || made[g->outputs[i].value] == UINT32_MAX)
             diag_error(d, NULL, "output \"%s\" has no value", g->outputs[i].name);
