@@ -96,12 +96,12 @@ static void make_good(struct rt_tensors *ts) {
     static int64_t l[2] = {-1, 7};
     static unsigned char u[3] = {1, 2, 3};
     static struct rt_tensor t[] = {
-        {.name = "a/\"quoted\" \xc3\xa4", .dtype = RT_F32, .rank = 2, .dims = {2, 3}, .numel = 6, .bytes = 24, .data = f},
-        {.name = "labels", .dtype = RT_I64, .rank = 1, .dims = {2}, .numel = 2, .bytes = 16, .data = l},
-        {.name = "none", .dtype = RT_F32, .rank = 1, .dims = {0}, .numel = 0, .bytes = 0, .data = f},
-        {.name = "scalar", .dtype = RT_F64, .rank = 0, .numel = 1, .bytes = 8, .data = f},
-        {.name = "bytes", .dtype = RT_U8, .rank = 1, .dims = {3}, .numel = 3, .bytes = 3, .data = u}};
-    static char *keys[] = {"epoch"}, *values[] = {"3"};
+        {.name = (char *)"a/\"quoted\" \xc3\xa4", .dtype = RT_F32, .rank = 2, .dims = {2, 3}, .numel = 6, .bytes = 24, .data = f},
+        {.name = (char *)"labels", .dtype = RT_I64, .rank = 1, .dims = {2}, .numel = 2, .bytes = 16, .data = l},
+        {.name = (char *)"none", .dtype = RT_F32, .rank = 1, .dims = {0}, .numel = 0, .bytes = 0, .data = f},
+        {.name = (char *)"scalar", .dtype = RT_F64, .rank = 0, .numel = 1, .bytes = 8, .data = f},
+        {.name = (char *)"bytes", .dtype = RT_U8, .rank = 1, .dims = {3}, .numel = 3, .bytes = 3, .data = u}};
+    static char *keys[] = {(char *)"epoch"}, *values[] = {(char *)"3"};
     *ts = (struct rt_tensors){.t = t, .n = 5, .meta_keys = keys, .meta_values = values, .n_meta = 1};
 }
 

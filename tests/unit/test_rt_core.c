@@ -1,0 +1,241 @@
+// Loading artifacts, sessions, the thread team, weights: over a handmade artifact, so without the compiler.
+#include "../../runtime/runtime.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { D = 4, BATCH = 32 };
+static char dir[] = "/tmp/smkd-test-XXXXXX";
+
+// A path in the test's folder; good until the fourth call from now.
+static const char *at(const char *name) {
+    static char paths[4][256];
+    static int next;
+    char *p = paths[next++ % 4];
+    snprintf(p, 256, "%s/%s", dir, name);
+    return p;
+}
+
+static const char *artifact(int bad) {
+    char name[32], cmd[600];
+    snprintf(name, sizeof name, "bad%d.smkd", bad);
+    const char *path = at(name);
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -DBAD=%d -o %s %s/tools/handmade_artifact.c", bad, path, TEST_DIR);
+    if (access(path, R_OK) != 0) assert_int_equal(system(cmd), 0);
+    return path;
+}
+
+static void refuses(const char *path, const char *words) {
+    smkd_model *m = smkd_model_load(path);
+    if (m) fail_msg("%s was loaded", path);
+    const char *e = smkd_last_error();
+    if (!strstr(e, words) || !strstr(e, path) || strchr(e, '\n')) fail_msg("\"%s\" should name %s and say \"%s\"", e, path, words);
+}
+
+static void faulty_artifacts(void **state) {
+    (void)state;
+    static const struct { int bad; const char *words; } cases[] = {
+        {1, "damaged"}, {2, "damaged"}, {3, "damaged"}, {4, "damaged"}, {5, "damaged"}, {6, "damaged"}, {7, "damaged"},
+        {8, "avx512imaginary"}, {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuses(artifact(cases[i].bad), cases[i].words);
+    refuses(artifact(8), "--mcpu native");
+}
+
+static void not_artifacts(void **state) {
+    (void)state;
+    refuses(at("nothing"), "cannot be read");
+    refuses(dir, "cannot be read");
+    assert_int_equal(io_write_file(at("empty"), "", 0), SMKD_OK);
+    refuses(at("empty"), "not an artifact");
+    assert_int_equal(io_write_file(at("text"), "hello, this is text and long enough to be an ELF header, but it is not one", 74), SMKD_OK);
+    refuses(at("text"), "not an artifact");
+    char cmd[600];
+    snprintf(cmd, sizeof cmd, "echo 'int x;' | cc -shared -fPIC -x c -o %s -", at("plain.so"));
+    assert_int_equal(system(cmd), 0);
+    refuses(at("plain.so"), "no smkd_query");
+}
+
+// Cut off anywhere, or of another machine: refused before the dynamic loader sees it.
+static void damaged_elf(void **state) {
+    (void)state;
+    const void *data;
+    size_t size;
+    assert_int_equal(io_map(artifact(0), &data, &size), SMKD_OK);
+    for (size_t n = 0; n < size; n += 1 + n / 7) {
+        assert_int_equal(io_write_file(at("cut.smkd"), data, n), SMKD_OK);
+        refuses(at("cut.smkd"), n < 64 ? "not an artifact" : "cut off");
+    }
+    unsigned char *copy = xmalloc(size);
+    memcpy(copy, data, size);
+    copy[18] = 183; // AArch64
+    assert_int_equal(io_write_file(at("arm.smkd"), copy, size), SMKD_OK);
+    refuses(at("arm.smkd"), "x86-64");
+    free(copy);
+    io_unmap(data, size);
+}
+
+struct fixture {
+    smkd_model *m;
+    smkd_team *t;
+    smkd_session *s;
+    float x[BATCH * D], dy[BATCH * D], dx[BATCH * D];
+};
+
+static void start(struct fixture *f, int threads) {
+    f->m = smkd_model_load(artifact(0));
+    assert_non_null(f->m);
+    f->t = smkd_team_new(threads);
+    assert_non_null(f->t);
+    f->s = smkd_session_new(f->m, f->t);
+    assert_non_null(f->s);
+    for (int i = 0; i < BATCH * D; i++) {
+        f->x[i] = (float)(i % 13) - 6;
+        f->dy[i] = (float)(i % 5) - 2;
+        f->dx[i] = NAN;
+    }
+}
+
+static void end(struct fixture *f) {
+    smkd_session_free(f->s);
+    smkd_team_free(f->t);
+    smkd_model_free(f->m);
+}
+
+static void wants(enum smkd_result got, enum smkd_result want, const char *words) {
+    assert_int_equal(got, want);
+    if (!strstr(smkd_last_error(), words)) fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), words);
+}
+
+static void check_forward(struct fixture *f, int64_t n) {
+    assert_int_equal(smkd_run(f->s, SMKD_ABI_FORWARD, n), SMKD_R_OK);
+    const float *y = smkd_output(f->s, "y");
+    for (int64_t i = 0; i < n * D; i++) assert_true(y[i] == (float)(1 + i % D) * f->x[i] + 10 * (float)(1 + i % D));
+}
+
+static void steps(void **state) {
+    (void)state;
+    struct fixture f;
+    start(&f, 2);
+    assert_int_equal(smkd_bind(f.s, SMKD_ABI_INPUT, "x", f.x), SMKD_R_OK);
+    assert_int_equal(smkd_bind(f.s, SMKD_ABI_COTANGENT, "y", f.dy), SMKD_R_OK);
+    const int64_t batches[] = {1, 5, BATCH, 3}; // growing and shrinking
+    for (int i = 0; i < 4; i++) check_forward(&f, batches[i]);
+    assert_int_equal(smkd_run(f.s, SMKD_ABI_BACKWARD, 3), SMKD_R_OK); // no input gradient bound: none computed
+    const float *g = smkd_model_grads(f.m);
+    for (int j = 0; j < D; j++) {
+        float want = 0;
+        for (int i = 0; i < 3; i++) want += f.dy[i * D + j] * f.x[i * D + j];
+        assert_true(g[j] == want);
+    }
+    assert_int_equal(smkd_bind(f.s, SMKD_ABI_GRAD_INPUT, "x", f.dx), SMKD_R_OK);
+    assert_int_equal(smkd_run(f.s, SMKD_ABI_BACKWARD, 3), SMKD_R_OK);
+    for (int i = 0; i < 3 * D; i++) assert_true(f.dx[i] == f.dy[i] * (float)(1 + i % D));
+    assert_true(isnan(f.dx[3 * D]));
+    assert_int_equal(smkd_set_scalar(f.s, "lr", 0.5), SMKD_R_OK);
+    assert_int_equal(smkd_run(f.s, SMKD_ABI_UPDATE, 3), SMKD_R_OK);
+    const float *w = smkd_model_params(f.m);
+    for (int j = 0; j < D; j++) assert_true(w[j] == (float)(1 + j) - 0.5f * g[j]);
+    // A bound output is written where it is bound.
+    float mine[BATCH * D];
+    assert_int_equal(smkd_bind(f.s, SMKD_ABI_OUTPUT, "y", mine), SMKD_R_OK);
+    assert_int_equal(smkd_run(f.s, SMKD_ABI_FORWARD, 2), SMKD_R_OK);
+    assert_ptr_equal(smkd_output(f.s, "y"), mine);
+    end(&f);
+}
+
+static void misuse(void **state) {
+    (void)state;
+    struct fixture f;
+    start(&f, 1);
+    wants(smkd_run(f.s, SMKD_ABI_FORWARD, 1), SMKD_R_INVALID, "\"x\" is not bound");
+    assert_int_equal(smkd_bind(f.s, SMKD_ABI_INPUT, "x", f.x), SMKD_R_OK);
+    wants(smkd_run(f.s, SMKD_ABI_FORWARD, 0), SMKD_R_INVALID, "1 to 32");
+    wants(smkd_run(f.s, SMKD_ABI_FORWARD, BATCH + 1), SMKD_R_INVALID, "--max-batch");
+    wants(smkd_run(f.s, SMKD_ABI_FORWARD, INT64_MAX), SMKD_R_INVALID, "1 to 32");
+    wants(smkd_run(f.s, SMKD_ABI_PHASES, 1), SMKD_R_UNSUPPORTED, "phase");
+    wants(smkd_run(f.s, SMKD_ABI_BACKWARD, 1), SMKD_R_INVALID, "without a training forward");
+    check_forward(&f, 4);
+    wants(smkd_run(f.s, SMKD_ABI_BACKWARD, 4), SMKD_R_INVALID, "\"y\" is not bound");
+    assert_int_equal(smkd_bind(f.s, SMKD_ABI_COTANGENT, "y", f.dy), SMKD_R_OK);
+    wants(smkd_run(f.s, SMKD_ABI_BACKWARD, 3), SMKD_R_INVALID, "without a training forward of that batch");
+    assert_int_equal(smkd_run(f.s, SMKD_ABI_BACKWARD, 4), SMKD_R_OK);
+    // Inference takes the arena, and with it the activations.
+    assert_int_equal(smkd_run(f.s, SMKD_ABI_INFER, 4), SMKD_R_OK);
+    wants(smkd_run(f.s, SMKD_ABI_BACKWARD, 4), SMKD_R_INVALID, "without a training forward");
+    wants(smkd_bind(f.s, SMKD_ABI_INPUT, "z", f.x), SMKD_R_INVALID, "no input named \"z\"; the first one is \"x\"");
+    wants(smkd_bind(f.s, SMKD_ABI_PARAM, "w", f.x), SMKD_R_INVALID, "cannot be bound");
+    wants(smkd_set_scalar(f.s, "speed", 1), SMKD_R_INVALID, "\"speed\"");
+    assert_null(smkd_output(f.s, "z"));
+    assert_null(smkd_team_new(-1));
+    end(&f);
+}
+
+// More threads than cores make progress, too, and nobody leaves the barrier early.
+static void barrier(void **state) {
+    (void)state;
+    const int counts[] = {1, 2, 3, 8};
+    for (int i = 0; i < 4; i++) {
+        struct fixture f;
+        start(&f, counts[i]);
+        assert_int_equal(smkd_bind(f.s, SMKD_ABI_INPUT, "x", f.x), SMKD_R_OK);
+        assert_int_equal(smkd_run(f.s, SMKD_ABI_INFER, 4), SMKD_R_OK);
+        assert_true(*(const float *)smkd_output(f.s, "y") == 0);
+        int32_t threads = *(const int32_t *)smkd_output(f.s, "threads");
+        assert_true(threads >= 1 && threads <= counts[i]);
+        for (int k = 0; k < 20; k++) check_forward(&f, 1 + k);
+        end(&f);
+    }
+}
+
+static void weights(void **state) {
+    (void)state;
+    struct fixture f;
+    start(&f, 1);
+    float *w = smkd_model_params(f.m), saved[32];
+    w[2] = 0.1f;
+    w[17] = -7;
+    memcpy(saved, w, sizeof saved);
+    assert_int_equal(smkd_save_weights(f.m, at("w.safetensors"), "peer."), SMKD_R_OK);
+    memset(w, 0, 32 * sizeof *w);
+    wants(smkd_load_weights(f.m, at("w.safetensors"), ""), SMKD_R_MISMATCH, "no tensor \"w\"");
+    assert_true(w[2] == 0); // unchanged
+    assert_int_equal(smkd_load_weights(f.m, at("w.safetensors"), "peer."), SMKD_R_OK);
+    for (int i = 0; i < D; i++) assert_true(w[i] == saved[i] && w[16 + i] == saved[16 + i]);
+    // The second tensor does not fit: the first one is not taken either.
+    float four[4] = {9, 9, 9, 9};
+    struct rt_tensor t[2] = {{.name = (char *)"w", .rank = 1, .dims = {4}, .numel = 4, .bytes = 16, .data = four, .borrowed = true},
+                             {.name = (char *)"b", .rank = 2, .dims = {2, 2}, .numel = 4, .bytes = 16, .data = four, .borrowed = true}};
+    struct rt_tensors ts = {.t = t, .n = 2};
+    assert_int_equal(rt_safetensors_write(at("v.safetensors"), &ts), SMKD_R_OK);
+    wants(smkd_load_weights(f.m, at("v.safetensors"), NULL), SMKD_R_MISMATCH, "another shape");
+    assert_true(w[2] == saved[2]);
+    end(&f);
+}
+
+static int make_dir(void **state) {
+    (void)state;
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int drop_dir(void **state) {
+    (void)state;
+    char cmd[64];
+    snprintf(cmd, sizeof cmd, "rm -r %s", dir);
+    return system(cmd);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(faulty_artifacts), cmocka_unit_test(not_artifacts), cmocka_unit_test(damaged_elf), cmocka_unit_test(steps),
+        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),       cmocka_unit_test(weights)};
+    return cmocka_run_group_tests(tests, make_dir, drop_dir);
+}
