@@ -212,8 +212,9 @@ static void weights(void **state) {
     for (int i = 0; i < D; i++) assert_true(w[i] == saved[i] && w[16 + i] == saved[16 + i]);
     // The second tensor does not fit: the first one is not taken either.
     float four[4] = {9, 9, 9, 9};
-    struct rt_tensor t[2] = {{.name = (char *)"w", .rank = 1, .dims = {4}, .numel = 4, .bytes = 16, .data = four, .borrowed = true},
-                             {.name = (char *)"b", .rank = 2, .dims = {2, 2}, .numel = 4, .bytes = 16, .data = four, .borrowed = true}};
+    struct rt_tensor t[2] = {
+        {.name = (char *)"w", .rank = 1, .dims = {4}, .numel = 4, .bytes = 16, .data = four, .borrowed = true},
+        {.name = (char *)"b", .rank = 2, .dims = {2, 2}, .numel = 4, .bytes = 16, .data = four, .borrowed = true}};
     struct rt_tensors ts = {.t = t, .n = 2};
     assert_int_equal(rt_safetensors_write(at("v.safetensors"), &ts), SMKD_R_OK);
     wants(smkd_load_weights(f.m, at("v.safetensors"), NULL), SMKD_R_MISMATCH, "another shape");

@@ -96,7 +96,8 @@ static void make_good(struct rt_tensors *ts) {
     static int64_t l[2] = {-1, 7};
     static unsigned char u[3] = {1, 2, 3};
     static struct rt_tensor t[] = {
-        {.name = (char *)"a/\"quoted\" \xc3\xa4", .dtype = RT_F32, .rank = 2, .dims = {2, 3}, .numel = 6, .bytes = 24, .data = f},
+        {.name = (char *)"a/\"quoted\" \xc3\xa4", .dtype = RT_F32, .rank = 2, .dims = {2, 3}, .numel = 6, .bytes = 24,
+         .data = f},
         {.name = (char *)"labels", .dtype = RT_I64, .rank = 1, .dims = {2}, .numel = 2, .bytes = 16, .data = l},
         {.name = (char *)"none", .dtype = RT_F32, .rank = 1, .dims = {0}, .numel = 0, .bytes = 0, .data = f},
         {.name = (char *)"scalar", .dtype = RT_F64, .rank = 0, .numel = 1, .bytes = 8, .data = f},
