@@ -31,7 +31,7 @@ struct cg_model {
 // at all. Problems with the model or the machine go to `d`; LLVM failing on our own IR is a BUG.
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d);
 
-// Compiler name and version string, LLVM's included.
+// Version of the compiler with that of LLVM: "0.1.0 (LLVM 19.1.7)".
 const char *cg_version(void);
 
 #endif

@@ -25,7 +25,7 @@
 
 extern char **environ;
 
-const char *cg_version(void) { return "smkdc " SMKD_VERSION " (LLVM " SMKD_LLVM_VERSION ")"; }
+const char *cg_version(void) { return SMKD_VERSION " (LLVM " SMKD_LLVM_VERSION ")"; }
 
 static double seconds(void) {
     struct timespec t;

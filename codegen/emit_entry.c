@@ -3,6 +3,7 @@
 #include "program.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -268,8 +269,10 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
         LLVMSetVisibility(initial, LLVMHiddenVisibility);
     }
     const struct cg_model *m = p->model;
+    char producer[128];
+    snprintf(producer, sizeof producer, "smkdc %s", cg_version());
     LLVMValueRef onnx = m->onnx ? global_bytes(&f, "onnx", m->onnx, m->onnx_bytes, 16) : LLVMConstNull(f.p);
-    LLVMValueRef av[] = {u32(&f, SMKD_ABI_VERSION), u32(&f, m->kind), text(&f, m->name), text(&f, cg_version()), text(&f, p->t->cpu),
+    LLVMValueRef av[] = {u32(&f, SMKD_ABI_VERSION), u32(&f, m->kind), text(&f, m->name), text(&f, producer), text(&f, p->t->cpu),
                          text(&f, cg_target_required(p->t)), tensor_table(p, &f, td), u64(&f, p->n_tensors),
                          LLVMConstArray2(entry_t, entries, SMKD_ABI_PHASES), u64(&f, (uint64_t)p->max_batch), u64(&f, (uint64_t)p->param_bytes),
                          u64(&f, (uint64_t)p->trained_bytes), initial, onnx, u64(&f, m->onnx_bytes), u64(&f, content_hash(p)),

@@ -243,3 +243,41 @@ bool args_choice(const struct args *a, const char *name, const char *const *choi
     str_release(&list);
     return false;
 }
+
+// --- programs ----------------------------------------------------------------------------------------------------------
+
+static void program_help(const struct args_program *p) {
+    printf("usage: %s COMMAND [arguments]\n\ncommands:\n", p->name);
+    for (const struct args_program_cmd *c = p->cmds; c->name; c++)
+        if (c->doc) printf("  %-10s %s\n", c->name, c->doc);
+    printf("\n%s COMMAND --help describes a command; %s --version prints the version.\n", p->name, p->name);
+}
+
+static int run_command(const struct args_program *p, int argc, char **argv) {
+    if (argc < 2) {
+        fprintf(stderr, "%s: no command; see %s --help\n", p->name, p->name);
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        program_help(p);
+        return EXIT_DONE;
+    }
+    if (!strcmp(name, "--version")) {
+        printf("%s %s\n", p->name, p->version);
+        return EXIT_DONE;
+    }
+    for (const struct args_program_cmd *c = p->cmds; c->name; c++)
+        if (!strcmp(name, c->name)) return c->run(argc - 2, argv + 2);
+    fprintf(stderr, "%s: unknown %s %s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name, p->name);
+    return EXIT_USAGE;
+}
+
+int args_program_main(const struct args_program *p, int argc, char **argv) {
+    int code = run_command(p, argc, argv);
+    if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) {
+        fprintf(stderr, "error: cannot write to standard output\n");
+        return EXIT_FAILED;
+    }
+    return code;
+}

@@ -51,6 +51,10 @@ static bool read_numbers(struct given *g, const struct args *a) {
         bool unit = i == 0;
         if (!args_f64(a, numbers[i].option, unit ? 0 : -INFINITY, unit ? 1 : INFINITY, &g->number[i])) return false;
     }
+    if (g->number[1] == 0) {
+        args_fail(&cmd, "--eta 0: the threshold ln(C)/eta is not defined; use the loss all for everything, zero for nothing");
+        return false;
+    }
     const char *r = args_str(a, "r");
     if (r) {
         struct str first = STR_INIT;

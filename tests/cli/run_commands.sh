@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# quick: infer, grad, loss and bench from the shell: what they write, that chunks and threads change nothing, what they refuse
+set -u
+run="${SMKD_BUILD:?}/smkd-run" dc="$SMKD_BUILD/smkdc" d=$(mktemp -d)
+trap 'rm -rf "$d"' EXIT
+cd "$d" || exit 1
+export XDG_CACHE_HOME="$d/cache"
+bad=0
+no() { echo "FAIL: $*"; bad=1; }
+# npy DTYPE SHAPE FILE: elements from standard input as raw bytes
+npy() {
+    local head="{'descr': '$1', 'fortran_order': False, 'shape': ($2), }"
+    while [ $(((10 + ${#head} + 1) % 64)) != 0 ]; do head="$head "; done
+    local n=$((${#head} + 1))
+    { printf '\223NUMPY\1\0'; printf "\\$(printf %o $((n % 256)))\\$(printf %o $((n / 256)))"; printf '%s\n' "$head"; cat; } >"$3"
+}
+raw() { # N SEED: N pseudo-random floats around 0.1 to 1, little endian
+    local i x=$2
+    for ((i = 0; i < $1; i++)); do
+        x=$(((x * 1103515245 + 12345) & 0x7fffffff))
+        printf "\\$(printf %o $((x >> 3 & 255)))\\$(printf %o $((x >> 11 & 255)))\\$(printf %o $((x >> 19 & 127)))\\$(printf %o $((62 + (x >> 28 & 1) * 128)))"
+    done
+}
+"$dc" new resnet8 --width 4 --input 1x8x8 --classes 3 -o m.onnx || exit 1
+"$dc" compile m.onnx --max-batch 4 || exit 1
+raw 448 7 | npy '<f4' '7, 1, 8, 8' x.npy
+raw 256 7 | npy '<f4' '4, 1, 8, 8' x4.npy
+raw 12 3 | npy '<f4' '4, 3' dy.npy
+raw 12 5 | npy '<f4' '4, 3' a.npy
+raw 12 9 | npy '<f4' '4, 3' b.npy
+printf '\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0' | npy '<i8' '4,' y.npy
+printf '\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\3\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0' | npy '<i8' '4,' y_bad.npy
+
+"$run" infer m.smkd --input x=x.npy -o all.st || no "infer of 7 images with an artifact for 4"
+"$run" infer m.smkd --input x=x.npy --batch-size 2 --threads 1 -o two.st && cmp -s all.st two.st || no "chunks or threads change the outputs"
+grep -q '"logits":{"dtype":"F32","shape":\[7,3\]' all.st || no "infer does not write logits [7,3]"
+
+"$run" grad m.smkd --input x=x4.npy --cotangent logits=dy.npy -o g.st || no grad
+for t in logits grad.x conv1.weight fc.bias bn1.running_mean; do grep -q "\"$t\":" g.st || no "grad does not write $t"; done
+"$run" grad m.smkd --input x=x4.npy --cotangent logits=dy.npy --threads 1 -o g1.st && cmp -s g.st g1.st || no "threads change gradients"
+
+for l in smkd-p smkd-s all zero ce; do
+    "$run" loss $l --logits a.npy --logits b.npy --labels y.npy --progress 0.6 -o $l.st || no "loss $l"
+    for t in loss.0 loss.1 grad.0 grad.1 threshold selected.0 selected.1 trust.0 trust.1; do grep -q "\"$t\":" $l.st || no "loss $l does not write $t"; done
+done
+ls cache/smkd/*.smkd >/dev/null 2>&1 || no "compiled losses are not cached"
+"$dc" loss smkd-p --classes 3 -o p.smkd && "$run" loss p.smkd --logits a.npy --logits b.npy --labels y.npy --progress 0.6 -o p.st && cmp -s p.st smkd-p.st \
+    || no "a loss compiled beforehand differs"
+"$run" bench m.smkd --batch-size 4 --steps 2 --json | grep -q images_per_s || no bench
+"$run" bench m.smkd m.smkd --batch-size 4 --steps 2 --phase infer >/dev/null || no "bench of a pair"
+
+refuses() { # WORD COMMAND...: one line on standard error with WORD in it, non-zero exit, no output file
+    local word=$1 n
+    shift
+    "$@" -o refused.st >out 2>err && no "accepted: $*"
+    n=$(wc -l <err)
+    [ "$n" = 1 ] || no "$n lines instead of one for: $*: $(cat err)"
+    grep -q -- "$word" err || no "does not say '$word': $(cat err)"
+    [ ! -e refused.st ] || { no "left a file behind: $*"; rm -f refused.st; }
+}
+refuses 'a.npy' "$run" infer m.smkd --input x=a.npy
+refuses 'no_such' "$run" infer m.smkd --input no_such=x.npy
+refuses 'y_bad.npy' "$run" loss ce --logits a.npy --logits b.npy --labels y_bad.npy
+refuses 'x4.npy' "$run" loss ce --logits x4.npy --logits b.npy --labels y.npy
+refuses 'eta' "$run" loss smkd-p --logits a.npy --logits b.npy --labels y.npy --eta 0
+refuses 'm.onnx' "$run" infer m.onnx --input x=x.npy
+refuses 'missing.npy' "$run" infer m.smkd --input x=missing.npy
+refuses 'cotangent' "$run" grad m.smkd --input x=x4.npy
+exit $bad
