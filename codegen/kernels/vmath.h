@@ -5,11 +5,11 @@
 #define SMKD_CG_VMATH_H
 #include "../cg.h"
 
-LLVMValueRef cg_exp(struct cg_fn *f, LLVMValueRef x);     // <= 1.5 ulp, full range incl. denormal results, inf, NaN
-LLVMValueRef cg_log(struct cg_fn *f, LLVMValueRef x);     // <= 1.5 ulp; log 0 = -inf, log(<0) = NaN
-LLVMValueRef cg_tanh(struct cg_fn *f, LLVMValueRef x);    // <= 3 ulp
-LLVMValueRef cg_sigmoid(struct cg_fn *f, LLVMValueRef x); // <= 4 ulp
-LLVMValueRef cg_erf(struct cg_fn *f, LLVMValueRef x);     // <= 3 ulp
+LLVMValueRef cg_exp(struct cg_fn *f, LLVMValueRef x);     // <= 1 ulp, full range incl. denormal results, inf, NaN
+LLVMValueRef cg_log(struct cg_fn *f, LLVMValueRef x);     // <= 1 ulp; log 0 = -inf, log(<0) = NaN
+LLVMValueRef cg_tanh(struct cg_fn *f, LLVMValueRef x);    // <= 1.5 ulp
+LLVMValueRef cg_sigmoid(struct cg_fn *f, LLVMValueRef x); // <= 2.5 ulp
+LLVMValueRef cg_erf(struct cg_fn *f, LLVMValueRef x);     // <= 2.5 ulp
 LLVMValueRef cg_vconst(struct cg_fn *f, LLVMTypeRef type, double v); // float constant splatted to `type`
 LLVMValueRef cg_viconst(struct cg_fn *f, LLVMTypeRef type, int64_t v); // the same for integers
 int cg_lanes(LLVMTypeRef type);                          // 1 for scalars
