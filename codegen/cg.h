@@ -1,10 +1,10 @@
 // Inside of codegen/: how kernels are described, emitted and called.
 //
-// A program is a list of *calls*; a call runs one *kernel* (an LLVM function) on all threads, and a barrier follows each.
-// A kernel is keyed by everything its code depends on (shapes, strides, expression, target) and emitted once, however many
-// nodes use it. Lowering (codegen/lower/) turns a node into calls and knows no LLVM; emitters (codegen/kernels/) turn a
-// kernel's parameters into LLVM IR and know no graph. Kernels are emitted in parallel, each thread with its own LLVM
-// context, so an emitter may touch nothing but its cg_fn and its (read-only) parameters.
+// A program is a list of *calls*; a call runs one *kernel* (an LLVM function) on all threads, and a barrier follows
+// each. A kernel is keyed by everything its code depends on (shapes, strides, expression, target) and emitted once,
+// however many nodes use it. Lowering (codegen/lower/) turns a node into calls and knows no LLVM; emitters
+// (codegen/kernels/) turn a kernel's parameters into LLVM IR and know no graph. Kernels are emitted in parallel, each
+// thread with its own LLVM context, so an emitter may touch nothing but its cg_fn and its (read-only) parameters.
 #ifndef SMKD_CG_H
 #define SMKD_CG_H
 
@@ -20,7 +20,8 @@ struct cg_target {
     char *triple, *cpu, *features; // LLVM's
     int vl;                        // f32 lanes of the widest vector register
     int nregs;                     // vector registers
-    int64_t l2_bytes;              // cache a thread may fill with a tile (conservative constant, not measured: code must not depend on the machine that compiles)
+    int64_t l2_bytes; // cache a thread may fill with a tile (conservative constant, not measured: code must not depend
+                      // on the machine that compiles)
     LLVMTargetRef llvm;
 };
 
@@ -32,18 +33,18 @@ struct cg_fn {
     LLVMValueRef fn;
     const struct cg_target *t;
     LLVMValueRef ptr[CG_MAX_PTRS];
-    LLVMValueRef N, thread, threads, scratch; // scratch: this thread's private scratch, 64-aligned
+    LLVMValueRef N, thread, threads, scratch;      // scratch: this thread's private scratch, 64-aligned
     LLVMTypeRef f32, f64, i1, i8, i32, i64, p, vf; // vf = <vl x f32>
     LLVMTypeRef void_;
 };
 
 struct cg_kernel {
-    const char *key;                  // unique; also names the symbol (hashed)
+    const char *key;                                   // unique; also names the symbol (hashed)
     void (*emit)(struct cg_fn *f, const void *params); // builder stands in the entry block; must not emit `ret`
-    const void *params;               // arena-owned, read-only
+    const void *params;                                // arena-owned, read-only
     int n_ptr;
-    bool noalias;                     // pointers never overlap: lets LLVM keep values in registers
-    int64_t scratch_bytes;            // private scratch a thread needs
+    bool noalias;          // pointers never overlap: lets LLVM keep values in registers
+    int64_t scratch_bytes; // private scratch a thread needs
 };
 
 // An argument of a call.
@@ -51,43 +52,46 @@ enum cg_arg_kind { CG_ARG_VALUE, CG_ARG_WORKSPACE, CG_ARG_BLOCK };
 enum cg_block { CG_BLOCK_PARAMS, CG_BLOCK_GRADS, CG_BLOCK_MOMENTUM, CG_BLOCK_SCALARS };
 struct cg_arg {
     enum cg_arg_kind kind;
-    ir_vid value;    // VALUE: address of the value's first element (scalars of the call: address of an f64); BLOCK: enum cg_block
-    int64_t offset;  // bytes added; WORKSPACE: into the node's fixed/per-sample workspace, see cg_ws_offset
+    ir_vid value;   // VALUE: address of the value's first element (scalars of the call: address of an f64); BLOCK: enum
+                    // cg_block
+    int64_t offset; // bytes added; WORKSPACE: into the node's fixed/per-sample workspace, see cg_ws_offset
     int64_t offset_n; // bytes times N added
 };
 #define CG_VALUE(v) ((struct cg_arg){.kind = CG_ARG_VALUE, .value = (v)})
-#define CG_WS(off) ((struct cg_arg){.kind = CG_ARG_WORKSPACE, .offset = (off)})
+#define CG_WS(off)  ((struct cg_arg){.kind = CG_ARG_WORKSPACE, .offset = (off)})
 
-struct cg_lower {           // lowering of one graph phase
+struct cg_lower { // lowering of one graph phase
     struct arena *arena;
     struct diag *diag;
     struct ir_graph *g;
     const struct ir_plan *plan;
     const struct cg_target *t;
-    ir_nid node;            // being lowered
+    ir_nid node; // being lowered
     struct cg_program *prog;
 };
 // Appends one call. The kernel is registered under its key (first registration wins).
 void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg *args, int n_args);
 
 // Lowering hooks of KERNEL ops: cg_kernel_<id>; shared workspace a node's kernels need while it runs: cg_ws_<id>
-// (only for ops listed in lower_table.c's workspace list; fixed bytes, or bytes per sample; the workspace is one block).
+// (only for ops listed in lower_table.c's workspace list; fixed bytes, or bytes per sample; the workspace is one
+// block).
 typedef void (*cg_lower_hook)(struct cg_lower *L, ir_nid n);
-typedef void (*cg_ws_hook)(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed, int64_t *per_sample);
+typedef void (*cg_ws_hook)(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed,
+                           int64_t *per_sample);
 
 // --- emission helpers (codegen/emit_util.c) ------------------------------------------------------------------------
 LLVMValueRef cg_i64(struct cg_fn *f, int64_t v);
 LLVMValueRef cg_i32(struct cg_fn *f, int32_t v);
 LLVMValueRef cg_f32c(struct cg_fn *f, double v);
-LLVMTypeRef cg_vec_type(struct cg_fn *f, LLVMTypeRef elem, int lanes);      // lanes == 1: elem itself
-LLVMValueRef cg_splat(struct cg_fn *f, LLVMValueRef x, int lanes);          // lanes == 1: x
-LLVMValueRef cg_addi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);      // i64 nsw; folds constants
+LLVMTypeRef cg_vec_type(struct cg_fn *f, LLVMTypeRef elem, int lanes); // lanes == 1: elem itself
+LLVMValueRef cg_splat(struct cg_fn *f, LLVMValueRef x, int lanes);     // lanes == 1: x
+LLVMValueRef cg_addi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b); // i64 nsw; folds constants
 LLVMValueRef cg_subi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_muli(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_muladd(struct cg_fn *f, LLVMValueRef a, int64_t k, LLVMValueRef b); // a*k + b
 LLVMValueRef cg_mini(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_maxi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);
-LLVMValueRef cg_divi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);      // unsigned, both >= 0
+LLVMValueRef cg_divi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b); // unsigned, both >= 0
 LLVMValueRef cg_remi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);
 // Address base + index*size(elem)
 LLVMValueRef cg_gep(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef base, LLVMValueRef index);
@@ -127,7 +131,11 @@ struct cg_fn cg_fn_nested(struct cg_fn *outer, LLVMValueRef fn);
 void cg_fn_done(struct cg_fn *nested);
 
 // Node helpers for lowering.
-static inline struct ir_type cg_in_type(struct cg_lower *L, ir_nid n, int i) { return L->g->values[L->g->nodes[n].in[i]].type; }
-static inline struct ir_type cg_out_type(struct cg_lower *L, ir_nid n, int i) { return L->g->values[L->g->nodes[n].out[i]].type; }
+static inline struct ir_type cg_in_type(struct cg_lower *L, ir_nid n, int i) {
+    return L->g->values[L->g->nodes[n].in[i]].type;
+}
+static inline struct ir_type cg_out_type(struct cg_lower *L, ir_nid n, int i) {
+    return L->g->values[L->g->nodes[n].out[i]].type;
+}
 
 #endif

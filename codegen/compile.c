@@ -49,10 +49,10 @@ struct job {
     const char *dir, *weights_symbol;
     size_t n_modules; // of kernels; module n_modules is the entry
     bool verify;
-    int file_type;  // -1: LLVM text
+    int file_type; // -1: LLVM text
     pthread_mutex_t lock;
     size_t next;
-    char **texts;   // text output by module
+    char **texts; // text output by module
     char **errors;
 };
 
@@ -60,7 +60,8 @@ static void run_module(struct job *j, size_t i) {
     LLVMContextRef cx = LLVMContextCreate();
     LLVMTargetMachineRef tm = cg_target_machine(j->p->t);
     bug_pass = "emit";
-    LLVMModuleRef m = i == j->n_modules ? cg_emit_entry(j->p, cx, j->weights_symbol) : cg_emit_kernels(j->p, cx, i, j->n_modules);
+    LLVMModuleRef m =
+        i == j->n_modules ? cg_emit_entry(j->p, cx, j->weights_symbol) : cg_emit_kernels(j->p, cx, i, j->n_modules);
     cg_optimize(m, tm, j->verify);
     char *err = NULL;
     if (j->file_type < 0) {
@@ -69,7 +70,8 @@ static void run_module(struct job *j, size_t i) {
         LLVMDisposeMessage(t);
     } else {
         LLVMMemoryBufferRef buf = NULL;
-        if (LLVMTargetMachineEmitToMemoryBuffer(tm, m, (LLVMCodeGenFileType)j->file_type, &err, &buf)) BUG("LLVM code generation failed: %s", err);
+        if (LLVMTargetMachineEmitToMemoryBuffer(tm, m, (LLVMCodeGenFileType)j->file_type, &err, &buf))
+            BUG("LLVM code generation failed: %s", err);
         size_t n = LLVMGetBufferSize(buf);
         if (j->file_type == LLVMAssemblyFile) {
             j->texts[i] = xcalloc(n + 1, 1);
@@ -143,7 +145,8 @@ static enum smkd_status write_weights(const struct cg_program *p, const char *pa
             if (t->data)
                 ok = fwrite(t->data, 1, n, f) == n;
             else
-                for (size_t k = 0; ok && k < n; k += 64) ok = fwrite(zeros, 1, n - k < 64 ? n - k : 64, f) == (n - k < 64 ? n - k : 64);
+                for (size_t k = 0; ok && k < n; k += 64)
+                    ok = fwrite(zeros, 1, n - k < 64 ? n - k : 64, f) == (n - k < 64 ? n - k : 64);
             ok = ok && fwrite(zeros, 1, pad, f) == pad;
         }
     if (f && fflush(f)) ok = false;
@@ -193,7 +196,8 @@ static void binary_symbol(struct str *s, const char *path) {
         if (!((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'))) *c = '_';
 }
 
-static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable, const char *path, struct diag *d) {
+static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable,
+                                      const char *path, struct diag *d) {
     struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT, alias = STR_INIT;
     str_addf(&out, "%s.tmp%ld", path, (long)getpid());
     str_addf(&script, "--version-script=%s/exports", dir);
@@ -205,7 +209,8 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     if (relocatable) {
         argv[n++] = "-r";
     } else {
-        static const char *const opts[] = {"-shared", "-s", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro"};
+        static const char *const opts[] = {
+            "-shared", "-s", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack", "-z", "relro"};
         for (size_t i = 0; i < sizeof opts / sizeof *opts; i++) argv[n++] = opts[i];
         argv[n++] = script.s;
     }
@@ -246,7 +251,8 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
 }
 
 static enum smkd_status put_text(const char *path, const char *text, size_t n, struct diag *d) {
-    bool ok = strcmp(path, "-") == 0 ? fwrite(text, 1, n, stdout) == n && !fflush(stdout) : io_write_file(path, text, n) == SMKD_OK;
+    bool ok = strcmp(path, "-") == 0 ? fwrite(text, 1, n, stdout) == n && !fflush(stdout)
+                                     : io_write_file(path, text, n) == SMKD_OK;
     if (!ok) diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
     return ok ? SMKD_OK : SMKD_IO;
 }
@@ -256,7 +262,9 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
     bool llvm = strcmp(o->emit, "llvm") == 0, assembly = strcmp(o->emit, "asm") == 0, obj = strcmp(o->emit, "obj") == 0;
     if (llvm) j.file_type = -1;
     if (assembly) j.file_type = LLVMAssemblyFile;
-    j.n_modules = p->n_kernels < 8 ? 1 : p->n_kernels / 8 > 32 ? 32 : p->n_kernels / 8; // fixed: the bytes must not depend on the machine
+    j.n_modules = p->n_kernels < 8        ? 1
+                  : p->n_kernels / 8 > 32 ? 32
+                                          : p->n_kernels / 8; // fixed: the bytes must not depend on the machine
     j.texts = xcalloc(j.n_modules + 1, sizeof *j.texts);
     j.errors = xcalloc(j.n_modules + 1, sizeof *j.errors);
     const char *tmp = getenv("TMPDIR");
@@ -274,7 +282,8 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
         if (weights) j.weights_symbol = WEIGHTS_SYMBOL;
         double t0 = seconds();
         run_all(&j, o->threads);
-        if (o->time) fprintf(stderr, "%8.3f s  emit %zu kernels in %zu modules\n", seconds() - t0, p->n_kernels, j.n_modules);
+        if (o->time)
+            fprintf(stderr, "%8.3f s  emit %zu kernels in %zu modules\n", seconds() - t0, p->n_kernels, j.n_modules);
         for (size_t i = 0; i <= j.n_modules; i++)
             if (j.errors[i] && s == SMKD_OK) {
                 diag_error(d, NULL, "%s; set TMPDIR to a folder with more room", j.errors[i]);
@@ -322,7 +331,12 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
     arena_init(&arena);
     struct cg_program p = {.arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch};
     struct ir_graph *graphs[2] = {m->train, m->infer};
-    struct ir_pass_options po = {.mode = IR_TRAIN, .verify = o->verify, .dump_after = o->dump_after, .stop_after = o->stop_after, .dump = stderr, .time = o->time};
+    struct ir_pass_options po = {.mode = IR_TRAIN,
+                                 .verify = o->verify,
+                                 .dump_after = o->dump_after,
+                                 .stop_after = o->stop_after,
+                                 .dump = stderr,
+                                 .time = o->time};
     enum smkd_status s = SMKD_OK;
     double t0 = seconds();
     if (m->infer) drop_buffer_outputs(m->infer);

@@ -1,5 +1,5 @@
-// The entry module: SPMD entry points that run a phase's calls in order with a barrier after each, and the tables behind
-// smkd_query. Struct layouts are those of smkd_abi.h; every offset is compared with the compiler's own.
+// The entry module: SPMD entry points that run a phase's calls in order with a barrier after each, and the tables
+// behind smkd_query. Struct layouts are those of smkd_abi.h; every offset is compared with the compiler's own.
 #include "program.h"
 
 #include <stddef.h>
@@ -9,7 +9,7 @@
 
 struct entry {
     const struct cg_program *p;
-    struct cg_fn f; // the entry function being emitted
+    struct cg_fn f;    // the entry function being emitted
     LLVMValueRef call; // ptr to smkd_call
     LLVMValueRef base[16];
     LLVMValueRef thread32, threads32;
@@ -17,7 +17,19 @@ struct entry {
     LLVMValueRef *consts;
 };
 
-enum { B_INPUTS, B_OUTPUTS, B_COTANGENTS, B_GRAD_INPUTS, B_PARAMS, B_GRADS, B_MOMENTUM, B_ARENA, B_SCRATCH, B_SCALARS, B_SAMPLES };
+enum {
+    B_INPUTS,
+    B_OUTPUTS,
+    B_COTANGENTS,
+    B_GRAD_INPUTS,
+    B_PARAMS,
+    B_GRADS,
+    B_MOMENTUM,
+    B_ARENA,
+    B_SCRATCH,
+    B_SCALARS,
+    B_SAMPLES
+};
 
 static LLVMValueRef field(struct entry *e, LLVMTypeRef t, size_t offset) {
     return cg_load(&e->f, t, cg_gep(&e->f, e->f.i8, e->call, cg_i64(&e->f, (int64_t)offset)), 8);
@@ -27,14 +39,24 @@ static LLVMValueRef slot_address(struct entry *e, const struct ir_slot *s) {
     struct cg_fn *f = &e->f;
     LLVMValueRef list;
     switch (s->place) {
-    case IR_PLACE_SAMPLE: return cg_gep(f, f->i8, e->base[B_SAMPLES], cg_muli(f, f->N, cg_i64(f, s->offset)));
-    case IR_PLACE_FIXED: return cg_gep(f, f->i8, e->base[B_ARENA], cg_i64(f, s->offset));
-    case IR_PLACE_PARAM: return cg_gep(f, f->i8, e->base[B_PARAMS], cg_i64(f, s->offset));
-    case IR_PLACE_GRAD: return cg_gep(f, f->i8, e->base[B_GRADS], cg_i64(f, s->offset));
-    case IR_PLACE_SCALAR: return cg_gep(f, f->f64, e->base[B_SCALARS], cg_i64(f, s->index));
-    case IR_PLACE_INPUT: list = e->base[s->index & CG_INDEX_COTANGENT ? B_COTANGENTS : B_INPUTS]; break;
-    case IR_PLACE_OUTPUT: list = e->base[s->index & CG_INDEX_GRAD_INPUT ? B_GRAD_INPUTS : B_OUTPUTS]; break;
-    default: BUG("a value without memory (place %d) is used as an address", (int)s->place);
+    case IR_PLACE_SAMPLE:
+        return cg_gep(f, f->i8, e->base[B_SAMPLES], cg_muli(f, f->N, cg_i64(f, s->offset)));
+    case IR_PLACE_FIXED:
+        return cg_gep(f, f->i8, e->base[B_ARENA], cg_i64(f, s->offset));
+    case IR_PLACE_PARAM:
+        return cg_gep(f, f->i8, e->base[B_PARAMS], cg_i64(f, s->offset));
+    case IR_PLACE_GRAD:
+        return cg_gep(f, f->i8, e->base[B_GRADS], cg_i64(f, s->offset));
+    case IR_PLACE_SCALAR:
+        return cg_gep(f, f->f64, e->base[B_SCALARS], cg_i64(f, s->index));
+    case IR_PLACE_INPUT:
+        list = e->base[s->index & CG_INDEX_COTANGENT ? B_COTANGENTS : B_INPUTS];
+        break;
+    case IR_PLACE_OUTPUT:
+        list = e->base[s->index & CG_INDEX_GRAD_INPUT ? B_GRAD_INPUTS : B_OUTPUTS];
+        break;
+    default:
+        BUG("a value without memory (place %d) is used as an address", (int)s->place);
     }
     return cg_load(f, f->p, cg_gep(f, f->p, list, cg_i64(f, s->index & 0xffff)), 8);
 }
@@ -49,7 +71,8 @@ static LLVMValueRef arg_address(struct entry *e, const struct cg_call_rec *c, co
         return e->base[of[a->value]];
     }
     case CG_ARG_WORKSPACE:
-        if (e->phase->plan->workspace[c->node].place == IR_PLACE_NONE) return LLVMConstNull(f->p); // a kernel that needs none this time
+        if (e->phase->plan->workspace[c->node].place == IR_PLACE_NONE)
+            return LLVMConstNull(f->p); // a kernel that needs none this time
         base = slot_address(e, &e->phase->plan->workspace[c->node]);
         break;
     case CG_ARG_VALUE:
@@ -143,10 +166,11 @@ static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, L
     f->thread = LLVMBuildSExt(f->b, e.thread32, f->i64, "thread");
     f->threads = LLVMBuildSExt(f->b, e.threads32, f->i64, "threads");
     f->N = field(&e, f->i64, offsetof(struct smkd_call, batch));
-    static const size_t at_of[] = {offsetof(struct smkd_call, inputs),  offsetof(struct smkd_call, outputs),  offsetof(struct smkd_call, cotangents),
-                                   offsetof(struct smkd_call, grad_inputs), offsetof(struct smkd_call, params), offsetof(struct smkd_call, grads),
-                                   offsetof(struct smkd_call, momentum), offsetof(struct smkd_call, arena), offsetof(struct smkd_call, scratch),
-                                   offsetof(struct smkd_call, scalars)};
+    static const size_t at_of[] = {offsetof(struct smkd_call, inputs),     offsetof(struct smkd_call, outputs),
+                                   offsetof(struct smkd_call, cotangents), offsetof(struct smkd_call, grad_inputs),
+                                   offsetof(struct smkd_call, params),     offsetof(struct smkd_call, grads),
+                                   offsetof(struct smkd_call, momentum),   offsetof(struct smkd_call, arena),
+                                   offsetof(struct smkd_call, scratch),    offsetof(struct smkd_call, scalars)};
     for (int i = 0; i <= B_SCALARS; i++) e.base[i] = field(&e, f->p, at_of[i]);
     int64_t fixed = ph->plan ? ph->plan->fixed_bytes : 0;
     e.base[B_SAMPLES] = cg_gep(f, f->i8, e.base[B_ARENA], cg_i64(f, fixed));
@@ -188,7 +212,9 @@ static LLVMValueRef global_bytes(struct cg_fn *f, const char *name, const void *
     return g;
 }
 
-static LLVMValueRef text(struct cg_fn *f, const char *s) { return s ? global_bytes(f, "str", s, strlen(s) + 1, 1) : LLVMConstNull(f->p); }
+static LLVMValueRef text(struct cg_fn *f, const char *s) {
+    return s ? global_bytes(f, "str", s, strlen(s) + 1, 1) : LLVMConstNull(f->p);
+}
 static LLVMValueRef u32(struct cg_fn *f, uint64_t v) { return LLVMConstInt(f->i32, v, 0); }
 static LLVMValueRef u64(struct cg_fn *f, uint64_t v) { return LLVMConstInt(f->i64, v, 0); }
 
@@ -210,8 +236,14 @@ static LLVMValueRef tensor_table(const struct cg_program *p, struct cg_fn *f, LL
         const struct cg_tensor *r = &p->tensors[i];
         LLVMValueRef dims[SMKD_ABI_MAX_RANK];
         for (int d = 0; d < SMKD_ABI_MAX_RANK; d++) dims[d] = u64(f, d < r->type.rank ? (uint64_t)r->type.dims[d] : 0);
-        LLVMValueRef v[] = {text(f, r->name), u32(f, r->role), u32(f, dtype_of[r->type.dtype]), u32(f, r->type.rank), u32(f, r->index),
-                            LLVMConstArray2(f->i64, dims, SMKD_ABI_MAX_RANK), u64(f, (uint64_t)r->offset), u64(f, (uint64_t)r->numel)};
+        LLVMValueRef v[] = {text(f, r->name),
+                            u32(f, r->role),
+                            u32(f, dtype_of[r->type.dtype]),
+                            u32(f, r->type.rank),
+                            u32(f, r->index),
+                            LLVMConstArray2(f->i64, dims, SMKD_ABI_MAX_RANK),
+                            u64(f, (uint64_t)r->offset),
+                            u64(f, (uint64_t)r->numel)};
         rows[i] = LLVMConstStructInContext(f->cx, v, 8, 0);
     }
     LLVMValueRef init = LLVMConstArray2(t, rows, p->n_tensors), g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), "tensors");
@@ -249,20 +281,28 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
         const struct cg_phase *ph = &p->phases[i];
         // 256 bytes of slack: vector loads may read (never write) past the last value.
-        uint64_t fixed = ph->plan ? (uint64_t)ph->plan->fixed_bytes + 256 : 0, sample = ph->plan ? (uint64_t)ph->plan->sample_bytes : 0;
-        LLVMValueRef v[] = {ph->g ? emit_phase(p, f, consts, i) : LLVMConstNull(f.p), u64(&f, fixed), u64(&f, sample), u64(&f, (uint64_t)ph->scratch_bytes)};
+        uint64_t fixed = ph->plan ? (uint64_t)ph->plan->fixed_bytes + 256 : 0,
+                 sample = ph->plan ? (uint64_t)ph->plan->sample_bytes : 0;
+        LLVMValueRef v[] = {ph->g ? emit_phase(p, f, consts, i) : LLVMConstNull(f.p), u64(&f, fixed), u64(&f, sample),
+                            u64(&f, (uint64_t)ph->scratch_bytes)};
         entries[i] = LLVMConstStructInContext(cx, v, 4, 0);
     }
     LLVMTypeRef entries_t = LLVMArrayType2(entry_t, SMKD_ABI_PHASES);
-    LLVMTypeRef ae[] = {f.i32, f.i32, f.p, f.p, f.p, f.p, f.p, f.i64, entries_t, f.i64, f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p};
+    LLVMTypeRef ae[] = {f.i32, f.i32, f.p,   f.p, f.p, f.p,   f.p,   f.i64, entries_t,
+                        f.i64, f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p};
     enum { N_FIELDS = sizeof ae / sizeof *ae };
     LLVMTypeRef at = LLVMStructTypeInContext(cx, ae, N_FIELDS, 0);
-    static const struct { unsigned element; size_t offset; } check[] = {
-        {2, offsetof(struct smkd_artifact, name)},      {6, offsetof(struct smkd_artifact, tensors)},      {8, offsetof(struct smkd_artifact, entries)},
-        {9, offsetof(struct smkd_artifact, max_batch)}, {11, offsetof(struct smkd_artifact, trained_bytes)}, {12, offsetof(struct smkd_artifact, initial)},
-        {14, offsetof(struct smkd_artifact, onnx_bytes)}, {16, offsetof(struct smkd_artifact, notes)},
+    static const struct {
+        unsigned element;
+        size_t offset;
+    } check[] = {
+        {2, offsetof(struct smkd_artifact, name)},           {6, offsetof(struct smkd_artifact, tensors)},
+        {8, offsetof(struct smkd_artifact, entries)},        {9, offsetof(struct smkd_artifact, max_batch)},
+        {11, offsetof(struct smkd_artifact, trained_bytes)}, {12, offsetof(struct smkd_artifact, initial)},
+        {14, offsetof(struct smkd_artifact, onnx_bytes)},    {16, offsetof(struct smkd_artifact, notes)},
     };
-    for (size_t i = 0; i < sizeof check / sizeof *check; i++) check_offset(td, at, check[i].element, check[i].offset, "smkd_artifact");
+    for (size_t i = 0; i < sizeof check / sizeof *check; i++)
+        check_offset(td, at, check[i].element, check[i].offset, "smkd_artifact");
     LLVMValueRef initial = LLVMConstNull(f.p);
     if (weights_symbol) {
         initial = LLVMAddGlobal(mod, f.i8, weights_symbol);
@@ -272,10 +312,22 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
     char producer[128];
     snprintf(producer, sizeof producer, "smkdc %s", cg_version());
     LLVMValueRef onnx = m->onnx ? global_bytes(&f, "onnx", m->onnx, m->onnx_bytes, 16) : LLVMConstNull(f.p);
-    LLVMValueRef av[] = {u32(&f, SMKD_ABI_VERSION), u32(&f, m->kind), text(&f, m->name), text(&f, producer), text(&f, p->t->cpu),
-                         text(&f, cg_target_required(p->t)), tensor_table(p, &f, td), u64(&f, p->n_tensors),
-                         LLVMConstArray2(entry_t, entries, SMKD_ABI_PHASES), u64(&f, (uint64_t)p->max_batch), u64(&f, (uint64_t)p->param_bytes),
-                         u64(&f, (uint64_t)p->trained_bytes), initial, onnx, u64(&f, m->onnx_bytes), u64(&f, content_hash(p)),
+    LLVMValueRef av[] = {u32(&f, SMKD_ABI_VERSION),
+                         u32(&f, m->kind),
+                         text(&f, m->name),
+                         text(&f, producer),
+                         text(&f, p->t->cpu),
+                         text(&f, cg_target_required(p->t)),
+                         tensor_table(p, &f, td),
+                         u64(&f, p->n_tensors),
+                         LLVMConstArray2(entry_t, entries, SMKD_ABI_PHASES),
+                         u64(&f, (uint64_t)p->max_batch),
+                         u64(&f, (uint64_t)p->param_bytes),
+                         u64(&f, (uint64_t)p->trained_bytes),
+                         initial,
+                         onnx,
+                         u64(&f, m->onnx_bytes),
+                         u64(&f, content_hash(p)),
                          text(&f, m->notes ? m->notes : "{}")};
     LLVMValueRef art = LLVMAddGlobal(mod, at, "artifact");
     LLVMSetInitializer(art, LLVMConstStructInContext(cx, av, N_FIELDS, 0));
@@ -283,7 +335,8 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
     LLVMSetGlobalConstant(art, 1);
     // const struct smkd_artifact *smkd_query(uint32_t version): plain x86-64, so that it can run on any machine.
     LLVMValueRef q = LLVMAddFunction(mod, SMKD_QUERY_SYMBOL, LLVMFunctionType(f.p, &f.i32, 1, 0));
-    LLVMAddAttributeAtIndex(q, LLVMAttributeFunctionIndex, LLVMCreateStringAttribute(cx, "target-cpu", 10, "x86-64", 6));
+    LLVMAddAttributeAtIndex(q, LLVMAttributeFunctionIndex,
+                            LLVMCreateStringAttribute(cx, "target-cpu", 10, "x86-64", 6));
     LLVMBuilderRef b = LLVMCreateBuilderInContext(cx);
     LLVMPositionBuilderAtEnd(b, LLVMAppendBasicBlockInContext(cx, q, "entry"));
     LLVMValueRef same = LLVMBuildICmp(b, LLVMIntEQ, LLVMGetParam(q, 0), u32(&f, SMKD_ABI_VERSION), "");

@@ -97,9 +97,12 @@ static LLVMValueRef first_mask(struct cg_fn *f, int width, int lanes) {
 
 static int elem_align(LLVMTypeRef elem) {
     switch (LLVMGetTypeKind(elem)) {
-    case LLVMDoubleTypeKind: return 8;
-    case LLVMFloatTypeKind: return 4;
-    default: return (int)(LLVMGetIntTypeWidth(elem) + 7) / 8;
+    case LLVMDoubleTypeKind:
+        return 8;
+    case LLVMFloatTypeKind:
+        return 4;
+    default:
+        return (int)(LLVMGetIntTypeWidth(elem) + 7) / 8;
     }
 }
 

@@ -20,18 +20,21 @@ static uint32_t count_role(const struct cg_program *p, enum smkd_abi_role role) 
     return n;
 }
 
-static void add_tensor(struct cg_program *p, enum smkd_abi_role role, const char *name, const struct ir_type *type, const void *data) {
+static void add_tensor(struct cg_program *p, enum smkd_abi_role role, const char *name, const struct ir_type *type,
+                       const void *data) {
     if (cg_tensor_find(p, role, name)) return; // the infer and the train graph share their boundary
     uint32_t index = role == SMKD_ABI_PARAM || role == SMKD_ABI_BUFFER ? 0 : count_role(p, role);
-    struct cg_tensor t = {.name = name, .role = role, .type = *type, .index = index, .numel = ir_numel(type), .data = data};
+    struct cg_tensor t = {
+        .name = name, .role = role, .type = *type, .index = index, .numel = ir_numel(type), .data = data};
     for (int i = 0; i < IR_MAX_RANK; i++) t.type.perm[i] = (uint8_t)i;
     *ARENA_PUSH(p->arena, p->tensors, p->n_tensors, p->cap_tensors) = t;
 }
 
 static void add_boundary(struct cg_program *p, const struct ir_graph *g) {
     static const enum smkd_abi_role role_of[] = {
-        [IR_ROLE_INPUT] = SMKD_ABI_INPUT,         [IR_ROLE_PARAM] = SMKD_ABI_PARAM,         [IR_ROLE_BUFFER] = SMKD_ABI_BUFFER,
-        [IR_ROLE_SCALAR] = SMKD_ABI_SCALAR,       [IR_ROLE_COTANGENT] = SMKD_ABI_COTANGENT,
+        [IR_ROLE_INPUT] = SMKD_ABI_INPUT,         [IR_ROLE_PARAM] = SMKD_ABI_PARAM,
+        [IR_ROLE_BUFFER] = SMKD_ABI_BUFFER,       [IR_ROLE_SCALAR] = SMKD_ABI_SCALAR,
+        [IR_ROLE_COTANGENT] = SMKD_ABI_COTANGENT,
     };
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = &g->values[g->boundary[i]];
@@ -59,7 +62,8 @@ enum smkd_status cg_tensors_build(struct cg_program *p, struct diag *d) {
             struct cg_tensor *t = &p->tensors[i];
             if (t->role != role) continue;
             if (t->type.dtype != IR_F32) {
-                diag_error(d, NULL, "parameter \"%s\" has type %s; only f32 parameters are supported", t->name, ir_dtype_name(t->type.dtype));
+                diag_error(d, NULL, "parameter \"%s\" has type %s; only f32 parameters are supported", t->name,
+                           ir_dtype_name(t->type.dtype));
                 return SMKD_UNSUPPORTED;
             }
             t->offset = at;
@@ -81,7 +85,9 @@ static struct ir_slot boundary_slot(void *env, const struct ir_graph *g, ir_vid 
     struct ir_slot s = {.bytes = bytes_of(&v->type)};
     const struct cg_tensor *t = NULL;
     switch (v->role) {
-    case IR_ROLE_CONST: s.place = IR_PLACE_CONST; return s;
+    case IR_ROLE_CONST:
+        s.place = IR_PLACE_CONST;
+        return s;
     case IR_ROLE_INPUT:
         t = cg_tensor_find(p, SMKD_ABI_INPUT, v->name);
         s.place = IR_PLACE_INPUT;
@@ -100,7 +106,8 @@ static struct ir_slot boundary_slot(void *env, const struct ir_graph *g, ir_vid 
         t = cg_tensor_find(p, SMKD_ABI_SCALAR, v->name);
         s.place = IR_PLACE_SCALAR;
         break;
-    case IR_ROLE_NODE: break;
+    case IR_ROLE_NODE:
+        break;
     }
     CHECK(t, "boundary value %s is in no table", v->name ? v->name : "?");
     s.index += t->index;
@@ -112,7 +119,11 @@ static struct ir_slot output_slot(void *env, const struct ir_graph *g, size_t i)
     struct cg_program *p = env;
     const struct ir_output *o = &g->outputs[i];
     struct ir_slot s = {.bytes = bytes_of(&g->values[o->value].type)};
-    static const struct { enum smkd_abi_role role; enum ir_place place; uint32_t index; } to[] = {
+    static const struct {
+        enum smkd_abi_role role;
+        enum ir_place place;
+        uint32_t index;
+    } to[] = {
         [IR_OUT_OUTPUT] = {SMKD_ABI_OUTPUT, IR_PLACE_OUTPUT, 0},
         [IR_OUT_GRAD_PARAM] = {SMKD_ABI_PARAM, IR_PLACE_GRAD, 0},
         [IR_OUT_GRAD_INPUT] = {SMKD_ABI_GRAD_INPUT, IR_PLACE_OUTPUT, CG_INDEX_GRAD_INPUT},
@@ -167,7 +178,8 @@ void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg 
         if (args[i].kind != CG_ARG_VALUE || L->plan->values[args[i].value].place != IR_PLACE_CONST) continue;
         size_t j = 0;
         while (j < p->n_consts && !(p->consts[j].g == L->g && p->consts[j].v == args[i].value)) j++;
-        if (j == p->n_consts) *ARENA_PUSH(p->arena, p->consts, p->n_consts, p->cap_consts) = (struct cg_const){L->g, args[i].value};
+        if (j == p->n_consts)
+            *ARENA_PUSH(p->arena, p->consts, p->n_consts, p->cap_consts) = (struct cg_const){L->g, args[i].value};
     }
     int64_t scratch = up64(k->scratch_bytes);
     if (scratch > p->cur->scratch_bytes) p->cur->scratch_bytes = scratch;
@@ -219,7 +231,10 @@ void cg_lower_graph(struct cg_program *p, struct ir_graph *g, const struct ir_pl
 
 // --- optimizer -----------------------------------------------------------------------------------------------------
 
-struct update { int64_t n; uint32_t scalar[4]; };
+struct update {
+    int64_t n;
+    uint32_t scalar[4];
+};
 
 // PyTorch's SGD: g += wd*w; v = mu*v + g; w -= lr*(nesterov ? g + mu*v : v). One pass over the whole block.
 static void emit_update(struct cg_fn *f, const void *params) {
@@ -236,7 +251,8 @@ static void emit_update(struct cg_fn *f, const void *params) {
     cg_share(f, cg_i64(f, u->n), 64, &begin, &end);
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, begin, end, vl); // the block is padded to 64 bytes a tensor: no tail
-    LLVMValueRef pw = cg_gep(f, f->f32, f->ptr[0], i), pg = cg_gep(f, f->f32, f->ptr[1], i), pv = cg_gep(f, f->f32, f->ptr[2], i);
+    LLVMValueRef pw = cg_gep(f, f->f32, f->ptr[0], i), pg = cg_gep(f, f->f32, f->ptr[1], i),
+                 pv = cg_gep(f, f->f32, f->ptr[2], i);
     LLVMValueRef w = cg_load(f, f->vf, pw, 4), g = cg_load(f, f->vf, pg, 4), v = cg_load(f, f->vf, pv, 4);
     g = cg_fma(f, s[2], w, g);
     v = cg_fma(f, s[1], v, g);
@@ -252,7 +268,8 @@ void cg_lower_update(struct cg_program *p) {
     u->n = p->trained_bytes / 4;
     for (int i = 0; i < 4; i++) u->scalar[i] = cg_tensor_find(p, SMKD_ABI_SCALAR, names[i])->index;
     struct cg_kernel k = {.emit = emit_update, .params = u, .n_ptr = 4, .noalias = true};
-    k.key = arena_printf(p->arena, "sgd:%lld,%u,%u,%u,%u", (long long)u->n, u->scalar[0], u->scalar[1], u->scalar[2], u->scalar[3]);
+    k.key = arena_printf(p->arena, "sgd:%lld,%u,%u,%u,%u", (long long)u->n, u->scalar[0], u->scalar[1], u->scalar[2],
+                         u->scalar[3]);
     struct cg_lower L = {.arena = p->arena, .prog = p, .t = p->t, .node = IR_NONE};
     p->cur = &p->phases[SMKD_ABI_UPDATE];
     p->cur->g = p->model->train;

@@ -14,14 +14,17 @@ struct cg_call_rec {
 };
 
 struct cg_phase {
-    const struct ir_graph *g;  // NULL: no such entry
+    const struct ir_graph *g; // NULL: no such entry
     const struct ir_plan *plan;
     struct cg_call_rec *calls;
     size_t n_calls, cap_calls;
     int64_t scratch_bytes;
 };
 
-struct cg_const { const struct ir_graph *g; ir_vid v; };
+struct cg_const {
+    const struct ir_graph *g;
+    ir_vid v;
+};
 
 struct cg_tensor { // a row of the artifact's table
     const char *name;
@@ -41,7 +44,7 @@ struct cg_program {
     size_t n_kernels, cap_kernels, cap_hashes;
     struct cg_phase phases[SMKD_ABI_PHASES];
     struct cg_phase *cur;
-    bool *only_input_grad;    // by nid of the current graph
+    bool *only_input_grad; // by nid of the current graph
     struct cg_tensor *tensors;
     size_t n_tensors, cap_tensors;
     struct cg_const *consts;
@@ -49,7 +52,8 @@ struct cg_program {
     int64_t param_bytes, trained_bytes, max_batch;
 };
 
-#define CG_INDEX_COTANGENT 0x10000u  // ir_slot.index of a cotangent / input gradient: these live in pointer lists of their own
+#define CG_INDEX_COTANGENT                                                                                             \
+    0x10000u // ir_slot.index of a cotangent / input gradient: these live in pointer lists of their own
 #define CG_INDEX_GRAD_INPUT 0x10000u
 
 const struct cg_tensor *cg_tensor_find(const struct cg_program *p, enum smkd_abi_role role, const char *name);

@@ -1,6 +1,6 @@
-// Targets: the micro-architecture levels x86-64-v3 (AVX2, FMA) and x86-64-v4 (AVX-512), tuned for a CPU. Code is generated
-// for the level, not for every feature of the machine at hand, so that an artifact runs on any machine of its level and
-// the loader can say exactly what it needs.
+// Targets: the micro-architecture levels x86-64-v3 (AVX2, FMA) and x86-64-v4 (AVX-512), tuned for a CPU. Code is
+// generated for the level, not for every feature of the machine at hand, so that an artifact runs on any machine of its
+// level and the loader can say exactly what it needs.
 #include "program.h"
 
 #include <llvm-c/Target.h>
@@ -8,15 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct level { const char *cpu, *required; int vl, nregs; };
+struct level {
+    const char *cpu, *required;
+    int vl, nregs;
+};
 static const struct level v3 = {"x86-64-v3", "avx avx2 fma bmi1 bmi2 f16c movbe abm", 8, 16};
-static const struct level v4 = {"x86-64-v4", "avx avx2 fma bmi1 bmi2 f16c movbe abm avx512f avx512bw avx512cd avx512dq avx512vl", 16, 32};
+static const struct level v4 = {
+    "x86-64-v4", "avx avx2 fma bmi1 bmi2 f16c movbe abm avx512f avx512bw avx512cd avx512dq avx512vl", 16, 32};
 
-static const struct { const char *name; const struct level *level; } cpus[] = {
-    {"x86-64-v3", &v3}, {"haswell", &v3}, {"broadwell", &v3}, {"skylake", &v3}, {"alderlake", &v3}, {"znver1", &v3}, {"znver2", &v3},
-    {"znver3", &v3}, {"x86-64-v4", &v4}, {"skylake-avx512", &v4}, {"cascadelake", &v4}, {"cooperlake", &v4}, {"icelake-client", &v4},
-    {"icelake-server", &v4}, {"rocketlake", &v4}, {"tigerlake", &v4}, {"sapphirerapids", &v4}, {"emeraldrapids", &v4},
-    {"graniterapids", &v4}, {"znver4", &v4}, {"znver5", &v4},
+static const struct {
+    const char *name;
+    const struct level *level;
+} cpus[] = {
+    {"x86-64-v3", &v3},      {"haswell", &v3},        {"broadwell", &v3},     {"skylake", &v3},
+    {"alderlake", &v3},      {"znver1", &v3},         {"znver2", &v3},        {"znver3", &v3},
+    {"x86-64-v4", &v4},      {"skylake-avx512", &v4}, {"cascadelake", &v4},   {"cooperlake", &v4},
+    {"icelake-client", &v4}, {"icelake-server", &v4}, {"rocketlake", &v4},    {"tigerlake", &v4},
+    {"sapphirerapids", &v4}, {"emeraldrapids", &v4},  {"graniterapids", &v4}, {"znver4", &v4},
+    {"znver5", &v4},
 };
 
 static bool host_has(const char *features, const char *name) {
@@ -36,7 +45,9 @@ static void init_llvm(void) {
 }
 
 static const struct level *host_level(void) {
-    static const char *const need4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, *const need3[] = {"avx2", "fma", "bmi2"};
+    static const char *const need4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, *const need3[] = {
+                                                                                                        "avx2", "fma",
+                                                                                                        "bmi2"};
     char *f = LLVMGetHostCPUFeatures();
     bool is4 = true, is3 = true;
     for (size_t i = 0; i < 5; i++) is4 &= host_has(f, need4[i]);
@@ -57,7 +68,9 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, struct di
     if (!mcpu || strcmp(mcpu, "native") == 0) {
         level = host_level();
         if (!level) {
-            diag_error(d, NULL, "this machine has no AVX2 and FMA, which generated code needs; compile for another with --mcpu x86-64-v3");
+            diag_error(d, NULL,
+                       "this machine has no AVX2 and FMA, which generated code needs; compile for another with --mcpu "
+                       "x86-64-v3");
             return SMKD_UNSUPPORTED;
         }
     } else {
@@ -91,8 +104,8 @@ void cg_target_release(struct cg_target *t) {
 const char *cg_target_required(const struct cg_target *t) { return t->vl == 16 ? v4.required : v3.required; }
 
 LLVMTargetMachineRef cg_target_machine(const struct cg_target *t) {
-    LLVMTargetMachineRef tm = LLVMCreateTargetMachine(t->llvm, t->triple, t->cpu, t->features, LLVMCodeGenLevelDefault, LLVMRelocPIC,
-                                                      LLVMCodeModelDefault);
+    LLVMTargetMachineRef tm = LLVMCreateTargetMachine(t->llvm, t->triple, t->cpu, t->features, LLVMCodeGenLevelDefault,
+                                                      LLVMRelocPIC, LLVMCodeModelDefault);
     CHECK(tm, "no target machine for %s", t->cpu);
     return tm;
 }

@@ -1,19 +1,25 @@
-// What a node costs: floating-point operations, and bytes of operands and results, both per sample (plus the fixed part).
+// What a node costs: floating-point operations, and bytes of operands and results, both per sample (plus the fixed
+// part).
 #include "ir_internal.h"
 
 static double per_sample(const struct ir_type *t) { return (double)ir_numel(t); }
 
 static double macs(const struct ir_graph *g, const struct ir_node *n) {
-    const struct ir_type *a = &g->values[n->in[0]].type, *b = &g->values[n->in[1]].type, *y = &g->values[n->out[0]].type;
+    const struct ir_type *a = &g->values[n->in[0]].type, *b = &g->values[n->in[1]].type,
+                         *y = &g->values[n->out[0]].type;
     switch (n->op) {
-    case IR_OP_conv: return per_sample(y) * (double)(b->dims[1] * b->dims[2] * b->dims[3]);
-    case IR_OP_conv_grad_x: return per_sample(a) * (double)(b->dims[1] * b->dims[2] * b->dims[3]);   // a = dy, b = w
-    case IR_OP_conv_grad_w: return per_sample(a) * (double)(y->dims[1] * y->dims[2] * y->dims[3]);   // a = dy, y = dw
+    case IR_OP_conv:
+        return per_sample(y) * (double)(b->dims[1] * b->dims[2] * b->dims[3]);
+    case IR_OP_conv_grad_x:
+        return per_sample(a) * (double)(b->dims[1] * b->dims[2] * b->dims[3]); // a = dy, b = w
+    case IR_OP_conv_grad_w:
+        return per_sample(a) * (double)(y->dims[1] * y->dims[2] * y->dims[3]); // a = dy, y = dw
     case IR_OP_matmul: {
         int64_t k = a->dims[a->rank - (ir_attr_i(n, "trans_a") ? 2 : 1)];
         return per_sample(y) * (double)(k < 0 ? -k : k);
     }
-    default: return 0;
+    default:
+        return 0;
     }
 }
 

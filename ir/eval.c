@@ -35,11 +35,21 @@ struct ir_tensor *ir_tensor_from(struct arena *a, struct ir_type concrete, const
     struct ir_tensor *t = ir_tensor_new(a, concrete);
     size_t n = ir_tensor_numel(t);
     for (size_t k = 0; k < n; k++) switch (concrete.dtype) {
-        case IR_F32: t->f[k] = ((const float *)data)[k]; break;
-        case IR_F64: t->f[k] = ((const double *)data)[k]; break;
-        case IR_I64: t->i[k] = ((const int64_t *)data)[k]; break;
-        case IR_I32: t->i[k] = ((const int32_t *)data)[k]; break;
-        default: t->i[k] = ((const uint8_t *)data)[k]; break;
+        case IR_F32:
+            t->f[k] = ((const float *)data)[k];
+            break;
+        case IR_F64:
+            t->f[k] = ((const double *)data)[k];
+            break;
+        case IR_I64:
+            t->i[k] = ((const int64_t *)data)[k];
+            break;
+        case IR_I32:
+            t->i[k] = ((const int32_t *)data)[k];
+            break;
+        default:
+            t->i[k] = ((const uint8_t *)data)[k];
+            break;
         }
     return t;
 }
@@ -47,11 +57,21 @@ struct ir_tensor *ir_tensor_from(struct arena *a, struct ir_type concrete, const
 void ir_tensor_store(const struct ir_tensor *t, void *dst) {
     size_t n = ir_tensor_numel(t);
     for (size_t k = 0; k < n; k++) switch (t->type.dtype) {
-        case IR_F32: ((float *)dst)[k] = (float)t->f[k]; break;
-        case IR_F64: ((double *)dst)[k] = t->f[k]; break;
-        case IR_I64: ((int64_t *)dst)[k] = t->i[k]; break;
-        case IR_I32: ((int32_t *)dst)[k] = (int32_t)t->i[k]; break;
-        default: ((uint8_t *)dst)[k] = (uint8_t)t->i[k]; break;
+        case IR_F32:
+            ((float *)dst)[k] = (float)t->f[k];
+            break;
+        case IR_F64:
+            ((double *)dst)[k] = t->f[k];
+            break;
+        case IR_I64:
+            ((int64_t *)dst)[k] = t->i[k];
+            break;
+        case IR_I32:
+            ((int32_t *)dst)[k] = (int32_t)t->i[k];
+            break;
+        default:
+            ((uint8_t *)dst)[k] = (uint8_t)t->i[k];
+            break;
         }
 }
 
@@ -66,10 +86,12 @@ void ir_eval(const struct ir_graph *g, struct arena *a, int64_t batch, struct ir
         bug_node = n->loc.node;
         for (int k = 0; k < n->n_in; k++) {
             in[k] = n->in[k] == IR_NONE ? NULL : values[n->in[k]];
-            CHECK(in[k] || n->in[k] == IR_NONE, "operand %d of %s has no value; boundary values without data must be set by the caller", k,
+            CHECK(in[k] || n->in[k] == IR_NONE,
+                  "operand %d of %s has no value; boundary values without data must be set by the caller", k,
                   ir_ops[n->op].name);
         }
-        for (int k = 0; k < n->n_out; k++) out[k] = values[n->out[k]] = ir_tensor_new(a, ir_concrete(&g->values[n->out[k]].type, batch));
+        for (int k = 0; k < n->n_out; k++)
+            out[k] = values[n->out[k]] = ir_tensor_new(a, ir_concrete(&g->values[n->out[k]].type, batch));
         if (n->op == IR_OP_batch_size) // the one op that no operand tells the batch
             out[0]->f[0] = (double)batch;
         else

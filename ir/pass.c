@@ -24,7 +24,9 @@ static double seconds(void) {
 }
 
 // Verifying is for our mistakes: its messages go to a sink of their own, so that a BUG says the first one.
-struct first_line { char text[512]; };
+struct first_line {
+    char text[512];
+};
 static void keep_first(void *env, enum diag_severity sev, const char *line) {
     struct first_line *f = env;
     if (sev == DIAG_ERROR && !f->text[0]) snprintf(f->text, sizeof f->text, "%s", line);

@@ -1,6 +1,6 @@
-// Pass `cse`: of several nodes that compute the same thing, the first stays. Backward nodes may use a forward one's result.
-// Equal small constants are made one first: every expansion brings its own 0 and 1, and nodes that read different copies of
-// a constant would not be equal.
+// Pass `cse`: of several nodes that compute the same thing, the first stays. Backward nodes may use a forward one's
+// result. Equal small constants are made one first: every expansion brings its own 0 and 1, and nodes that read
+// different copies of a constant would not be equal.
 #include "ir_internal.h"
 
 #include <stdlib.h>
@@ -19,7 +19,9 @@ static uint64_t hash_node(const struct ir_node *n) {
 }
 
 static bool same(const struct ir_node *a, const struct ir_node *b) {
-    if (a->op != b->op || a->n_in != b->n_in || a->n_attrs != b->n_attrs || memcmp(a->in, b->in, a->n_in * sizeof *a->in) != 0) return false;
+    if (a->op != b->op || a->n_in != b->n_in || a->n_attrs != b->n_attrs ||
+        memcmp(a->in, b->in, a->n_in * sizeof *a->in) != 0)
+        return false;
     for (int k = 0; k < a->n_attrs; k++)
         if (!ir_attr_equal(&a->attrs[k], &b->attrs[k])) return false;
     return true;
@@ -42,8 +44,10 @@ static void merge_constants(struct ir_rewriter *rw) {
             if (ir_type_equal(&o->type, &c->type) && memcmp(o->data, c->data, bytes) == 0) break; // bits: -0 is not 0
             at = (at + 1) & (slots - 1);
         }
-        if (table[at] == IR_NONE) table[at] = v;
-        else ir_rw_replace(rw, v, table[at]);
+        if (table[at] == IR_NONE)
+            table[at] = v;
+        else
+            ir_rw_replace(rw, v, table[at]);
     }
     free(table);
 }

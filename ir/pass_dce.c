@@ -1,5 +1,5 @@
-// Pass `dce`: drops nodes that reach no output, and renumbers values so that ids are dense. Boundary values stay even when
-// nothing uses them: they are the program's interface. (Constants nobody reads go.)
+// Pass `dce`: drops nodes that reach no output, and renumbers values so that ids are dense. Boundary values stay even
+// when nothing uses them: they are the program's interface. (Constants nobody reads go.)
 #include "ir_internal.h"
 
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-// Pass `expand`: ops of kind EXPAND give way to the nodes they stand for, until none is left (an expansion may use others).
+// Pass `expand`: ops of kind EXPAND give way to the nodes they stand for, until none is left (an expansion may use
+// others).
 #include "ir_internal.h"
 
 enum smkd_status ir_pass_expand(struct ir_graph *g, const struct ir_pass_options *o) {

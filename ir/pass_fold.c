@@ -1,5 +1,5 @@
-// Pass `fold`: nodes of constants become constants (through the reference interpreter, rounded to their dtype), and nodes
-// that change nothing give way to their operand.
+// Pass `fold`: nodes of constants become constants (through the reference interpreter, rounded to their dtype), and
+// nodes that change nothing give way to their operand.
 #include "ir_internal.h"
 
 #include <string.h>
@@ -23,7 +23,8 @@ static void fold(struct ir_rewriter *rw, ir_nid id) {
     arena_init(&a);
     const struct ir_tensor *in[64];
     struct ir_tensor *out[8];
-    for (int k = 0; k < n.n_in; k++) in[k] = ir_tensor_from(&a, ir_concrete(&g->values[n.in[k]].type, 1), g->values[n.in[k]].data);
+    for (int k = 0; k < n.n_in; k++)
+        in[k] = ir_tensor_from(&a, ir_concrete(&g->values[n.in[k]].type, 1), g->values[n.in[k]].data);
     for (int k = 0; k < n.n_out; k++) out[k] = ir_tensor_new(&a, g->values[n.out[k]].type);
     ir_ops[n.op].eval(g, &n, in, out);
     for (int k = 0; k < n.n_out; k++) {
@@ -58,7 +59,9 @@ static ir_vid same_as(const struct ir_graph *g, const struct ir_node *n) {
     switch (n->op) {
     case IR_OP_reshape:
     case IR_OP_expand:
-    case IR_OP_cast: found = 0; break;
+    case IR_OP_cast:
+        found = 0;
+        break;
     case IR_OP_transpose:
         p = ir_attr_ints(n, "perm", &cnt);
         found = 0;
@@ -83,7 +86,8 @@ static ir_vid same_as(const struct ir_graph *g, const struct ir_node *n) {
     case IR_OP_div:
         if (is_const_f(g, n->in[1], 1)) found = 0;
         break;
-    default: break;
+    default:
+        break;
     }
     if (found < 0) return IR_NONE;
     const struct ir_type *in = &g->values[n->in[found]].type;

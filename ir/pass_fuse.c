@@ -1,9 +1,9 @@
-// Pass `fuse`: marks pointwise and view nodes whose result need not exist in memory, because every consumer can compute it
-// on the fly. What remains materialised are inputs of convolutions, matrix products, pools and reshapes, results used too
-// often to recompute, small vectors that a bigger tensor would recompute per element, and outputs.
+// Pass `fuse`: marks pointwise and view nodes whose result need not exist in memory, because every consumer can compute
+// it on the fly. What remains materialised are inputs of convolutions, matrix products, pools and reshapes, results
+// used too often to recompute, small vectors that a bigger tensor would recompute per element, and outputs.
 //
-// Expects: no EXPAND ops. Ensures: inline nodes are pointwise or views (not reshape), have only fusable consumers, and no
-// expression grows beyond what one kernel takes.
+// Expects: no EXPAND ops. Ensures: inline nodes are pointwise or views (not reshape), have only fusable consumers, and
+// no expression grows beyond what one kernel takes.
 #include "ir.h"
 
 #include <stdlib.h>
@@ -15,9 +15,12 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
 static bool reads_expressions(const struct ir_node *n, int operand) {
     switch (ir_ops[n->op].kind) {
     case IR_KIND_PW:
-    case IR_KIND_RED: return true;
-    case IR_KIND_VIEW: return n->op != IR_OP_reshape;
-    default: break;
+    case IR_KIND_RED:
+        return true;
+    case IR_KIND_VIEW:
+        return n->op != IR_OP_reshape;
+    default:
+        break;
     }
     if (n->op == IR_OP_bn_stats || n->op == IR_OP_concat || n->op == IR_OP_pad) return true;
     return n->op == IR_OP_bn_grad_reduce && operand < 2;
@@ -33,8 +36,9 @@ static bool is_free(const struct ir_graph *g, const struct ir_node *n) {
 }
 
 static bool is_dear(enum ir_op op) {
-    return op == IR_OP_exp || op == IR_OP_log || op == IR_OP_tanh || op == IR_OP_erf || op == IR_OP_sigmoid || op == IR_OP_pow ||
-           op == IR_OP_sin || op == IR_OP_cos || op == IR_OP_div || op == IR_OP_recip || op == IR_OP_sqrt || op == IR_OP_dropout_mask;
+    return op == IR_OP_exp || op == IR_OP_log || op == IR_OP_tanh || op == IR_OP_erf || op == IR_OP_sigmoid ||
+           op == IR_OP_pow || op == IR_OP_sin || op == IR_OP_cos || op == IR_OP_div || op == IR_OP_recip ||
+           op == IR_OP_sqrt || op == IR_OP_dropout_mask;
 }
 
 static double elements(const struct ir_type *t) { // per batch of a nominal 64
@@ -60,8 +64,8 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
             if (v == IR_NONE) continue;
             in[v].uses++;
             if (!reads_expressions(n, k)) in[v].only_fusable = false;
-            if (elements(&g->values[n->out[0]].type) > elements(&g->values[v].type) && ir_ops[n->op].kind != IR_KIND_RED &&
-                n->op != IR_OP_concat && n->op != IR_OP_pad)
+            if (elements(&g->values[n->out[0]].type) > elements(&g->values[v].type) &&
+                ir_ops[n->op].kind != IR_KIND_RED && n->op != IR_OP_concat && n->op != IR_OP_pad)
                 in[v].grows = true;
             if (g->values[v].role == IR_ROLE_NODE && g->nodes[g->values[v].def].phase != n->phase) in[v].crosses = true;
         }
@@ -71,7 +75,8 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
         struct ir_node *n = &g->nodes[i];
         bug_node = n->loc.node;
         enum ir_op_kind kind = ir_ops[n->op].kind;
-        // What this node's expression costs if all its inline operands stay inline; shed the largest while it is too big.
+        // What this node's expression costs if all its inline operands stay inline; shed the largest while it is too
+        // big.
         for (;;) {
             int steps = 1, leaves = 0, worst = -1;
             for (int k = 0; k < n->n_in; k++) {

@@ -1,12 +1,13 @@
 // Pass `layout`: decides how every value lies in memory and inserts `relayout` where an op needs another order.
 //
-// One layout runs through the network: channels last (physical N,H,W,C). Convolutions and pools want it, pointwise ops take
-// whatever they get, so copies remain only at the borders (inputs, outputs, flattening before a linear layer). A reshape
-// never moves data: its result's order is derived from its operand's when the dims it merges lie side by side, which makes
-// a channel shuffle (reshape, transpose, reshape) one strided copy; otherwise the operand is first brought to row-major.
+// One layout runs through the network: channels last (physical N,H,W,C). Convolutions and pools want it, pointwise ops
+// take whatever they get, so copies remain only at the borders (inputs, outputs, flattening before a linear layer). A
+// reshape never moves data: its result's order is derived from its operand's when the dims it merges lie side by side,
+// which makes a channel shuffle (reshape, transpose, reshape) one strided copy; otherwise the operand is first brought
+// to row-major.
 //
-// Expects: fuse. Ensures: conv family and pools see channels last; matmul, gather, argmax row-major; every reshape is a pure
-// reinterpretation; outputs are row-major, distinct, computed by a node of their own.
+// Expects: fuse. Ensures: conv family and pools see channels last; matmul, gather, argmax row-major; every reshape is a
+// pure reinterpretation; outputs are row-major, distinct, computed by a node of their own.
 #include "ir.h"
 
 #include <stdlib.h>
@@ -17,7 +18,10 @@ enum smkd_status ir_pass_layout(struct ir_graph *g, const struct ir_pass_options
 struct state {
     struct ir_graph *g;
     struct ir_node *old;
-    struct { ir_vid from, to; uint8_t perm[IR_MAX_RANK]; } *made; // relayouts so far
+    struct {
+        ir_vid from, to;
+        uint8_t perm[IR_MAX_RANK];
+    } *made; // relayouts so far
     size_t n_made, cap_made;
 };
 
@@ -172,7 +176,8 @@ static void assign(struct state *s, struct ir_node *n) {
             if (p[0] == 0 && p[3] == 3 && p[4] == 4) memcpy(out->perm, g->values[n->in[0]].type.perm, IR_MAX_RANK);
         }
         return;
-    default: break;
+    default:
+        break;
     }
     switch (ir_ops[n->op].kind) {
     case IR_KIND_PW:
@@ -186,12 +191,14 @@ static void assign(struct state *s, struct ir_node *n) {
         identity(out);
         if (ir_attr_i(n, "keepdims")) memcpy(out->perm, g->values[n->in[0]].type.perm, IR_MAX_RANK);
         return;
-    default: break;
+    default:
+        break;
     }
     if (n->op == IR_OP_concat || n->op == IR_OP_pad) {
         identity(out);
         for (int k = 0; k < n->n_in; k++)
-            if (!ir_is_row_major(&g->values[n->in[k]].type)) memcpy(out->perm, g->values[n->in[k]].type.perm, IR_MAX_RANK);
+            if (!ir_is_row_major(&g->values[n->in[k]].type))
+                memcpy(out->perm, g->values[n->in[k]].type.perm, IR_MAX_RANK);
         return;
     }
     if (n->op == IR_OP_bn_stats || n->op == IR_OP_bn_grad_reduce) { // walk any order; results are vectors

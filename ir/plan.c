@@ -1,7 +1,8 @@
 // The static memory plan. Time is the index of a node; a value lives from the node that defines it to the last one that
 // reads it, directly or through inline nodes. Values that share memory (a reshape and its operand, a pointwise result
-// that overwrites a dying operand) are merged into one allocation; allocations are then placed greedily, largest first, at
-// the lowest offset where no placed allocation of overlapping life lies. Per-sample and fixed memory are planned apart.
+// that overwrites a dying operand) are merged into one allocation; allocations are then placed greedily, largest first,
+// at the lowest offset where no placed allocation of overlapping life lies. Per-sample and fixed memory are planned
+// apart.
 #include "ir_internal.h"
 
 #include <stdlib.h>
@@ -16,9 +17,9 @@ struct alloc {
 struct planner {
     const struct ir_graph *g;
     struct ir_plan *p;
-    uint32_t *root;    // by vid: the value whose memory it uses
-    uint32_t *last;    // by root vid: index of the last reader
-    uint32_t *stamp;   // by vid: visited at this time (+1)
+    uint32_t *root;  // by vid: the value whose memory it uses
+    uint32_t *last;  // by root vid: index of the last reader
+    uint32_t *stamp; // by vid: visited at this time (+1)
     bool *is_output;
 };
 
@@ -45,7 +46,8 @@ static bool in_arena(const struct planner *s, ir_vid v) {
     return s->g->values[v].role == IR_ROLE_NODE && !inline_value(s->g, v) && !s->is_output[v];
 }
 
-// Do all reads of root `r` in the expression of value v (index space: that of `like`) happen at the index being written?
+// Do all reads of root `r` in the expression of value v (index space: that of `like`) happen at the index being
+// written?
 static bool same_index(const struct planner *s, ir_vid v, uint32_t r, const struct ir_type *like, bool direct) {
     const struct ir_value *val = &s->g->values[v];
     direct = direct && ir_same_dims(&val->type, like) && memcmp(val->type.perm, like->perm, like->rank) == 0;
@@ -57,7 +59,8 @@ static bool same_index(const struct planner *s, ir_vid v, uint32_t r, const stru
     return true;
 }
 
-static bool find_victim(struct planner *s, ir_vid v, const struct ir_node *n, uint32_t t, const struct ir_type *out, ir_vid *victim) {
+static bool find_victim(struct planner *s, ir_vid v, const struct ir_node *n, uint32_t t, const struct ir_type *out,
+                        ir_vid *victim) {
     for (int k = 0; k < n->n_in; k++) {
         ir_vid x = n->in[k];
         if (x == IR_NONE) continue;
@@ -67,7 +70,9 @@ static bool find_victim(struct planner *s, ir_vid v, const struct ir_node *n, ui
         }
         uint32_t r = s->root[x];
         const struct ir_type *xt = &s->g->values[x].type;
-        if (!in_arena(s, x) || !in_arena(s, r) || s->last[r] != t || ir_dtype_size(xt->dtype) != ir_dtype_size(out->dtype)) continue;
+        if (!in_arena(s, x) || !in_arena(s, r) || s->last[r] != t ||
+            ir_dtype_size(xt->dtype) != ir_dtype_size(out->dtype))
+            continue;
         if (!ir_same_dims(xt, out) || memcmp(xt->perm, out->perm, out->rank) != 0) continue;
         if (ir_type_bytes(&s->g->values[r].type) != ir_type_bytes(out)) continue;
         const struct ir_node *top = &s->g->nodes[t];
@@ -89,7 +94,7 @@ static int larger_first(const void *a, const void *b) {
 }
 static int lower_first(const void *a, const void *b) {
     const struct alloc *const *x = a, *const *y = b;
-    return (*x)->offset < (*y)->offset ? -1 : (*x)->offset > (*y)->offset;
+    return (*x)->offset<(*y)->offset ? -1 : (*x)->offset>(*y)->offset;
 }
 
 static int64_t place(struct alloc *all, size_t n, bool batched) {
@@ -134,7 +139,8 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
         if (n->is_inline) continue;
         bug_node = n->loc.node;
         if (n->op == IR_OP_reshape) {
-            CHECK(!s.is_output[n->out[0]] && !inline_value(g, n->in[0]), "a reshape that is an output, or of an inline value, reached the plan");
+            CHECK(!s.is_output[n->out[0]] && !inline_value(g, n->in[0]),
+                  "a reshape that is an output, or of an inline value, reached the plan");
             s.root[n->out[0]] = s.root[n->in[0]];
         }
         for (int k = 0; k < n->n_in; k++)
@@ -163,14 +169,18 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
             ir_vid v = n->out[k];
             if (s.root[v] != v || !in_arena(&s, v)) continue;
             const struct ir_type *t = &g->values[v].type;
-            all[n_alloc] = (struct alloc){.bytes = up64((int64_t)ir_type_bytes(t)), .born = (uint32_t)i, .dies = s.last[v], .batched = ir_is_batched(t)};
+            all[n_alloc] = (struct alloc){.bytes = up64((int64_t)ir_type_bytes(t)),
+                                          .born = (uint32_t)i,
+                                          .dies = s.last[v],
+                                          .batched = ir_is_batched(t)};
             alloc_of[v] = (uint32_t)++n_alloc;
         }
         int64_t fixed = 0, per_sample = 0;
         if (o->workspace) o->workspace(o->env, g, (ir_nid)i, &fixed, &per_sample);
         CHECK(!fixed || !per_sample, "a workspace is fixed or per sample, not both");
         if (!fixed && !per_sample) continue;
-        all[n_alloc] = (struct alloc){.bytes = up64(fixed + per_sample), .born = (uint32_t)i, .dies = (uint32_t)i, .batched = per_sample > 0};
+        all[n_alloc] = (struct alloc){
+            .bytes = up64(fixed + per_sample), .born = (uint32_t)i, .dies = (uint32_t)i, .batched = per_sample > 0};
         ws_of[i] = (uint32_t)++n_alloc;
     }
     p->sample_bytes = place(all, n_alloc, true);
@@ -181,14 +191,16 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
     for (size_t v = 0; v < g->n_values; v++) {
         if (!alloc_of[v]) continue;
         const struct alloc *a = &all[alloc_of[v] - 1];
-        p->values[v] = (struct ir_slot){.place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
+        p->values[v] = (struct ir_slot){
+            .place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
     }
     for (size_t v = 0; v < g->n_values; v++)
         if (s.root[v] != v) p->values[v] = p->values[s.root[v]];
     for (size_t i = 0; i < g->n_nodes; i++) {
         if (!ws_of[i]) continue;
         const struct alloc *a = &all[ws_of[i] - 1];
-        p->workspace[i] = (struct ir_slot){.place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
+        p->workspace[i] = (struct ir_slot){
+            .place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
     }
     free(all);
     free(alloc_of);
@@ -202,18 +214,21 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
 }
 
 void ir_plan_print(const struct ir_graph *g, const struct ir_plan *p, struct str *out) {
-    static const char *const place_name[] = {"inline", "sample", "fixed", "const", "input", "output", "param", "grad", "scalar"};
-    str_addf(out, "// plan of @%s: %lld bytes per sample, %lld fixed\n", g->name, (long long)p->sample_bytes, (long long)p->fixed_bytes);
+    static const char *const place_name[] = {"inline", "sample", "fixed", "const", "input",
+                                             "output", "param",  "grad",  "scalar"};
+    str_addf(out, "// plan of @%s: %lld bytes per sample, %lld fixed\n", g->name, (long long)p->sample_bytes,
+             (long long)p->fixed_bytes);
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct ir_node *n = &g->nodes[i];
         if (n->is_inline) continue;
         for (int k = 0; k < n->n_out; k++) {
             const struct ir_slot *s = &p->values[n->out[k]];
-            str_addf(out, "%5zu  %%%-5u %-7s %12lld +%-10lld %s%s%s\n", i, n->out[k], place_name[s->place], (long long)s->offset, (long long)s->bytes,
-                     ir_ops[n->op].name, n->loc.node ? "  // " : "", n->loc.node ? n->loc.node : "");
+            str_addf(out, "%5zu  %%%-5u %-7s %12lld +%-10lld %s%s%s\n", i, n->out[k], place_name[s->place],
+                     (long long)s->offset, (long long)s->bytes, ir_ops[n->op].name, n->loc.node ? "  // " : "",
+                     n->loc.node ? n->loc.node : "");
         }
         if (p->workspace[i].place != IR_PLACE_NONE)
-            str_addf(out, "%5zu  work   %-7s %12lld +%-10lld\n", i, place_name[p->workspace[i].place], (long long)p->workspace[i].offset,
-                     (long long)p->workspace[i].bytes);
+            str_addf(out, "%5zu  work   %-7s %12lld +%-10lld\n", i, place_name[p->workspace[i].place],
+                     (long long)p->workspace[i].offset, (long long)p->workspace[i].bytes);
     }
 }

@@ -7,10 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",   [IR_ROLE_PARAM] = "param",   [IR_ROLE_BUFFER] = "buffer",
-                                        [IR_ROLE_SCALAR] = "scalar", [IR_ROLE_COTANGENT] = "cotangent"};
-static const char *const out_name[] = {[IR_OUT_OUTPUT] = "output",         [IR_OUT_GRAD_PARAM] = "grad_param",
-                                       [IR_OUT_GRAD_INPUT] = "grad_input", [IR_OUT_BUFFER] = "buffer", [IR_OUT_STATE] = "state"};
+static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",
+                                        [IR_ROLE_PARAM] = "param",
+                                        [IR_ROLE_BUFFER] = "buffer",
+                                        [IR_ROLE_SCALAR] = "scalar",
+                                        [IR_ROLE_COTANGENT] = "cotangent"};
+static const char *const out_name[] = {[IR_OUT_OUTPUT] = "output",
+                                       [IR_OUT_GRAD_PARAM] = "grad_param",
+                                       [IR_OUT_GRAD_INPUT] = "grad_input",
+                                       [IR_OUT_BUFFER] = "buffer",
+                                       [IR_OUT_STATE] = "state"};
 
 void ir_print_type(const struct ir_type *t, struct str *out) {
     char buf[24];
@@ -48,8 +54,10 @@ static void print_string(const char *s, struct str *out) {
 static void print_name(const char *s, struct str *out) {
     bool plain = *s && strlen(s) < 200;
     for (const char *c = s; *c; c++) plain &= isalnum((unsigned char)*c) || *c == '_' || *c == '.';
-    if (plain) str_add(out, s);
-    else print_string(s, out);
+    if (plain)
+        str_add(out, s);
+    else
+        print_string(s, out);
 }
 
 static void print_float(double v, bool single, struct str *out) {
@@ -77,11 +85,21 @@ static void print_const(const struct ir_type *t, const void *data, struct str *o
     for (int64_t i = 0; i < n; i++) {
         if (i) str_add(out, ", ");
         switch (t->dtype) {
-        case IR_F32: print_float(((const float *)data)[i], true, out); break;
-        case IR_F64: print_float(((const double *)data)[i], false, out); break;
-        case IR_I64: str_addf(out, "%" PRId64, ((const int64_t *)data)[i]); break;
-        case IR_I32: str_addf(out, "%" PRId32, ((const int32_t *)data)[i]); break;
-        default: str_addf(out, "%u", ((const uint8_t *)data)[i]); break;
+        case IR_F32:
+            print_float(((const float *)data)[i], true, out);
+            break;
+        case IR_F64:
+            print_float(((const double *)data)[i], false, out);
+            break;
+        case IR_I64:
+            str_addf(out, "%" PRId64, ((const int64_t *)data)[i]);
+            break;
+        case IR_I32:
+            str_addf(out, "%" PRId32, ((const int32_t *)data)[i]);
+            break;
+        default:
+            str_addf(out, "%u", ((const uint8_t *)data)[i]);
+            break;
         }
     }
     str_add(out, "]");
@@ -90,7 +108,9 @@ static void print_const(const struct ir_type *t, const void *data, struct str *o
 static void print_attr(const struct ir_attr *a, struct str *out) {
     str_addf(out, "%s = ", a->name);
     switch (a->kind) {
-    case IR_ATTR_INT: str_addf(out, "%" PRId64, a->i); break;
+    case IR_ATTR_INT:
+        str_addf(out, "%" PRId64, a->i);
+        break;
     case IR_ATTR_FLOAT: {
         size_t at = out->len;
         print_float(a->f, false, out);
@@ -102,7 +122,9 @@ static void print_attr(const struct ir_attr *a, struct str *out) {
         for (size_t i = 0; i < a->n; i++) str_addf(out, "%s%" PRId64, i ? ", " : "", a->ints[i]);
         str_add(out, "]");
         break;
-    case IR_ATTR_STR: print_string(a->s, out); break;
+    case IR_ATTR_STR:
+        print_string(a->s, out);
+        break;
     }
 }
 

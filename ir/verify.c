@@ -59,7 +59,8 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
         if (v >= g->n_values || made[v] > i) {
             diag_error(d, &n->loc, "operand %d (%%%u) of %s is not defined before it", k, v, op->name);
             ok = false;
-        } else if (g->values[v].role == IR_ROLE_NODE && n->phase == IR_FORWARD && g->nodes[g->values[v].def].phase == IR_BACKWARD) {
+        } else if (g->values[v].role == IR_ROLE_NODE && n->phase == IR_FORWARD &&
+                   g->nodes[g->values[v].def].phase == IR_BACKWARD) {
             diag_error(d, &n->loc, "forward node %s uses a backward result", op->name);
             ok = false;
         }
@@ -83,7 +84,8 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
     const struct ir_attr_field *schema = ir_schema(n->op, &n_fields);
     for (int a = 0; a < n->n_attrs; a++) {
         bool known = false;
-        for (size_t s = 0; s < n_fields; s++) known |= strcmp(schema[s].name, n->attrs[a].name) == 0 && schema[s].kind == n->attrs[a].kind;
+        for (size_t s = 0; s < n_fields; s++)
+            known |= strcmp(schema[s].name, n->attrs[a].name) == 0 && schema[s].kind == n->attrs[a].kind;
         if (!known) {
             diag_error(d, &n->loc, "%s has no attribute %s of that kind", op->name, n->attrs[a].name);
             ok = false;
@@ -102,7 +104,8 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
 
 bool ir_verify(const struct ir_graph *g, struct diag *d) {
     int before = d->errors;
-    uint32_t *made = xmalloc((g->n_values + 1) * sizeof *made); // index of the defining node + 1; 0: boundary; UINT32_MAX: nothing
+    uint32_t *made =
+        xmalloc((g->n_values + 1) * sizeof *made); // index of the defining node + 1; 0: boundary; UINT32_MAX: nothing
     for (size_t v = 0; v < g->n_values; v++) made[v] = g->values[v].role == IR_ROLE_NODE ? UINT32_MAX : 0;
     bool backward = false;
     for (size_t i = 0; i < g->n_nodes; i++) {
@@ -128,7 +131,8 @@ bool ir_verify(const struct ir_graph *g, struct diag *d) {
             diag_error(d, NULL, "output \"%s\" has no value", g->outputs[i].name);
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = g->boundary[i] < g->n_values ? &g->values[g->boundary[i]] : NULL;
-        if (!v || v->role == IR_ROLE_NODE || v->role == IR_ROLE_CONST || !v->name) diag_error(d, NULL, "boundary value %u is not one", g->boundary[i]);
+        if (!v || v->role == IR_ROLE_NODE || v->role == IR_ROLE_CONST || !v->name)
+            diag_error(d, NULL, "boundary value %u is not one", g->boundary[i]);
     }
     free(made);
     return d->errors == before;

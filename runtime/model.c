@@ -1,5 +1,5 @@
-// Loading artifacts. The file is looked at before it is handed to the dynamic loader, and of its code only smkd_query (plain
-// x86-64) runs before ABI version, tables and CPU have been checked.
+// Loading artifacts. The file is looked at before it is handed to the dynamic loader, and of its code only smkd_query
+// (plain x86-64) runs before ABI version, tables and CPU have been checked.
 #define _DEFAULT_SOURCE // MAP_ANONYMOUS, madvise
 #include "rt_internal.h"
 
@@ -44,14 +44,17 @@ static enum smkd_result check_elf(const char *path) {
     const void *b;
     size_t size;
     enum smkd_status s = io_map(path, &b, &size);
-    if (s != SMKD_OK) return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (s != SMKD_OK)
+        return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
     enum smkd_result r = SMKD_R_OK;
     const Elf64_Ehdr *e = b;
     if (size < sizeof *e || memcmp(e->e_ident, ELFMAG, SELFMAG) != 0)
         r = rt_fail(SMKD_R_INVALID, "%s: not an artifact of smkdc; make one with 'smkdc compile MODEL.onnx'", path);
     else if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_machine != EM_X86_64 || e->e_type != ET_DYN)
-        r = rt_fail(SMKD_R_MISMATCH, "%s: not an artifact for x86-64; compile the model on this machine with 'smkdc compile'", path);
-    else if (e->e_shoff == 0 || e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shoff > size || (size - e->e_shoff) / sizeof(Elf64_Shdr) < e->e_shnum)
+        r = rt_fail(SMKD_R_MISMATCH,
+                    "%s: not an artifact for x86-64; compile the model on this machine with 'smkdc compile'", path);
+    else if (e->e_shoff == 0 || e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shoff > size ||
+             (size - e->e_shoff) / sizeof(Elf64_Shdr) < e->e_shnum)
         r = rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
     io_unmap(b, size);
     return r;
@@ -96,8 +99,10 @@ static enum smkd_result check_cpu(const char *path, const struct smkd_artifact *
     }
     enum smkd_result r = SMKD_R_OK;
     if (missing.len)
-        r = rt_fail(SMKD_R_MISMATCH, "%s: was compiled for %s, which has %s; this CPU has not: compile the model again with --mcpu native", path,
-                    a->target_cpu, missing.s);
+        r = rt_fail(
+            SMKD_R_MISMATCH,
+            "%s: was compiled for %s, which has %s; this CPU has not: compile the model again with --mcpu native", path,
+            a->target_cpu, missing.s);
     str_release(&missing);
     free(flags);
     return r;
@@ -118,7 +123,8 @@ static uint64_t dims_numel(const struct smkd_abi_tensor *t) {
 
 // Everything a session adds, multiplies or indexes with, so that it need not look again.
 static bool check_row(const struct smkd_abi_tensor *t) {
-    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR || t->dtype > SMKD_ABI_F64) return false;
+    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR || t->dtype > SMKD_ABI_F64)
+        return false;
     bool block = t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER;
     if (block && (t->dtype != SMKD_ABI_F32 || (t->rank && t->dims[0] < 0))) return false;
     return dims_numel(t) == t->numel;
@@ -128,7 +134,8 @@ static bool check_entries(const struct smkd_artifact *a) {
     const struct smkd_abi_entry *f = &a->entries[SMKD_ABI_FORWARD], *b = &a->entries[SMKD_ABI_BACKWARD];
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
         const struct smkd_abi_entry *e = &a->entries[i];
-        if (e->fixed_bytes > MAX_BYTES || e->scratch_bytes > MAX_BYTES || e->sample_bytes > MAX_BYTES / a->max_batch) return false;
+        if (e->fixed_bytes > MAX_BYTES || e->scratch_bytes > MAX_BYTES || e->sample_bytes > MAX_BYTES / a->max_batch)
+            return false;
     }
     // Backward finds the activations that forward left: an arena of another size would be another arena.
     return !b->run || (f->run && f->fixed_bytes == b->fixed_bytes && f->sample_bytes == b->sample_bytes);
@@ -136,8 +143,9 @@ static bool check_entries(const struct smkd_artifact *a) {
 
 static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
     bool ok = a->abi_version == SMKD_ABI_VERSION && a->trained_bytes <= a->param_bytes && a->param_bytes <= MAX_BYTES &&
-              a->max_batch > 0 && a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX && (a->n_tensors == 0 || a->tensors) &&
-              a->name && a->target_cpu && (a->onnx || !a->onnx_bytes) && check_entries(a);
+              a->max_batch > 0 && a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX &&
+              (a->n_tensors == 0 || a->tensors) && a->name && a->target_cpu && (a->onnx || !a->onnx_bytes) &&
+              check_entries(a);
     uint32_t next[SMKD_ABI_SCALAR + 1] = {0};
     for (uint64_t i = 0; ok && i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];
@@ -149,7 +157,8 @@ static enum smkd_result check_tables(const char *path, const struct smkd_artifac
             ok = t->index == next[t->role]++;
         }
     }
-    return ok ? SMKD_R_OK : rt_fail(SMKD_R_INVALID, "%s: the artifact's tables are damaged; compile the model again", path);
+    return ok ? SMKD_R_OK
+              : rt_fail(SMKD_R_INVALID, "%s: the artifact's tables are damaged; compile the model again", path);
 }
 
 smkd_model *smkd_model_load(const char *path) {
@@ -172,16 +181,20 @@ smkd_model *smkd_model_load(const char *path) {
     smkd_query_fn query = NULL;
     *(void **)&query = dlsym(m->lib, SMKD_QUERY_SYMBOL);
     if (!query)
-        rt_fail(SMKD_R_INVALID, "%s: a shared object, but not an artifact of smkdc (no %s in it)", path, SMKD_QUERY_SYMBOL);
+        rt_fail(SMKD_R_INVALID, "%s: a shared object, but not an artifact of smkdc (no %s in it)", path,
+                SMKD_QUERY_SYMBOL);
     else if (!(m->art = query(SMKD_ABI_VERSION)))
-        rt_fail(SMKD_R_MISMATCH, "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again", path, SMKD_ABI_VERSION);
+        rt_fail(SMKD_R_MISMATCH,
+                "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again", path,
+                SMKD_ABI_VERSION);
     if (!m->art || check_tables(path, m->art) != SMKD_R_OK || check_cpu(path, m->art) != SMKD_R_OK) {
         smkd_model_free(m);
         return NULL;
     }
     m->params = rt_block_alloc(m->art->param_bytes);
     if (!m->params) {
-        rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes of parameters", path, (unsigned long long)m->art->param_bytes);
+        rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes of parameters", path,
+                (unsigned long long)m->art->param_bytes);
         smkd_model_free(m);
         return NULL;
     }
@@ -219,7 +232,8 @@ void *smkd_model_params(smkd_model *m) { return m->params; }
 
 static void *lazy(smkd_model *m, void **block) {
     if (!*block) *block = rt_block_alloc(m->art->trained_bytes);
-    if (!*block) rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes", m->path, (unsigned long long)m->art->trained_bytes);
+    if (!*block)
+        rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes", m->path, (unsigned long long)m->art->trained_bytes);
     return *block;
 }
 void *smkd_model_grads(smkd_model *m) { return lazy(m, &m->grads); }

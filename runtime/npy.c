@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct { const char *descr; enum rt_dtype t; } types[] = {
+static const struct {
+    const char *descr;
+    enum rt_dtype t;
+} types[] = {
     {"<f4", RT_F32}, {"<f8", RT_F64}, {"<i8", RT_I64}, {"<i4", RT_I32}, {"|u1", RT_U8}, {"|b1", RT_BOOL},
 };
 enum { N_TYPES = sizeof types / sizeof *types };
@@ -40,8 +43,10 @@ static bool parse_shape(const char *p, struct rt_tensor *t) {
         t->numel *= (size_t)d;
         p = end;
         while (*p == ' ') p++;
-        if (*p == ',') p++;
-        else if (*p != ')') return false;
+        if (*p == ',')
+            p++;
+        else if (*p != ')')
+            return false;
     }
 }
 
@@ -49,17 +54,20 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     if (size < 10 || memcmp(b, "\x93NUMPY", 6) != 0)
         return rt_fail(SMKD_R_INVALID, "%s: not a .npy file (no NUMPY magic); write one with numpy.save", path);
     size_t at = b[6] == 1 ? 10 : 12, len = b[8] | (size_t)b[9] << 8;
-    if (b[6] < 1 || b[6] > 3) return rt_fail(SMKD_R_UNSUPPORTED, "%s: .npy version %d; versions 1 to 3 can be read", path, b[6]);
+    if (b[6] < 1 || b[6] > 3)
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: .npy version %d; versions 1 to 3 can be read", path, b[6]);
     if (b[6] > 1) {
         if (size < 12) return rt_fail(SMKD_R_INVALID, "%s: the .npy header is cut off", path);
         len |= (size_t)b[10] << 16 | (size_t)b[11] << 24;
     }
-    if (len > size - at) return rt_fail(SMKD_R_INVALID, "%s: the .npy header says %zu bytes, the file has %zu", path, len, size - at);
+    if (len > size - at)
+        return rt_fail(SMKD_R_INVALID, "%s: the .npy header says %zu bytes, the file has %zu", path, len, size - at);
     char *h = calloc(len + 1, 1);
     if (!h) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
     memcpy(h, b + at, len);
     enum smkd_result r = SMKD_R_OK;
-    const char *descr = dict_value(h, "descr"), *order = dict_value(h, "fortran_order"), *shape = dict_value(h, "shape");
+    const char *descr = dict_value(h, "descr"), *order = dict_value(h, "fortran_order"),
+               *shape = dict_value(h, "shape");
     int k = 0;
     if (!descr || !order || !shape || descr[0] != '\'') {
         r = rt_fail(SMKD_R_INVALID, "%s: the .npy header lacks descr, fortran_order or shape", path);
@@ -67,7 +75,9 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
         for (k = 0; k < N_TYPES; k++)
             if (strncmp(descr + 1, types[k].descr, 3) == 0 && descr[4] == '\'') break;
         if (k == N_TYPES)
-            r = rt_fail(SMKD_R_UNSUPPORTED, "%s: element type %.5s; float32, float64, int64, int32, uint8 or bool is expected", path, descr);
+            r = rt_fail(SMKD_R_UNSUPPORTED,
+                        "%s: element type %.5s; float32, float64, int64, int32, uint8 or bool is expected", path,
+                        descr);
         else if (strncmp(order, "False", 5) != 0)
             r = rt_fail(SMKD_R_UNSUPPORTED, "%s: Fortran order; save numpy.ascontiguousarray(x)", path);
         else if (!parse_shape(shape, t))
@@ -78,7 +88,8 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     t->dtype = types[k].t;
     t->bytes = t->numel * rt_dtype_size(t->dtype);
     if (t->bytes != size - at - len)
-        return rt_fail(SMKD_R_INVALID, "%s: the header promises %zu bytes of elements, the file has %zu", path, t->bytes, size - at - len);
+        return rt_fail(SMKD_R_INVALID, "%s: the header promises %zu bytes of elements, the file has %zu", path,
+                       t->bytes, size - at - len);
     t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
     if (!t->data) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for %zu bytes", path, t->bytes);
     memcpy(t->data, b + at + len, t->bytes);
@@ -109,8 +120,10 @@ enum smkd_result rt_npy_write(const char *path, const struct rt_tensor *t) {
     struct io_writer w;
     bool ok = io_writer_open(&w, path) == SMKD_OK;
     if (ok) {
-        unsigned char magic[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)h.len, (unsigned char)(h.len >> 8)};
-        bool wrote = fwrite(magic, 1, 10, w.f) == 10 && fwrite(h.s, 1, h.len, w.f) == h.len && fwrite(t->data, 1, t->bytes, w.f) == t->bytes;
+        unsigned char magic[10] = {
+            0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)h.len, (unsigned char)(h.len >> 8)};
+        bool wrote = fwrite(magic, 1, 10, w.f) == 10 && fwrite(h.s, 1, h.len, w.f) == h.len &&
+                     fwrite(t->data, 1, t->bytes, w.f) == t->bytes;
         if (!wrote) {
             io_writer_abort(&w);
             ok = false;

@@ -22,7 +22,8 @@ void rt_rng_init(struct rt_rng *r, uint64_t seed, uint64_t stream) {
 
 uint32_t rt_rng_u32(struct rt_rng *r) {
     if (!r->left) {
-        uint32_t c[4] = {(uint32_t)r->counter, (uint32_t)(r->counter >> 32), (uint32_t)r->stream, (uint32_t)(r->stream >> 32)};
+        uint32_t c[4] = {(uint32_t)r->counter, (uint32_t)(r->counter >> 32), (uint32_t)r->stream,
+                         (uint32_t)(r->stream >> 32)};
         philox(c, (uint32_t)r->key, (uint32_t)(r->key >> 32));
         for (int i = 0; i < 4; i++) r->buf[i] = c[i];
         r->counter++;

@@ -1,5 +1,6 @@
-// safetensors: u64 header length, JSON header {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}}, elements.
-// Data only: reading one executes nothing. Everything the header says is checked against the file before it is used.
+// safetensors: u64 header length, JSON header {"name": {"dtype", "shape", "data_offsets"}, "__metadata__": {...}},
+// elements. Data only: reading one executes nothing. Everything the header says is checked against the file before it
+// is used.
 #include "runtime.h"
 
 #include <cjson/cJSON.h>
@@ -8,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct { const char *name; enum rt_dtype t; } types[] = {
+static const struct {
+    const char *name;
+    enum rt_dtype t;
+} types[] = {
     {"F32", RT_F32}, {"F64", RT_F64}, {"I64", RT_I64}, {"I32", RT_I32}, {"U8", RT_U8}, {"BOOL", RT_BOOL},
 };
 enum { N_TYPES = sizeof types / sizeof *types };
@@ -21,7 +25,9 @@ static char *copy_text(const char *s) {
 
 // A non-negative integer that a double holds exactly.
 static bool whole(const cJSON *j, uint64_t *out) {
-    if (!cJSON_IsNumber(j) || j->valuedouble < 0 || j->valuedouble > 9007199254740992.0 || floor(j->valuedouble) != j->valuedouble) return false;
+    if (!cJSON_IsNumber(j) || j->valuedouble < 0 || j->valuedouble > 9007199254740992.0 ||
+        floor(j->valuedouble) != j->valuedouble)
+        return false;
     *out = (uint64_t)j->valuedouble;
     return true;
 }
@@ -31,15 +37,18 @@ struct span {
     size_t index;        // of the tensor
 };
 
-static enum smkd_result read_tensor(const char *path, const cJSON *j, uint64_t size, struct rt_tensor *t, struct span *at) {
-    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(j, "dtype"), *shape = cJSON_GetObjectItemCaseSensitive(j, "shape");
+static enum smkd_result read_tensor(const char *path, const cJSON *j, uint64_t size, struct rt_tensor *t,
+                                    struct span *at) {
+    const cJSON *dtype = cJSON_GetObjectItemCaseSensitive(j, "dtype"),
+                *shape = cJSON_GetObjectItemCaseSensitive(j, "shape");
     const cJSON *off = cJSON_GetObjectItemCaseSensitive(j, "data_offsets"), *d;
     if (!cJSON_IsString(dtype) || !cJSON_IsArray(shape) || !cJSON_IsArray(off) || cJSON_GetArraySize(off) != 2)
         return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" lacks dtype, shape or data_offsets", path, j->string);
     int k = 0;
     while (k < N_TYPES && strcmp(types[k].name, dtype->valuestring) != 0) k++;
     if (k == N_TYPES)
-        return rt_fail(SMKD_R_UNSUPPORTED, "%s: tensor \"%s\" has type %s; F32, F64, I64, I32, U8 or BOOL is expected", path, j->string, dtype->valuestring);
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: tensor \"%s\" has type %s; F32, F64, I64, I32, U8 or BOOL is expected",
+                       path, j->string, dtype->valuestring);
     t->dtype = types[k].t;
     t->numel = 1;
     cJSON_ArrayForEach(d, shape) {
@@ -53,8 +62,10 @@ static enum smkd_result read_tensor(const char *path, const cJSON *j, uint64_t s
     uint64_t begin, end;
     t->name = copy_text(j->string);
     if (!t->name) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
-    if (!whole(cJSON_GetArrayItem(off, 0), &begin) || !whole(cJSON_GetArrayItem(off, 1), &end) || begin > end || end > size || end - begin != t->bytes)
-        return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\": data_offsets do not fit its shape or the file", path, j->string);
+    if (!whole(cJSON_GetArrayItem(off, 0), &begin) || !whole(cJSON_GetArrayItem(off, 1), &end) || begin > end ||
+        end > size || end - begin != t->bytes)
+        return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\": data_offsets do not fit its shape or the file", path,
+                       j->string);
     *at = (struct span){.begin = begin, .end = end};
     return SMKD_R_OK;
 }
@@ -65,18 +76,21 @@ static int by_begin(const void *a, const void *b) {
     return (x->end > y->end) - (x->end < y->end); // empty tensors first
 }
 
-// The format has neither gaps nor overlaps nor bytes behind the last tensor. So what is read never exceeds the file, however
-// many tensors a header makes up.
-static enum smkd_result copy_elements(const char *path, const unsigned char *data, uint64_t size, struct rt_tensors *out, struct span *spans) {
+// The format has neither gaps nor overlaps nor bytes behind the last tensor. So what is read never exceeds the file,
+// however many tensors a header makes up.
+static enum smkd_result copy_elements(const char *path, const unsigned char *data, uint64_t size,
+                                      struct rt_tensors *out, struct span *spans) {
     if (out->n) qsort(spans, out->n, sizeof *spans, by_begin);
     uint64_t at = 0;
     for (size_t i = 0; i < out->n; i++) {
         if (spans[i].begin != at)
-            return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" does not begin where the one before it ends", path, out->t[spans[i].index].name);
+            return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" does not begin where the one before it ends", path,
+                           out->t[spans[i].index].name);
         at = spans[i].end;
     }
     if (at != size)
-        return rt_fail(SMKD_R_INVALID, "%s: the tensors end at byte %llu of %llu", path, (unsigned long long)at, (unsigned long long)size);
+        return rt_fail(SMKD_R_INVALID, "%s: the tensors end at byte %llu of %llu", path, (unsigned long long)at,
+                       (unsigned long long)size);
     for (size_t i = 0; i < out->n; i++) {
         struct rt_tensor *t = &out->t[spans[i].index];
         t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
@@ -108,7 +122,9 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     if (size < 8) return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file (%zu bytes)", path, size);
     for (int i = 7; i >= 0; i--) len = len << 8 | b[i];
     if (len > size - 8 || len > 100000000)
-        return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file, or cut off: it has %zu bytes, its header claims %llu", path, size, (unsigned long long)len);
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: not a safetensors file, or cut off: it has %zu bytes, its header claims %llu", path, size,
+                       (unsigned long long)len);
     cJSON *root = cJSON_ParseWithLength((const char *)b + 8, (size_t)len);
     if (!cJSON_IsObject(root)) {
         cJSON_Delete(root);
@@ -122,7 +138,8 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     cJSON_ArrayForEach(j, root) {
         if (r != SMKD_R_OK) break;
         if (strcmp(j->string, "__metadata__") == 0) {
-            r = out->meta_keys ? rt_fail(SMKD_R_INVALID, "%s: __metadata__ appears twice", path) : read_meta(path, j, out);
+            r = out->meta_keys ? rt_fail(SMKD_R_INVALID, "%s: __metadata__ appears twice", path)
+                               : read_meta(path, j, out);
         } else if (rt_tensors_find(out, j->string)) {
             r = rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" appears twice", path, j->string);
         } else {
@@ -183,12 +200,15 @@ enum smkd_result rt_safetensors_write(const char *path, const struct rt_tensors 
         cJSON_free(text);
         return rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
     }
-    bool ok = fwrite(head, 1, 8, w.f) == 8 && fwrite(text, 1, len, w.f) == len && fwrite("        ", 1, padded - len, w.f) == padded - len;
+    bool ok = fwrite(head, 1, 8, w.f) == 8 && fwrite(text, 1, len, w.f) == len &&
+              fwrite("        ", 1, padded - len, w.f) == padded - len;
     for (size_t i = 0; ok && i < ts->n; i++) ok = fwrite(ts->t[i].data, 1, ts->t[i].bytes, w.f) == ts->t[i].bytes;
     cJSON_free(text);
     if (!ok)
         io_writer_abort(&w);
     else
         ok = io_writer_commit(&w) == SMKD_OK;
-    return ok ? SMKD_R_OK : rt_fail(SMKD_R_IO, "%s: cannot be written: %s; the file there before, if any, is untouched", path, strerror(errno));
+    return ok ? SMKD_R_OK
+              : rt_fail(SMKD_R_IO, "%s: cannot be written: %s; the file there before, if any, is untouched", path,
+                        strerror(errno));
 }

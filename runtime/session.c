@@ -9,10 +9,10 @@ enum { LISTS = SMKD_ABI_SCALAR + 1 };
 struct smkd_session {
     smkd_model *model;
     smkd_team *team;
-    void **list[LISTS];    // bound pointers by role and index (INPUT, OUTPUT, COTANGENT, GRAD_INPUT)
-    void **own;            // OUTPUT memory of the session's own
+    void **list[LISTS]; // bound pointers by role and index (INPUT, OUTPUT, COTANGENT, GRAD_INPUT)
+    void **own;         // OUTPUT memory of the session's own
     size_t *own_bytes;
-    size_t n[LISTS];       // rows of each role
+    size_t n[LISTS]; // rows of each role
     double *scalars;
     void *arena, *scratch;
     size_t arena_bytes, scratch_bytes;
@@ -63,12 +63,13 @@ void smkd_session_free(smkd_session *s) {
 
 enum smkd_result smkd_bind(smkd_session *s, enum smkd_abi_role role, const char *name, void *data) {
     static const char *const words[] = {"input", "output", NULL, NULL, "cotangent", "input gradient", NULL};
-    if ((unsigned)role >= LISTS || !words[role]) return rt_fail(SMKD_R_INVALID, "%s: role %d cannot be bound", s->model->path, (int)role);
+    if ((unsigned)role >= LISTS || !words[role])
+        return rt_fail(SMKD_R_INVALID, "%s: role %d cannot be bound", s->model->path, (int)role);
     const struct smkd_abi_tensor *t = smkd_model_find(s->model, role, name);
     if (!t) {
         const struct smkd_abi_tensor *first = smkd_model_nth(s->model, role, 0);
-        return rt_fail(SMKD_R_INVALID, "%s: has no %s named \"%s\"%s%s%s", s->model->path, words[role], name, first ? "; the first one is \"" : "",
-                       first ? first->name : "", first ? "\"" : "");
+        return rt_fail(SMKD_R_INVALID, "%s: has no %s named \"%s\"%s%s%s", s->model->path, words[role], name,
+                       first ? "; the first one is \"" : "", first ? first->name : "", first ? "\"" : "");
     }
     s->list[role][t->index] = data;
     return SMKD_R_OK;
@@ -96,20 +97,27 @@ static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase,
     for (size_t i = 0; i < s->n[SMKD_ABI_GRAD_INPUT]; i++) some_grad |= s->list[SMKD_ABI_GRAD_INPUT][i] != NULL;
     for (uint64_t i = 0; i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];
-        void **at = t->role < LISTS && t->role != SMKD_ABI_PARAM && t->role != SMKD_ABI_BUFFER ? &s->list[t->role][t->index] : NULL;
+        void **at = t->role < LISTS && t->role != SMKD_ABI_PARAM && t->role != SMKD_ABI_BUFFER
+                        ? &s->list[t->role][t->index]
+                        : NULL;
         if (t->role == SMKD_ABI_OUTPUT && !*at) {
             static const size_t size_of[] = {4, 8, 4, 1, 1, 8};
             bool batched = t->rank > 0 && t->dims[0] < 0;
             // numel alone is checked at load; its product with the batch is checked here.
-            if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch) return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
+            if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch)
+                return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
             size_t bytes = (size_t)t->numel * size_of[t->dtype] * (batched ? (size_t)batch : 1);
-            if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes)) return rt_fail(SMKD_R_NOMEM, "out of memory for output \"%s\"", t->name);
+            if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes))
+                return rt_fail(SMKD_R_NOMEM, "out of memory for output \"%s\"", t->name);
         }
         bool needed = t->role == SMKD_ABI_INPUT || (t->role == SMKD_ABI_COTANGENT && phase == SMKD_ABI_BACKWARD) ||
                       (t->role == SMKD_ABI_GRAD_INPUT && phase == SMKD_ABI_BACKWARD && some_grad);
         if (at && needed && !*at)
             return rt_fail(SMKD_R_INVALID, "%s: %s \"%s\" is not bound", s->model->path,
-                           t->role == SMKD_ABI_INPUT ? "input" : t->role == SMKD_ABI_COTANGENT ? "the cotangent of output" : "the gradient of input", t->name);
+                           t->role == SMKD_ABI_INPUT       ? "input"
+                           : t->role == SMKD_ABI_COTANGENT ? "the cotangent of output"
+                                                           : "the gradient of input",
+                           t->name);
     }
     return SMKD_R_OK;
 }
@@ -118,12 +126,15 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
     static const char *const words[] = {"inference", "training", "backward", "update"};
     const struct smkd_artifact *a = s->model->art;
     if ((unsigned)phase >= SMKD_ABI_PHASES || !a->entries[phase].run)
-        return rt_fail(SMKD_R_UNSUPPORTED, "%s: has no %s phase", s->model->path, (unsigned)phase < SMKD_ABI_PHASES ? words[phase] : "such");
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: has no %s phase", s->model->path,
+                       (unsigned)phase < SMKD_ABI_PHASES ? words[phase] : "such");
     if (batch < 1 || (uint64_t)batch > a->max_batch)
-        return rt_fail(SMKD_R_INVALID, "%s: batch of %lld; 1 to %llu are possible (smkdc compile --max-batch)", s->model->path, (long long)batch,
-                       (unsigned long long)a->max_batch);
+        return rt_fail(SMKD_R_INVALID, "%s: batch of %lld; 1 to %llu are possible (smkdc compile --max-batch)",
+                       s->model->path, (long long)batch, (unsigned long long)a->max_batch);
     if (phase == SMKD_ABI_BACKWARD && s->forward_batch != batch)
-        return rt_fail(SMKD_R_INVALID, "%s: backward of a batch of %lld without a training forward of that batch before it", s->model->path, (long long)batch);
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: backward of a batch of %lld without a training forward of that batch before it",
+                       s->model->path, (long long)batch);
     const struct smkd_abi_entry *e = &a->entries[phase];
     void *grads = NULL, *momentum = NULL;
     if (phase == SMKD_ABI_BACKWARD || phase == SMKD_ABI_UPDATE)
@@ -134,13 +145,15 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
         enum smkd_result r = bind_missing(s, phase, batch);
         if (r != SMKD_R_OK) return r;
         uint64_t arena = e->fixed_bytes + (uint64_t)batch * e->sample_bytes;
-        if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes) return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
+        if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes)
+            return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
         if (phase != SMKD_ABI_BACKWARD) s->forward_batch = 0;
         if (!grow(&s->arena, &s->arena_bytes, arena))
-            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld needs %llu MiB; use a smaller batch", s->model->path, (long long)batch,
-                           (unsigned long long)(arena >> 20));
+            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld needs %llu MiB; use a smaller batch",
+                           s->model->path, (long long)batch, (unsigned long long)(arena >> 20));
     }
-    if (!grow(&s->scratch, &s->scratch_bytes, e->scratch_bytes * (size_t)smkd_team_threads(s->team))) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", s->model->path);
+    if (!grow(&s->scratch, &s->scratch_bytes, e->scratch_bytes * (size_t)smkd_team_threads(s->team)))
+        return rt_fail(SMKD_R_NOMEM, "%s: out of memory", s->model->path);
     // Unbound outputs point to memory of our own for the call only.
     void **out = s->list[SMKD_ABI_OUTPUT];
     for (size_t i = 0; i < s->n[SMKD_ABI_OUTPUT]; i++)

@@ -1,5 +1,6 @@
-// A team of threads for entry points: one OpenMP parallel region a run, and the barrier generated code calls. The only file
-// that knows OpenMP. Works with libgomp and libomp; where fewer threads than asked for are delivered, those do the work.
+// A team of threads for entry points: one OpenMP parallel region a run, and the barrier generated code calls. The only
+// file that knows OpenMP. Works with libgomp and libomp; where fewer threads than asked for are delivered, those do the
+// work.
 #include "rt_internal.h"
 
 #include <omp.h>
@@ -7,8 +8,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-// Sense-reversing barrier: spin for a moment (calls are microseconds apart), then give the core away, so that more threads
-// than cores still make progress.
+// Sense-reversing barrier: spin for a moment (calls are microseconds apart), then give the core away, so that more
+// threads than cores still make progress.
 struct barrier {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_uint round;

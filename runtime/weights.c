@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_weight(const struct smkd_abi_tensor *t) { return t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER; }
+static bool is_weight(const struct smkd_abi_tensor *t) {
+    return t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER;
+}
 
 static char *prefixed(const char *prefix, const char *name) {
     struct str s = STR_INIT;
@@ -25,9 +27,11 @@ enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *
             const struct rt_tensor *w = rt_tensors_find(&ts, name);
             if (!w)
                 r = rt_fail(SMKD_R_MISMATCH, "%s: has no tensor \"%s\", which %s needs", path, name, m->path);
-            else if (w->dtype != RT_F32 || w->numel != t->numel || w->rank != (int)t->rank || memcmp(w->dims, t->dims, sizeof *w->dims * t->rank) != 0)
-                r = rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" has another shape or type than %s expects (%llu f32 elements)", path, name, m->path,
-                            (unsigned long long)t->numel);
+            else if (w->dtype != RT_F32 || w->numel != t->numel || w->rank != (int)t->rank ||
+                     memcmp(w->dims, t->dims, sizeof *w->dims * t->rank) != 0)
+                r = rt_fail(SMKD_R_MISMATCH,
+                            "%s: tensor \"%s\" has another shape or type than %s expects (%llu f32 elements)", path,
+                            name, m->path, (unsigned long long)t->numel);
             else if (copy)
                 memcpy((char *)m->params + t->offset, w->data, w->bytes);
             free(name);
@@ -43,7 +47,12 @@ enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const 
         const struct smkd_abi_tensor *t = &m->art->tensors[i];
         if (!is_weight(t)) continue;
         struct rt_tensor *w = &ts.t[ts.n++];
-        *w = (struct rt_tensor){.name = prefixed(prefix, t->name), .dtype = RT_F32, .rank = (int)t->rank, .numel = t->numel, .bytes = t->numel * 4, .borrowed = true};
+        *w = (struct rt_tensor){.name = prefixed(prefix, t->name),
+                                .dtype = RT_F32,
+                                .rank = (int)t->rank,
+                                .numel = t->numel,
+                                .bytes = t->numel * 4,
+                                .borrowed = true};
         memcpy(w->dims, t->dims, sizeof *w->dims * t->rank);
         w->data = (char *)m->params + t->offset;
     }

@@ -6,33 +6,40 @@
 static bool is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
 
 // Every row that callers bind or read, as losses/losses.h describes them. `rows`: [N], `classes`: [N,C], neither: [].
-static const struct { enum smkd_abi_role role; const char *name; uint32_t dtype, rank; } face[] = {
-    {SMKD_ABI_INPUT, "logits.0", SMKD_ABI_F32, 2},   {SMKD_ABI_INPUT, "logits.1", SMKD_ABI_F32, 2},
-    {SMKD_ABI_INPUT, "labels", SMKD_ABI_I64, 1},     {SMKD_ABI_OUTPUT, "loss.0", SMKD_ABI_F32, 0},
-    {SMKD_ABI_OUTPUT, "loss.1", SMKD_ABI_F32, 0},    {SMKD_ABI_OUTPUT, "grad.0", SMKD_ABI_F32, 2},
-    {SMKD_ABI_OUTPUT, "grad.1", SMKD_ABI_F32, 2},    {SMKD_ABI_OUTPUT, "threshold", SMKD_ABI_F32, 0},
+static const struct {
+    enum smkd_abi_role role;
+    const char *name;
+    uint32_t dtype, rank;
+} face[] = {
+    {SMKD_ABI_INPUT, "logits.0", SMKD_ABI_F32, 2},    {SMKD_ABI_INPUT, "logits.1", SMKD_ABI_F32, 2},
+    {SMKD_ABI_INPUT, "labels", SMKD_ABI_I64, 1},      {SMKD_ABI_OUTPUT, "loss.0", SMKD_ABI_F32, 0},
+    {SMKD_ABI_OUTPUT, "loss.1", SMKD_ABI_F32, 0},     {SMKD_ABI_OUTPUT, "grad.0", SMKD_ABI_F32, 2},
+    {SMKD_ABI_OUTPUT, "grad.1", SMKD_ABI_F32, 2},     {SMKD_ABI_OUTPUT, "threshold", SMKD_ABI_F32, 0},
     {SMKD_ABI_OUTPUT, "selected.0", SMKD_ABI_F32, 1}, {SMKD_ABI_OUTPUT, "selected.1", SMKD_ABI_F32, 1},
-    {SMKD_ABI_OUTPUT, "trust.0", SMKD_ABI_F32, 1},   {SMKD_ABI_OUTPUT, "trust.1", SMKD_ABI_F32, 1},
-    {SMKD_ABI_OUTPUT, "entropy.0", SMKD_ABI_F32, 1}, {SMKD_ABI_OUTPUT, "entropy.1", SMKD_ABI_F32, 1},
+    {SMKD_ABI_OUTPUT, "trust.0", SMKD_ABI_F32, 1},    {SMKD_ABI_OUTPUT, "trust.1", SMKD_ABI_F32, 1},
+    {SMKD_ABI_OUTPUT, "entropy.0", SMKD_ABI_F32, 1},  {SMKD_ABI_OUTPUT, "entropy.1", SMKD_ABI_F32, 1},
 };
 
 static enum smkd_result check(const smkd_model *m, const char *path, const struct loss_request *want) {
     const struct smkd_artifact *info = smkd_model_info(m);
     if (info->kind != SMKD_ABI_LOSS)
-        return rt_fail(SMKD_R_INVALID, "%s: is a model, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld", path,
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: is a model, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld", path,
                        (long long)want->classes);
     for (size_t i = 0; i < sizeof face / sizeof *face; i++) {
         const struct smkd_abi_tensor *t = smkd_model_find(m, face[i].role, face[i].name);
         bool fits = t && t->dtype == face[i].dtype && t->rank == face[i].rank && (t->rank == 0 || t->dims[0] == -1);
         if (!fits)
-            return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss", path,
-                           face[i].role == SMKD_ABI_INPUT ? "input" : "output", face[i].name);
+            return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",
+                           path, face[i].role == SMKD_ABI_INPUT ? "input" : "output", face[i].name);
         if (t->rank == 2 && t->dims[1] != want->classes)
-            return rt_fail(SMKD_R_MISMATCH, "%s: is for %lld classes, not for %lld; compile it with smkdc loss --classes %lld", path,
+            return rt_fail(SMKD_R_MISMATCH,
+                           "%s: is for %lld classes, not for %lld; compile it with smkdc loss --classes %lld", path,
                            (long long)t->dims[1], (long long)want->classes, (long long)want->classes);
     }
     if (info->max_batch < (uint64_t)want->max_batch)
-        return rt_fail(SMKD_R_MISMATCH, "%s: takes batches of at most %llu; compile it with smkdc loss --max-batch %lld", path,
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: takes batches of at most %llu; compile it with smkdc loss --max-batch %lld", path,
                        (unsigned long long)info->max_batch, (long long)want->max_batch);
     return SMKD_R_OK;
 }
@@ -92,7 +99,8 @@ static bool compile(const struct loss_request *want, const char *path, struct ar
         struct cg_options co = {.mcpu = "native", .max_batch = batch_limit(want), .emit = "lib"};
         s = cg_compile(&m, &co, path, &d);
     }
-    if (s != SMKD_OK && !kept) rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s", want->name, smkd_status_text(s));
+    if (s != SMKD_OK && !kept)
+        rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s", want->name, smkd_status_text(s));
     return s == SMKD_OK;
 }
 
@@ -121,8 +129,8 @@ static uint64_t hash_cpu(uint64_t h) {
     return h;
 }
 
-// Where the program belongs; NULL when there is no place for a cache. The compiler is part of this very executable, so its
-// bytes stand for the compiler's version: a rebuilt compiler never meets programs of an older one.
+// Where the program belongs; NULL when there is no place for a cache. The compiler is part of this very executable, so
+// its bytes stand for the compiler's version: a rebuilt compiler never meets programs of an older one.
 static char *cache_path(const struct loss_request *want, struct arena *a) {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char *dir;
@@ -168,7 +176,8 @@ static smkd_model *build(const struct loss_request *want) {
     if (!loss_find(want->name)) {
         struct str all = STR_INIT;
         for (const struct loss_info *l = loss_table; l->name; l++) str_addf(&all, "%s%s", all.len ? ", " : "", l->name);
-        rt_fail(SMKD_R_INVALID, "there is no loss \"%s\"; expected one of %s, or a file made with smkdc loss", want->name, all.s);
+        rt_fail(SMKD_R_INVALID, "there is no loss \"%s\"; expected one of %s, or a file made with smkdc loss",
+                want->name, all.s);
         str_release(&all);
     } else {
         char *path = cache_path(want, &a);
@@ -183,10 +192,13 @@ static smkd_model *build(const struct loss_request *want) {
 #else
 static smkd_model *build(const struct loss_request *want) {
     rt_fail(SMKD_R_UNSUPPORTED,
-            "this build has no compiler: where there is one, run smkdc loss %s -o L.smkd --classes %lld and give --loss L.smkd",
+            "this build has no compiler: where there is one, run smkdc loss %s -o L.smkd --classes %lld and give "
+            "--loss L.smkd",
             want->name, (long long)want->classes);
     return NULL;
 }
 #endif
 
-smkd_model *loss_program(const struct loss_request *want) { return is_file(want->name) ? load(want->name, want) : build(want); }
+smkd_model *loss_program(const struct loss_request *want) {
+    return is_file(want->name) ? load(want->name, want) : build(want);
+}

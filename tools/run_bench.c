@@ -18,11 +18,15 @@ static const struct args_opt opts[] = {
     RUN_THREADS_OPT,
     {"json", 0, NULL, NULL, "print JSON", 0},
     {0}};
-static const struct args_cmd cmd = {"smkd-run bench", "A.smkd [B.smkd]", 1, MAX_MODELS,
-                                    "Times steps on random inputs. With two artifacts a step runs both, one after the other, and images/s "
-                                    "counts the pair's\ncommon images once. The gradient that enters the backward pass is fixed random "
-                                    "numbers, so that only the model is timed.",
-                                    opts};
+static const struct args_cmd cmd = {
+    "smkd-run bench",
+    "A.smkd [B.smkd]",
+    1,
+    MAX_MODELS,
+    "Times steps on random inputs. With two artifacts a step runs both, one after the other, and images/s "
+    "counts the pair's\ncommon images once. The gradient that enters the backward pass is fixed random "
+    "numbers, so that only the model is timed.",
+    opts};
 
 struct subject {
     smkd_model *model;
@@ -36,7 +40,8 @@ static void fill(struct rt_tensor *t, struct rt_rng *rng, float scale) {
     for (size_t i = 0; i < t->numel; i++) x[i] = (float)(2 * rt_rng_uniform(rng) - 1) * scale;
 }
 
-static enum smkd_result bind_random(struct subject *s, enum smkd_abi_role role, const char *prefix, int64_t batch, float scale) {
+static enum smkd_result bind_random(struct subject *s, enum smkd_abi_role role, const char *prefix, int64_t batch,
+                                    float scale) {
     const struct smkd_abi_tensor *t;
     struct rt_rng rng;
     rt_rng_init(&rng, 1, role);
@@ -57,7 +62,8 @@ static enum smkd_result start(struct subject *s, const char *path, smkd_team *te
     s->model = smkd_model_load(path);
     s->session = s->model ? smkd_session_new(s->model, team) : NULL;
     if (!s->session) return SMKD_R_INVALID;
-    if (smkd_model_info(s->model)->kind != SMKD_ABI_MODEL) return rt_fail(SMKD_R_INVALID, "%s: is a loss, not a model", path);
+    if (smkd_model_info(s->model)->kind != SMKD_ABI_MODEL)
+        return rt_fail(SMKD_R_INVALID, "%s: is a loss, not a model", path);
     enum smkd_result r = bind_random(s, SMKD_ABI_INPUT, "input ", batch, 1);
     if (r == SMKD_R_OK && train) r = bind_random(s, SMKD_ABI_COTANGENT, "cotangent ", batch, 1.0f / (float)batch);
     // A rate at which weights move but never run away, however many steps there are.
@@ -94,7 +100,8 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void report(const struct args *a, const struct subject *s, int n, int threads, int64_t batch, const double *seconds, int64_t steps) {
+static void report(const struct args *a, const struct subject *s, int n, int threads, int64_t batch,
+                   const double *seconds, int64_t steps) {
     double sum = 0, session = 0, params = 0;
     double *sorted = xmalloc((size_t)steps * sizeof *sorted);
     memcpy(sorted, seconds, (size_t)steps * sizeof *sorted);
@@ -108,7 +115,8 @@ static void report(const struct args *a, const struct subject *s, int n, int thr
     }
     double rate = (double)(batch * steps) / sum;
     if (!args_given(a, "json")) {
-        printf("%s: %.1f images/s, %.4f s a step (median of %lld), batch %lld, %d thread%s, peak %.0f MiB (arena %.0f MiB)\n",
+        printf("%s: %.1f images/s, %.4f s a step (median of %lld), batch %lld, %d thread%s, peak %.0f MiB (arena %.0f "
+               "MiB)\n",
                args_str(a, "phase"), rate, median, (long long)steps, (long long)batch, threads, threads == 1 ? "" : "s",
                peak_memory() / 1048576, session / 1048576);
         return;

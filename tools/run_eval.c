@@ -9,7 +9,8 @@
 
 static const struct args_opt opts[] = {
     {"peer", 0, "A.smkd", NULL, "an artifact to evaluate, with its own weights", ARGS_REPEAT},
-    {"weights", 0, "FILE", NULL, "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
+    {"weights", 0, "FILE", NULL,
+     "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
     {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
     {"data", 0, "DATA", NULL, "data set (default: the run folder's)", 0},
     {"test-limit", 0, "N", "0", "the first N test images only (0: all, or as the run folder says)", 0},
@@ -18,12 +19,18 @@ static const struct args_opt opts[] = {
     {"batch-size", 0, "N", "128", "images at once", 0},
     {"threads", 0, "N", "0", "threads (0: all cores)", 0},
     {"json", 0, NULL, NULL, "print JSON", 0},
-    {"train-limit", 0, "N", NULL, "accepted so that train's data flags can be given again; changes nothing", ARGS_HIDDEN},
+    {"train-limit", 0, "N", NULL, "accepted so that train's data flags can be given again; changes nothing",
+     ARGS_HIDDEN},
     {0}};
 static const struct args_cmd cmd = {
-    "smkd-run eval", "[DIR | A.smkd [B.smkd ...]]", 0, MAX_PEERS,
-    "Top-1 and top-5 accuracy, negative log-likelihood (nats) and expected calibration error (10 bins) of each peer and of\n"
-    "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.", opts};
+    "smkd-run eval",
+    "[DIR | A.smkd [B.smkd ...]]",
+    0,
+    MAX_PEERS,
+    "Top-1 and top-5 accuracy, negative log-likelihood (nats) and expected calibration error (10 bins) of each peer "
+    "and of\n"
+    "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.",
+    opts};
 
 struct eval {
     struct rt_peer peers[MAX_PEERS];
@@ -54,7 +61,8 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
             e->paths[e->n++] = args_nth(a, "peer", i);
         }
     }
-    if (e->n == 0) return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
+    if (e->n == 0)
+        return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
     for (int k = 0; k < e->n; k++) {
         if ((r = rt_peer_load(&e->peers[k], e->paths[k])) != SMKD_R_OK) return r;
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
@@ -95,8 +103,8 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     for (int k = 0; k < e->n; k++)
         if ((r = rt_peer_start(&e->peers[k], e->team, (size_t)batch)) != SMKD_R_OK) return r;
-    struct rt_loader_config lc = {.images = &e->set.test, .n = e->set.test.n, .transform = &e->transform,
-                                  .batch = (size_t)batch};
+    struct rt_loader_config lc = {
+        .images = &e->set.test, .n = e->set.test.n, .transform = &e->transform, .batch = (size_t)batch};
     e->loader = rt_loader_new(&lc);
     e->scratch = xcalloc(2 * (size_t)p->classes, sizeof *e->scratch);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
@@ -129,12 +137,13 @@ static void print_json(const struct eval *e, const struct rt_score *s) {
 }
 
 static void print_row(const char *name, const struct rt_score *s) {
-    printf("%-10s %8.2f %8.2f %8.4f %8.2f\n", name, rt_score_top1(s), rt_score_top5(s), rt_score_nll(s), rt_score_ece(s));
+    printf("%-10s %8.2f %8.2f %8.4f %8.2f\n", name, rt_score_top1(s), rt_score_top5(s), rt_score_nll(s),
+           rt_score_ece(s));
 }
 
 static void print_table(const struct eval *e, const struct rt_score *s) {
-    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, e->set.name, "", "top-1 %", "top-5 %", "nll",
-           "ece %");
+    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, e->set.name, "", "top-1 %", "top-5 %",
+           "nll", "ece %");
     for (int k = 0; k < e->n; k++) {
         char name[24];
         snprintf(name, sizeof name, "peer %d", k);

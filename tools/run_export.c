@@ -11,8 +11,13 @@ static const struct args_opt opts[] = {
     {"checkpoint", 0, "WHICH", "last", "best or last", 0},
     {"artifact", 0, "A.smkd", NULL, "the peer's artifact, where it's no longer where the run found it", 0},
     {0}};
-static const struct args_cmd cmd = {"smkd-run export", "DIR", 1, 1,
-                                    "Writes a peer of a run folder as inference-mode ONNX: names kept, dynamic batch axis.", opts};
+static const struct args_cmd cmd = {
+    "smkd-run export",
+    "DIR",
+    1,
+    1,
+    "Writes a peer of a run folder as inference-mode ONNX: names kept, dynamic batch axis.",
+    opts};
 
 static char *checkpoint_path(const char *dir, bool best) {
     return rt_path_join(dir, best ? "best.safetensors" : "last.safetensors");
@@ -31,10 +36,12 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
         const struct smkd_abi_tensor *t = &info->tensors[i];
         if ((t->role != SMKD_ABI_PARAM && t->role != SMKD_ABI_BUFFER) || t->dtype != SMKD_ABI_F32) continue;
         struct fe_tensor *f = &tensors[n++];
-        *f = (struct fe_tensor){.name = t->name, .rank = (int)t->rank, .data = (const float *)(const void *)(block + t->offset)};
+        *f = (struct fe_tensor){
+            .name = t->name, .rank = (int)t->rank, .data = (const float *)(const void *)(block + t->offset)};
         memcpy(f->dims, t->dims, t->rank * sizeof *f->dims);
     }
-    struct str mean = STR_INIT, std = STR_INIT, classes = STR_INIT, input = STR_INIT, epochs = STR_INIT, producer = STR_INIT;
+    struct str mean = STR_INIT, std = STR_INIT, classes = STR_INIT, input = STR_INIT, epochs = STR_INIT,
+               producer = STR_INIT;
     join(&mean, s->mean, s->channels);
     join(&std, s->std, s->channels);
     str_addf(&classes, "%d", p->classes);
@@ -42,7 +49,7 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
     str_addf(&epochs, "%lld", (long long)s->config.epochs);
     str_addf(&producer, "smkd %s", smkd_version());
     const struct fe_meta meta[] = {
-        {"smkd.classes", classes.s}, {"smkd.input", input.s}, {"smkd.mean", mean.s}, {"smkd.std", std.s},
+        {"smkd.classes", classes.s},   {"smkd.input", input.s},       {"smkd.mean", mean.s},     {"smkd.std", std.s},
         {"smkd.producer", producer.s}, {"smkd.loss", s->config.loss}, {"smkd.epochs", epochs.s},
     };
     struct diag d = {.file = out};
@@ -85,7 +92,7 @@ int run_export(int argc, char **argv) {
     if (args_choice(&a, "peer", peers, &peer) && args_choice(&a, "checkpoint", which, &checkpoint)) {
         struct run_saved s;
         code = run_saved_read(&s, a.pos[0]) == SMKD_R_OK ? export_peer(&s, &a, (int)peer, checkpoint == 0)
-                                                          : run_failed("export");
+                                                         : run_failed("export");
         run_saved_release(&s);
     }
     args_release(&a);

@@ -13,15 +13,19 @@ static const struct args_opt opts[] = {
     {"seed", 0, "S", "0", "seed of the dropout masks", 0},
     RUN_THREADS_OPT,
     {0}};
-static const struct args_cmd cmd = {"smkd-run grad", "A.smkd", 1, 1,
-                                    "Runs a model in train mode (batch statistics), forward and backward, in one batch. Writes its outputs, "
-                                    "the gradient\nof every parameter under the parameter's ONNX name, the gradient of each input NAME as "
-                                    "grad.NAME, and the updated\nBatchNorm statistics under theirs.",
-                                    opts};
+static const struct args_cmd cmd = {
+    "smkd-run grad",
+    "A.smkd",
+    1,
+    1,
+    "Runs a model in train mode (batch statistics), forward and backward, in one batch. Writes its outputs, "
+    "the gradient\nof every parameter under the parameter's ONNX name, the gradient of each input NAME as "
+    "grad.NAME, and the updated\nBatchNorm statistics under theirs.",
+    opts};
 
 // Allocates a result for every row of `role` and binds it.
-static enum smkd_result bind_results(struct rt_tensors *out, smkd_session *s, const smkd_model *m, enum smkd_abi_role role,
-                                     const char *prefix, int64_t batch) {
+static enum smkd_result bind_results(struct rt_tensors *out, smkd_session *s, const smkd_model *m,
+                                     enum smkd_abi_role role, const char *prefix, int64_t batch) {
     const struct smkd_abi_tensor *t;
     for (size_t i = 0; (t = smkd_model_nth(m, role, i)); i++) {
         struct str name = STR_INIT;
@@ -36,8 +40,8 @@ static enum smkd_result bind_results(struct rt_tensors *out, smkd_session *s, co
 }
 
 // Binds the given tensors; cotangents that were not given become zeros, owned by `zeros`.
-static enum smkd_result bind_feeds(const struct run_feeds *fs, struct rt_tensors *zeros, smkd_session *s, const smkd_model *m,
-                                   int64_t batch) {
+static enum smkd_result bind_feeds(const struct run_feeds *fs, struct rt_tensors *zeros, smkd_session *s,
+                                   const smkd_model *m, int64_t batch) {
     const struct smkd_abi_tensor *t;
     for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_COTANGENT, i)); i++) {
         struct rt_tensor *z = run_result(zeros, t->name, t, batch, NULL);
@@ -88,7 +92,8 @@ static enum smkd_result grad(const struct args *a, smkd_model *m, smkd_session *
 
 static int run(const struct args *a) {
     int64_t threads = 0, seed = 0;
-    if (!args_i64(a, "threads", 0, 1024, &threads) || !args_i64(a, "seed", 0, INT64_C(1) << 53, &seed)) return EXIT_USAGE;
+    if (!args_i64(a, "threads", 0, 1024, &threads) || !args_i64(a, "seed", 0, INT64_C(1) << 53, &seed))
+        return EXIT_USAGE;
     smkd_model *m = run_load(a, a->pos[0]);
     smkd_team *team = m ? smkd_team_new((int)threads) : NULL;
     smkd_session *s = team ? smkd_session_new(m, team) : NULL;

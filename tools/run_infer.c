@@ -9,14 +9,18 @@ static const struct args_opt opts[] = {
     {"batch-size", 0, "N", NULL, "samples at once (default: as many as the artifact takes)", 0},
     RUN_THREADS_OPT,
     {0}};
-static const struct args_cmd cmd = {"smkd-run infer", "A.smkd", 1, 1,
-                                    "Runs a model in inference mode (running statistics, dropout off) and writes its outputs under their "
-                                    "ONNX names.\nAny number of samples: they go through in batches.",
-                                    opts};
+static const struct args_cmd cmd = {
+    "smkd-run infer",
+    "A.smkd",
+    1,
+    1,
+    "Runs a model in inference mode (running statistics, dropout off) and writes its outputs under their "
+    "ONNX names.\nAny number of samples: they go through in batches.",
+    opts};
 
 // Samples [at, at+n) of every input and output.
-static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, const struct rt_tensors *out, const smkd_model *m,
-                                  int64_t at, int64_t n) {
+static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, const struct rt_tensors *out,
+                                  const smkd_model *m, int64_t at, int64_t n) {
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < in->n && r == SMKD_R_OK; i++) {
         const struct smkd_abi_tensor *t = in->f[i].row;
@@ -25,7 +29,8 @@ static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, c
     }
     for (size_t i = 0; i < out->n && r == SMKD_R_OK; i++) {
         const struct smkd_abi_tensor *t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i);
-        r = smkd_bind(s, SMKD_ABI_OUTPUT, t->name, (char *)out->t[i].data + (run_row_batched(t) ? run_row_bytes(t, at) : 0));
+        r = smkd_bind(s, SMKD_ABI_OUTPUT, t->name,
+                      (char *)out->t[i].data + (run_row_batched(t) ? run_row_bytes(t, at) : 0));
     }
     return r == SMKD_R_OK ? smkd_run(s, SMKD_ABI_INFER, n) : r;
 }
@@ -50,15 +55,16 @@ static enum smkd_result infer(const struct args *a, smkd_model *m, smkd_session 
 
 static int run(const struct args *a) {
     int64_t threads = 0, step = 0;
-    if (!args_i64(a, "threads", 0, 1024, &threads) || !args_i64(a, "batch-size", 1, INT32_MAX, &step)) return EXIT_USAGE;
+    if (!args_i64(a, "threads", 0, 1024, &threads) || !args_i64(a, "batch-size", 1, INT32_MAX, &step))
+        return EXIT_USAGE;
     smkd_model *m = run_load(a, a->pos[0]);
     smkd_team *team = m ? smkd_team_new((int)threads) : NULL;
     smkd_session *s = team ? smkd_session_new(m, team) : NULL;
     enum smkd_result r = s ? SMKD_R_OK : SMKD_R_INVALID;
     int64_t most = m ? (int64_t)smkd_model_info(m)->max_batch : 1;
     if (s && step > most)
-        r = rt_fail(SMKD_R_INVALID, "--batch-size %lld: %s takes at most %lld; compile it with --max-batch %lld", (long long)step,
-                    a->pos[0], (long long)most, (long long)step);
+        r = rt_fail(SMKD_R_INVALID, "--batch-size %lld: %s takes at most %lld; compile it with --max-batch %lld",
+                    (long long)step, a->pos[0], (long long)most, (long long)step);
     if (r == SMKD_R_OK) r = infer(a, m, s, step ? step : most);
     smkd_session_free(s);
     smkd_team_free(team);

@@ -6,7 +6,10 @@
 #include <string.h>
 
 // By enum smkd_abi_dtype.
-static const struct { enum rt_dtype t; const char *name; } dtypes[] = {
+static const struct {
+    enum rt_dtype t;
+    const char *name;
+} dtypes[] = {
     [SMKD_ABI_F32] = {RT_F32, "float32"}, [SMKD_ABI_I64] = {RT_I64, "int64"},  [SMKD_ABI_I32] = {RT_I32, "int32"},
     [SMKD_ABI_U8] = {RT_U8, "uint8"},     [SMKD_ABI_BOOL] = {RT_BOOL, "bool"}, [SMKD_ABI_F64] = {RT_F64, "float64"},
 };
@@ -26,9 +29,12 @@ static void shape_text(struct str *s, uint32_t rank, const int64_t *dims) {
     str_add(s, "[");
     for (uint32_t i = 0; i < rank; i++) {
         str_add(s, i ? "," : "");
-        if (dims[i] == -1) str_add(s, "N");
-        else if (dims[i] < 0) str_addf(s, "%lldN", -(long long)dims[i]);
-        else str_addf(s, "%lld", (long long)dims[i]);
+        if (dims[i] == -1)
+            str_add(s, "N");
+        else if (dims[i] < 0)
+            str_addf(s, "%lldN", -(long long)dims[i]);
+        else
+            str_addf(s, "%lld", (long long)dims[i]);
     }
     str_add(s, "]");
 }
@@ -60,14 +66,15 @@ static enum smkd_result check_feed(const struct run_feed *f, const char *path, i
         struct str got = STR_INIT, want = STR_INIT;
         shape_text(&got, (uint32_t)f->tensor.rank, f->tensor.dims);
         shape_text(&want, f->row->rank, f->row->dims);
-        enum smkd_result r = rt_fail(SMKD_R_MISMATCH, "%s: has shape %s; \"%s\" wants %s", path, got.s, f->row->name, want.s);
+        enum smkd_result r =
+            rt_fail(SMKD_R_MISMATCH, "%s: has shape %s; \"%s\" wants %s", path, got.s, f->row->name, want.s);
         str_release(&got);
         str_release(&want);
         return r;
     }
     if (n && *batch && n != *batch)
-        return rt_fail(SMKD_R_MISMATCH, "%s: has a batch of %lld where the tensors before have %lld", path, (long long)n,
-                       (long long)*batch);
+        return rt_fail(SMKD_R_MISMATCH, "%s: has a batch of %lld where the tensors before have %lld", path,
+                       (long long)n, (long long)*batch);
     if (n) *batch = n;
     return SMKD_R_OK;
 }
@@ -99,8 +106,8 @@ static enum smkd_result read_one(struct run_feeds *fs, const smkd_model *m, enum
     return r;
 }
 
-enum smkd_result run_feeds_read(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role, const struct args *a,
-                                const char *option, int64_t *batch) {
+enum smkd_result run_feeds_read(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role,
+                                const struct args *a, const char *option, int64_t *batch) {
     for (size_t i = 0; i < args_count(a, option); i++) {
         enum smkd_result r = read_one(fs, m, role, option, args_nth(a, option, i), batch);
         if (r != SMKD_R_OK) return r;
@@ -122,8 +129,8 @@ enum smkd_result run_feeds_complete(const struct run_feeds *fs, const smkd_model
         if (found) continue;
         struct str shape = STR_INIT;
         shape_text(&shape, t->rank, t->dims);
-        enum smkd_result r = rt_fail(SMKD_R_INVALID, "input \"%s\" %s is missing: give --input %s=FILE.npy", t->name, shape.s,
-                                     t->name);
+        enum smkd_result r =
+            rt_fail(SMKD_R_INVALID, "input \"%s\" %s is missing: give --input %s=FILE.npy", t->name, shape.s, t->name);
         str_release(&shape);
         return r;
     }
@@ -148,14 +155,16 @@ smkd_model *run_load(const struct args *a, const char *path) {
     return NULL;
 }
 
-struct rt_tensor *run_result(struct rt_tensors *ts, const char *name, const struct smkd_abi_tensor *row, int64_t batch, void *data) {
+struct rt_tensor *run_result(struct rt_tensors *ts, const char *name, const struct smkd_abi_tensor *row, int64_t batch,
+                             void *data) {
     if (rt_tensors_find(ts, name)) {
         rt_fail(SMKD_R_UNSUPPORTED, "two results are called \"%s\"; rename one in the ONNX file", name);
         return NULL;
     }
     ts->t = xrealloc(ts->t, (ts->n + 1) * sizeof *ts->t);
     struct rt_tensor *t = &ts->t[ts->n];
-    *t = (struct rt_tensor){.dtype = dtypes[row->dtype].t, .rank = (int)row->rank, .borrowed = data != NULL, .data = data};
+    *t = (struct rt_tensor){
+        .dtype = dtypes[row->dtype].t, .rank = (int)row->rank, .borrowed = data != NULL, .data = data};
     for (uint32_t i = 0; i < row->rank; i++) t->dims[i] = row->dims[i] < 0 ? -row->dims[i] * batch : row->dims[i];
     t->numel = run_row_numel(row, batch);
     t->bytes = run_row_bytes(row, batch);

@@ -27,15 +27,21 @@ static const struct args_opt opts[] = {
     {"log-floor", 0, "E", "0", "e in log(p + e), 0 for exact", 0},
     RUN_THREADS_OPT,
     {0}};
-static const struct args_cmd cmd = {"smkd-run loss", "NAME|L.smkd", 1, 1,
-                                    "Evaluates a training loss for a pair of peers: smkd-p, smkd-s, all, zero, ce, or a file made with "
-                                    "smkdc loss (which then\ndecides --refine, --peer-denom, --r-scope, --detach-target and --log-floor). "
-                                    "Writes loss.K, grad.K (by logits K),\nthreshold, selected.K (1 where peer K teaches), trust.K and "
-                                    "entropy.K for K = 0, 1.",
-                                    opts};
+static const struct args_cmd cmd = {
+    "smkd-run loss",
+    "NAME|L.smkd",
+    1,
+    1,
+    "Evaluates a training loss for a pair of peers: smkd-p, smkd-s, all, zero, ce, or a file made with "
+    "smkdc loss (which then\ndecides --refine, --peer-denom, --r-scope, --detach-target and --log-floor). "
+    "Writes loss.K, grad.K (by logits K),\nthreshold, selected.K (1 where peer K teaches), trust.K and "
+    "entropy.K for K = 0, 1.",
+    opts};
 
 // Scalars that a program may have, with the options they come from.
-static const struct { const char *scalar, *option; } numbers[] = {
+static const struct {
+    const char *scalar, *option;
+} numbers[] = {
     {"progress", "progress"}, {"eta", "eta"}, {"b1", "b1"}, {"b2", "b2"}, {"rho", "rho"}, {"r.0", "r0"}, {"r.1", "r1"},
 };
 enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
@@ -52,7 +58,8 @@ static bool read_numbers(struct given *g, const struct args *a) {
         if (!args_f64(a, numbers[i].option, unit ? 0 : -INFINITY, unit ? 1 : INFINITY, &g->number[i])) return false;
     }
     if (g->number[1] == 0) {
-        args_fail(&cmd, "--eta 0: the threshold ln(C)/eta is not defined; use the loss all for everything, zero for nothing");
+        args_fail(&cmd,
+                  "--eta 0: the threshold ln(C)/eta is not defined; use the loss all for everything, zero for nothing");
         return false;
     }
     const char *r = args_str(a, "r");
@@ -88,16 +95,20 @@ static enum smkd_result widen_labels(struct rt_tensor *t, const char *path) {
 
 static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     if (args_count(a, "logits") != 2)
-        return rt_fail(SMKD_R_INVALID, "a loss is for a pair: --logits is given %zu time%s, two are needed (the same file twice makes "
-                       "equal peers)", args_count(a, "logits"), args_count(a, "logits") == 1 ? "" : "s");
+        return rt_fail(SMKD_R_INVALID,
+                       "a loss is for a pair: --logits is given %zu time%s, two are needed (the same file twice makes "
+                       "equal peers)",
+                       args_count(a, "logits"), args_count(a, "logits") == 1 ? "" : "s");
     for (int k = 0; k < 2; k++) {
         const char *path = args_nth(a, "logits", (size_t)k);
         enum smkd_result r = rt_npy_read(path, &g->logits[k]);
         if (r != SMKD_R_OK) return r;
         const struct rt_tensor *t = &g->logits[k];
-        if (t->dtype != RT_F32) return rt_fail(SMKD_R_MISMATCH, "%s: logits are float32; save x.astype(numpy.float32)", path);
+        if (t->dtype != RT_F32)
+            return rt_fail(SMKD_R_MISMATCH, "%s: logits are float32; save x.astype(numpy.float32)", path);
         if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < 2 || t->dims[1] > 1000000)
-            return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes", path);
+            return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes",
+                           path);
         if (k && (t->dims[0] != g->logits[0].dims[0] || t->dims[1] != g->logits[0].dims[1]))
             return rt_fail(SMKD_R_MISMATCH, "%s: is [%lld,%lld] where the first peer's logits are [%lld,%lld]", path,
                            (long long)t->dims[0], (long long)t->dims[1], (long long)g->logits[0].dims[0],
@@ -109,13 +120,13 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     if (r == SMKD_R_OK) r = widen_labels(&g->labels, path);
     if (r != SMKD_R_OK) return r;
     if (g->labels.rank != 1 || g->labels.dims[0] != rows)
-        return rt_fail(SMKD_R_MISMATCH, "%s: expected %lld labels in one dimension, one for each row of the logits", path,
-                       (long long)rows);
+        return rt_fail(SMKD_R_MISMATCH, "%s: expected %lld labels in one dimension, one for each row of the logits",
+                       path, (long long)rows);
     const int64_t *y = g->labels.data;
     for (int64_t i = 0; i < rows; i++)
         if (y[i] < 0 || y[i] >= classes)
-            return rt_fail(SMKD_R_INVALID, "%s: row %lld has label %lld, expected 0 to %lld", path, (long long)i, (long long)y[i],
-                           (long long)classes - 1);
+            return rt_fail(SMKD_R_INVALID, "%s: row %lld has label %lld, expected 0 to %lld", path, (long long)i,
+                           (long long)y[i], (long long)classes - 1);
     return SMKD_R_OK;
 }
 
@@ -140,9 +151,13 @@ static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_mod
 static enum smkd_result load_and_evaluate(struct given *g, const struct args *a) {
     const char *refine = args_str(a, "refine");
     if (strcmp(refine, "auto") == 0) refine = strcmp(a->pos[0], "ce") == 0 ? "none" : "mylc";
-    struct loss_request want = {.name = a->pos[0], .refine = refine, .peer_denom = args_str(a, "peer-denom"),
-                                .r_scope = args_str(a, "r-scope"), .detach_target = args_given(a, "detach-target"),
-                                .classes = g->logits[0].dims[1], .max_batch = g->logits[0].dims[0]};
+    struct loss_request want = {.name = a->pos[0],
+                                .refine = refine,
+                                .peer_denom = args_str(a, "peer-denom"),
+                                .r_scope = args_str(a, "r-scope"),
+                                .detach_target = args_given(a, "detach-target"),
+                                .classes = g->logits[0].dims[1],
+                                .max_batch = g->logits[0].dims[0]};
     args_f64(a, "log-floor", 0, 0.5, &want.log_floor); // checked before
     smkd_model *m = loss_program(&want);
     smkd_team *team = m ? smkd_team_new((int)g->threads) : NULL;
@@ -155,13 +170,15 @@ static enum smkd_result load_and_evaluate(struct given *g, const struct args *a)
 }
 
 static int run(const struct args *a) {
-    static const char *const refines[] = {"auto", "mylc", "proselflc", "none", NULL}, *const denoms[] = {"K", "N", "typo", NULL},
-                      *const scopes[] = {"epoch", "batch", "ema", NULL};
+    static const char *const refines[] = {"auto", "mylc", "proselflc", "none", NULL},
+                             *const denoms[] = {"K", "N", "typo", NULL},
+                             *const scopes[] = {"epoch", "batch", "ema", NULL};
     struct given g = {0};
     size_t word;
     double log_floor;
-    if (!read_numbers(&g, a) || !args_choice(a, "refine", refines, &word) || !args_choice(a, "peer-denom", denoms, &word) ||
-        !args_choice(a, "r-scope", scopes, &word) || !args_f64(a, "log-floor", 0, 0.5, &log_floor))
+    if (!read_numbers(&g, a) || !args_choice(a, "refine", refines, &word) ||
+        !args_choice(a, "peer-denom", denoms, &word) || !args_choice(a, "r-scope", scopes, &word) ||
+        !args_f64(a, "log-floor", 0, 0.5, &log_floor))
         return EXIT_USAGE;
     enum smkd_result r = read_tensors(&g, a);
     if (r == SMKD_R_OK) r = load_and_evaluate(&g, a);

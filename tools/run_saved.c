@@ -19,7 +19,8 @@ bool run_is_folder(const char *path) {
 
 static enum smkd_result numbers(const cJSON *a, float *out, int *n, const char *path, const char *key) {
     *n = cJSON_IsArray(a) ? cJSON_GetArraySize(a) : 0;
-    if (*n < 1 || *n > RT_MAX_CHANNELS) return rt_fail(SMKD_R_INVALID, "%s: data.%s is not a list of numbers", path, key);
+    if (*n < 1 || *n > RT_MAX_CHANNELS)
+        return rt_fail(SMKD_R_INVALID, "%s: data.%s is not a list of numbers", path, key);
     for (int i = 0; i < *n; i++) {
         const cJSON *v = cJSON_GetArrayItem(a, i);
         if (!cJSON_IsNumber(v)) return rt_fail(SMKD_R_INVALID, "%s: data.%s is not a list of numbers", path, key);
@@ -33,7 +34,8 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
     if (r != SMKD_R_OK) return r;
     const cJSON *peers = cJSON_GetObjectItemCaseSensitive(root, "peers");
     for (int k = 0; k < 2; k++) {
-        const char *a = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "artifact"));
+        const char *a =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "artifact"));
         if (!a) return rt_fail(SMKD_R_INVALID, "%s: peers[%d].artifact is missing", path, k);
         s->artifact[k] = memcpy(xmalloc(strlen(a) + 1), a, strlen(a) + 1);
     }

@@ -9,7 +9,8 @@
 static const struct args_opt own_opts[] = {
     {"peer", 0, "A.smkd", NULL, "a network made with smkdc compile: give --peer twice", ARGS_REPEAT},
     {"output-dir", 'o', "DIR", NULL, "run folder", ARGS_REQUIRED},
-    {"resume", 0, NULL, NULL, "go on from DIR/last.safetensors; flags that are not given are those of DIR/config.json", 0},
+    {"resume", 0, NULL, NULL, "go on from DIR/last.safetensors; flags that are not given are those of DIR/config.json",
+     0},
     {"overwrite", 0, NULL, NULL, "replace the results in DIR", 0},
     {"save-labels", 0, "FILE.npy", NULL, "write the training labels as they are after --labels and --noise", 0},
     {"quiet", 'q', NULL, NULL, "no progress", 0},
@@ -52,8 +53,10 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
     size_t given = args_count(a, "peer");
     bool from_run = given == 0 && saved->artifact[0];
     if (given != 2 && !from_run)
-        return rt_fail(SMKD_R_INVALID, "SMKD pairs two networks: give --peer twice, not %zu time%s (the same file twice makes "
-                       "equal peers)", given, given == 1 ? "" : "s");
+        return rt_fail(SMKD_R_INVALID,
+                       "SMKD pairs two networks: give --peer twice, not %zu time%s (the same file twice makes "
+                       "equal peers)",
+                       given, given == 1 ? "" : "s");
     for (int k = 0; k < 2; k++) {
         enum smkd_result r = rt_peer_load(&t->peers[k], from_run ? saved->artifact[k] : args_nth(a, "peer", (size_t)k));
         if (r != SMKD_R_OK) return r;
@@ -65,22 +68,28 @@ static int run(const struct args *a) {
     struct rt_config c;
     struct run_saved saved = {0};
     rt_config_init(&c);
-    struct rt_train t = {.config = &c, .dir = args_str(a, "output-dir"), .resume = args_given(a, "resume"),
-                         .overwrite = args_given(a, "overwrite"), .save_labels = args_str(a, "save-labels"),
+    struct rt_train t = {.config = &c,
+                         .dir = args_str(a, "output-dir"),
+                         .resume = args_given(a, "resume"),
+                         .overwrite = args_given(a, "overwrite"),
+                         .save_labels = args_str(a, "save-labels"),
                          .progress = args_given(a, "quiet") ? NULL : stderr};
     enum smkd_result r = SMKD_R_OK;
-    if (t.resume && t.overwrite)
-        r = rt_fail(SMKD_R_INVALID, "--resume and --overwrite exclude each other");
+    if (t.resume && t.overwrite) r = rt_fail(SMKD_R_INVALID, "--resume and --overwrite exclude each other");
     if (r == SMKD_R_OK) r = configure(&c, a, &saved);
     // Before anything slow: a folder that will not be touched is said at once.
     if (r == SMKD_R_OK && !t.resume && !t.overwrite && rt_run_exists(t.dir))
-        r = rt_fail(SMKD_R_INVALID, "%s: holds the results of a run; go on with --resume or start again with --overwrite",
-                    t.dir);
+        r = rt_fail(SMKD_R_INVALID,
+                    "%s: holds the results of a run; go on with --resume or start again with --overwrite", t.dir);
     if (r == SMKD_R_OK) r = load_peers(&t, a, &saved);
     if (r == SMKD_R_OK) {
-        const struct loss_request want = {.name = c.loss, .refine = c.refine, .peer_denom = c.peer_denom,
-                                          .r_scope = c.r_scope, .detach_target = c.detach_target,
-                                          .log_floor = c.log_floor, .classes = t.peers[0].classes,
+        const struct loss_request want = {.name = c.loss,
+                                          .refine = c.refine,
+                                          .peer_denom = c.peer_denom,
+                                          .r_scope = c.r_scope,
+                                          .detach_target = c.detach_target,
+                                          .log_floor = c.log_floor,
+                                          .classes = t.peers[0].classes,
                                           .max_batch = c.batch_size};
         t.loss = loss_program(&want);
         r = t.loss ? rt_train(&t) : SMKD_R_INVALID;
@@ -94,11 +103,16 @@ static int run(const struct args *a) {
 
 int run_train(int argc, char **argv) {
     static struct args_opt opts[MAX_OPTS];
-    static const struct args_cmd cmd = {
-        "smkd-run train", NULL, 0, 0,
-        "Trains two networks on the same noisy labels with selective mutual knowledge distillation, or another loss. DIR gets\n"
-        "config.json, metrics.jsonl, metrics.csv, last.safetensors and best.safetensors. The same seed gives the same bits on\n"
-        "any number of threads, also when the run was killed and resumed.", opts};
+    static const struct args_cmd cmd = {"smkd-run train",
+                                        NULL,
+                                        0,
+                                        0,
+                                        "Trains two networks on the same noisy labels with selective mutual knowledge "
+                                        "distillation, or another loss. DIR gets\n"
+                                        "config.json, metrics.jsonl, metrics.csv, last.safetensors and "
+                                        "best.safetensors. The same seed gives the same bits on\n"
+                                        "any number of threads, also when the run was killed and resumed.",
+                                        opts};
     make_options(opts);
     struct args a;
     enum args_result r = args_parse(&a, &cmd, argc, argv);

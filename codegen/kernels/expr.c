@@ -57,13 +57,19 @@ void cg_expr_key(const struct cg_expr *e, struct str *key) {
 
 LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t) {
     switch (t) {
-    case IR_F32: return f->f32;
-    case IR_F64: return f->f64;
-    case IR_I64: return f->i64;
-    case IR_I32: return f->i32;
+    case IR_F32:
+        return f->f32;
+    case IR_F64:
+        return f->f64;
+    case IR_I64:
+        return f->i64;
+    case IR_I32:
+        return f->i32;
     case IR_U8:
-    case IR_BOOL: return f->i8;
-    case IR_DTYPE_COUNT: break;
+    case IR_BOOL:
+        return f->i8;
+    case IR_DTYPE_COUNT:
+        break;
     }
     BUG("no memory type for dtype %d", (int)t);
 }
@@ -78,7 +84,8 @@ LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i) {
 int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t) {
     int inner = e->loops.n - 1;
     for (int k = 0; k < e->n_leaves; k++)
-        if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[inner] != 0 && e->leaves[k].stride[inner] != 1) return 1;
+        if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[inner] != 0 && e->leaves[k].stride[inner] != 1)
+            return 1;
     return t->vl;
 }
 
@@ -182,7 +189,8 @@ LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out) {
     return cg_gep(ev->f, cg_mem_type(ev->f, out->dtype), ev->f->ptr[out->ptr], row_index(ev, out));
 }
 
-void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row, LLVMValueRef inner, LLVMValueRef v, int valid) {
+void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row, LLVMValueRef inner, LLVMValueRef v,
+                 int valid) {
     struct cg_fn *f = ev->f;
     LLVMTypeRef mt = cg_mem_type(f, out->dtype);
     int lanes = cg_lanes(LLVMTypeOf(v));

@@ -1,15 +1,15 @@
 // Pointwise expressions over affine index spaces: what fused elementwise kernels and reductions compute.
 //
-// An expression is a DAG of steps in evaluation order; a leaf reads memory at base + offset + sum_l stride[l]*i_l for loop
-// indices i. Broadcasting, transposition, slicing and reversal are only strides and offsets, so they cost nothing.
+// An expression is a DAG of steps in evaluation order; a leaf reads memory at base + offset + sum_l stride[l]*i_l for
+// loop indices i. Broadcasting, transposition, slicing and reversal are only strides and offsets, so they cost nothing.
 #ifndef SMKD_CG_EXPR_H
 #define SMKD_CG_EXPR_H
 
 #include "../cg.h"
 
-#define CG_MAX_LOOPS IR_MAX_RANK
+#define CG_MAX_LOOPS  IR_MAX_RANK
 #define CG_MAX_LEAVES 32
-#define CG_MAX_STEPS 96
+#define CG_MAX_STEPS  96
 
 enum cg_leaf_kind {
     CG_LEAF_MEM,    // element of pointer `ptr`
@@ -25,13 +25,13 @@ struct cg_leaf {
 };
 
 struct cg_step {
-    enum ir_op op;   // IR_OP_NONE: leaf number `leaf`
+    enum ir_op op; // IR_OP_NONE: leaf number `leaf`
     int leaf;
     uint8_t n_in;
-    uint16_t in[5];  // earlier steps
+    uint16_t in[5]; // earlier steps
     enum ir_dtype dtype;
-    double fconst;   // fill's value, dropout's ratio
-    int64_t iconst;  // dropout's salt, fill's integer value
+    double fconst;  // fill's value, dropout's ratio
+    int64_t iconst; // dropout's salt, fill's integer value
 };
 
 struct cg_loops {
@@ -46,14 +46,15 @@ struct cg_expr {
     int n_leaves;
     struct cg_step steps[CG_MAX_STEPS];
     int n_steps;
-    int n_roots;          // 1 or 2
+    int n_roots; // 1 or 2
     uint16_t root[2];
     struct cg_leaf out[2]; // where root k goes (pointwise kernels; for reductions: strides 0 along reduced loops)
     int n_ptr;
-    uint32_t reduced;     // bit l: loop l is reduced (reductions only)
+    uint32_t reduced; // bit l: loop l is reduced (reductions only)
 };
 
-// Merges neighbouring loops that every leaf walks as one, drops loops of extent 1. `keep` bit l: don't merge l with l+1.
+// Merges neighbouring loops that every leaf walks as one, drops loops of extent 1. `keep` bit l: don't merge l with
+// l+1.
 void cg_expr_collapse(struct cg_expr *e);
 void cg_expr_key(const struct cg_expr *e, struct str *key);
 
@@ -61,7 +62,7 @@ void cg_expr_key(const struct cg_expr *e, struct str *key);
 struct cg_ev {
     struct cg_fn *f;
     const struct cg_expr *e;
-    LLVMValueRef i[CG_MAX_LOOPS];       // current loop indices
+    LLVMValueRef i[CG_MAX_LOOPS];        // current loop indices
     LLVMValueRef hoisted[CG_MAX_LEAVES]; // loop-invariant leaves, loaded once (scalar), or NULL
     LLVMValueRef row[CG_MAX_LEAVES];     // address of (or value for index leaves) each leaf at inner index 0
 };
@@ -72,12 +73,14 @@ void cg_ev_row(struct cg_ev *ev);
 // Evaluates root k at inner index `inner`, `lanes` wide; of these only the first `valid` are in range (others are
 // whatever). Bool results are i1.
 void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]);
-// Number of lanes the expression's inner loop can be evaluated with: f->t->vl, or 1 when a leaf has another inner stride.
+// Number of lanes the expression's inner loop can be evaluated with: f->t->vl, or 1 when a leaf has another inner
+// stride.
 int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t);
-void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row_addr, LLVMValueRef inner, LLVMValueRef v, int valid);
+void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row_addr, LLVMValueRef inner, LLVMValueRef v,
+                 int valid);
 LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out); // address of out at inner index 0
-LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t);   // bool: i8
-LLVMTypeRef cg_value_type(struct cg_fn *f, enum ir_dtype t); // bool: i1
+LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t);               // bool: i8
+LLVMTypeRef cg_value_type(struct cg_fn *f, enum ir_dtype t);             // bool: i1
 LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i);
 
 // Step emitters by op: cg_pw_<id>. `type` is the result's (vector) type.
@@ -95,15 +98,19 @@ extern const cg_pw_hook cg_pw_table[IR_OP_COUNT]; // NULL for ops of other kinds
 void cg_emit_pointwise(struct cg_fn *f, const void *expr); // kernel emitter, params: struct cg_expr
 
 // Reductions: root k summed (f64) or maxed (f32) over the reduced loops.
-enum cg_finish { CG_FIN_SUM, CG_FIN_MAX, CG_FIN_BN_STATS }; // BN_STATS: outputs mean, biased variance from (sum x, sum x*x)
+enum cg_finish {
+    CG_FIN_SUM,
+    CG_FIN_MAX,
+    CG_FIN_BN_STATS
+}; // BN_STATS: outputs mean, biased variance from (sum x, sum x*x)
 struct cg_reduce {
-    struct cg_expr e;      // out[k]: where result k goes
+    struct cg_expr e; // out[k]: where result k goes
     enum cg_finish fin;
-    int64_t count;         // BN_STATS: elements reduced (per sample when count_n)
+    int64_t count; // BN_STATS: elements reduced (per sample when count_n)
     bool count_n;
-    int ws_ptr;            // two-stage: pointer number of the f64 workspace [groups][roots][cols]
+    int ws_ptr; // two-stage: pointer number of the f64 workspace [groups][roots][cols]
 };
-#define CG_RED_GROUPS 32   // fixed: results must not depend on the thread count
+#define CG_RED_GROUPS 32 // fixed: results must not depend on the thread count
 // True when the loops are [reduced rows, batched][kept columns]: rows are then summed in CG_RED_GROUPS fixed groups.
 bool cg_reduce_two_stage(const struct cg_reduce *r);
 void cg_emit_reduce(struct cg_fn *f, const void *reduce);        // single stage

@@ -1,5 +1,6 @@
-// gather, its adjoint and argmax. Indices come from data: a negative one counts from the end, and one that is out of range
-// reads as 0 (its gradient is dropped), so a bad index can never touch memory outside. (Constants were checked at import.)
+// gather, its adjoint and argmax. Indices come from data: a negative one counts from the end, and one that is out of
+// range reads as 0 (its gradient is dropped), so a bad index can never touch memory outside. (Constants were checked at
+// import.)
 #include "gather.h"
 
 static LLVMValueRef times_n(struct cg_fn *f, int64_t k, bool n) {
@@ -9,7 +10,8 @@ static LLVMValueRef times_n(struct cg_fn *f, int64_t k, bool n) {
 static LLVMValueRef index_at(struct cg_fn *f, const struct cg_gather *g, LLVMValueRef j) {
     LLVMTypeRef mt = cg_mem_type(f, g->index_dtype);
     LLVMValueRef v = cg_load(f, mt, cg_gep(f, mt, f->ptr[1], j), (int)ir_dtype_size(g->index_dtype));
-    if (mt != f->i64) v = g->index_dtype == IR_I32 ? LLVMBuildSExt(f->b, v, f->i64, "") : LLVMBuildZExt(f->b, v, f->i64, "");
+    if (mt != f->i64)
+        v = g->index_dtype == IR_I32 ? LLVMBuildSExt(f->b, v, f->i64, "") : LLVMBuildZExt(f->b, v, f->i64, "");
     LLVMValueRef neg = LLVMBuildICmp(f->b, LLVMIntSLT, v, cg_i64(f, 0), "");
     return LLVMBuildSelect(f->b, neg, LLVMBuildAdd(f->b, v, cg_i64(f, g->dim), ""), v, "");
 }
@@ -53,7 +55,8 @@ void cg_emit_gather_grad(struct cg_fn *f, const void *p) {
     LLVMValueRef src = cg_gep(f, f->f32, f->ptr[0], cg_muli(f, row, cg_i64(f, g->inner)));
     LLVMValueRef k = cg_loop_begin(f, &lk, cg_i64(f, 0), cg_i64(f, g->inner), 1);
     LLVMValueRef a = cg_gep(f, f->f32, dst, k);
-    cg_store(f, LLVMBuildFAdd(f->b, cg_load(f, f->f32, a, 4), cg_load(f, f->f32, cg_gep(f, f->f32, src, k), 4), ""), a, 4);
+    cg_store(f, LLVMBuildFAdd(f->b, cg_load(f, f->f32, a, 4), cg_load(f, f->f32, cg_gep(f, f->f32, src, k), 4), ""), a,
+             4);
     cg_loop_end(f, &lk);
     cg_if_end(f, &c);
     cg_loop_end(f, &lj);

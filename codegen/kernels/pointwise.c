@@ -1,5 +1,6 @@
-// Fused elementwise kernels: one pass over the output, each element from one expression. Every element is computed by the
-// same formula whether it falls into a vector or a tail, and by exactly one thread, so results never depend on threads.
+// Fused elementwise kernels: one pass over the output, each element from one expression. Every element is computed by
+// the same formula whether it falls into a vector or a tail, and by exactly one thread, so results never depend on
+// threads.
 #include "expr.h"
 
 static void flat(struct cg_fn *f, const struct cg_expr *e, int lanes) {

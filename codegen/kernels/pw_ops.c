@@ -1,5 +1,5 @@
-// One emitter per pointwise op: how a step of a fused expression becomes vector instructions. Semantics are those of the
-// `eval` hooks (ONNX): NaN passes through relu, max and min; integer division truncates and never traps.
+// One emitter per pointwise op: how a step of a fused expression becomes vector instructions. Semantics are those of
+// the `eval` hooks (ONNX): NaN passes through relu, max and min; integer division truncates and never traps.
 #include "../../ir/hash.h"
 #include "expr.h"
 #include "vmath.h"
@@ -8,10 +8,11 @@
 
 #define X0 (a->x[0])
 #define X1 (a->x[1])
-#define B (a->f->b)
+#define B  (a->f->b)
 
 static bool is_float(LLVMTypeRef t) {
-    LLVMTypeKind k = LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetTypeKind(LLVMGetElementType(t)) : LLVMGetTypeKind(t);
+    LLVMTypeKind k =
+        LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetTypeKind(LLVMGetElementType(t)) : LLVMGetTypeKind(t);
     return k == LLVMFloatTypeKind || k == LLVMDoubleTypeKind;
 }
 static bool float_args(const struct cg_pw_args *a) { return is_float(LLVMTypeOf(X0)); }
@@ -24,7 +25,9 @@ static LLVMValueRef un(const struct cg_pw_args *a, const char *intrinsic) {
 }
 static LLVMValueRef zero_like(LLVMValueRef x) { return LLVMConstNull(LLVMTypeOf(x)); }
 
-#define PW(id) LLVMValueRef cg_pw_##id(const struct cg_pw_args *a); LLVMValueRef cg_pw_##id(const struct cg_pw_args *a)
+#define PW(id)                                                                                                         \
+    LLVMValueRef cg_pw_##id(const struct cg_pw_args *a);                                                               \
+    LLVMValueRef cg_pw_##id(const struct cg_pw_args *a)
 
 PW(neg) { return float_args(a) ? LLVMBuildFNeg(B, X0, "") : LLVMBuildNeg(B, X0, ""); }
 PW(abs) {
@@ -41,7 +44,8 @@ PW(tanh) { return cg_tanh(a->f, X0); }
 PW(sigmoid) { return cg_sigmoid(a->f, X0); }
 PW(relu) {
     LLVMValueRef z = zero_like(X0); // 0 > NaN is false: NaN passes
-    LLVMValueRef below = float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : LLVMBuildICmp(B, LLVMIntSGT, z, X0, "");
+    LLVMValueRef below =
+        float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : LLVMBuildICmp(B, LLVMIntSGT, z, X0, "");
     return LLVMBuildSelect(B, below, z, X0, "");
 }
 PW(relu_grad) {
@@ -73,7 +77,8 @@ PW(cast) {
     if (from == to) return X0;
     bool ff = from == IR_F32 || from == IR_F64, tf = to == IR_F32 || to == IR_F64;
     if (to == IR_BOOL)
-        return ff ? LLVMBuildFCmp(B, LLVMRealUNE, X0, zero_like(X0), "") : LLVMBuildICmp(B, LLVMIntNE, X0, zero_like(X0), "");
+        return ff ? LLVMBuildFCmp(B, LLVMRealUNE, X0, zero_like(X0), "")
+                  : LLVMBuildICmp(B, LLVMIntNE, X0, zero_like(X0), "");
     if (ff && tf) return LLVMBuildFPCast(B, X0, a->type, "");
     if (ff) { // saturating, NaN gives 0, as the interpreter has it
         const char *name = to == IR_U8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat";
@@ -113,8 +118,7 @@ PW(pow) {
     return cg_intrinsic(a->f, "llvm.pow", a->type, args, 2);
 }
 static LLVMValueRef pick(const struct cg_pw_args *a, LLVMRealPredicate fp, LLVMIntPredicate sp, LLVMIntPredicate up) {
-    if (!float_args(a))
-        return LLVMBuildSelect(B, LLVMBuildICmp(B, is_signed(a) ? sp : up, X0, X1, ""), X0, X1, "");
+    if (!float_args(a)) return LLVMBuildSelect(B, LLVMBuildICmp(B, is_signed(a) ? sp : up, X0, X1, ""), X0, X1, "");
     LLVMValueRef r = LLVMBuildSelect(B, LLVMBuildFCmp(B, fp, X0, X1, ""), X0, X1, "");
     return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealUNO, X0, X0, ""), X0, r, "");
 }
@@ -152,7 +156,10 @@ PW(bn_apply) { // (x - mean) * invstd * gamma + beta
 
 static LLVMValueRef mix32(const struct cg_pw_args *a, LLVMValueRef h) {
     LLVMTypeRef t = LLVMTypeOf(h);
-    static const struct { int shift; uint32_t mul; } round[] = {{16, 0x85ebca6bu}, {13, 0xc2b2ae35u}, {16, 0}};
+    static const struct {
+        int shift;
+        uint32_t mul;
+    } round[] = {{16, 0x85ebca6bu}, {13, 0xc2b2ae35u}, {16, 0}};
     for (int i = 0; i < 3; i++) {
         h = LLVMBuildXor(B, h, LLVMBuildLShr(B, h, cg_viconst(a->f, t, round[i].shift), ""), "");
         if (round[i].mul) h = LLVMBuildMul(B, h, cg_viconst(a->f, t, round[i].mul), "");

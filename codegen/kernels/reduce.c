@@ -27,8 +27,9 @@ static LLVMValueRef combine(struct cg_fn *f, const struct cg_reduce *r, LLVMValu
     if (r->fin != CG_FIN_MAX) {
         if (LLVMTypeOf(v) != t) {
             enum ir_dtype d = r->e.steps[r->e.root[0]].dtype;
-            v = d == IR_F32 || d == IR_F64 ? LLVMBuildFPExt(f->b, v, t, "")
-                : d == IR_BOOL || d == IR_U8 ? LLVMBuildUIToFP(f->b, v, t, "") : LLVMBuildSIToFP(f->b, v, t, "");
+            v = d == IR_F32 || d == IR_F64   ? LLVMBuildFPExt(f->b, v, t, "")
+                : d == IR_BOOL || d == IR_U8 ? LLVMBuildUIToFP(f->b, v, t, "")
+                                             : LLVMBuildSIToFP(f->b, v, t, "");
         }
         return LLVMBuildFAdd(f->b, acc, v, "");
     }
@@ -238,7 +239,10 @@ void cg_emit_reduce(struct cg_fn *f, const void *reduce) {
         int64_t rest = cols_batched ? 0 : cols % per_block;
         struct cg_if c;
         bool both = rest && cols > per_block;
-        if (both) cg_if_begin(f, &c, LLVMBuildICmp(f->b, LLVMIntSLT, cg_addi(f, s.col, cg_i64(f, per_block - 1)), cg_i64(f, cols), ""));
+        if (both)
+            cg_if_begin(
+                f, &c,
+                LLVMBuildICmp(f->b, LLVMIntSLT, cg_addi(f, s.col, cg_i64(f, per_block - 1)), cg_i64(f, cols), ""));
         for (int part = 0; part < 2; part++) {
             if (part == 0 && rest && !both) continue;
             if (part == 1 && !rest) continue;
@@ -251,7 +255,8 @@ void cg_emit_reduce(struct cg_fn *f, const void *reduce) {
             for (int j = 0; j < s.width; j++) {
                 for (int k = 0; k < n_acc(r); k++) acc[k] = LLVMBuildLoad2(f->b, vt, s.acc[k][j], "");
                 finish(f, r, acc, out);
-                store_results(&s, out, cg_addi(f, s.col, cg_i64(f, j * s.lanes)), j == s.width - 1 ? s.valid_last : s.lanes);
+                store_results(&s, out, cg_addi(f, s.col, cg_i64(f, j * s.lanes)),
+                              j == s.width - 1 ? s.valid_last : s.lanes);
             }
         }
         if (both) cg_if_end(f, &c);
@@ -265,7 +270,8 @@ bool cg_reduce_two_stage(const struct cg_reduce *r) {
     const struct cg_expr *e = &r->e;
     if (r->fin == CG_FIN_MAX || e->loops.n != 2 || !e->loops.batched || e->reduced != 1u) return false;
     for (int k = 0; k < e->n_leaves; k++)
-        if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[1] != 0 && e->leaves[k].stride[1] != 1) return false;
+        if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[1] != 0 && e->leaves[k].stride[1] != 1)
+            return false;
     return true;
 }
 
@@ -299,7 +305,8 @@ void cg_emit_reduce_groups(struct cg_fn *f, const void *reduce) {
         if (part ? !rest : cols < per_block) continue;
         s.width = (int)((width + lanes - 1) / lanes);
         s.valid_last = (int)(width - (int64_t)(s.width - 1) * lanes);
-        s.col = cg_loop_begin(f, &lb, cg_i64(f, part ? cols - rest : 0), cg_i64(f, part ? cols : cols - rest), per_block);
+        s.col =
+            cg_loop_begin(f, &lb, cg_i64(f, part ? cols - rest : 0), cg_i64(f, part ? cols : cols - rest), per_block);
         for (int k = 0; k < na; k++)
             for (int j = 0; j < s.width; j++) {
                 LLVMValueRef a = cg_gep(f, f->f64, ws, cg_addi(f, s.col, cg_i64(f, k * padded + j * lanes)));

@@ -6,7 +6,9 @@ int cg_lanes(LLVMTypeRef type) {
     return LLVMGetTypeKind(type) == LLVMVectorTypeKind ? (int)LLVMGetVectorSize(type) : 1;
 }
 
-LLVMTypeRef cg_like(struct cg_fn *f, LLVMTypeRef type, LLVMTypeRef elem) { return cg_vec_type(f, elem, cg_lanes(type)); }
+LLVMTypeRef cg_like(struct cg_fn *f, LLVMTypeRef type, LLVMTypeRef elem) {
+    return cg_vec_type(f, elem, cg_lanes(type));
+}
 
 LLVMValueRef cg_vconst(struct cg_fn *f, LLVMTypeRef type, double v) {
     LLVMTypeRef e = LLVMGetTypeKind(type) == LLVMVectorTypeKind ? LLVMGetElementType(type) : type;
@@ -52,7 +54,8 @@ LLVMValueRef cg_exp(struct cg_fn *f, LLVMValueRef x) {
     LLVMValueRef y = cg_fma(f, poly(f, r, c, 5), r2, r);
     y = LLVMBuildFAdd(f->b, y, cg_vconst(f, t, 1.0), "");
     // 2^k in two halves, so that denormal results and overflow come out right. NaN: the conversion is saturating.
-    LLVMValueRef n = LLVMBuildFPToSI(f->b, LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealORD, k, k, ""), k, cg_vconst(f, t, 0.0), ""), it, "");
+    LLVMValueRef n = LLVMBuildFPToSI(
+        f->b, LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealORD, k, k, ""), k, cg_vconst(f, t, 0.0), ""), it, "");
     LLVMValueRef n1 = LLVMBuildAShr(f->b, n, cg_viconst(f, it, 1), ""), n2 = LLVMBuildSub(f->b, n, n1, "");
     y = LLVMBuildFMul(f->b, y, pow2i(f, n1, t), "");
     return LLVMBuildFMul(f->b, y, pow2i(f, n2, t), "");
@@ -87,7 +90,9 @@ LLVMValueRef cg_log(struct cg_fn *f, LLVMValueRef x) {
                            LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealUNO, x, x, ""), x, y, ""), bad, "");
 }
 
-static LLVMValueRef fabs_(struct cg_fn *f, LLVMValueRef x) { return cg_intrinsic(f, "llvm.fabs", LLVMTypeOf(x), &x, 1); }
+static LLVMValueRef fabs_(struct cg_fn *f, LLVMValueRef x) {
+    return cg_intrinsic(f, "llvm.fabs", LLVMTypeOf(x), &x, 1);
+}
 static LLVMValueRef copysign_(struct cg_fn *f, LLVMValueRef mag, LLVMValueRef sign) {
     LLVMValueRef a[2] = {mag, sign};
     return cg_intrinsic(f, "llvm.copysign", LLVMTypeOf(mag), a, 2);
@@ -100,8 +105,10 @@ LLVMValueRef cg_tanh(struct cg_fn *f, LLVMValueRef x) {
     LLVMValueRef s = LLVMBuildFMul(f->b, x, x, "");
     LLVMValueRef near0 = cg_fma(f, LLVMBuildFMul(f->b, poly(f, s, c, 5), s, ""), x, x);
     LLVMValueRef e = cg_exp(f, LLVMBuildFAdd(f->b, a, a, ""));
-    LLVMValueRef far = LLVMBuildFSub(f->b, one, LLVMBuildFDiv(f->b, cg_vconst(f, t, 2.0), LLVMBuildFAdd(f->b, e, one, ""), ""), "");
-    return LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealOLT, a, cg_vconst(f, t, 0.625), ""), near0, copysign_(f, far, x), "");
+    LLVMValueRef far =
+        LLVMBuildFSub(f->b, one, LLVMBuildFDiv(f->b, cg_vconst(f, t, 2.0), LLVMBuildFAdd(f->b, e, one, ""), ""), "");
+    return LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealOLT, a, cg_vconst(f, t, 0.625), ""), near0,
+                           copysign_(f, far, x), "");
 }
 
 LLVMValueRef cg_sigmoid(struct cg_fn *f, LLVMValueRef x) {
@@ -112,10 +119,11 @@ LLVMValueRef cg_sigmoid(struct cg_fn *f, LLVMValueRef x) {
 }
 
 LLVMValueRef cg_erf(struct cg_fn *f, LLVMValueRef x) {
-    static const double lo[] = {1.128379167e+00, -3.761263848e-01, 1.128378275e-01,  -2.686544581e-02,
+    static const double lo[] = {1.128379167e+00, -3.761263848e-01, 1.128378275e-01, -2.686544581e-02,
                                 5.221074846e-03, -8.484710974e-04, 1.127054105e-04, -9.680126609e-06};
-    static const double hi[] = {2.043655107e-04, -1.129661186e+00, -6.330395464e-01, -1.086390813e-01, 2.537362041e-02,
-                                -4.282414028e-03, 4.637973570e-04, -2.531636205e-05, 2.514372888e-07}; // log erfc on [1,4]
+    static const double hi[] = {
+        2.043655107e-04,  -1.129661186e+00, -6.330395464e-01, -1.086390813e-01, 2.537362041e-02,
+        -4.282414028e-03, 4.637973570e-04,  -2.531636205e-05, 2.514372888e-07}; // log erfc on [1,4]
     LLVMTypeRef t = LLVMTypeOf(x);
     LLVMValueRef a = fabs_(f, x), s = LLVMBuildFMul(f->b, x, x, "");
     LLVMValueRef near0 = LLVMBuildFMul(f->b, poly(f, s, lo, 8), x, "");

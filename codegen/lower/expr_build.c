@@ -92,7 +92,8 @@ static int index_step(struct cg_xb *x, const struct cg_coord *co, const int64_t 
 }
 
 // Coordinates of an operand that broadcasts to the result: right-aligned, 0 along dims of size 1.
-static void broadcast(const struct ir_type *from, const struct ir_type *to, const struct cg_coord *co, struct cg_coord *out) {
+static void broadcast(const struct ir_type *from, const struct ir_type *to, const struct cg_coord *co,
+                      struct cg_coord *out) {
     int shift = to->rank - from->rank;
     for (int d = 0; d < from->rank; d++) {
         if (from->dims[d] == 1)
@@ -149,7 +150,8 @@ int cg_xb_node(struct cg_xb *x, ir_nid nid, const struct cg_coord *co) {
     if (n->op == IR_OP_fill) return cg_xb_fill(x, t->dtype, ir_attr_f(n, "value"));
     if (n->op == IR_OP_iota) {
         int64_t one = 1;
-        int in = index_step(x, &co[ir_attr_i(n, "axis") < 0 ? ir_attr_i(n, "axis") + t->rank : ir_attr_i(n, "axis")], &one, 1);
+        int in = index_step(x, &co[ir_attr_i(n, "axis") < 0 ? ir_attr_i(n, "axis") + t->rank : ir_attr_i(n, "axis")],
+                            &one, 1);
         return cg_xb_step(x, IR_OP_iota, t->dtype, &in, 1);
     }
     if (n->op == IR_OP_dropout_mask) {
@@ -182,11 +184,21 @@ int cg_xb_value(struct cg_xb *x, ir_vid v, const struct cg_coord *co) {
         double d = 0;
         int64_t i = 0;
         switch (val->type.dtype) {
-        case IR_F32: d = *(const float *)val->data; break;
-        case IR_F64: d = *(const double *)val->data; break;
-        case IR_I64: i = *(const int64_t *)val->data; break;
-        case IR_I32: i = *(const int32_t *)val->data; break;
-        default: i = *(const uint8_t *)val->data; break;
+        case IR_F32:
+            d = *(const float *)val->data;
+            break;
+        case IR_F64:
+            d = *(const double *)val->data;
+            break;
+        case IR_I64:
+            i = *(const int64_t *)val->data;
+            break;
+        case IR_I32:
+            i = *(const int32_t *)val->data;
+            break;
+        default:
+            i = *(const uint8_t *)val->data;
+            break;
         }
         s = cg_xb_fill(x, val->type.dtype, d);
         x->e.steps[s].iconst = i;

@@ -17,12 +17,12 @@ static void split(const struct ir_type *t, int64_t axis, struct cg_gather *g) {
     }
 }
 
-static void call(struct cg_lower *L, const char *tag, const struct cg_gather *g, void (*emit)(struct cg_fn *, const void *),
-                 const struct cg_arg *args, int n) {
+static void call(struct cg_lower *L, const char *tag, const struct cg_gather *g,
+                 void (*emit)(struct cg_fn *, const void *), const struct cg_arg *args, int n) {
     struct cg_kernel k = {.emit = emit, .n_ptr = n, .params = arena_dup(L->arena, g, sizeof *g)};
     k.key = arena_printf(L->arena, "%s:%lld%s,%lld,%lld,%lld%s,%d,%d", tag, (long long)g->outer, g->outer_n ? "N" : "",
-                         (long long)g->dim, (long long)g->inner, (long long)g->n_index, g->index_n ? "N" : "", (int)g->dtype,
-                         (int)g->index_dtype);
+                         (long long)g->dim, (long long)g->inner, (long long)g->n_index, g->index_n ? "N" : "",
+                         (int)g->dtype, (int)g->index_dtype);
     cg_call(L, &k, args, n);
 }
 

@@ -15,7 +15,11 @@ struct cg_xb {
     struct cg_lower *L;
     struct cg_expr e;
     struct cg_arg args[CG_MAX_PTRS];
-    struct { ir_vid v; int step; struct cg_coord co[IR_MAX_RANK]; } memo[CG_MAX_STEPS];
+    struct {
+        ir_vid v;
+        int step;
+        struct cg_coord co[IR_MAX_RANK];
+    } memo[CG_MAX_STEPS];
     int n_memo;
 };
 

@@ -1,5 +1,5 @@
-// Lowering of everything that is a pointwise expression stored somewhere: elementwise ops, views that need memory, and the
-// pieces of concat and pad.
+// Lowering of everything that is a pointwise expression stored somewhere: elementwise ops, views that need memory, and
+// the pieces of concat and pad.
 #include "lower.h"
 
 #include <string.h>

@@ -17,10 +17,14 @@ static void run(struct cg_xb *x, struct cg_reduce *r, const char *tag) {
     cg_expr_key(&r->e, &key);
     str_addf(&key, "%s%d,%lld,%d,%d", tag, (int)r->fin, (long long)r->count, r->count_n, r->ws_ptr);
     const char *stage_name[2] = {two ? "redg:" : "red:", "redf:"};
-    void (*emit[2])(struct cg_fn *, const void *) = {two ? cg_emit_reduce_groups : cg_emit_reduce, cg_emit_reduce_finish};
+    void (*emit[2])(struct cg_fn *, const void *) = {two ? cg_emit_reduce_groups : cg_emit_reduce,
+                                                     cg_emit_reduce_finish};
     const void *params = arena_dup(L->arena, r, sizeof *r);
     for (int s = 0; s < (two ? 2 : 1); s++) {
-        struct cg_kernel k = {.key = arena_printf(L->arena, "%s%s", stage_name[s], key.s), .emit = emit[s], .params = params, .n_ptr = x->e.n_ptr};
+        struct cg_kernel k = {.key = arena_printf(L->arena, "%s%s", stage_name[s], key.s),
+                              .emit = emit[s],
+                              .params = params,
+                              .n_ptr = x->e.n_ptr};
         cg_call(L, &k, x->args, x->e.n_ptr);
     }
     str_release(&key);
@@ -46,8 +50,10 @@ static void lower(struct cg_lower *L, ir_nid nid, enum cg_finish fin) {
     for (size_t a = 0; a < cnt; a++) reduced[axes[a] < 0 ? axes[a] + t->rank : axes[a]] = true;
     memset(oc, 0, sizeof oc);
     for (int d = 0, o = 0; d < t->rank; d++) {
-        if (!reduced[d]) oc[o++] = co[d];
-        else if (keep) o++;
+        if (!reduced[d])
+            oc[o++] = co[d];
+        else if (keep)
+            o++;
     }
     mark(&x, t, reduced);
     x.e.out[0] = cg_xb_leaf(&x, n->out[0], oc);
@@ -60,7 +66,8 @@ void cg_red_reduce_sum(struct cg_lower *L, ir_nid n) { lower(L, n, CG_FIN_SUM); 
 void cg_red_reduce_max(struct cg_lower *L, ir_nid n);
 void cg_red_reduce_max(struct cg_lower *L, ir_nid n) { lower(L, n, CG_FIN_MAX); }
 
-static void channel_outputs(struct cg_xb *x, const struct ir_node *n, const struct ir_type *t, const struct cg_coord *co) {
+static void channel_outputs(struct cg_xb *x, const struct ir_node *n, const struct ir_type *t,
+                            const struct cg_coord *co) {
     bool reduced[IR_MAX_RANK];
     for (int d = 0; d < t->rank; d++) reduced[d] = d != 1;
     mark(x, t, reduced);
@@ -106,11 +113,13 @@ static void groups(const struct ir_graph *g, ir_vid in, ir_vid out, int n_acc, i
     if (!ir_is_batched(i) || ir_is_batched(o) || ir_numel(o) > 65536) return;
     *fixed = (int64_t)CG_RED_GROUPS * n_acc * ((ir_numel(o) + 63) / 64 * 64) * 8;
 }
-#define WS(name, operand, n_acc) \
-    void cg_ws_##name(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed, int64_t *per_sample); \
-    void cg_ws_##name(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed, int64_t *per_sample) { \
-        (void)t, (void)per_sample; \
-        groups(g, g->nodes[n].in[operand], g->nodes[n].out[0], n_acc, fixed); \
+#define WS(name, operand, n_acc)                                                                                       \
+    void cg_ws_##name(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed,                   \
+                      int64_t *per_sample);                                                                            \
+    void cg_ws_##name(const struct cg_target *t, const struct ir_graph *g, ir_nid n, int64_t *fixed,                   \
+                      int64_t *per_sample) {                                                                           \
+        (void)t, (void)per_sample;                                                                                     \
+        groups(g, g->nodes[n].in[operand], g->nodes[n].out[0], n_acc, fixed);                                          \
     }
 WS(reduce_sum, 0, 1)
 WS(bn_stats, 0, 2)

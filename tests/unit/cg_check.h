@@ -1,5 +1,5 @@
-// Compiles a graph of IR, runs it through the bare ABI on 1, 2 and 3 threads (same bits demanded) for AVX2 and, where the
-// machine has it, AVX-512, and compares every output with the naive float64 interpreter.
+// Compiles a graph of IR, runs it through the bare ABI on 1, 2 and 3 threads (same bits demanded) for AVX2 and, where
+// the machine has it, AVX-512, and compares every output with the naive float64 interpreter.
 #ifndef CG_CHECK_H
 #define CG_CHECK_H
 
@@ -27,9 +27,9 @@ static inline uint64_t h_next(uint64_t *s) { // splitmix64
 static inline double h_uniform(uint64_t *s) { return (double)(h_next(s) >> 11) * 0x1p-53; }
 
 struct h_options {
-    double rtol;       // |got - want| <= rtol * (max |want| of that output), default 2e-5
-    double lo, hi;     // range of random f32 values, default [-2, 2]
-    int64_t int_hi;    // random integers in [0, int_hi), default 3
+    double rtol;    // |got - want| <= rtol * (max |want| of that output), default 2e-5
+    double lo, hi;  // range of random f32 values, default [-2, 2]
+    int64_t int_hi; // random integers in [0, int_hi), default 3
     uint64_t seed;
 };
 
@@ -70,7 +70,9 @@ static inline void *h_alloc(size_t bytes) {
     return p;
 }
 
-static inline int64_t h_elems(const struct ir_type *t, int64_t batch) { return ir_numel(t) * (ir_is_batched(t) ? batch : 1); }
+static inline int64_t h_elems(const struct ir_type *t, int64_t batch) {
+    return ir_numel(t) * (ir_is_batched(t) ? batch : 1);
+}
 
 // Phases run: FORWARD and, when the graph has backward nodes, BACKWARD. `g` is consumed (codegen changes it).
 static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_options *opt) {
@@ -122,8 +124,12 @@ static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_opt
             const struct smkd_abi_entry *fe = &art->entries[SMKD_ABI_FORWARD], *be = &art->entries[SMKD_ABI_BACKWARD];
             void *inputs[32], *outputs[32], *cots[32], *gin[32];
             double scalars[32] = {0};
-            struct smkd_call call = {.inputs = (const void *const *)inputs, .outputs = outputs, .cotangents = (const void *const *)cots,
-                                     .grad_inputs = gin, .scalars = scalars, .batch = batch};
+            struct smkd_call call = {.inputs = (const void *const *)inputs,
+                                     .outputs = outputs,
+                                     .cotangents = (const void *const *)cots,
+                                     .grad_inputs = gin,
+                                     .scalars = scalars,
+                                     .batch = batch};
             call.params = h_alloc(art->param_bytes);
             call.grads = h_alloc(art->trained_bytes);
             call.arena = h_alloc(fe->fixed_bytes + (size_t)batch * fe->sample_bytes);
@@ -138,15 +144,17 @@ static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_opt
                 for (size_t b = 0; b < ref->n_boundary; b++) {
                     const struct ir_value *v = &ref->values[ref->boundary[b]];
                     static const enum smkd_abi_role role_of[] = {
-                        [IR_ROLE_INPUT] = SMKD_ABI_INPUT,   [IR_ROLE_PARAM] = SMKD_ABI_PARAM,         [IR_ROLE_BUFFER] = SMKD_ABI_BUFFER,
-                        [IR_ROLE_SCALAR] = SMKD_ABI_SCALAR, [IR_ROLE_COTANGENT] = SMKD_ABI_COTANGENT,
+                        [IR_ROLE_INPUT] = SMKD_ABI_INPUT,         [IR_ROLE_PARAM] = SMKD_ABI_PARAM,
+                        [IR_ROLE_BUFFER] = SMKD_ABI_BUFFER,       [IR_ROLE_SCALAR] = SMKD_ABI_SCALAR,
+                        [IR_ROLE_COTANGENT] = SMKD_ABI_COTANGENT,
                     };
                     if (strcmp(v->name, t->name) != 0 || role_of[v->role] != t->role) continue;
                     void *data = raw[ref->boundary[b]];
                     if (t->role == SMKD_ABI_INPUT) inputs[t->index] = data;
                     if (t->role == SMKD_ABI_COTANGENT) cots[t->index] = data;
                     if (t->role == SMKD_ABI_SCALAR)
-                        scalars[t->index] = t->dtype == SMKD_ABI_F32 ? (double)*(float *)data : (double)*(int64_t *)data;
+                        scalars[t->index] =
+                            t->dtype == SMKD_ABI_F32 ? (double)*(float *)data : (double)*(int64_t *)data;
                     if (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)
                         memcpy((char *)call.params + t->offset, data, (size_t)t->numel * 4);
                 }
@@ -156,11 +164,14 @@ static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_opt
             for (size_t k = 0; k < ref->n_outputs; k++) {
                 const struct ir_output *out = &ref->outputs[k];
                 const struct ir_tensor *want = ev[out->value];
-                static const enum smkd_abi_role role_of[] = {[IR_OUT_OUTPUT] = SMKD_ABI_OUTPUT, [IR_OUT_GRAD_PARAM] = SMKD_ABI_PARAM,
-                                                             [IR_OUT_GRAD_INPUT] = SMKD_ABI_GRAD_INPUT, [IR_OUT_BUFFER] = SMKD_ABI_BUFFER};
+                static const enum smkd_abi_role role_of[] = {[IR_OUT_OUTPUT] = SMKD_ABI_OUTPUT,
+                                                             [IR_OUT_GRAD_PARAM] = SMKD_ABI_PARAM,
+                                                             [IR_OUT_GRAD_INPUT] = SMKD_ABI_GRAD_INPUT,
+                                                             [IR_OUT_BUFFER] = SMKD_ABI_BUFFER};
                 const struct smkd_abi_tensor *t = NULL;
                 for (uint64_t i = 0; i < art->n_tensors; i++)
-                    if (art->tensors[i].role == role_of[out->kind] && strcmp(art->tensors[i].name, out->name) == 0) t = &art->tensors[i];
+                    if (art->tensors[i].role == role_of[out->kind] && strcmp(art->tensors[i].name, out->name) == 0)
+                        t = &art->tensors[i];
                 assert_non_null(t);
                 const void *got = out->kind == IR_OUT_OUTPUT       ? outputs[t->index]
                                   : out->kind == IR_OUT_GRAD_INPUT ? gin[t->index]
@@ -173,15 +184,24 @@ static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_opt
                 for (size_t i = 0; i < n; i++) {
                     double w = want->f ? want->f[i] : (double)want->i[i], v = 0;
                     switch (want->type.dtype) {
-                    case IR_F32: v = ((const float *)got)[i]; break;
-                    case IR_I64: v = (double)((const int64_t *)got)[i]; break;
-                    case IR_I32: v = ((const int32_t *)got)[i]; break;
-                    default: v = ((const uint8_t *)got)[i]; break;
+                    case IR_F32:
+                        v = ((const float *)got)[i];
+                        break;
+                    case IR_I64:
+                        v = (double)((const int64_t *)got)[i];
+                        break;
+                    case IR_I32:
+                        v = ((const int32_t *)got)[i];
+                        break;
+                    default:
+                        v = ((const uint8_t *)got)[i];
+                        break;
                     }
                     bool same = (isnan(w) && isnan(v)) || v == w || fabs(v - w) <= o.rtol * scale + 1e-30;
                     if (!same) {
-                        print_error("graph %s, output %s, element %zu of %zu: %.9g, expected %.9g (largest %.3g; %s, %d threads, batch %ld)\n", g->name,
-                                    out->name, i, n, v, w, scale, cpus[c], threads, (long)batch);
+                        print_error("graph %s, output %s, element %zu of %zu: %.9g, expected %.9g (largest %.3g; %s, "
+                                    "%d threads, batch %ld)\n",
+                                    g->name, out->name, i, n, v, w, scale, cpus[c], threads, (long)batch);
                         struct str text = STR_INIT;
                         ir_print(ref, &text);
                         print_error("%s\n", text.s);
@@ -193,7 +213,8 @@ static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_opt
                     first[k] = xmalloc(bytes);
                     memcpy(first[k], got, bytes);
                 } else if (memcmp(first[k], got, bytes) != 0) {
-                    print_error("graph %s, output %s differs between 1 and %d threads (%s)\n", g->name, out->name, threads, cpus[c]);
+                    print_error("graph %s, output %s differs between 1 and %d threads (%s)\n", g->name, out->name,
+                                threads, cpus[c]);
                     fail();
                 }
             }

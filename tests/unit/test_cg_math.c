@@ -1,5 +1,6 @@
-// Accuracy of the generated elementary functions over float32's range, in units of the last place, against libm's double
-// results; and that special values come out as IEEE 754 has them. The bounds are those that codegen/kernels/vmath.h states.
+// Accuracy of the generated elementary functions over float32's range, in units of the last place, against libm's
+// double results; and that special values come out as IEEE 754 has them. The bounds are those that
+// codegen/kernels/vmath.h states.
 #include "../../codegen/codegen.h"
 #include "../../runtime/runtime.h"
 
@@ -20,9 +21,11 @@ static const struct fn {
     double lo, hi; // uniform over [lo, hi]; lo > 0: uniform in the logarithm
     double ulp;
 } fns[] = {
-    {IR_OP_exp, exp, -104, 89, 1},       {IR_OP_exp, exp, -1, 1, 1},         {IR_OP_log, log, 1e-38, 3e38, 1}, {IR_OP_log, log, .5, 2, 1},
-    {IR_OP_log, log, 1e-44, 1e-38, 1},   {IR_OP_tanh, tanh, -10, 10, 1.5},       {IR_OP_tanh, tanh, 1e-20, 1, 1.5},    {IR_OP_sigmoid, sigmoid, -80, 30, 2.5},
-    {IR_OP_erf, erf, -5, 5, 2.5},            {IR_OP_erf, erf, 1e-20, 1, 2.5},
+    {IR_OP_exp, exp, -104, 89, 1},     {IR_OP_exp, exp, -1, 1, 1},
+    {IR_OP_log, log, 1e-38, 3e38, 1},  {IR_OP_log, log, .5, 2, 1},
+    {IR_OP_log, log, 1e-44, 1e-38, 1}, {IR_OP_tanh, tanh, -10, 10, 1.5},
+    {IR_OP_tanh, tanh, 1e-20, 1, 1.5}, {IR_OP_sigmoid, sigmoid, -80, 30, 2.5},
+    {IR_OP_erf, erf, -5, 5, 2.5},      {IR_OP_erf, erf, 1e-20, 1, 2.5},
 };
 enum { N_FNS = sizeof fns / sizeof *fns, N = 200000 };
 
@@ -90,10 +93,12 @@ static void test_accuracy(void **state) {
                 double u = ulps(y[i], f->ref(x[i]));
                 if (u > worst) worst = u, at = i;
             }
-            if (getenv("VERBOSE")) print_message("%s on [%g, %g]: %.2f ulp at %.9g (%s)\n", ir_ops[f->op].name, f->lo, f->hi, worst, (double)x[at], cpus[c]);
+            if (getenv("VERBOSE"))
+                print_message("%s on [%g, %g]: %.2f ulp at %.9g (%s)\n", ir_ops[f->op].name, f->lo, f->hi, worst,
+                              (double)x[at], cpus[c]);
             if (!(worst <= f->ulp)) {
-                print_error("%s(%.9g) = %.9g, expected %.9g: %.2f ulp, %.1f allowed (%s)\n", ir_ops[f->op].name, (double)x[at], (double)y[at],
-                            f->ref(x[at]), worst, f->ulp, cpus[c]);
+                print_error("%s(%.9g) = %.9g, expected %.9g: %.2f ulp, %.1f allowed (%s)\n", ir_ops[f->op].name,
+                            (double)x[at], (double)y[at], f->ref(x[at]), worst, f->ulp, cpus[c]);
                 fail();
             }
             free(y);
@@ -106,13 +111,16 @@ static void test_special_values(void **state) {
     (void)state;
     static float x[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, -1.0f, 1e-45f, 200.0f, -200.0f};
     enum { n = sizeof x / sizeof *x };
-    static const struct { enum ir_op op; double (*ref)(double); } f[] = {
-        {IR_OP_exp, exp}, {IR_OP_log, log}, {IR_OP_tanh, tanh}, {IR_OP_sigmoid, sigmoid}, {IR_OP_erf, erf}};
+    static const struct {
+        enum ir_op op;
+        double (*ref)(double);
+    } f[] = {{IR_OP_exp, exp}, {IR_OP_log, log}, {IR_OP_tanh, tanh}, {IR_OP_sigmoid, sigmoid}, {IR_OP_erf, erf}};
     for (size_t k = 0; k < sizeof f / sizeof *f; k++) {
         float *y = run(f[k].op, x, n, "native");
         for (int i = 0; i < n; i++)
             if (!(ulps(y[i], f[k].ref(x[i])) <= 4)) {
-                print_error("%s(%g) = %g, expected %g\n", ir_ops[f[k].op].name, (double)x[i], (double)y[i], f[k].ref(x[i]));
+                print_error("%s(%g) = %g, expected %g\n", ir_ops[f[k].op].name, (double)x[i], (double)y[i],
+                            f[k].ref(x[i]));
                 fail();
             }
         free(y);

@@ -11,17 +11,23 @@ static struct ir_graph *graph(const char *name) {
 static ir_vid input(struct ir_graph *g, const char *name, enum ir_dtype t, int rank, const int64_t *dims) {
     return ir_boundary(g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), name, NULL);
 }
-#define DIMS(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                                      \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) { __VA_ARGS__ }
 static void out(struct ir_graph *g, const char *name, ir_vid v) { ir_set_output(g, IR_OUT_OUTPUT, name, v); }
 
 // Every float op alone, on a size that leaves vector tails and on a flat batch.
 static void test_unary(void **state) {
     (void)state;
-    static const struct { enum ir_op op; double lo, hi, rtol; } c[] = {
-        {IR_OP_neg, -2, 2, 0}, {IR_OP_abs, -2, 2, 0}, {IR_OP_exp, -20, 20, 1e-6}, {IR_OP_log, 1e-6, 50, 1e-6}, {IR_OP_sqrt, 0, 9, 1e-6},
-        {IR_OP_recip, .1, 4, 1e-6}, {IR_OP_erf, -5, 5, 1e-6}, {IR_OP_tanh, -10, 10, 1e-6}, {IR_OP_sigmoid, -30, 30, 1e-6},
-        {IR_OP_relu, -2, 2, 0}, {IR_OP_sin, -9, 9, 1e-6}, {IR_OP_cos, -9, 9, 1e-6}, {IR_OP_floor, -9, 9, 0}, {IR_OP_ceil, -9, 9, 0},
-        {IR_OP_round, -9, 9, 0}, {IR_OP_sign, -1, 1, 0}, {IR_OP_copy, -2, 2, 0}, {IR_OP_stop_gradient, -2, 2, 0},
+    static const struct {
+        enum ir_op op;
+        double lo, hi, rtol;
+    } c[] = {
+        {IR_OP_neg, -2, 2, 0},       {IR_OP_abs, -2, 2, 0},       {IR_OP_exp, -20, 20, 1e-6},
+        {IR_OP_log, 1e-6, 50, 1e-6}, {IR_OP_sqrt, 0, 9, 1e-6},    {IR_OP_recip, .1, 4, 1e-6},
+        {IR_OP_erf, -5, 5, 1e-6},    {IR_OP_tanh, -10, 10, 1e-6}, {IR_OP_sigmoid, -30, 30, 1e-6},
+        {IR_OP_relu, -2, 2, 0},      {IR_OP_sin, -9, 9, 1e-6},    {IR_OP_cos, -9, 9, 1e-6},
+        {IR_OP_floor, -9, 9, 0},     {IR_OP_ceil, -9, 9, 0},      {IR_OP_round, -9, 9, 0},
+        {IR_OP_sign, -1, 1, 0},      {IR_OP_copy, -2, 2, 0},      {IR_OP_stop_gradient, -2, 2, 0},
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct ir_graph *g = graph(ir_ops[c[i].op].name);
@@ -34,10 +40,12 @@ static void test_unary(void **state) {
 
 static void test_binary_broadcast(void **state) {
     (void)state;
-    static const enum ir_op ops[] = {IR_OP_add, IR_OP_sub, IR_OP_mul, IR_OP_div, IR_OP_max, IR_OP_min, IR_OP_eq, IR_OP_lt, IR_OP_le};
+    static const enum ir_op ops[] = {IR_OP_add, IR_OP_sub, IR_OP_mul, IR_OP_div, IR_OP_max,
+                                     IR_OP_min, IR_OP_eq,  IR_OP_lt,  IR_OP_le};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         struct ir_graph *g = graph(ir_ops[ops[i]].name);
-        ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 5, 7, 3)), y = input(g, "y", IR_F32, DIMS(5, 1, 3)), z = input(g, "z", IR_F32, DIMS(IR_N, 1, 1, 1));
+        ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 5, 7, 3)), y = input(g, "y", IR_F32, DIMS(5, 1, 3)),
+               z = input(g, "z", IR_F32, DIMS(IR_N, 1, 1, 1));
         out(g, "xy", ir_binary(g, ops[i], x, y));
         out(g, "zx", ir_binary(g, ops[i], z, x));
         struct h_options o = {.lo = .5, .hi = 3, .seed = i};
@@ -55,7 +63,8 @@ static void test_binary_broadcast(void **state) {
 static void test_integers_and_bools(void **state) {
     (void)state;
     struct ir_graph *g = graph("ints");
-    ir_vid y = input(g, "y", IR_I64, DIMS(IR_N)), b = input(g, "b", IR_BOOL, DIMS(IR_N)), x = input(g, "x", IR_F32, DIMS(IR_N));
+    ir_vid y = input(g, "y", IR_I64, DIMS(IR_N)), b = input(g, "b", IR_BOOL, DIMS(IR_N)),
+           x = input(g, "x", IR_F32, DIMS(IR_N));
     ir_vid seven = ir_const_i(g, 7);
     out(g, "mul", ir_mul(g, y, seven));
     out(g, "div", ir_div(g, ir_mul(g, y, seven), ir_const_i(g, 3)));
@@ -78,15 +87,19 @@ static void test_views(void **state) {
     ir_vid t = ir_transpose(g, x, 4, p);
     out(g, "t", t);
     int64_t st[4] = {0, 1, 4, 3}, sz[4] = {IR_N, 2, 3, 2}, sp[4] = {1, 3, -1, -2};
-    ir_vid s = ir_emit(g, IR_OP_slice, &x, 1, IR_ATTRS(IR_IS("starts", st, 4), IR_IS("sizes", sz, 4), IR_IS("steps", sp, 4)));
+    ir_vid s =
+        ir_emit(g, IR_OP_slice, &x, 1, IR_ATTRS(IR_IS("starts", st, 4), IR_IS("sizes", sz, 4), IR_IS("steps", sp, 4)));
     out(g, "s", s);
     out(g, "s2", ir_mul(g, s, s));
     int64_t ax[2] = {1, 3};
     ir_vid r = ir_emit(g, IR_OP_reverse, &x, 1, IR_ATTRS(IR_IS("axes", ax, 2)));
     out(g, "r", ir_add(g, r, x));
-    out(g, "e", ir_expand_to(g, ir_reduce(g, IR_OP_reduce_sum, x, (int64_t[]){2, 3}, 2, 1), 4, (int64_t[]){IR_N, 6, 5, 4}));
+    out(g, "e",
+        ir_expand_to(g, ir_reduce(g, IR_OP_reduce_sum, x, (int64_t[]){2, 3}, 2, 1), 4, (int64_t[]){IR_N, 6, 5, 4}));
     int64_t lo[4] = {0, 1, 0, 2}, hi[4] = {0, 0, 3, 1}, steps[4] = {1, 1, 2, 3};
-    out(g, "pad", ir_emit(g, IR_OP_pad, &x, 1, IR_ATTRS(IR_IS("lo", lo, 4), IR_IS("hi", hi, 4), IR_F("value", 1.5), IR_IS("steps", steps, 4))));
+    out(g, "pad",
+        ir_emit(g, IR_OP_pad, &x, 1,
+                IR_ATTRS(IR_IS("lo", lo, 4), IR_IS("hi", hi, 4), IR_F("value", 1.5), IR_IS("steps", steps, 4))));
     ir_vid cc[3] = {x, r, x};
     out(g, "cat", ir_emit(g, IR_OP_concat, cc, 3, IR_ATTRS(IR_I("axis", 2))));
     out(g, "shape", ir_reshape(g, t, 3, (int64_t[]){IR_N, 30, 4}));
@@ -94,18 +107,21 @@ static void test_views(void **state) {
     h_check(g, 3, NULL);
 }
 
-// Channel shuffle between two pools (channels last): reshape, transpose, reshape must stay one strided copy and be right.
+// Channel shuffle between two pools (channels last): reshape, transpose, reshape must stay one strided copy and be
+// right.
 static void test_channel_shuffle(void **state) {
     (void)state;
     struct ir_graph *g = graph("shuffle");
     ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 12, 4, 4));
     int64_t k[2] = {2, 2}, pads[4] = {0, 0, 0, 0};
-    ir_vid y = ir_emit(g, IR_OP_avg_pool, &x, 1, IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", k, 2), IR_IS("pads", pads, 4)));
+    ir_vid y = ir_emit(g, IR_OP_avg_pool, &x, 1,
+                       IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", k, 2), IR_IS("pads", pads, 4)));
     y = ir_reshape(g, y, 5, (int64_t[]){IR_N, 3, 4, 2, 2});
     y = ir_transpose(g, y, 5, (int64_t[]){0, 2, 1, 3, 4});
     y = ir_reshape(g, y, 4, (int64_t[]){IR_N, 12, 2, 2});
     int64_t one[2] = {1, 1};
-    ir_vid z = ir_emit(g, IR_OP_avg_pool, &y, 1, IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", one, 2), IR_IS("pads", pads, 4)));
+    ir_vid z = ir_emit(g, IR_OP_avg_pool, &y, 1,
+                       IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", one, 2), IR_IS("pads", pads, 4)));
     out(g, "z", z);
     out(g, "flat", ir_reshape(g, y, 2, (int64_t[]){IR_N, 48}));
     h_check(g, 2, NULL);
@@ -113,7 +129,10 @@ static void test_channel_shuffle(void **state) {
 
 static void test_reductions(void **state) {
     (void)state;
-    static const struct { int n; int64_t ax[4]; } c[] = {{1, {3}}, {1, {1}}, {2, {2, 3}}, {3, {0, 2, 3}}, {1, {0}}, {4, {0, 1, 2, 3}}, {2, {1, 3}}, {2, {0, 1}}};
+    static const struct {
+        int n;
+        int64_t ax[4];
+    } c[] = {{1, {3}}, {1, {1}}, {2, {2, 3}}, {3, {0, 2, 3}}, {1, {0}}, {4, {0, 1, 2, 3}}, {2, {1, 3}}, {2, {0, 1}}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++)
         for (int keep = 0; keep < 2; keep++) {
             struct ir_graph *g = graph("reduce");
@@ -149,13 +168,15 @@ static void test_softmax_like(void **state) {
 static void test_gather_argmax(void **state) {
     (void)state;
     struct ir_graph *g = graph("gather");
-    ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 6, 5)), i = input(g, "i", IR_I64, DIMS(4)), row = input(g, "row", IR_F32, DIMS(3, 9)), y = input(g, "y", IR_I64, DIMS(IR_N));
+    ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 6, 5)), i = input(g, "i", IR_I64, DIMS(4)),
+           row = input(g, "row", IR_F32, DIMS(3, 9)), y = input(g, "y", IR_I64, DIMS(IR_N));
     ir_vid a[2] = {x, i}, b[2] = {row, y};
     ir_vid gx = ir_emit(g, IR_OP_gather, a, 2, IR_ATTRS(IR_I("axis", 1)));
     out(g, "gx", gx);
     out(g, "emb", ir_emit(g, IR_OP_gather, b, 2, IR_ATTRS(IR_I("axis", 0))));
     ir_vid c[2] = {gx, i};
-    out(g, "back", ir_emit(g, IR_OP_gather_grad, c, 2, IR_ATTRS(IR_I("axis", 1), IR_IS("shape", ((int64_t[]){IR_N, 6, 5}), 3))));
+    out(g, "back",
+        ir_emit(g, IR_OP_gather_grad, c, 2, IR_ATTRS(IR_I("axis", 1), IR_IS("shape", ((int64_t[]){IR_N, 6, 5}), 3))));
     out(g, "am", ir_emit(g, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", 1), IR_I("keepdims", 0))));
     out(g, "am2", ir_emit(g, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", 2))));
     struct h_options o = {.int_hi = 12}; // some out of range: they read as 0
@@ -172,11 +193,13 @@ static void test_batch_norm(void **state) {
             ir_vid x = ir_boundary(g, IR_ROLE_INPUT, ir_type_make(IR_F32, rank, dims), "x", NULL), in[5] = {x};
             if (rank == 4) {
                 int64_t k[2] = {1, 1}, pads[4] = {0};
-                in[0] = ir_emit(g, IR_OP_avg_pool, &x, 1, IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", k, 2), IR_IS("pads", pads, 4)));
+                in[0] = ir_emit(g, IR_OP_avg_pool, &x, 1,
+                                IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", k, 2), IR_IS("pads", pads, 4)));
             }
             static const char *const names[] = {"gamma", "beta", "mean", "var"};
             for (int i = 0; i < 4; i++)
-                in[i + 1] = ir_boundary(g, i < 2 ? IR_ROLE_PARAM : IR_ROLE_BUFFER, ir_type_make(IR_F32, 1, c), names[i], NULL);
+                in[i + 1] =
+                    ir_boundary(g, i < 2 ? IR_ROLE_PARAM : IR_ROLE_BUFFER, ir_type_make(IR_F32, 1, c), names[i], NULL);
             ir_nid n = ir_node_new(g, IR_OP_batch_norm, in, 5, IR_NO_ATTRS);
             assert_true(n != IR_NONE);
             ir_vid y = ir_unary(g, IR_OP_relu, ir_add(g, g->nodes[n].out[0], in[0]));
@@ -195,7 +218,8 @@ static void test_batch_norm(void **state) {
 static void test_dropout(void **state) {
     (void)state;
     struct ir_graph *g = graph("dropout");
-    ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 33)), seed = ir_boundary(g, IR_ROLE_SCALAR, ir_scalar_type(IR_I64), "seed", NULL), a[2] = {x, seed};
+    ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 33)),
+           seed = ir_boundary(g, IR_ROLE_SCALAR, ir_scalar_type(IR_I64), "seed", NULL), a[2] = {x, seed};
     ir_vid m = ir_emit(g, IR_OP_dropout_mask, a, 2, IR_ATTRS(IR_F("ratio", .3), IR_I("salt", 5)));
     out(g, "y", ir_mul(g, x, m));
     out(g, "m", m);
@@ -205,9 +229,15 @@ static void test_dropout(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unary),        cmocka_unit_test(test_binary_broadcast), cmocka_unit_test(test_integers_and_bools),
-        cmocka_unit_test(test_views),        cmocka_unit_test(test_channel_shuffle),  cmocka_unit_test(test_reductions),
-        cmocka_unit_test(test_softmax_like), cmocka_unit_test(test_gather_argmax),    cmocka_unit_test(test_batch_norm),
+        cmocka_unit_test(test_unary),
+        cmocka_unit_test(test_binary_broadcast),
+        cmocka_unit_test(test_integers_and_bools),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_channel_shuffle),
+        cmocka_unit_test(test_reductions),
+        cmocka_unit_test(test_softmax_like),
+        cmocka_unit_test(test_gather_argmax),
+        cmocka_unit_test(test_batch_norm),
         cmocka_unit_test(test_dropout),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);

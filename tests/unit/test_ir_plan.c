@@ -1,5 +1,5 @@
-// The memory plan of a residual network's training graph and of random graphs: no two values alive at once overlap, and the
-// arena is close to the least that any plan needs.
+// The memory plan of a residual network's training graph and of random graphs: no two values alive at once overlap, and
+// the arena is close to the least that any plan needs.
 #include "../../ir/ir.h"
 
 #include <setjmp.h>
@@ -23,7 +23,11 @@ static void workspace(void *env, const struct ir_graph *g, ir_nid n, int64_t *fi
     *per_sample = g->nodes[n].op == IR_OP_conv_grad_w ? 777 : 0;
 }
 
-struct life { int64_t offset, bytes; size_t born, dies; bool batched; };
+struct life {
+    int64_t offset, bytes;
+    size_t born, dies;
+    bool batched;
+};
 
 // Marks v, or what an inline v reads, as read at time t.
 static void touch(const struct ir_graph *g, ir_vid v, size_t t, size_t *dies) {
@@ -37,8 +41,8 @@ static void touch(const struct ir_graph *g, ir_vid v, size_t t, size_t *dies) {
     if (dies[v] < t) dies[v] = t;
 }
 
-// Two values may share memory only where one's life ends before, or exactly when, the other's begins, and then only when the
-// newcomer is a pointwise node at the same offset and size. Reshapes are the memory of their operand.
+// Two values may share memory only where one's life ends before, or exactly when, the other's begins, and then only
+// when the newcomer is a pointwise node at the same offset and size. Reshapes are the memory of their operand.
 static void check(const struct ir_graph *g, double max_ratio) {
     struct ir_plan_options o = {.workspace = workspace, .boundary = boundary, .output = output};
     struct ir_plan *p = ir_plan_make(g, &o);
@@ -52,7 +56,8 @@ static void check(const struct ir_graph *g, double max_ratio) {
             if (g->nodes[i].in[k] != IR_NONE) touch(g, g->nodes[i].in[k], i, dies);
     }
     for (size_t i = g->n_nodes; i-- > 0;) // an alias keeps its operand alive
-        if (g->nodes[i].op == IR_OP_reshape && dies[g->nodes[i].in[0]] < dies[g->nodes[i].out[0]]) dies[g->nodes[i].in[0]] = dies[g->nodes[i].out[0]];
+        if (g->nodes[i].op == IR_OP_reshape && dies[g->nodes[i].in[0]] < dies[g->nodes[i].out[0]])
+            dies[g->nodes[i].in[0]] = dies[g->nodes[i].out[0]];
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct ir_node *nd = &g->nodes[i];
         if (nd->is_inline) continue;
@@ -69,14 +74,17 @@ static void check(const struct ir_graph *g, double max_ratio) {
             l[n++] = (struct life){s->offset, s->bytes, i, end, s->place == IR_PLACE_SAMPLE};
             int64_t limit = s->place == IR_PLACE_SAMPLE ? p->sample_bytes : p->fixed_bytes;
             assert_true(s->offset + s->bytes <= limit);
-            assert_true(s->bytes >= ir_numel(&g->values[nd->out[k]].type) * (int64_t)ir_dtype_size(g->values[nd->out[k]].type.dtype));
+            assert_true(s->bytes >= ir_numel(&g->values[nd->out[k]].type) *
+                                        (int64_t)ir_dtype_size(g->values[nd->out[k]].type.dtype));
         }
         const struct ir_slot *w = &p->workspace[i];
         if (w->place != IR_PLACE_NONE) l[n++] = (struct life){w->offset, w->bytes, i, i, w->place == IR_PLACE_SAMPLE};
     }
     for (size_t i = 0; i < n; i++)
         for (size_t j = i + 1; j < n; j++) {
-            if (l[i].batched != l[j].batched || l[i].offset + l[i].bytes <= l[j].offset || l[j].offset + l[j].bytes <= l[i].offset) continue;
+            if (l[i].batched != l[j].batched || l[i].offset + l[i].bytes <= l[j].offset ||
+                l[j].offset + l[j].bytes <= l[i].offset)
+                continue;
             const struct life *a = l[i].born <= l[j].born ? &l[i] : &l[j], *b = a == &l[i] ? &l[j] : &l[i];
             bool in_place = a->dies == b->born && a->born < b->born && a->offset == b->offset && a->bytes == b->bytes &&
                             ir_ops[g->nodes[b->born].op].kind == IR_KIND_PW;
@@ -89,11 +97,13 @@ static void check(const struct ir_graph *g, double max_ratio) {
     for (size_t t = 0; t < g->n_nodes; t++) {
         int64_t live = 0;
         for (size_t i = 0; i < n; i++)
-            if (l[i].batched && l[i].born < t && l[i].dies > t) live += l[i].bytes; // strictly inside: no in-place question
+            if (l[i].batched && l[i].born < t && l[i].dies > t)
+                live += l[i].bytes; // strictly inside: no in-place question
         if (live > least) least = live;
     }
     if (max_ratio > 0 && (double)p->sample_bytes > max_ratio * (double)least) {
-        print_error("arena of %lld bytes a sample where %lld are needed\n", (long long)p->sample_bytes, (long long)least);
+        print_error("arena of %lld bytes a sample where %lld are needed\n", (long long)p->sample_bytes,
+                    (long long)least);
         fail();
     }
     free(dies);
@@ -102,11 +112,14 @@ static void check(const struct ir_graph *g, double max_ratio) {
 
 static ir_vid conv_bn_relu(struct ir_graph *g, ir_vid x, int64_t in, int64_t out, int64_t stride, bool relu) {
     char *name = arena_printf(g->arena, "c%zu", g->n_values);
-    ir_vid w = ir_boundary(g, IR_ROLE_PARAM, ir_type_make(IR_F32, 4, (int64_t[]){out, in, 3, 3}), name, NULL), a[2] = {x, w};
+    ir_vid w = ir_boundary(g, IR_ROLE_PARAM, ir_type_make(IR_F32, 4, (int64_t[]){out, in, 3, 3}), name, NULL),
+           a[2] = {x, w};
     int64_t st[2] = {stride, stride}, pads[4] = {1, 1, 1, 1}, dil[2] = {1, 1}, c[1] = {out};
-    ir_vid v[5] = {ir_emit(g, IR_OP_conv, a, 2, IR_ATTRS(IR_IS("strides", st, 2), IR_IS("pads", pads, 4), IR_IS("dilations", dil, 2)))};
+    ir_vid v[5] = {ir_emit(g, IR_OP_conv, a, 2,
+                           IR_ATTRS(IR_IS("strides", st, 2), IR_IS("pads", pads, 4), IR_IS("dilations", dil, 2)))};
     for (int i = 1; i < 5; i++)
-        v[i] = ir_boundary(g, i < 3 ? IR_ROLE_PARAM : IR_ROLE_BUFFER, ir_type_make(IR_F32, 1, c), arena_printf(g->arena, "%s.%d", name, i), NULL);
+        v[i] = ir_boundary(g, i < 3 ? IR_ROLE_PARAM : IR_ROLE_BUFFER, ir_type_make(IR_F32, 1, c),
+                           arena_printf(g->arena, "%s.%d", name, i), NULL);
     ir_vid y = g->nodes[ir_node_new(g, IR_OP_batch_norm, v, 5, IR_NO_ATTRS)].out[0];
     return relu ? ir_unary(g, IR_OP_relu, y) : y;
 }
@@ -154,10 +167,18 @@ static void test_random(void **state) {
             s = s * 6364136223846793005u + 1442695040888963407u;
             ir_vid x = pool[(s >> 33) % n], y = pool[(s >> 43) % n];
             switch ((s >> 55) % 5) {
-            case 0: pool[n++] = ir_unary(g, IR_OP_tanh, x); break;
-            case 1: pool[n++] = ir_add(g, x, y); break;
-            case 2: pool[n++] = ir_mul(g, x, ir_reduce(g, IR_OP_reduce_sum, y, (int64_t[]){1}, 1, 1)); break;
-            case 3: pool[n++] = ir_mul(g, x, ir_reduce(g, IR_OP_reduce_sum, y, (int64_t[]){0}, 1, 1)); break;
+            case 0:
+                pool[n++] = ir_unary(g, IR_OP_tanh, x);
+                break;
+            case 1:
+                pool[n++] = ir_add(g, x, y);
+                break;
+            case 2:
+                pool[n++] = ir_mul(g, x, ir_reduce(g, IR_OP_reduce_sum, y, (int64_t[]){1}, 1, 1));
+                break;
+            case 3:
+                pool[n++] = ir_mul(g, x, ir_reduce(g, IR_OP_reduce_sum, y, (int64_t[]){0}, 1, 1));
+                break;
             default:
                 if (ir_is_batched(&g->values[x].type)) {
                     ir_vid r = ir_reshape(g, x, 3, (int64_t[]){IR_N, 4, 6});
@@ -165,7 +186,8 @@ static void test_random(void **state) {
                 }
             }
         }
-        for (int k = 0; k < 3; k++) ir_set_output(g, IR_OUT_OUTPUT, arena_printf(&a, "o%d", k), pool[n - 1 - (size_t)k]);
+        for (int k = 0; k < 3; k++)
+            ir_set_output(g, IR_OUT_OUTPUT, arena_printf(&a, "o%d", k), pool[n - 1 - (size_t)k]);
         struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
         assert_int_equal(ir_run_passes(g, "cse,dce,fuse,layout", &po), SMKD_OK);
         check(g, 0);
