@@ -1,0 +1,228 @@
+// base/: arenas, strings, numbers, diagnostics, files that appear completely or not at all.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "../../base/base.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// --- arenas ---------------------------------------------------------------------------------------------------------
+
+// Every request is aligned, zeroed and apart from all others, across blocks and for requests larger than one.
+static void test_arena(void **state) {
+    (void)state;
+    struct arena a;
+    arena_init(&a);
+    enum { COUNT = 3000 };
+    static unsigned char *p[COUNT];
+    static size_t n[COUNT];
+    uint32_t r = 1;
+    for (int i = 0; i < COUNT; i++) {
+        r = r * 1664525 + 1013904223;
+        n[i] = i % 500 == 7 ? 300000 + r % 1000 : (r >> 16) % 700;
+        p[i] = arena_alloc(&a, n[i]);
+        assert_non_null(p[i]);
+        assert_int_equal((uintptr_t)p[i] % (n[i] >= 64 ? 64 : 16), 0);
+        for (size_t k = 0; k < n[i]; k++) assert_int_equal(p[i][k], 0);
+        if (n[i]) memset(p[i], i & 255, n[i]);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        for (size_t k = 0; k < n[i]; k++) assert_int_equal(p[i][k], i & 255);
+    }
+    arena_release(&a);
+    assert_non_null(arena_alloc(&a, 1)); // usable again
+    arena_release(&a);
+}
+
+static void test_arena_helpers(void **state) {
+    (void)state;
+    struct arena a;
+    arena_init(&a);
+    assert_null(arena_strdup(&a, NULL));
+    assert_string_equal(arena_printf(&a, "%d-%s", 7, "x"), "7-x");
+    int *v = NULL;
+    size_t count = 0, cap = 0;
+    for (int i = 0; i < 1000; i++) *ARENA_PUSH(&a, v, count, cap) = i;
+    assert_int_equal(count, 1000);
+    for (int i = 0; i < 1000; i++) assert_int_equal(v[i], i);
+    v = arena_grow(&a, v, 100000, &cap, sizeof *v); // far past the end: old elements stay, new ones are zero
+    assert_true(cap > 100000);
+    assert_int_equal(v[999], 999);
+    assert_int_equal(v[100000], 0);
+    arena_release(&a);
+}
+
+// --- strings and numbers --------------------------------------------------------------------------------------------
+
+static void test_str(void **state) {
+    (void)state;
+    struct str s = STR_INIT;
+    for (int i = 0; i < 100; i++) str_addf(&s, "%d,", i);
+    str_addn(&s, "abc", 2);
+    assert_int_equal(s.len, 10 * 2 + 90 * 3 + 2);
+    assert_string_equal(s.s + s.len - 5, "99,ab");
+    str_clear(&s);
+    assert_string_equal(s.s, "");
+    str_addn(&s, NULL, 0);
+    str_add(&s, "x");
+    assert_string_equal(s.s, "x");
+    str_release(&s);
+    assert_null(s.s);
+    assert_true(str_has_prefix("model.onnx", "model") && !str_has_prefix("mod", "model"));
+    assert_true(str_has_suffix("model.onnx", ".onnx") && !str_has_suffix("nnx", ".onnx"));
+    assert_true(fnv1a(FNV_INIT, "", 0) == FNV_INIT);
+    assert_true(fnv1a(FNV_INIT, "a", 1) == UINT64_C(0xaf63dc4c8601ec8c)); // published value
+    assert_true(fnv1a(fnv1a(FNV_INIT, "foo", 3), "bar", 3) == UINT64_C(0x85944171f73967e8));
+}
+
+static void test_numbers(void **state) {
+    (void)state;
+    static const char *const bad_int[] = {"", " 1", "1 ", "0x10", "1.0", "9223372036854775808", "-", "one", "1e3"};
+    static const char *const bad_float[] = {"", " 1", "1 ", "nan", "-nan", "1e999", "--1", "1,5", "f"};
+    int64_t i = 42;
+    double f = 42;
+    for (size_t k = 0; k < sizeof bad_int / sizeof *bad_int; k++) assert_false(parse_i64(bad_int[k], &i));
+    for (size_t k = 0; k < sizeof bad_float / sizeof *bad_float; k++) assert_false(parse_f64(bad_float[k], &f));
+    assert_false(parse_i64(NULL, &i) || parse_f64(NULL, &f));
+    assert_true(i == 42 && f == 42); // untouched by failures
+    assert_true(parse_i64("-9223372036854775808", &i) && i == INT64_MIN);
+    assert_true(parse_i64("+7", &i) && i == 7);
+    assert_true(parse_f64("-1.5e-3", &f) && f == -1.5e-3);
+    assert_true(parse_f64(".5", &f) && f == 0.5);
+    assert_true(parse_f64("-inf", &f) && isinf(f) && f < 0);
+    assert_true(parse_f64("1e-320", &f) && f > 0); // subnormal: small, not an error
+}
+
+// --- diagnostics ----------------------------------------------------------------------------------------------------
+
+static char said[512];
+static void keep(void *env, enum diag_severity sev, const char *line) {
+    *(enum diag_severity *)env = sev;
+    snprintf(said, sizeof said, "%s", line);
+}
+
+static void test_diag(void **state) {
+    (void)state;
+    enum diag_severity last = DIAG_NOTE;
+    struct diag d = {.file = "m.onnx", .sink = keep, .env = &last};
+    struct diag_loc loc = {.node = "/conv1", .op = "Conv", .note = "gradient of"};
+    diag_error(&d, &loc, "pads = %d", 3);
+    assert_string_equal(said, "error: m.onnx: gradient of node \"/conv1\" (Conv): pads = 3");
+    assert_int_equal(last, DIAG_ERROR);
+    diag_warning(&d, &(struct diag_loc){.op = "Conv"}, "slow");
+    assert_string_equal(said, "warning: m.onnx: Conv: slow");
+    d.file = NULL;
+    diag_note(&d, NULL, "a name\nof two lines\x1b[0m");
+    assert_string_equal(said, "note: a name?of two lines?[0m"); // one message is one line, without escapes
+    assert_int_equal(d.errors, 1);
+    assert_int_equal(d.warnings, 1);
+    for (int s = SMKD_OK; s <= SMKD_MISMATCH; s++) assert_true(strlen(smkd_status_text((enum smkd_status)s)) > 0);
+    assert_string_equal(smkd_status_text((enum smkd_status)99), "unknown status");
+}
+
+// --- files ----------------------------------------------------------------------------------------------------------
+
+static char dir[] = "/tmp/smkd-base-XXXXXX";
+static const char *in_dir(const char *name) {
+    static char path[4][256];
+    static int turn;
+    char *p = path[turn++ % 4];
+    snprintf(p, sizeof path[0], "%s/%s", dir, name);
+    return p;
+}
+
+static int entries(void) {
+    DIR *d = opendir(dir);
+    assert_non_null(d);
+    int n = 0;
+    while (readdir(d)) n++;
+    closedir(d);
+    return n - 2;
+}
+
+static void assert_content(const char *path, const char *want) {
+    const void *data;
+    size_t size;
+    assert_int_equal(io_map(path, &data, &size), SMKD_OK);
+    assert_int_equal(size, strlen(want));
+    assert_memory_equal(data, want, size);
+    io_unmap(data, size);
+}
+
+static void test_files(void **state) {
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    const char *path = in_dir("f");
+    assert_int_equal(io_write_file(path, "old", 3), SMKD_OK);
+    struct io_writer w;
+    assert_int_equal(io_writer_open(&w, path), SMKD_OK);
+    fputs("newer", w.f);
+    fflush(w.f);
+    assert_content(path, "old"); // nothing is seen before the commit
+    assert_int_equal(entries(), 2);
+    io_writer_abort(&w);
+    assert_content(path, "old");
+    assert_int_equal(entries(), 1);
+    assert_int_equal(io_writer_open(&w, path), SMKD_OK);
+    fputs("newer", w.f);
+    assert_int_equal(io_writer_commit(&w), SMKD_OK);
+    assert_content(path, "newer");
+    assert_int_equal(entries(), 1);
+    assert_int_equal(io_write_file(path, NULL, 0), SMKD_OK);
+    assert_content(path, "");
+    assert_int_equal(remove(path), 0);
+}
+
+static void test_file_failures(void **state) {
+    (void)state;
+    const void *data;
+    size_t size;
+    errno = 0;
+    assert_int_equal(io_map(in_dir("absent"), &data, &size), SMKD_IO);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(io_map(dir, &data, &size), SMKD_INVALID);
+    assert_int_equal(io_map("/dev/null", &data, &size), SMKD_INVALID);
+    assert_int_equal(io_write_file(in_dir("absent/f"), "x", 1), SMKD_IO);
+    assert_int_equal(errno, ENOENT);
+    // A target that is a folder: rename fails, the temporary file goes, errno tells.
+    assert_int_equal(io_make_dirs(in_dir("a/b/c")), SMKD_OK);
+    assert_int_equal(io_make_dirs(in_dir("a/b/c/")), SMKD_OK);
+    assert_int_equal(io_write_file(in_dir("a"), "x", 1), SMKD_IO);
+    assert_int_equal(errno, EISDIR);
+    assert_int_equal(entries(), 1);
+    assert_int_equal(io_write_file(in_dir("f"), "x", 1), SMKD_OK);
+    assert_int_equal(io_make_dirs(in_dir("f/d")), SMKD_IO);
+    if (access("/dev/full", W_OK) == 0) { // a full disk: the error comes out of commit
+        struct io_writer w;
+        assert_int_equal(io_writer_open(&w, in_dir("full")), SMKD_OK);
+        assert_non_null(freopen("/dev/full", "wb", w.f));
+        fputs("x", w.f);
+        assert_int_equal(io_writer_commit(&w), SMKD_IO);
+        assert_int_equal(errno, ENOSPC);
+        assert_int_equal(entries(), 2);
+    }
+    remove(in_dir("f"));
+    rmdir(in_dir("a/b/c"));
+    rmdir(in_dir("a/b"));
+    rmdir(in_dir("a"));
+    assert_int_equal(rmdir(dir), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
+        cmocka_unit_test(test_numbers), cmocka_unit_test(test_diag), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_file_failures),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
