@@ -77,6 +77,14 @@ static bool absent(const struct fe_val *v) {
     return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && v->vid == IR_NONE;
 }
 
+// The operators that know about a batch off the first axis (struct fe_val's is_moved), in operand 0 only.
+static bool takes_moved(const char *op) {
+    static const char *const ops[] = {"Transpose", "Gather", "Split", "Squeeze", "Identity", "Shape"};
+    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
+        if (!strcmp(ops[i], op)) return true;
+    return false;
+}
+
 static void run(struct fe_ctx *c, struct fe_node *n) {
     const Onnx__FunctionProto *f = find_function(c, n->p);
     bool known = false;
@@ -96,6 +104,12 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
         if (n->in[i] && n->in[i]->random && strcmp(n->op, "Less") && strcmp(n->op, "Greater") &&
             strcmp(n->op, "Cast") && strcmp(n->op, "CastLike") && strcmp(n->op, "Shape") && strcmp(n->op, "Identity")) {
             fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
+            return;
+        }
+    for (size_t i = 0; r && i < n->n_in; i++)
+        if (n->in[i] && n->in[i]->is_moved && (i || !takes_moved(n->op))) {
+            fe_fail(c, n, "operand %zu has the batch away from the first axis, which is not supported here (use a "
+                          "batch-first model)", i);
             return;
         }
     int errors = c->d->errors;
@@ -228,6 +242,10 @@ static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphP
             continue;
         }
         if (v->is_buffer || v->unknown) continue; // running statistics come back under IR_OUT_BUFFER
+        if (v->is_moved) {
+            diag_error(c->d, NULL, "output \"%s\" has the batch away from the first axis; make it the first", name);
+            continue;
+        }
         ir_vid x = fe_vid(c, v);
         if (x == IR_NONE) {
             diag_error(c->d, NULL, "output \"%s\" is not a tensor", name);

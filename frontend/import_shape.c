@@ -12,16 +12,60 @@ static struct fe_val *tensor(struct fe_ctx *c, struct fe_node *n, size_t i) {
     return v;
 }
 
+// --- a batch that is not on the first axis (struct fe_val's is_moved)
+
+// The batch-first value under x, and where x's axes are in it.
+static struct fe_val *base_of(struct fe_ctx *c, struct fe_val *x, int64_t *at) {
+    int rank = fe_type(c, x)->rank;
+    for (int i = 0; i < rank; i++) at[i] = x->is_moved ? x->moved[i] : i;
+    if (!x->is_moved) return x;
+    struct fe_val *v = ARENA_ARRAY(c->a, struct fe_val, 1);
+    *v = *x;
+    v->name = NULL;
+    v->is_moved = false;
+    return v;
+}
+
+// `v` with its axes in the order `at`: an IR transpose where the batch comes first, else a note on the value.
+static struct fe_val *arranged(struct fe_ctx *c, struct fe_val *v, const int64_t *at) {
+    if (!v) return NULL;
+    const struct ir_type *t = fe_type(c, v);
+    if (!ir_is_batched(t) || at[0] == 0) return fe_p_transpose(c, v, at);
+    struct fe_val *r = fe_val_of(c, fe_vid(c, v));
+    if (!r) return NULL;
+    r->is_moved = true;
+    memcpy(r->moved, at, (size_t)t->rank * sizeof *at);
+    return r;
+}
+
+// `v`, whose axes are at `at`, without the axes of it in `drop`, which have size 1.
+static struct fe_val *without(struct fe_ctx *c, struct fe_val *v, const int64_t *at, const bool *drop) {
+    if (!v) return NULL;
+    const struct ir_type t = *fe_type(c, v);
+    int64_t dims[IR_MAX_RANK], place[IR_MAX_RANK], left[IR_MAX_RANK];
+    int rank = 0, k = 0;
+    for (int i = 0; i < t.rank; i++) {
+        place[i] = rank;
+        if (!drop[i]) dims[rank++] = t.dims[i];
+    }
+    for (int i = 0; i < t.rank; i++)
+        if (!drop[at[i]]) left[k++] = place[at[i]];
+    return arranged(c, fe_p_reshape(c, v, rank, dims), left);
+}
+
 static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
 bool fe_op_shape(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     if (!x) return false;
     const struct ir_type *t = fe_type(c, x);
+    int64_t at[IR_MAX_RANK], dims[IR_MAX_RANK];
+    base_of(c, x, at);
+    for (int i = 0; i < t->rank; i++) dims[i] = t->dims[at[i]];
     int64_t start = fe_attr_i(c, n, "start", 0), end = fe_attr_i(c, n, "end", t->rank);
     start = clamp(start < 0 ? start + t->rank : start, 0, t->rank);
     end = clamp(end < 0 ? end + t->rank : end, start, t->rank);
-    return fe_out_sym(c, n, 0, fe_sym_of_dims(c->a, t->dims + start, (int)(end - start)));
+    return fe_out_sym(c, n, 0, fe_sym_of_dims(c->a, dims + start, (int)(end - start)));
 }
 
 bool fe_op_size(struct fe_ctx *c, struct fe_node *n) {
@@ -141,18 +185,17 @@ bool fe_op_squeeze(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     if (!x) return false;
     const struct ir_type t = *fe_type(c, x);
-    bool set[IR_MAX_RANK] = {false};
-    int count, rank = 0;
-    int64_t dims[IR_MAX_RANK];
+    bool set[IR_MAX_RANK] = {false}, drop[IR_MAX_RANK] = {false};
+    int count;
+    int64_t at[IR_MAX_RANK];
     if (!read_axis_set(c, n, t.rank, set, &count)) return false;
+    struct fe_val *v = base_of(c, x, at);
     for (int i = 0; i < t.rank; i++) {
-        if (count < 0 ? t.dims[i] == 1 : set[i]) {
-            if (t.dims[i] != 1) return fe_fail(c, n, "cannot squeeze axis %d, whose size is not 1", i);
-            continue;
-        }
-        dims[rank++] = t.dims[i];
+        int64_t d = t.dims[at[i]];
+        if (count >= 0 && set[i] && d != 1) return fe_fail(c, n, "cannot squeeze axis %d, whose size is not 1", i);
+        drop[at[i]] = count < 0 ? d == 1 : set[i];
     }
-    return fe_out_val(n, 0, fe_p_reshape(c, x, rank, dims));
+    return fe_out_val(n, 0, without(c, v, at, drop));
 }
 
 bool fe_op_unsqueeze(struct fe_ctx *c, struct fe_node *n) {
@@ -197,10 +240,10 @@ bool fe_op_transpose(struct fe_ctx *c, struct fe_node *n) {
         if (perm[i] < 0 || perm[i] >= t.rank || seen[perm[i]]) return fe_fail(c, n, "perm is not a permutation");
         seen[perm[i]] = true;
     }
-    if (t.rank && t.dims[0] < 0 && perm[0] != 0)
-        return fe_fail(c, n,
-                       "it moves the batch away from the first axis, which is not supported (use a batch-first model)");
-    return fe_out_val(n, 0, fe_p_transpose(c, x, perm));
+    int64_t at[IR_MAX_RANK], both[IR_MAX_RANK];
+    struct fe_val *v = base_of(c, x, at);
+    for (int i = 0; i < t.rank; i++) both[i] = at[perm[i]];
+    return fe_out_val(n, 0, arranged(c, v, both));
 }
 
 bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
@@ -296,6 +339,13 @@ static struct fe_val *part(struct fe_ctx *c, struct fe_val *x, int axis, int64_t
     return fe_p_slice(c, x, starts, sizes, steps);
 }
 
+// The same of a value whose axes are at `order`.
+static struct fe_val *split_off(struct fe_ctx *c, struct fe_val *v, const int64_t *order, int axis, int64_t start,
+                                int64_t size) {
+    struct fe_val *p = part(c, v, axis, start, size);
+    return p ? arranged(c, p, order) : NULL;
+}
+
 bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     int axis, count;
@@ -303,6 +353,9 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     const struct ir_type t = *fe_type(c, x);
     int64_t *sizes = ARENA_ARRAY(c->a, int64_t, n->n_out + 1), at = 0;
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), t.rank, &axis)) return false;
+    int64_t order[IR_MAX_RANK];
+    struct fe_val *v = base_of(c, x, order);
+    axis = (int)order[axis];
     if (!fe_const_ints(c, n, "split", 1, sizes, n->n_out, &count)) return false;
     if (t.dims[axis] < 0) return fe_fail(c, n, "it splits the batch, which is not supported");
     if (count < 0) { // equal parts, the last one smaller
@@ -318,7 +371,7 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < n->n_out; i++) {
         if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at)
             return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
-        if (sizes[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
+        if (sizes[i] && !fe_out_val(n, i, split_off(c, v, order, axis, at, sizes[i]))) return false;
         at += sizes[i];
     }
     return at == t.dims[axis] || fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
@@ -389,6 +442,18 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     if (!x || !iv || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_type(c, x)->rank, &axis)) return false;
     const struct ir_type t = *fe_type(c, x);
     const struct fe_sym *s = fe_known(c, iv, false);
+    if (x->is_moved) { // one constant index, as in unbind
+        int64_t at[IR_MAX_RANK];
+        bool drop[IR_MAX_RANK] = {false};
+        struct fe_val *v = base_of(c, x, at);
+        int64_t d = t.dims[at[axis]], k = s && s->n == 1 ? s->v[0].b : 0;
+        if (k < 0) k += d;
+        if (d < 0 || !s || s->type.rank || !fe_sym_is_const(s) || k < 0 || k >= d)
+            return fe_fail(c, n, "it looks up a tensor with the batch away from the first axis, which is supported "
+                                 "only for one constant index of another axis");
+        drop[at[axis]] = true;
+        return fe_out_val(n, 0, without(c, part(c, v, (int)at[axis], k, 1), at, drop));
+    }
     if (t.dims[0] < 0 && axis == 0 && s &&
         whole_batch(c, &t, s)) { // as_strided with a baked batch: every element in order
         int64_t dims0[IR_MAX_RANK];

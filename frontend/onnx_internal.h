@@ -107,6 +107,10 @@ struct fe_val {
     struct fe_val **items; // a sequence
     size_t n_items;
     bool is_seq;
+    // A Transpose has moved the batch off the first axis, which the IR cannot say: vid stays batch-first, and axis i of
+    // the ONNX value is its axis moved[i]. Only the operators listed in import.c read such a value.
+    bool is_moved;
+    int64_t moved[IR_MAX_RANK];
 };
 
 struct fe_scope;

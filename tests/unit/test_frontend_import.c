@@ -282,6 +282,50 @@ static void test_cnn(void **state) {
     assert_int_equal(count(g, IR_OP_batch_norm), 1);
 }
 
+// Attention as timm writes it: qkv.permute(2, 0, 3, 1, 4).unbind(0), by Gather, by Split and Squeeze, and permuted on.
+static void qkv(void) {
+    INPUT("x", 0, 4, 3, 2, 5);
+    attr_ints("perm", DIMS(2, 0, 3, 1, 4));
+    node("Transpose", "x", "p");
+}
+
+static void test_batch_moved(void **state) {
+    (void)state;
+    qkv();
+    OUTPUT("q", 0, 2, 4, 5);
+    OUTPUT("k", 0, 2, 4, 5);
+    OUTPUT("z", 0, 3, 2, 4, 5);
+    struct str one = tensor_of("one", 7, 0, NULL, (int64_t[1]){1}, 8);
+    sub(&graph, 5, &one);
+    INTS("axis", 0);
+    attr_i("axis", 0);
+    node("Gather", "p,one", "q");
+    attr_i("axis", 0);
+    node("Split", "p", "s0,s1,s2");
+    node("Squeeze", "s2,axis", "k");
+    attr_ints("perm", DIMS(1, 0, 2, 3, 4));
+    node("Transpose", "p", "z");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "q", IR_N, 2, 4, 5);
+    ASSERT_DIMS(g, "k", IR_N, 2, 4, 5);
+    ASSERT_DIMS(g, "z", IR_N, 3, 2, 4, 5);
+
+    qkv(); // what cannot read such a value says so, and so does an output
+    OUTPUT("y", 3, 0, 2, 4, 5);
+    node("Relu", "p", "y");
+    REFUSED("operand 0 has the batch away from the first axis");
+    qkv();
+    OUTPUT("p", 3, 0, 2, 4, 5);
+    REFUSED("output \"p\" has the batch away from the first axis");
+    qkv();
+    OUTPUT("y", 3, 2, 4, 5);
+    INTS("two", 0, 1);
+    attr_i("axis", 0);
+    node("Gather", "p,two", "y");
+    REFUSED("one constant index");
+}
+
 // (a) of ShuffleNetV2: the shape is computed from the batch at run time.
 static void test_shape_arithmetic(void **state) {
     (void)state;
@@ -630,7 +674,7 @@ static void test_export(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
-        T(test_shape_arithmetic),
+        T(test_batch_moved), T(test_shape_arithmetic),
         T(test_baked_batch),
         T(test_constant_branch),
         T(test_sequences),
