@@ -120,12 +120,29 @@ def one(report, tmp, case):
     report.check(case[0], rel(forward(tmp, path, x), want), 1e-4)
 
 
+def unbind(report, tmp):
+    """timm's attention: permute(2, 0, 3, 1, 4) puts the batch second, unbind takes it apart again."""
+    nodes = [helper.make_node("Transpose", ["x"], ["p"], perm=[2, 0, 3, 1, 4]),
+             helper.make_node("Gather", ["p", "one"], ["q"], axis=0),
+             helper.make_node("Split", ["p", "sizes"], ["a", "b"], axis=0),
+             helper.make_node("Squeeze", ["b", "axis"], ["k"]),
+             helper.make_node("Sub", ["q", "k"], ["d"]), helper.make_node("Mul", ["d", "k"], ["y"])]
+    g = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", T.FLOAT, ["N", 4, 3, 2, 5])],
+                          [helper.make_tensor_value_info("y", T.FLOAT, None)],
+                          [numpy_helper.from_array(v, k) for k, v in (("one", np.array(1)), ("sizes", i64(2, 1)), ("axis", i64(0)))])
+    path = tmp / "m.onnx"
+    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    x = RNG.standard_normal((3, 4, 3, 2, 5)).astype(np.float32)
+    report.check("unbind", rel(forward(tmp, path, x), onnxruntime.InferenceSession(str(path)).run(None, {"x": x})[0]), 1e-4)
+
+
 def main():
     need_tools()
     report = Report()
     with temp_dir() as d:
         for case in CASES:
             report.guard(case[0], one, report, pathlib.Path(d), case)
+        report.guard("unbind", unbind, report, pathlib.Path(d))
     report.end()
 
 
