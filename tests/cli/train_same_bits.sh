@@ -14,7 +14,7 @@ grep -q '^epoch 3/3 ' one.log || fail "no plain line for epoch 3"
 ! grep -q $'\r' one.log || fail "a carriage return off a terminal"
 
 # Killed in its second epoch at the latest, then at every restart a little later.
-train --threads 2 --seed 3 -o killed 2>killed.log &
+exec=exec train --threads 2 --seed 3 -o killed 2>killed.log &
 pid=$!
 for _ in $(seq 600); do [ -s killed/metrics.jsonl ] && break; sleep 0.05; done
 sleep 0.1

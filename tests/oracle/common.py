@@ -155,7 +155,7 @@ TORCH_MODELS = {
     "resnet50": (64, 8),
     "resnext50_32x4d": (64, 8),
     "shufflenet_v2_x1_0": (64, 8),
-    "vgg16_bn": (64, 8),
+    "vgg16_bn": (224, 2),  # its adaptive pool exports at multiples of 224 only
     "mobilenet_v2": (64, 8),
     "inception_resnet_v2": (139, 4),
 }

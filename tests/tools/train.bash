@@ -23,7 +23,8 @@ train() {
     for pair in "--noise symmetric:0.4" "--augment crop-flip" "--epochs 3" "--eta 1.05" "--batch-size 100"; do
         case " $* " in *" ${pair% *} "*) ;; *) flags+=("${pair% *}" "${pair#* }") ;; esac
     done
-    "$run" train --peer a.smkd --peer b.smkd "${few[@]}" "${flags[@]}" "$@"
+    # With exec=exec a background shell becomes the program, so that a signal to it reaches the program.
+    ${exec:-} "$run" train --peer a.smkd --peer b.smkd "${few[@]}" "${flags[@]}" "$@"
 }
 
 # Everything two equal runs must share to the bit: weights, optimizer state, labels and all metrics but the times.

@@ -118,7 +118,7 @@ static void safetensors_good(void **state) {
         const struct rt_tensor *t = rt_tensors_find(&back, ts.t[i].name);
         assert_non_null(t);
         assert_true(t->dtype == ts.t[i].dtype && t->rank == ts.t[i].rank && t->bytes == ts.t[i].bytes);
-        assert_memory_equal(t->data, ts.t[i].data, t->bytes ? t->bytes : 1);
+        if (t->bytes) assert_memory_equal(t->data, ts.t[i].data, t->bytes);
     }
     rt_tensors_release(&back);
     says(rt_safetensors_write("/nonexistent/x", &ts), "cannot be written");
