@@ -79,7 +79,7 @@ static bool absent(const struct fe_val *v) {
 
 // The operators that know about a batch off the first axis (struct fe_val's is_moved), in operand 0 only.
 static bool takes_moved(const char *op) {
-    static const char *const ops[] = {"Transpose", "Gather", "Split", "Squeeze", "Identity", "Shape"};
+    static const char *const ops[] = {"Transpose", "Gather", "Split", "Slice", "Squeeze", "Identity", "Shape"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (!strcmp(ops[i], op)) return true;
     return false;

@@ -402,9 +402,12 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
         sizes[i] = t.dims[i];
         steps[i] = 1;
     }
+    int64_t at[IR_MAX_RANK];
+    struct fe_val *v = base_of(c, x, at);
     for (size_t i = 0; i < st->n; i++) {
         int axis;
         if (!fe_axis(c, n, n_axes >= 0 ? axes[i] : (int64_t)i, t.rank, &axis)) return false;
+        axis = (int)at[axis];
         int64_t d = t.dims[axis], step = n_steps >= 0 ? steps_in[i] : 1, s, e;
         if (step == 0) return fe_fail(c, n, "its step is 0");
         if (d < 0) { // the batch must be taken whole: from 0 to N or to any huge number
@@ -423,7 +426,7 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
         steps[axis] = step;
         if (sizes[axis] == 0 && !fe_known(c, x, false)) return fe_fail(c, n, "its result is empty on axis %d", axis);
     }
-    return fe_out_val(n, 0, fe_p_slice(c, x, starts, sizes, steps));
+    return fe_out_val(n, 0, arranged(c, fe_p_slice(c, v, starts, sizes, steps), at));
 }
 
 // Constant indices 0, 1, 2 .. over the whole leading dim at the file's fixed batch size.
