@@ -178,6 +178,7 @@ static void write_bytes(const void *data, size_t n) {
 static struct ir_graph *load(const struct fe_options *o) {
     diag = (struct diag){.sink = listen};
     said[0] = 0;
+    fe_close(model); // of an import before this one in the same test
     model = fe_open(&arena, &diag, path);
     return model ? fe_import(model, &arena, &diag, o) : NULL;
 }
