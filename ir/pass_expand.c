@@ -11,6 +11,7 @@ enum smkd_status ir_pass_expand(struct ir_graph *g, const struct ir_pass_options
             const struct ir_op_info *info = &ir_ops[rw.old[i].op];
             ir_nid n = ir_rw_copy_node(&rw, i);
             if (info->kind != IR_KIND_EXPAND) continue;
+            ir_rw_at(&rw, i); // what it expands to is this node's, not the next one's
             ir_vid out[8] = {IR_NONE, IR_NONE, IR_NONE, IR_NONE, IR_NONE, IR_NONE, IR_NONE, IR_NONE};
             info->expand(g, n, o->mode, out);
             for (int k = 0; k < info->n_out; k++) {
