@@ -277,12 +277,15 @@ struct ir_slot {
     int64_t offset; // bytes; per-sample bytes for SAMPLE
     int64_t bytes;  // size (per sample for SAMPLE)
     uint32_t index;
+    ir_nid born, dies; // SAMPLE and FIXED: the nodes that first write and last read it, both included
 };
 struct ir_plan {
     struct ir_slot *values;    // by vid
     struct ir_slot *workspace; // by nid: scratch of the node's kernel shared by all threads; place SAMPLE or FIXED or NONE
     int64_t sample_bytes;      // arena bytes per sample (multiple of 64)
     int64_t fixed_bytes;       // arena bytes of the fixed part (multiple of 64)
+    // What no plan of these lives can go below: the bytes that live at the node where most do.
+    int64_t sample_bound, fixed_bound;
 };
 struct ir_plan_options {
     // Bytes of shared scratch node n's kernel wants while it runs: fixed and per-sample. NULL = none.
@@ -295,6 +298,8 @@ struct ir_plan_options {
 // Lays every materialised value out in one arena by liveness over the whole node list: values alive at the same time never
 // overlap; a reshape shares its operand's memory; a pointwise node may overwrite an operand that dies with it.
 struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_options *o);
+// A line for each node's results and workspace: node index, value, place, offset, +bytes, [born-dies], op, ONNX node. The
+// head says the arena's size and its lower bound.
 void ir_plan_print(const struct ir_graph *g, const struct ir_plan *p, struct str *out);
 
 #endif

@@ -11,7 +11,7 @@
 struct alloc {
     int64_t bytes, offset;
     uint32_t born, dies; // inclusive node indices
-    bool batched, placed;
+    bool batched;
 };
 
 struct planner {
@@ -97,6 +97,30 @@ static int lower_first(const void *a, const void *b) {
     return (*x)->offset<(*y)->offset ? -1 : (*x)->offset>(*y)->offset;
 }
 
+// The bytes alive at the busiest of n_nodes moments.
+static int64_t widest(const struct alloc *all, size_t n, bool batched, size_t n_nodes) {
+    int64_t *change = xcalloc(n_nodes + 1, sizeof *change), live = 0, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (all[i].batched != batched) continue;
+        change[all[i].born] += all[i].bytes;
+        change[all[i].dies + 1] -= all[i].bytes;
+    }
+    for (size_t t = 0; t < n_nodes; t++) {
+        live += change[t];
+        if (live > most) most = live;
+    }
+    free(change);
+    return most;
+}
+
+static struct ir_slot arena_slot(const struct alloc *a) {
+    return (struct ir_slot){.place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED,
+                            .offset = a->offset,
+                            .bytes = a->bytes,
+                            .born = a->born,
+                            .dies = a->dies};
+}
+
 static int64_t place(struct alloc *all, size_t n, bool batched) {
     struct alloc **order = xcalloc(n + 1, sizeof *order), **busy = xcalloc(n + 1, sizeof *busy);
     size_t m = 0;
@@ -114,7 +138,6 @@ static int64_t place(struct alloc *all, size_t n, bool batched) {
         for (size_t j = 0; j < nb && at + a->bytes > busy[j]->offset; j++)
             if (busy[j]->offset + busy[j]->bytes > at) at = busy[j]->offset + busy[j]->bytes;
         a->offset = at;
-        a->placed = true;
         if (at + a->bytes > total) total = at + a->bytes;
     }
     free(order);
@@ -185,23 +208,17 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
     }
     p->sample_bytes = place(all, n_alloc, true);
     p->fixed_bytes = place(all, n_alloc, false);
+    p->sample_bound = widest(all, n_alloc, true, g->n_nodes);
+    p->fixed_bound = widest(all, n_alloc, false, g->n_nodes);
     for (size_t v = 0; v < g->n_values; v++)
         if (g->values[v].role != IR_ROLE_NODE) p->values[v] = o->boundary(o->env, g, (ir_vid)v);
     for (size_t i = 0; i < g->n_outputs; i++) p->values[g->outputs[i].value] = o->output(o->env, g, i);
-    for (size_t v = 0; v < g->n_values; v++) {
-        if (!alloc_of[v]) continue;
-        const struct alloc *a = &all[alloc_of[v] - 1];
-        p->values[v] = (struct ir_slot){
-            .place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
-    }
+    for (size_t v = 0; v < g->n_values; v++)
+        if (alloc_of[v]) p->values[v] = arena_slot(&all[alloc_of[v] - 1]);
     for (size_t v = 0; v < g->n_values; v++)
         if (s.root[v] != v) p->values[v] = p->values[s.root[v]];
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        if (!ws_of[i]) continue;
-        const struct alloc *a = &all[ws_of[i] - 1];
-        p->workspace[i] = (struct ir_slot){
-            .place = a->batched ? IR_PLACE_SAMPLE : IR_PLACE_FIXED, .offset = a->offset, .bytes = a->bytes};
-    }
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (ws_of[i]) p->workspace[i] = arena_slot(&all[ws_of[i] - 1]);
     free(all);
     free(alloc_of);
     free(ws_of);
@@ -213,22 +230,35 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
     return p;
 }
 
+static const char *const place_name[] = {
+    [IR_PLACE_NONE] = "inline", [IR_PLACE_SAMPLE] = "sample", [IR_PLACE_FIXED] = "fixed",
+    [IR_PLACE_CONST] = "const", [IR_PLACE_INPUT] = "input",   [IR_PLACE_OUTPUT] = "output",
+    [IR_PLACE_PARAM] = "param", [IR_PLACE_GRAD] = "grad",     [IR_PLACE_SCALAR] = "scalar",
+};
+
+static void print_slot(const struct ir_slot *s, struct str *out) {
+    char life[32] = "";
+    if (s->place == IR_PLACE_SAMPLE || s->place == IR_PLACE_FIXED)
+        snprintf(life, sizeof life, "[%u-%u]", s->born, s->dies);
+    str_addf(out, " %-7s %12lld +%-10lld %-13s", place_name[s->place], (long long)s->offset, (long long)s->bytes, life);
+}
+
 void ir_plan_print(const struct ir_graph *g, const struct ir_plan *p, struct str *out) {
-    static const char *const place_name[] = {"inline", "sample", "fixed", "const", "input",
-                                             "output", "param",  "grad",  "scalar"};
-    str_addf(out, "// plan of @%s: %lld bytes per sample, %lld fixed\n", g->name, (long long)p->sample_bytes,
-             (long long)p->fixed_bytes);
+    str_addf(out, "// plan of @%s: %lld bytes per sample (at least %lld), %lld fixed (at least %lld)\n", g->name,
+             (long long)p->sample_bytes, (long long)p->sample_bound, (long long)p->fixed_bytes,
+             (long long)p->fixed_bound);
+    str_add(out, "// node value   place         offset +bytes      [life]        op  // ONNX node\n");
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct ir_node *n = &g->nodes[i];
         if (n->is_inline) continue;
         for (int k = 0; k < n->n_out; k++) {
-            const struct ir_slot *s = &p->values[n->out[k]];
-            str_addf(out, "%5zu  %%%-5u %-7s %12lld +%-10lld %s%s%s\n", i, n->out[k], place_name[s->place],
-                     (long long)s->offset, (long long)s->bytes, ir_ops[n->op].name, n->loc.node ? "  // " : "",
-                     n->loc.node ? n->loc.node : "");
+            str_addf(out, "%7zu %%%-6u", i, n->out[k]);
+            print_slot(&p->values[n->out[k]], out);
+            str_addf(out, " %s%s%s\n", ir_ops[n->op].name, n->loc.node ? "  // " : "", n->loc.node ? n->loc.node : "");
         }
-        if (p->workspace[i].place != IR_PLACE_NONE)
-            str_addf(out, "%5zu  work   %-7s %12lld +%-10lld\n", i, place_name[p->workspace[i].place],
-                     (long long)p->workspace[i].offset, (long long)p->workspace[i].bytes);
+        if (p->workspace[i].place == IR_PLACE_NONE) continue;
+        str_addf(out, "%7zu work   ", i);
+        print_slot(&p->workspace[i], out);
+        str_addf(out, " %s\n", ir_ops[n->op].name);
     }
 }

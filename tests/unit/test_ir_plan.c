@@ -72,6 +72,8 @@ static void check(const struct ir_graph *g, double max_ratio) {
             }
             size_t end = dies[nd->out[k]] > i ? dies[nd->out[k]] : i;
             l[n++] = (struct life){s->offset, s->bytes, i, end, s->place == IR_PLACE_SAMPLE};
+            // What it shares its memory with may have been there before it and may stay longer.
+            assert_true(s->born <= i && s->dies >= end);
             int64_t limit = s->place == IR_PLACE_SAMPLE ? p->sample_bytes : p->fixed_bytes;
             assert_true(s->offset + s->bytes <= limit);
             assert_true(s->bytes >= ir_numel(&g->values[nd->out[k]].type) *
@@ -101,6 +103,8 @@ static void check(const struct ir_graph *g, double max_ratio) {
                 live += l[i].bytes; // strictly inside: no in-place question
         if (live > least) least = live;
     }
+    assert_true(p->sample_bound >= least && p->sample_bound <= p->sample_bytes);
+    assert_true(p->fixed_bound >= 0 && p->fixed_bound <= p->fixed_bytes);
     if (max_ratio > 0 && (double)p->sample_bytes > max_ratio * (double)least) {
         print_error("arena of %lld bytes a sample where %lld are needed\n", (long long)p->sample_bytes,
                     (long long)least);
@@ -150,6 +154,34 @@ static void test_residual_network(void **state) {
     arena_release(&a);
 }
 
+// Three values of 64 bytes a sample, of which two are alive at a time.
+static void test_print(void **state) {
+    (void)state;
+    struct arena a;
+    struct diag d = {0};
+    arena_init(&a);
+    struct ir_graph *g = ir_parse(&a, &d,
+                                  "graph @p(%0: f32[N,16] input \"x\", %1: f32[16,16] param \"w\") {\n"
+                                  "  %2: f32[N,16] = matmul(%0, %1) @(\"/fc1\", \"MatMul\", _)\n"
+                                  "  %3: f32[N,16] = matmul(%2, %1)\n"
+                                  "  %4: f32[N,16] = matmul(%3, %1)\n"
+                                  "  %5: f32[N,16] = matmul(%4, %1)\n"
+                                  "  return output \"y\" %5\n"
+                                  "}\n");
+    assert_non_null(g);
+    struct ir_plan_options o = {.boundary = boundary, .output = output};
+    struct str text = STR_INIT;
+    ir_plan_print(g, ir_plan_make(g, &o), &text);
+    assert_string_equal(text.s, "// plan of @p: 128 bytes per sample (at least 128), 0 fixed (at least 0)\n"
+                                "// node value   place         offset +bytes      [life]        op  // ONNX node\n"
+                                "      0 %2      sample             0 +64         [0-1]         matmul  // /fc1\n"
+                                "      1 %3      sample            64 +64         [1-2]         matmul\n"
+                                "      2 %4      sample             0 +64         [2-3]         matmul\n"
+                                "      3 %5      output             0 +0                        matmul\n");
+    str_release(&text);
+    arena_release(&a);
+}
+
 // Random pointwise, reduction and reshape graphs with many values alive at once.
 static void test_random(void **state) {
     (void)state;
@@ -196,6 +228,7 @@ static void test_random(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_residual_network), cmocka_unit_test(test_random)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_residual_network), cmocka_unit_test(test_print),
+                                       cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
