@@ -2,36 +2,58 @@
 // part).
 #include "ir_internal.h"
 
-static double per_sample(const struct ir_type *t) { return (double)ir_numel(t); }
+#include <stdlib.h>
 
-static double macs(const struct ir_graph *g, const struct ir_node *n) {
-    const struct ir_type *a = &g->values[n->in[0]].type, *b = &g->values[n->in[1]].type,
-                         *y = &g->values[n->out[0]].type;
-    switch (n->op) {
-    case IR_OP_conv:
-        return per_sample(y) * (double)(b->dims[1] * b->dims[2] * b->dims[3]);
-    case IR_OP_conv_grad_x:
-        return per_sample(a) * (double)(b->dims[1] * b->dims[2] * b->dims[3]); // a = dy, b = w
-    case IR_OP_conv_grad_w:
-        return per_sample(a) * (double)(y->dims[1] * y->dims[2] * y->dims[3]); // a = dy, y = dw
-    case IR_OP_matmul: {
-        int64_t k = a->dims[a->rank - (ir_attr_i(n, "trans_a") ? 2 : 1)];
-        return per_sample(y) * (double)(k < 0 ? -k : k);
-    }
-    default:
-        return 0;
-    }
+static const struct ir_type *in(const struct ir_graph *g, const struct ir_node *n, int k) {
+    return &g->values[n->in[k]].type;
 }
+static const struct ir_type *out(const struct ir_graph *g, const struct ir_node *n) {
+    return &g->values[n->out[0]].type;
+}
+static double numel(const struct ir_type *t) { return (double)ir_numel(t); }
+
+// A convolution, whichever of its three is wanted, multiplies each element of y with each weight of its output channel.
+static double conv(const struct ir_type *y, const struct ir_type *w) {
+    return 2 * numel(y) * (double)(w->dims[1] * w->dims[2] * w->dims[3]);
+}
+static double flops_conv(const struct ir_graph *g, const struct ir_node *n) { return conv(out(g, n), in(g, n, 1)); }
+static double flops_conv_grad_x(const struct ir_graph *g, const struct ir_node *n) {
+    return conv(in(g, n, 0), in(g, n, 1));
+}
+static double flops_conv_grad_w(const struct ir_graph *g, const struct ir_node *n) {
+    return conv(in(g, n, 0), out(g, n));
+}
+
+static double flops_matmul(const struct ir_graph *g, const struct ir_node *n) {
+    const struct ir_type *a = in(g, n, 0);
+    return 2 * numel(out(g, n)) * (double)llabs(a->dims[a->rank - (ir_attr_i(n, "trans_a") ? 2 : 1)]);
+}
+
+// An operation for each element of the result, or of what is read to make it.
+static double flops_written(const struct ir_graph *g, const struct ir_node *n) { return numel(out(g, n)); }
+static double flops_read(const struct ir_graph *g, const struct ir_node *n) {
+    return numel(n->n_in ? in(g, n, 0) : out(g, n));
+}
+static double flops_none(const struct ir_graph *g, const struct ir_node *n) { return (void)g, (void)n, 0; }
+
+typedef double rule(const struct ir_graph *g, const struct ir_node *n);
+static rule *const rule_of_kind[] = {
+    [IR_KIND_PW] = flops_written,  [IR_KIND_VIEW] = flops_none,   [IR_KIND_RED] = flops_read,
+    [IR_KIND_KERNEL] = flops_read, [IR_KIND_EXPAND] = flops_read,
+};
+static rule *const rule_of_op[IR_OP_COUNT] = {
+    // where the kind's will not do
+    [IR_OP_conv] = flops_conv,
+    [IR_OP_conv_grad_x] = flops_conv_grad_x,
+    [IR_OP_conv_grad_w] = flops_conv_grad_w,
+    [IR_OP_matmul] = flops_matmul,
+};
 
 void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, double *bytes) {
     *bytes = 0;
     for (int k = 0; k < n->n_in; k++)
-        if (n->in[k] != IR_NONE) *bytes += (double)ir_type_bytes(&g->values[n->in[k]].type);
+        if (n->in[k] != IR_NONE) *bytes += (double)ir_type_bytes(in(g, n, k));
     for (int k = 0; k < n->n_out; k++) *bytes += (double)ir_type_bytes(&g->values[n->out[k]].type);
-    if (n->op == IR_OP_conv || n->op == IR_OP_conv_grad_x || n->op == IR_OP_conv_grad_w || n->op == IR_OP_matmul)
-        *flops = 2 * macs(g, n);
-    else if (ir_ops[n->op].kind == IR_KIND_VIEW)
-        *flops = 0;
-    else
-        *flops = per_sample(&g->values[n->n_in && ir_ops[n->op].kind != IR_KIND_PW ? n->in[0] : n->out[0]].type);
+    rule *r = rule_of_op[n->op];
+    *flops = (r ? r : rule_of_kind[ir_ops[n->op].kind])(g, n);
 }

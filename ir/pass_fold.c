@@ -36,7 +36,7 @@ static void fold(struct ir_rewriter *rw, ir_nid id) {
     arena_release(&a);
 }
 
-static bool is_const_f(const struct ir_graph *g, ir_vid v, float want) {
+static bool all_are(const struct ir_graph *g, ir_vid v, float want) {
     const struct ir_value *c = &g->values[v];
     if (c->role != IR_ROLE_CONST || c->type.dtype != IR_F32) return false;
     for (int64_t i = 0, n = ir_numel(&c->type); i < n; i++)
@@ -44,54 +44,51 @@ static bool is_const_f(const struct ir_graph *g, ir_vid v, float want) {
     return true;
 }
 
-static bool all_are(const int64_t *p, size_t n, int64_t v) {
-    for (size_t i = 0; i < n; i++)
-        if (p[i] != v) return false;
+static bool always(const struct ir_graph *g, const struct ir_node *n) { return (void)g, (void)n, true; }
+static bool plus_0(const struct ir_graph *g, const struct ir_node *n) { return all_are(g, n->in[1], 0); }
+static bool zero_plus(const struct ir_graph *g, const struct ir_node *n) { return all_are(g, n->in[0], 0); }
+static bool times_1(const struct ir_graph *g, const struct ir_node *n) { return all_are(g, n->in[1], 1); }
+static bool one_times(const struct ir_graph *g, const struct ir_node *n) { return all_are(g, n->in[0], 1); }
+
+static bool moves_nothing(const struct ir_graph *g, const struct ir_node *n) {
+    (void)g;
+    size_t count;
+    const int64_t *p = ir_attr_ints(n, "perm", &count);
+    for (size_t i = 0; i < count; i++)
+        if (p[i] != (int64_t)i) return false;
     return true;
 }
 
+static bool every_one(const struct ir_graph *g, const struct ir_node *n) {
+    (void)g;
+    size_t count;
+    const int64_t *p = ir_attr_ints(n, "steps", &count);
+    for (size_t i = 0; i < count; i++)
+        if (p[i] != 1) return false;
+    return true;
+}
+
+// Where the condition holds and the types are equal, the node is its operand.
+static const struct identity {
+    enum ir_op op;
+    uint8_t operand;
+    bool (*holds)(const struct ir_graph *g, const struct ir_node *n);
+} identities[] = {
+    {IR_OP_reshape, 0, always},          {IR_OP_expand, 0, always},   {IR_OP_cast, 0, always},
+    {IR_OP_transpose, 0, moves_nothing}, {IR_OP_slice, 0, every_one}, {IR_OP_add, 0, plus_0},
+    {IR_OP_add, 1, zero_plus},           {IR_OP_sub, 0, plus_0},      {IR_OP_mul, 0, times_1},
+    {IR_OP_mul, 1, one_times},           {IR_OP_div, 0, times_1},
+};
+
 // The operand a node is equal to, or IR_NONE.
 static ir_vid same_as(const struct ir_graph *g, const struct ir_node *n) {
-    const struct ir_type *out = &g->values[n->out[0]].type;
-    size_t cnt;
-    const int64_t *p;
-    int found = -1;
-    switch (n->op) {
-    case IR_OP_reshape:
-    case IR_OP_expand:
-    case IR_OP_cast:
-        found = 0;
-        break;
-    case IR_OP_transpose:
-        p = ir_attr_ints(n, "perm", &cnt);
-        found = 0;
-        for (size_t i = 0; i < cnt; i++)
-            if (p[i] != (int64_t)i) found = -1;
-        break;
-    case IR_OP_slice:
-        p = ir_attr_ints(n, "steps", &cnt);
-        if (all_are(p, cnt, 1)) found = 0;
-        break;
-    case IR_OP_add:
-        if (is_const_f(g, n->in[1], 0)) found = 0;
-        if (is_const_f(g, n->in[0], 0)) found = 1;
-        break;
-    case IR_OP_sub:
-        if (is_const_f(g, n->in[1], 0)) found = 0;
-        break;
-    case IR_OP_mul:
-        if (is_const_f(g, n->in[1], 1)) found = 0;
-        if (is_const_f(g, n->in[0], 1)) found = 1;
-        break;
-    case IR_OP_div:
-        if (is_const_f(g, n->in[1], 1)) found = 0;
-        break;
-    default:
-        break;
+    for (size_t i = 0; i < sizeof identities / sizeof *identities; i++) {
+        const struct identity *id = &identities[i];
+        if (id->op != n->op) continue;
+        const struct ir_type *in = &g->values[n->in[id->operand]].type, *out = &g->values[n->out[0]].type;
+        if (in->dtype == out->dtype && ir_same_dims(in, out) && id->holds(g, n)) return n->in[id->operand];
     }
-    if (found < 0) return IR_NONE;
-    const struct ir_type *in = &g->values[n->in[found]].type;
-    return in->dtype == out->dtype && ir_same_dims(in, out) ? n->in[found] : IR_NONE;
+    return IR_NONE;
 }
 
 enum smkd_status ir_pass_fold(struct ir_graph *g, const struct ir_pass_options *o) {

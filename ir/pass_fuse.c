@@ -12,33 +12,40 @@ enum { MAX_STEPS = 40, MAX_LEAVES = 14 };
 
 enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *o);
 
+// Which operands a kernel computes on the fly, as bits. Other kernels read memory.
+static const uint8_t expressions_of_kernel[IR_OP_COUNT] = {
+    [IR_OP_bn_stats] = 1,
+    [IR_OP_bn_grad_reduce] = 1 | 2,
+    [IR_OP_concat] = UINT8_MAX, // all of its operands, however many
+    [IR_OP_pad] = 1,
+};
+
 static bool reads_expressions(const struct ir_node *n, int operand) {
-    switch (ir_ops[n->op].kind) {
-    case IR_KIND_PW:
-    case IR_KIND_RED:
-        return true;
-    case IR_KIND_VIEW:
-        return n->op != IR_OP_reshape;
-    default:
-        break;
-    }
-    if (n->op == IR_OP_bn_stats || n->op == IR_OP_concat || n->op == IR_OP_pad) return true;
-    return n->op == IR_OP_bn_grad_reduce && operand < 2;
+    enum ir_op_kind kind = ir_ops[n->op].kind;
+    if (kind == IR_KIND_KERNEL) return expressions_of_kernel[n->op] >> (operand < 7 ? operand : 7) & 1;
+    return kind == IR_KIND_PW || kind == IR_KIND_RED || (kind == IR_KIND_VIEW && n->op != IR_OP_reshape);
 }
 
-// Costs nothing to repeat: generators and pure index maps of them.
+// What repeating an op costs where it is not an instruction or two. FREE: a constant or an index. FREE_OF_FREE: nothing
+// when what it reads is free, too. DEAR: a call, a polynomial or a division.
+enum effort { EFFORT_LOW, EFFORT_FREE, EFFORT_FREE_OF_FREE, EFFORT_DEAR };
+static const uint8_t effort[IR_OP_COUNT] = {
+    [IR_OP_fill] = EFFORT_FREE,         [IR_OP_iota] = EFFORT_FREE,
+    [IR_OP_batch_size] = EFFORT_FREE,   [IR_OP_expand] = EFFORT_FREE_OF_FREE,
+    [IR_OP_cast] = EFFORT_FREE_OF_FREE, [IR_OP_stop_gradient] = EFFORT_FREE_OF_FREE,
+    [IR_OP_exp] = EFFORT_DEAR,          [IR_OP_log] = EFFORT_DEAR,
+    [IR_OP_tanh] = EFFORT_DEAR,         [IR_OP_erf] = EFFORT_DEAR,
+    [IR_OP_sigmoid] = EFFORT_DEAR,      [IR_OP_pow] = EFFORT_DEAR,
+    [IR_OP_sin] = EFFORT_DEAR,          [IR_OP_cos] = EFFORT_DEAR,
+    [IR_OP_div] = EFFORT_DEAR,          [IR_OP_recip] = EFFORT_DEAR,
+    [IR_OP_sqrt] = EFFORT_DEAR,         [IR_OP_dropout_mask] = EFFORT_DEAR,
+};
+
 static bool is_free(const struct ir_graph *g, const struct ir_node *n) {
-    if (n->op == IR_OP_fill || n->op == IR_OP_iota || n->op == IR_OP_batch_size) return true;
-    if (n->op != IR_OP_expand && n->op != IR_OP_cast && n->op != IR_OP_stop_gradient) return false;
+    if (effort[n->op] != EFFORT_FREE_OF_FREE) return effort[n->op] == EFFORT_FREE;
     const struct ir_value *v = &g->values[n->in[0]];
     if (v->role == IR_ROLE_CONST || v->role == IR_ROLE_SCALAR) return true;
     return v->role == IR_ROLE_NODE ? is_free(g, &g->nodes[v->def]) : n->op == IR_OP_expand;
-}
-
-static bool is_dear(enum ir_op op) {
-    return op == IR_OP_exp || op == IR_OP_log || op == IR_OP_tanh || op == IR_OP_erf || op == IR_OP_sigmoid ||
-           op == IR_OP_pow || op == IR_OP_sin || op == IR_OP_cos || op == IR_OP_div || op == IR_OP_recip ||
-           op == IR_OP_sqrt || op == IR_OP_dropout_mask;
 }
 
 static double elements(const struct ir_type *t) { // per batch of a nominal 64
@@ -103,7 +110,7 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
         if (r->crosses || r->grows) continue;
         if (r->uses == 1)
             n->is_inline = true;
-        else if (r->uses == 2 && r->leaves <= 3 && r->steps <= 6 && !is_dear(n->op))
+        else if (r->uses == 2 && r->leaves <= 3 && r->steps <= 6 && effort[n->op] != EFFORT_DEAR)
             n->is_inline = true;
     }
     bug_node = NULL;

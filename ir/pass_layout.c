@@ -132,81 +132,111 @@ static void inherit(struct state *s, const struct ir_node *n, struct ir_type *ou
     }
 }
 
-static bool channels_last_like(const struct ir_type *t) { // rank 5: N,(a,b),H,W with a,b last in memory
-    return t->rank == 5 && t->perm[0] == 0 && t->perm[1] == 3 && t->perm[2] == 4;
+// --- rules: where an op wants its operands, and how its results lie
+// -----------------------------------------------------
+
+static void results_row_major(struct state *s, const struct ir_node *n) {
+    for (int k = 0; k < n->n_out; k++) identity(&s->g->values[n->out[k]].type);
 }
 
-static void assign(struct state *s, struct ir_node *n) {
-    struct ir_graph *g = s->g;
-    struct ir_type *out = &g->values[n->out[0]].type;
-    switch (n->op) {
-    case IR_OP_conv:
-    case IR_OP_conv_grad_x:
-        n->in[0] = to_channels_last(s, n->in[0]);
-        n->in[1] = to_row_major(s, n->in[1]);
-        channels_last(&g->values[n->out[0]].type);
-        return;
-    case IR_OP_conv_grad_w:
-        n->in[0] = to_channels_last(s, n->in[0]);
-        n->in[1] = to_channels_last(s, n->in[1]);
-        identity(&g->values[n->out[0]].type);
-        return;
-    case IR_OP_max_pool:
-    case IR_OP_max_pool_grad:
-    case IR_OP_avg_pool:
-    case IR_OP_avg_pool_grad:
-        for (int k = 0; k < n->n_in; k++) n->in[k] = to_channels_last(s, n->in[k]);
-        for (int k = 0; k < n->n_out; k++) channels_last(&g->values[n->out[k]].type);
-        return;
-    case IR_OP_reshape: {
-        uint8_t perm[IR_MAX_RANK] = {0};
-        struct ir_type in = g->values[n->in[0]].type;
-        bool free_move = reshape_order(&in, out, perm);
-        if (!free_move && !ir_is_row_major(&in)) n->in[0] = to_row_major(s, n->in[0]);
-        out = &g->values[n->out[0]].type; // relayout may have moved the array
-        identity(out);
-        if (free_move) memcpy(out->perm, perm, out->rank);
-        return;
-    }
-    case IR_OP_transpose:
-        identity(out);
-        if (channels_last_like(&g->values[n->in[0]].type) && n->in[0] != IR_NONE) {
-            size_t cnt;
-            const int64_t *p = ir_attr_ints(n, "perm", &cnt);
-            if (p[0] == 0 && p[3] == 3 && p[4] == 4) memcpy(out->perm, g->values[n->in[0]].type.perm, IR_MAX_RANK);
-        }
-        return;
-    default:
-        break;
-    }
-    switch (ir_ops[n->op].kind) {
-    case IR_KIND_PW:
-        inherit(s, n, out);
-        return;
-    case IR_KIND_VIEW: // expand, slice, reverse keep the rank and so the order
-        identity(out);
-        if (g->values[n->in[0]].type.rank == out->rank) memcpy(out->perm, g->values[n->in[0]].type.perm, IR_MAX_RANK);
-        return;
-    case IR_KIND_RED:
-        identity(out);
-        if (ir_attr_i(n, "keepdims")) memcpy(out->perm, g->values[n->in[0]].type.perm, IR_MAX_RANK);
-        return;
-    default:
-        break;
-    }
-    if (n->op == IR_OP_concat || n->op == IR_OP_pad) {
-        identity(out);
-        for (int k = 0; k < n->n_in; k++)
-            if (!ir_is_row_major(&g->values[n->in[k]].type))
-                memcpy(out->perm, g->values[n->in[k]].type.perm, IR_MAX_RANK);
-        return;
-    }
-    if (n->op == IR_OP_bn_stats || n->op == IR_OP_bn_grad_reduce) { // walk any order; results are vectors
-        for (int k = 0; k < n->n_out; k++) identity(&g->values[n->out[k]].type);
-        return;
-    }
+static void rule_row_major(struct state *s, struct ir_node *n) {
     for (int k = 0; k < n->n_in; k++) n->in[k] = to_row_major(s, n->in[k]);
-    for (int k = 0; k < n->n_out; k++) identity(&g->values[n->out[k]].type);
+    results_row_major(s, n);
+}
+
+// Convolution forward and by its input: weights are packed from ONNX order.
+static void rule_conv(struct state *s, struct ir_node *n) {
+    n->in[0] = to_channels_last(s, n->in[0]);
+    n->in[1] = to_row_major(s, n->in[1]);
+    channels_last(&s->g->values[n->out[0]].type);
+}
+
+static void rule_conv_grad_w(struct state *s, struct ir_node *n) {
+    for (int k = 0; k < n->n_in; k++) n->in[k] = to_channels_last(s, n->in[k]);
+    results_row_major(s, n);
+}
+
+static void rule_pool(struct state *s, struct ir_node *n) {
+    for (int k = 0; k < n->n_in; k++) n->in[k] = to_channels_last(s, n->in[k]);
+    for (int k = 0; k < n->n_out; k++) channels_last(&s->g->values[n->out[k]].type);
+}
+
+static void rule_reshape(struct state *s, struct ir_node *n) {
+    uint8_t perm[IR_MAX_RANK] = {0};
+    struct ir_type in = s->g->values[n->in[0]].type, out = s->g->values[n->out[0]].type;
+    bool free_move = reshape_order(&in, &out, perm);
+    if (!free_move) n->in[0] = to_row_major(s, n->in[0]);
+    identity(&out);
+    if (free_move) memcpy(out.perm, perm, out.rank);
+    s->g->values[n->out[0]].type = out; // by value: a relayout may have moved the array
+}
+
+// Row-major, but for the transpose in a channel shuffle: N,(a,b),H,W with a,b last in memory, only these two swapped.
+static void rule_transpose(struct state *s, struct ir_node *n) {
+    const struct ir_type *in = &s->g->values[n->in[0]].type;
+    struct ir_type *out = &s->g->values[n->out[0]].type;
+    size_t cnt;
+    const int64_t *p = ir_attr_ints(n, "perm", &cnt);
+    identity(out);
+    if (in->rank == 5 && in->perm[0] == 0 && in->perm[1] == 3 && in->perm[2] == 4 && p[0] == 0 && p[3] == 3 &&
+        p[4] == 4)
+        memcpy(out->perm, in->perm, IR_MAX_RANK);
+}
+
+static void rule_pointwise(struct state *s, struct ir_node *n) { inherit(s, n, &s->g->values[n->out[0]].type); }
+
+// Expand, slice and reverse keep the rank and so the order; a reduction does when it keeps its dims.
+static void rule_view(struct state *s, struct ir_node *n) {
+    const struct ir_type *in = &s->g->values[n->in[0]].type;
+    struct ir_type *out = &s->g->values[n->out[0]].type;
+    identity(out);
+    if (in->rank == out->rank) memcpy(out->perm, in->perm, IR_MAX_RANK);
+}
+
+static void rule_reduction(struct state *s, struct ir_node *n) {
+    if (ir_attr_i(n, "keepdims"))
+        rule_view(s, n);
+    else
+        results_row_major(s, n);
+}
+
+static void rule_concat_pad(struct state *s, struct ir_node *n) {
+    struct ir_type *out = &s->g->values[n->out[0]].type;
+    identity(out);
+    for (int k = 0; k < n->n_in; k++) {
+        const struct ir_type *t = &s->g->values[n->in[k]].type;
+        if (!ir_is_row_major(t)) memcpy(out->perm, t->perm, IR_MAX_RANK);
+    }
+}
+
+// BatchNorm's sums walk any order; their results are vectors.
+static void rule_bn_sums(struct state *s, struct ir_node *n) { results_row_major(s, n); }
+
+typedef void rule(struct state *s, struct ir_node *n);
+static rule *const rule_of_kind[] = {
+    [IR_KIND_PW] = rule_pointwise,     [IR_KIND_VIEW] = rule_view,        [IR_KIND_RED] = rule_reduction,
+    [IR_KIND_KERNEL] = rule_row_major, [IR_KIND_EXPAND] = rule_row_major,
+};
+static rule *const rule_of_op[IR_OP_COUNT] = {
+    // where the kind's will not do
+    [IR_OP_conv] = rule_conv,
+    [IR_OP_conv_grad_x] = rule_conv,
+    [IR_OP_conv_grad_w] = rule_conv_grad_w,
+    [IR_OP_max_pool] = rule_pool,
+    [IR_OP_max_pool_grad] = rule_pool,
+    [IR_OP_avg_pool] = rule_pool,
+    [IR_OP_avg_pool_grad] = rule_pool,
+    [IR_OP_reshape] = rule_reshape,
+    [IR_OP_transpose] = rule_transpose,
+    [IR_OP_concat] = rule_concat_pad,
+    [IR_OP_pad] = rule_concat_pad,
+    [IR_OP_bn_stats] = rule_bn_sums,
+    [IR_OP_bn_grad_reduce] = rule_bn_sums,
+};
+
+static void assign(struct state *s, struct ir_node *n) {
+    rule *r = rule_of_op[n->op];
+    (r ? r : rule_of_kind[ir_ops[n->op].kind])(s, n);
 }
 
 // An output must be row-major in memory of its own, written by exactly one node.
@@ -225,7 +255,6 @@ static void own_outputs(struct state *s, enum ir_phase phase, bool last) {
         ir_vid v = g->outputs[i].value;
         bool backward = g->outputs[i].kind == IR_OUT_GRAD_PARAM || g->outputs[i].kind == IR_OUT_GRAD_INPUT;
         if (backward != (phase == IR_BACKWARD) && !last) continue;
-        if (backward && phase == IR_FORWARD && !last) continue;
         if (owns_memory(g, i)) continue;
         g->cur_phase = phase;
         g->cur_loc = (struct diag_loc){.node = g->outputs[i].name, .note = "output"};
