@@ -6,6 +6,7 @@
 // everything before. Invariants (checked by ir_verify):
 //   - a node's operands are defined before it; every value has exactly one definition (a node, or the graph's boundary);
 //   - types are what the op's `infer` hook says; attributes are those of the op's schema;
+//   - boundary values are row-major, and no two of a role have one name;
 //   - nodes of phase IR_FORWARD come before nodes of phase IR_BACKWARD, and never use their results;
 //   - after pass `expand`, no op of kind EXPAND remains; after pass `fuse`, only pointwise and view nodes are inline.
 #ifndef SMKD_IR_H

@@ -27,12 +27,15 @@ static bool check_types(const struct ir_graph *g, const struct ir_node *n, struc
     return ok;
 }
 
-static bool is_permutation(const struct ir_type *t) {
+// What is wrong with how a type is written down, or NULL.
+static const char *malformed(const struct ir_type *t) {
     unsigned seen = 0;
     for (int i = 0; i < t->rank; i++)
         if (t->perm[i] < t->rank) seen |= 1u << t->perm[i];
-    if (seen != (1u << t->rank) - 1) return false;
-    return t->rank == 0 || t->dims[0] >= 0 || t->perm[0] == 0; // the batch is physically outermost
+    if (seen != (1u << t->rank) - 1) return "an impossible order in memory";
+    for (int i = 1; i < t->rank; i++)
+        if (t->dims[i] < 0) return "a batch dimension that is not the first";
+    return t->rank && t->dims[0] < 0 && t->perm[0] != 0 ? "a batch dimension that is not outermost in memory" : NULL;
 }
 
 static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made, struct diag *d) {
@@ -71,8 +74,9 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
             diag_error(d, &n->loc, "result %d (%%%u) of %s is recorded as defined elsewhere", k, n->out[k], op->name);
             ok = false;
         }
-        if (!is_permutation(&v->type)) {
-            diag_error(d, &n->loc, "result %d of %s has an impossible order in memory", k, op->name);
+        const char *wrong = malformed(&v->type);
+        if (wrong) {
+            diag_error(d, &n->loc, "result %d of %s has %s", k, op->name, wrong);
             ok = false;
         }
     }
@@ -102,10 +106,37 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
     if (ok) check_types(g, n, d);
 }
 
+static int by_role_and_name(const void *a, const void *b) {
+    const struct ir_value *const *x = a, *const *y = b;
+    if ((*x)->role != (*y)->role) return (*x)->role < (*y)->role ? -1 : 1;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+// The program's interface: every value named, no two of a role alike, and as the caller's memory is.
+static void check_boundary(const struct ir_graph *g, struct diag *d) {
+    const struct ir_value **named = xmalloc((g->n_boundary + 1) * sizeof *named);
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_boundary; i++) {
+        const struct ir_value *v = g->boundary[i] < g->n_values ? &g->values[g->boundary[i]] : NULL;
+        if (!v || v->role == IR_ROLE_NODE || v->role == IR_ROLE_CONST || !v->name) {
+            diag_error(d, NULL, "boundary value %u is not one", g->boundary[i]);
+            continue;
+        }
+        const char *wrong = ir_is_row_major(&v->type) ? malformed(&v->type) : "an order in memory of its own";
+        if (wrong) diag_error(d, NULL, "boundary value \"%s\" has %s", v->name, wrong);
+        named[n++] = v;
+    }
+    qsort(named, n, sizeof *named, by_role_and_name);
+    for (size_t i = 1; i < n; i++)
+        if (by_role_and_name(&named[i - 1], &named[i]) == 0)
+            diag_error(d, NULL, "two boundary values are called \"%s\"", named[i]->name);
+    free(named);
+}
+
 bool ir_verify(const struct ir_graph *g, struct diag *d) {
     int before = d->errors;
-    uint32_t *made =
-        xmalloc((g->n_values + 1) * sizeof *made); // index of the defining node + 1; 0: boundary; UINT32_MAX: nothing
+    // By value: index of the defining node + 1; 0: boundary; UINT32_MAX: nothing.
+    uint32_t *made = xmalloc((g->n_values + 1) * sizeof *made);
     for (size_t v = 0; v < g->n_values; v++) made[v] = g->values[v].role == IR_ROLE_NODE ? UINT32_MAX : 0;
     bool backward = false;
     for (size_t i = 0; i < g->n_nodes; i++) {
@@ -129,11 +160,7 @@ bool ir_verify(const struct ir_graph *g, struct diag *d) {
     for (size_t i = 0; i < g->n_outputs; i++)
         if (g->outputs[i].value >= g->n_values || made[g->outputs[i].value] == UINT32_MAX)
             diag_error(d, NULL, "output \"%s\" has no value", g->outputs[i].name);
-    for (size_t i = 0; i < g->n_boundary; i++) {
-        const struct ir_value *v = g->boundary[i] < g->n_values ? &g->values[g->boundary[i]] : NULL;
-        if (!v || v->role == IR_ROLE_NODE || v->role == IR_ROLE_CONST || !v->name)
-            diag_error(d, NULL, "boundary value %u is not one", g->boundary[i]);
-    }
+    check_boundary(g, d);
     free(made);
     return d->errors == before;
 }
