@@ -27,9 +27,6 @@ enum smkd_status ir_pass_dce(struct ir_graph *g, const struct ir_pass_options *o
     for (size_t i = 0; i < g->n_nodes; i++) {
         struct ir_node n = g->nodes[i];
         if (map[n.out[0]] == IR_NONE) continue;
-        // Operand lists may be shared with a clone.
-        n.in = arena_dup(g->arena, n.in, n.n_in * sizeof *n.in);
-        n.out = arena_dup(g->arena, n.out, n.n_out * sizeof *n.out);
         for (int k = 0; k < n.n_in; k++)
             if (n.in[k] != IR_NONE) n.in[k] = map[n.in[k]];
         for (int k = 0; k < n.n_out; k++) {

@@ -105,8 +105,7 @@ enum smkd_status ir_pass_fold(struct ir_graph *g, const struct ir_pass_options *
             ir_rw_replace(&rw, n->out[0], same);
             ir_rw_drop(&rw, id);
         } else if (n->op == IR_OP_reshape && ir_defined_by(g, n->in[0], IR_OP_reshape)) {
-            n->in = arena_dup(g->arena, n->in, sizeof *n->in); // a reshape of a reshape: skip the first
-            n->in[0] = g->nodes[g->values[n->in[0]].def].in[0];
+            n->in[0] = g->nodes[g->values[n->in[0]].def].in[0]; // a reshape of a reshape: skip the first
         }
     }
     ir_rw_end(&rw);

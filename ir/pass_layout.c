@@ -281,8 +281,6 @@ enum smkd_status ir_pass_layout(struct ir_graph *g, const struct ir_pass_options
         }
         g->cur_phase = n.phase;
         g->cur_loc = n.loc;
-        // Operand lists are edited: a copy, so that clones sharing the node stay as they are.
-        n.in = arena_dup(g->arena, n.in, n.n_in * sizeof *n.in);
         assign(&s, &n);
         for (int k = 0; k < n.n_out; k++) g->values[n.out[k]].def = (ir_nid)g->n_nodes;
         *ARENA_PUSH(g->arena, g->nodes, g->n_nodes, g->cap_nodes) = n;
