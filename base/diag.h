@@ -19,7 +19,7 @@ struct diag_loc {
 struct diag {
     const char *file; // the file being worked on, printed first; may be NULL
     int errors, warnings;
-    // Receives each finished line, without newline. NULL prints "smkdc: error: ..." style lines to stderr.
+    // Receives each finished line, without newline. NULL prints it to stderr.
     void (*sink)(void *env, enum diag_severity sev, const char *line);
     void *env;
 };

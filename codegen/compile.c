@@ -34,7 +34,7 @@ static double seconds(void) {
 }
 
 // Kernels are emitted in their final shape; only what the emitters leave to LLVM on purpose runs here.
-void cg_optimize(LLVMModuleRef m, LLVMTargetMachineRef tm, bool verify) {
+static void optimize(LLVMModuleRef m, LLVMTargetMachineRef tm, bool verify) {
     char *msg = NULL;
     if (verify && LLVMVerifyModule(m, LLVMReturnStatusAction, &msg)) BUG("generated LLVM IR is invalid: %s", msg);
     LLVMDisposeMessage(msg);
@@ -62,7 +62,7 @@ static void run_module(struct job *j, size_t i) {
     bug_pass = "emit";
     LLVMModuleRef m =
         i == j->n_modules ? cg_emit_entry(j->p, cx, j->weights_symbol) : cg_emit_kernels(j->p, cx, i, j->n_modules);
-    cg_optimize(m, tm, j->verify);
+    optimize(m, tm, j->verify);
     char *err = NULL;
     if (j->file_type < 0) {
         char *t = LLVMPrintModuleToString(m);

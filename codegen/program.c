@@ -8,7 +8,7 @@
 
 static int64_t up64(int64_t x) { return (x + 63) & ~INT64_C(63); }
 
-const struct cg_tensor *cg_tensor_find(const struct cg_program *p, enum smkd_abi_role role, const char *name) {
+static const struct cg_tensor *tensor_find(const struct cg_program *p, enum smkd_abi_role role, const char *name) {
     for (size_t i = 0; i < p->n_tensors; i++)
         if (p->tensors[i].role == role && strcmp(p->tensors[i].name, name) == 0) return &p->tensors[i];
     return NULL;
@@ -22,7 +22,7 @@ static uint32_t count_role(const struct cg_program *p, enum smkd_abi_role role) 
 
 static void add_tensor(struct cg_program *p, enum smkd_abi_role role, const char *name, const struct ir_type *type,
                        const void *data) {
-    if (cg_tensor_find(p, role, name)) return; // the infer and the train graph share their boundary
+    if (tensor_find(p, role, name)) return; // the infer and the train graph share their boundary
     uint32_t index = role == SMKD_ABI_PARAM || role == SMKD_ABI_BUFFER ? 0 : count_role(p, role);
     struct cg_tensor t = {
         .name = name, .role = role, .type = *type, .index = index, .numel = ir_numel(type), .data = data};
@@ -89,21 +89,21 @@ static struct ir_slot boundary_slot(void *env, const struct ir_graph *g, ir_vid 
         s.place = IR_PLACE_CONST;
         return s;
     case IR_ROLE_INPUT:
-        t = cg_tensor_find(p, SMKD_ABI_INPUT, v->name);
+        t = tensor_find(p, SMKD_ABI_INPUT, v->name);
         s.place = IR_PLACE_INPUT;
         break;
     case IR_ROLE_COTANGENT:
-        t = cg_tensor_find(p, SMKD_ABI_COTANGENT, v->name);
+        t = tensor_find(p, SMKD_ABI_COTANGENT, v->name);
         s.place = IR_PLACE_INPUT;
         s.index = CG_INDEX_COTANGENT;
         break;
     case IR_ROLE_PARAM:
     case IR_ROLE_BUFFER:
-        t = cg_tensor_find(p, v->role == IR_ROLE_PARAM ? SMKD_ABI_PARAM : SMKD_ABI_BUFFER, v->name);
+        t = tensor_find(p, v->role == IR_ROLE_PARAM ? SMKD_ABI_PARAM : SMKD_ABI_BUFFER, v->name);
         s.place = IR_PLACE_PARAM;
         break;
     case IR_ROLE_SCALAR:
-        t = cg_tensor_find(p, SMKD_ABI_SCALAR, v->name);
+        t = tensor_find(p, SMKD_ABI_SCALAR, v->name);
         s.place = IR_PLACE_SCALAR;
         break;
     case IR_ROLE_NODE:
@@ -130,7 +130,7 @@ static struct ir_slot output_slot(void *env, const struct ir_graph *g, size_t i)
         [IR_OUT_BUFFER] = {SMKD_ABI_BUFFER, IR_PLACE_PARAM, 0},
     };
     CHECK(o->kind < sizeof to / sizeof *to, "output kind %d has no place", (int)o->kind);
-    const struct cg_tensor *t = cg_tensor_find(p, to[o->kind].role, o->name);
+    const struct cg_tensor *t = tensor_find(p, to[o->kind].role, o->name);
     CHECK(t, "output %s is in no table", o->name);
     s.place = to[o->kind].place;
     s.index = to[o->kind].index + t->index;
@@ -266,7 +266,7 @@ void cg_lower_update(struct cg_program *p) {
     static const char *const names[] = {"lr", "momentum", "weight_decay", "nesterov"};
     struct update *u = ARENA_NEW(p->arena, struct update);
     u->n = p->trained_bytes / 4;
-    for (int i = 0; i < 4; i++) u->scalar[i] = cg_tensor_find(p, SMKD_ABI_SCALAR, names[i])->index;
+    for (int i = 0; i < 4; i++) u->scalar[i] = tensor_find(p, SMKD_ABI_SCALAR, names[i])->index;
     struct cg_kernel k = {.emit = emit_update, .params = u, .n_ptr = 4, .noalias = true};
     k.key = arena_printf(p->arena, "sgd:%lld,%u,%u,%u,%u", (long long)u->n, u->scalar[0], u->scalar[1], u->scalar[2],
                          u->scalar[3]);

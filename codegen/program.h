@@ -56,7 +56,6 @@ struct cg_program {
     0x10000u // ir_slot.index of a cotangent / input gradient: these live in pointer lists of their own
 #define CG_INDEX_GRAD_INPUT 0x10000u
 
-const struct cg_tensor *cg_tensor_find(const struct cg_program *p, enum smkd_abi_role role, const char *name);
 // Fills the tensor table from the graphs' boundaries and outputs, and lays out the parameter block.
 enum smkd_status cg_tensors_build(struct cg_program *p, struct diag *d);
 struct ir_plan *cg_plan(struct cg_program *p, const struct ir_graph *g);
@@ -75,5 +74,4 @@ void cg_fn_attributes(LLVMContextRef cx, LLVMValueRef fn, const struct cg_target
 // One LLVM module with kernels first, first+stride, ...; or the entry module.
 LLVMModuleRef cg_emit_kernels(const struct cg_program *p, LLVMContextRef cx, size_t first, size_t stride);
 LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const char *weights_symbol);
-void cg_optimize(LLVMModuleRef m, LLVMTargetMachineRef tm, bool verify);
 #endif

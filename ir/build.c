@@ -206,17 +206,6 @@ ir_vid ir_batch_size(struct ir_graph *g) { return ir_emit(g, IR_OP_batch_size, N
 
 // --- facts ----------------------------------------------------------------------------------------------------------
 
-uint32_t *ir_use_counts(const struct ir_graph *g, struct arena *a) {
-    uint32_t *uses = ARENA_ARRAY(a, uint32_t, g->n_values);
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        for (size_t k = 0; k < g->nodes[i].n_in; k++) {
-            if (g->nodes[i].in[k] != IR_NONE) uses[g->nodes[i].in[k]]++;
-        }
-    }
-    for (size_t i = 0; i < g->n_outputs; i++) uses[g->outputs[i].value]++;
-    return uses;
-}
-
 bool ir_defined_by(const struct ir_graph *g, ir_vid v, enum ir_op op) {
     return v != IR_NONE && g->values[v].def != IR_NONE && g->nodes[g->values[v].def].op == op;
 }

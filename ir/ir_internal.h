@@ -1,4 +1,4 @@
-// What the passes of ir/ share beyond ir.h: attribute schemas, use counts and the rewriter. Internal to ir/.
+// What the passes of ir/ share beyond ir.h: attribute schemas, small facts and the rewriter. Internal to ir/.
 #ifndef SMKD_IR_INTERNAL_H
 #define SMKD_IR_INTERNAL_H
 
@@ -23,8 +23,6 @@ bool ir_attr_equal(const struct ir_attr *a, const struct ir_attr *b);
 
 // --- facts about a graph (build.c) -----------------------------------------------------------------------------------
 
-// Number of uses of each value as an operand or an output, by vid; n_values entries in `a`.
-uint32_t *ir_use_counts(const struct ir_graph *g, struct arena *a);
 // Is v the result of a node, and of this op?
 bool ir_defined_by(const struct ir_graph *g, ir_vid v, enum ir_op op);
 size_t ir_type_bytes(const struct ir_type *t); // ir_numel * element size: per sample when batched

@@ -7,9 +7,7 @@
 
 // Elements of a record, for keys.
 #define CG_FIELDS(T) (sizeof(T) / sizeof(int64_t))
-// A key "name:1,2,3" of a record of int64_t.
-const char *cg_record_key(struct arena *a, const char *name, const void *record, size_t n_fields);
-// Registers and calls a kernel on a record (copied into the arena).
+// Registers and calls a kernel on a record (copied into the arena) under the key "name:1,2,3", its fields.
 void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *),
                     const void *record, size_t record_bytes, int n_ptr, int64_t scratch_bytes,
                     const struct cg_arg *args);

@@ -13,7 +13,7 @@ static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
     return m->a_k == 1 ? 4 : t->nregs >= 32 ? 1 : 2;
 }
 
-const char *cg_record_key(struct arena *a, const char *name, const void *record, size_t n_fields) {
+static const char *record_key(struct arena *a, const char *name, const void *record, size_t n_fields) {
     const int64_t *v = record;
     struct str s = STR_INIT;
     str_addf(&s, "%s:", name);
@@ -27,7 +27,7 @@ void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg
                     const void *record, size_t record_bytes, int n_ptr, int64_t scratch_bytes,
                     const struct cg_arg *args) {
     struct cg_kernel k = {
-        .key = cg_record_key(L->arena, name, record, record_bytes / sizeof(int64_t)),
+        .key = record_key(L->arena, name, record, record_bytes / sizeof(int64_t)),
         .emit = emit,
         .params = arena_dup(L->arena, record, record_bytes),
         .n_ptr = n_ptr,
