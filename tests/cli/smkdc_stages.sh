@@ -52,6 +52,21 @@ fi
 grep -q "graph @" stopped.txt || no "--stop-after expand printed no graph"
 "$smkdc" compile m.onnx --emit ir --time 2>&1 >/dev/null | grep -q "cse" || no "--time does not name the passes"
 
+grep -qE "^// plan of @.* bytes per sample \(at least [0-9]+\)" plan.txt || no "the plan does not say how good it is"
+grep -qE "sample +[0-9]+ \+[0-9]+ +\[[0-9]+-[0-9]+\] +conv " plan.txt || no "the plan does not say how long a convolution's result lives"
+for option in --stop-after --dump-after; do
+    "$smkdc" compile m.onnx $option nosuch >out.txt 2>err && no "$option nosuch is accepted"
+    grep -q "expected one of expand, fold, cse, dce, fuse, layout" err || no "$option nosuch does not list the passes: $(cat err)"
+    [ -s out.txt ] && no "$option nosuch printed something"
+done
+
+# The same model gives the same bytes: whatever the threads, the folder and the addresses of this process.
+mkdir other && cp m.onnx other/named.onnx
+"$smkdc" compile m.onnx --threads 1 -o one.smkd && (cd other && "$smkdc" compile named.onnx --threads 3 -o two.smkd) || no "compile twice"
+cmp one.smkd other/two.smkd || no "two compilations of a model differ"
+"$smkdc" loss smkd-p --classes 10 -o one.loss && "$smkdc" loss smkd-p --classes 10 --threads 3 -o two.loss || no "loss twice"
+cmp one.loss two.loss || no "two compilations of a loss differ"
+
 for stage in onnx-ir ir fused llvm; do
     "$smkdc" loss smkd-p --classes 10 --emit $stage >loss.$stage 2>err || { no "loss --emit $stage"; cat err; }
     [ -s loss.$stage ] || no "loss --emit $stage printed nothing"
