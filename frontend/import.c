@@ -77,14 +77,6 @@ static bool absent(const struct fe_val *v) {
     return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && v->vid == IR_NONE;
 }
 
-// The operators that know about a batch off the first axis (struct fe_val's is_moved), in operand 0 only.
-static bool takes_moved(const char *op) {
-    static const char *const ops[] = {"Transpose", "Gather", "Split", "Slice", "Squeeze", "Identity", "Shape"};
-    for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
-        if (!strcmp(ops[i], op)) return true;
-    return false;
-}
-
 static void run(struct fe_ctx *c, struct fe_node *n) {
     const Onnx__FunctionProto *f = find_function(c, n->p);
     bool known = false;
@@ -106,15 +98,9 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
             fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
             return;
         }
-    for (size_t i = 0; r && i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->is_moved && (i || !takes_moved(n->op))) {
-            fe_fail(c, n, "operand %zu has the batch away from the first axis, which is not supported here (use a "
-                          "batch-first model)", i);
-            return;
-        }
     int errors = c->d->errors;
     if (r) n->arg = r->arg;
-    bool ok = r ? r->fn(c, n) : run_function(c, n, f);
+    bool ok = r ? fe_moved_enter(c, n) && r->fn(c, n) && fe_moved_leave(c, n) : run_function(c, n, f);
     if (!ok && c->d->errors == errors) fe_fail(c, n, "could not be imported");
     if (c->d->errors != errors && r) memset(n->out, 0, n->n_out * sizeof *n->out);
 }

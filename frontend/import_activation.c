@@ -150,6 +150,12 @@ bool fe_op_clip(struct fe_ctx *c, struct fe_node *n) {
         return fe_out_val(n, 0, r);
     }
     if (!has_lo && !has_hi) return fe_out_val(n, 0, xv);
+    if (fe_known(c, xv, false)) { // shape arithmetic in floats: TensorFlow's padding
+        struct fe_val *r = xv;
+        if (has_lo) r = fe_p_binary(c, IR_OP_max, r, fe_val_sym(c, fe_sym_scalar_f(c->a, lo)));
+        if (has_hi && r) r = fe_p_binary(c, IR_OP_min, r, fe_val_sym(c, fe_sym_scalar_f(c->a, hi)));
+        return fe_out_val(n, 0, r);
+    }
     ir_vid x = floats(c, n);
     return x != IR_NONE && fe_out(c, n, 0, clip(c, x, has_lo ? &lo : NULL, has_hi ? &hi : NULL));
 }

@@ -31,7 +31,9 @@ static ir_vid begin(struct fe_ctx *c, struct fe_node *n, struct reduction *r) {
         fe_fail(c, n, "operand 0 is missing or no tensor");
         return x;
     }
-    return read_axes(c, n, fe_typeof(c, x), r) ? x : IR_NONE;
+    if (!read_axes(c, n, fe_typeof(c, x), r)) return IR_NONE;
+    if (!r->keepdims) fe_moved_lost(n, r->axes, r->n);
+    return x;
 }
 
 static ir_vid reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const struct reduction *r) {
@@ -127,7 +129,8 @@ bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
     if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_typeof(c, x)->rank, &axis)) return false;
     if (fe_attr_i(c, n, "select_last_index", 0)) return fe_fail(c, n, "select_last_index=1 is not supported");
     if (n->arg) x = fe_e1(c, IR_OP_neg, x);
+    bool keepdims = fe_attr_i(c, n, "keepdims", 1) != 0;
+    if (!keepdims) fe_moved_lost(n, (int64_t[1]){axis}, 1);
     return fe_out(c, n, 0,
-                  fe_emit(c, IR_OP_argmax, &x, 1,
-                          IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", fe_attr_i(c, n, "keepdims", 1) != 0))));
+                  fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims))));
 }

@@ -83,6 +83,7 @@ bool fe_op_split_to_sequence(struct fe_ctx *c, struct fe_node *n) {
     size_t count = chunked ? (size_t)((total + chunk - 1) / chunk) : s->n;
     struct fe_val **items = ARENA_ARRAY(c->a, struct fe_val *, count + 1);
     bool squeeze = !s && !fe_attr_i(c, n, "keepdims", 1);
+    if (squeeze) fe_moved_lost(n, (int64_t[1]){axis}, 1);
     for (size_t i = 0; i < count; i++) {
         int64_t size = chunked ? (chunk < total - at ? chunk : total - at) : s->v[i].b;
         if (size < 1 || size > total - at) return fe_fail(c, n, "its sizes do not add up to %lld", (long long)total);
@@ -109,9 +110,12 @@ bool fe_op_concat_from_sequence(struct fe_ctx *c, struct fe_node *n) {
     if (!s || s->n_items == 0) return false;
     int axis, rank = fe_type(c, s->items[0])->rank;
     bool stack = fe_attr_i(c, n, "new_axis", 0) != 0;
-    for (size_t i = 0; i < s->n_items; i++)
+    for (size_t i = 0; i < s->n_items; i++) {
         if (s->items[i]->is_seq || s->items[i]->unknown || fe_type(c, s->items[i])->rank != rank)
             return fe_fail(c, n, "its elements differ in rank");
+        if (s->items[i]->is_moved)
+            return fe_fail(c, n, "its elements have the batch away from the first axis, which is not supported here");
+    }
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), rank + stack, &axis)) return false;
     struct fe_val **v = ARENA_ARRAY(c->a, struct fe_val *, s->n_items);
     for (size_t i = 0; i < s->n_items; i++) {

@@ -12,59 +12,16 @@ static struct fe_val *tensor(struct fe_ctx *c, struct fe_node *n, size_t i) {
     return v;
 }
 
-// --- a batch that is not on the first axis (struct fe_val's is_moved)
-
-// The batch-first value under x, and where x's axes are in it.
-static struct fe_val *base_of(struct fe_ctx *c, struct fe_val *x, int64_t *at) {
-    int rank = fe_type(c, x)->rank;
-    for (int i = 0; i < rank; i++) at[i] = x->is_moved ? x->moved[i] : i;
-    if (!x->is_moved) return x;
-    struct fe_val *v = ARENA_ARRAY(c->a, struct fe_val, 1);
-    *v = *x;
-    v->name = NULL;
-    v->is_moved = false;
-    return v;
-}
-
-// `v` with its axes in the order `at`: an IR transpose where the batch comes first, else a note on the value.
-static struct fe_val *arranged(struct fe_ctx *c, struct fe_val *v, const int64_t *at) {
-    if (!v) return NULL;
-    const struct ir_type *t = fe_type(c, v);
-    if (!ir_is_batched(t) || at[0] == 0) return fe_p_transpose(c, v, at);
-    struct fe_val *r = fe_val_of(c, fe_vid(c, v));
-    if (!r) return NULL;
-    r->is_moved = true;
-    memcpy(r->moved, at, (size_t)t->rank * sizeof *at);
-    return r;
-}
-
-// `v`, whose axes are at `at`, without the axes of it in `drop`, which have size 1.
-static struct fe_val *without(struct fe_ctx *c, struct fe_val *v, const int64_t *at, const bool *drop) {
-    if (!v) return NULL;
-    const struct ir_type t = *fe_type(c, v);
-    int64_t dims[IR_MAX_RANK], place[IR_MAX_RANK], left[IR_MAX_RANK];
-    int rank = 0, k = 0;
-    for (int i = 0; i < t.rank; i++) {
-        place[i] = rank;
-        if (!drop[i]) dims[rank++] = t.dims[i];
-    }
-    for (int i = 0; i < t.rank; i++)
-        if (!drop[at[i]]) left[k++] = place[at[i]];
-    return arranged(c, fe_p_reshape(c, v, rank, dims), left);
-}
-
 static int64_t clamp(int64_t v, int64_t lo, int64_t hi) { return v < lo ? lo : v > hi ? hi : v; }
 
 bool fe_op_shape(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     if (!x) return false;
-    const struct ir_type *t = fe_type(c, x);
-    int64_t at[IR_MAX_RANK], dims[IR_MAX_RANK];
-    base_of(c, x, at);
-    for (int i = 0; i < t->rank; i++) dims[i] = t->dims[at[i]];
-    int64_t start = fe_attr_i(c, n, "start", 0), end = fe_attr_i(c, n, "end", t->rank);
-    start = clamp(start < 0 ? start + t->rank : start, 0, t->rank);
-    end = clamp(end < 0 ? end + t->rank : end, start, t->rank);
+    int64_t dims[IR_MAX_RANK];
+    int rank = fe_onnx_dims(c, x, dims);
+    int64_t start = fe_attr_i(c, n, "start", 0), end = fe_attr_i(c, n, "end", rank);
+    start = clamp(start < 0 ? start + rank : start, 0, rank);
+    end = clamp(end < 0 ? end + rank : end, start, rank);
     return fe_out_sym(c, n, 0, fe_sym_of_dims(c->a, dims + start, (int)(end - start)));
 }
 
@@ -119,25 +76,27 @@ bool fe_op_reshape(struct fe_ctx *c, struct fe_node *n) {
     if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
     const struct ir_type t = *fe_type(c, x);
     bool batched = ir_is_batched(&t), allowzero = fe_attr_i(c, n, "allowzero", 0) != 0;
-    int64_t dims[IR_MAX_RANK], total = elements(&t);
-    int rank = (int)s->n, hole = -1;
+    int64_t dims[IR_MAX_RANK], from_dims[IR_MAX_RANK], total = elements(&t);
+    int rank = (int)s->n, hole = -1, from_rank = fe_onnx_dims(c, x, from_dims);
     for (int i = 0; i < rank; i++) {
         if (!s->v[i].a && s->v[i].b == -1) {
             if (hole >= 0) return fe_fail(c, n, "its shape has two -1");
             hole = i;
             dims[i] = 1;
         } else if (!s->v[i].a && s->v[i].b == 0 && !allowzero) {
-            if (i >= t.rank) return fe_fail(c, n, "its shape copies dimension %d of a tensor of rank %d", i, t.rank);
-            dims[i] = t.dims[i];
+            if (i >= from_rank)
+                return fe_fail(c, n, "its shape copies dimension %d of a tensor of rank %d", i, from_rank);
+            dims[i] = from_dims[i];
         } else if (!fe_num_dim(&s->v[i], &dims[i])) {
             return fe_fail(c, n, "dimension %d of its shape is not a size or a multiple of the batch", i);
         }
     }
     int64_t tried[IR_MAX_RANK];
     memcpy(tried, dims, sizeof tried);
-    if (solve(tried, rank, hole, total, batched)) return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
+    if (!x->is_moved && solve(tried, rank, hole, total, batched))
+        return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
     // The file has a fixed batch B: a leading number that is a multiple of B is meant as that multiple of N.
-    if (batched && c->baked > 0 && rank > 0 && hole != 0 && dims[0] > 0 && dims[0] % c->baked == 0) {
+    if (batched && !x->is_moved && c->baked > 0 && rank > 0 && hole != 0 && dims[0] > 0 && dims[0] % c->baked == 0) {
         memcpy(tried, dims, sizeof tried);
         tried[0] = -(dims[0] / c->baked);
         if (solve(tried, rank, hole, total, batched)) {
@@ -145,11 +104,18 @@ bool fe_op_reshape(struct fe_ctx *c, struct fe_node *n) {
             return fe_out_val(n, 0, fe_p_reshape(c, x, rank, tried));
         }
     }
+    struct fe_frame f;
+    bool baked = false;
+    memcpy(tried, dims, sizeof tried);
+    if (batched && fe_moved_solve(c, x, tried, rank, hole, &f, &baked)) {
+        if (baked) fe_edit_shape(c->m, n->p, rank, tried);
+        return fe_out_val(n, 0, fe_moved_reshape(c, x, &f, tried));
+    }
     struct str from = STR_INIT, to = STR_INIT;
     char buf[24];
-    for (int i = 0; i < t.rank; i++) str_addf(&from, "%s%s", i ? "," : "", ir_dim_text(t.dims[i], buf));
+    for (int i = 0; i < from_rank; i++) str_addf(&from, "%s%s", i ? "," : "", ir_dim_text(from_dims[i], buf));
     for (int i = 0; i < rank; i++) str_addf(&to, "%s%s", i ? "," : "", i == hole ? "-1" : ir_dim_text(dims[i], buf));
-    fe_fail(c, n, "cannot reshape [%s] to [%s] for every batch size; keep the batch as the first axis",
+    fe_fail(c, n, "cannot reshape [%s] to [%s] for every batch size; keep the samples of a batch apart",
             from.s ? from.s : "", to.s ? to.s : "");
     str_release(&from);
     str_release(&to);
@@ -181,69 +147,75 @@ static bool read_axis_set(struct fe_ctx *c, struct fe_node *n, int rank, bool *s
     return true;
 }
 
+// x with the ONNX dims `dims`, its batch now at axis `at`.
+static struct fe_val *regrouped(struct fe_ctx *c, struct fe_val *x, int rank, const int64_t *dims, int at) {
+    if (!ir_is_batched(fe_type(c, x)) || (!x->is_moved && at == 0)) return fe_p_reshape(c, x, rank, dims);
+    struct fe_frame f = {.rank = rank, .at = at, .before = 1, .after = -dims[at]};
+    if (x->is_moved) {
+        f.before = x->frame.before;
+        f.after = x->frame.after;
+    }
+    return fe_moved_reshape(c, x, &f, dims);
+}
+
 bool fe_op_squeeze(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     if (!x) return false;
-    const struct ir_type t = *fe_type(c, x);
-    bool set[IR_MAX_RANK] = {false}, drop[IR_MAX_RANK] = {false};
-    int count;
-    int64_t at[IR_MAX_RANK];
-    if (!read_axis_set(c, n, t.rank, set, &count)) return false;
-    struct fe_val *v = base_of(c, x, at);
-    for (int i = 0; i < t.rank; i++) {
-        int64_t d = t.dims[at[i]];
+    int64_t dims[IR_MAX_RANK];
+    int from = fe_onnx_dims(c, x, dims), rank = 0, count, at = 0;
+    bool set[IR_MAX_RANK] = {false};
+    if (!read_axis_set(c, n, from, set, &count)) return false;
+    for (int i = 0; i < from; i++) {
+        int64_t d = dims[i];
         if (count >= 0 && set[i] && d != 1) return fe_fail(c, n, "cannot squeeze axis %d, whose size is not 1", i);
-        drop[at[i]] = count < 0 ? d == 1 : set[i];
+        if (count < 0 ? d == 1 : set[i]) continue;
+        if (d < 0) at = rank;
+        dims[rank++] = d;
     }
-    return fe_out_val(n, 0, without(c, v, at, drop));
+    return fe_out_val(n, 0, regrouped(c, x, rank, dims, at));
 }
 
 bool fe_op_unsqueeze(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     if (!x) return false;
-    const struct ir_type t = *fe_type(c, x);
-    int64_t axes[IR_MAX_RANK], dims[IR_MAX_RANK];
-    int count;
+    int64_t axes[IR_MAX_RANK], dims[IR_MAX_RANK], old[IR_MAX_RANK];
+    int count, from = fe_onnx_dims(c, x, old), batch = 0;
     if (!fe_const_ints(c, n, "axes", 1, axes, IR_MAX_RANK, &count)) return false;
-    if (count < 0 || t.rank + count > IR_MAX_RANK)
+    if (count < 0 || from + count > IR_MAX_RANK)
         return fe_fail(c, n, "needs axes, at most %d dimensions in all", IR_MAX_RANK);
     bool set[IR_MAX_RANK] = {false};
-    int rank = t.rank + count, at = 0;
+    int rank = from + count, at = 0;
     for (int i = 0; i < count; i++) {
         int a;
         if (!fe_axis(c, n, axes[i], rank, &a)) return false;
         set[a] = true;
     }
     for (int i = 0; i < rank; i++) {
-        if (!set[i] && at >= t.rank) return fe_fail(c, n, "an axis is named twice");
-        dims[i] = set[i] ? 1 : t.dims[at++];
+        if (!set[i] && at >= from) return fe_fail(c, n, "an axis is named twice");
+        dims[i] = set[i] ? 1 : old[at++];
+        if (dims[i] < 0) batch = i;
     }
-    if (at != t.rank) return fe_fail(c, n, "an axis is named twice");
-    for (int i = 1; i < rank; i++)
-        if (dims[i] < 0) return fe_fail(c, n, "it moves the batch to axis %d; the batch must stay the first axis", i);
-    return fe_out_val(n, 0, fe_p_reshape(c, x, rank, dims));
+    if (at != from) return fe_fail(c, n, "an axis is named twice");
+    return fe_out_val(n, 0, regrouped(c, x, rank, dims, batch));
 }
 
 bool fe_op_transpose(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     if (!x) return false;
-    const struct ir_type t = *fe_type(c, x);
+    const int rank = x->is_moved ? x->frame.rank : fe_type(c, x)->rank;
     size_t cnt;
     const int64_t *given = fe_attr_ints(n, "perm", &cnt);
     int64_t perm[IR_MAX_RANK];
     bool seen[IR_MAX_RANK] = {false};
-    if (given && cnt != (size_t)t.rank)
-        return fe_fail(c, n, "perm has %zu entries for a tensor of rank %d", cnt, t.rank);
-    for (int i = 0; i < t.rank; i++) {
-        perm[i] = given ? given[i] : t.rank - 1 - i;
-        if (perm[i] < 0) perm[i] += t.rank;
-        if (perm[i] < 0 || perm[i] >= t.rank || seen[perm[i]]) return fe_fail(c, n, "perm is not a permutation");
+    if (given && cnt != (size_t)rank) return fe_fail(c, n, "perm has %zu entries for a tensor of rank %d", cnt, rank);
+    for (int i = 0; i < rank; i++) {
+        perm[i] = given ? given[i] : rank - 1 - i;
+        if (perm[i] < 0) perm[i] += rank;
+        if (perm[i] < 0 || perm[i] >= rank || seen[perm[i]]) return fe_fail(c, n, "perm is not a permutation");
         seen[perm[i]] = true;
     }
-    int64_t at[IR_MAX_RANK], both[IR_MAX_RANK];
-    struct fe_val *v = base_of(c, x, at);
-    for (int i = 0; i < t.rank; i++) both[i] = at[perm[i]];
-    return fe_out_val(n, 0, arranged(c, v, both));
+    bool plain = !ir_is_batched(fe_type(c, x)) || (!x->is_moved && perm[0] == 0);
+    return fe_out_val(n, 0, plain ? fe_p_transpose(c, x, perm) : fe_moved_transpose(c, x, perm));
 }
 
 bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
@@ -339,13 +311,6 @@ static struct fe_val *part(struct fe_ctx *c, struct fe_val *x, int axis, int64_t
     return fe_p_slice(c, x, starts, sizes, steps);
 }
 
-// The same of a value whose axes are at `order`.
-static struct fe_val *split_off(struct fe_ctx *c, struct fe_val *v, const int64_t *order, int axis, int64_t start,
-                                int64_t size) {
-    struct fe_val *p = part(c, v, axis, start, size);
-    return p ? arranged(c, p, order) : NULL;
-}
-
 bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     int axis, count;
@@ -353,9 +318,6 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     const struct ir_type t = *fe_type(c, x);
     int64_t *sizes = ARENA_ARRAY(c->a, int64_t, n->n_out + 1), at = 0;
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), t.rank, &axis)) return false;
-    int64_t order[IR_MAX_RANK];
-    struct fe_val *v = base_of(c, x, order);
-    axis = (int)order[axis];
     if (!fe_const_ints(c, n, "split", 1, sizes, n->n_out, &count)) return false;
     if (t.dims[axis] < 0) return fe_fail(c, n, "it splits the batch, which is not supported");
     if (count < 0) { // equal parts, the last one smaller
@@ -371,7 +333,7 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < n->n_out; i++) {
         if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at)
             return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
-        if (sizes[i] && !fe_out_val(n, i, split_off(c, v, order, axis, at, sizes[i]))) return false;
+        if (sizes[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
         at += sizes[i];
     }
     return at == t.dims[axis] || fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
@@ -402,12 +364,9 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
         sizes[i] = t.dims[i];
         steps[i] = 1;
     }
-    int64_t at[IR_MAX_RANK];
-    struct fe_val *v = base_of(c, x, at);
     for (size_t i = 0; i < st->n; i++) {
         int axis;
         if (!fe_axis(c, n, n_axes >= 0 ? axes[i] : (int64_t)i, t.rank, &axis)) return false;
-        axis = (int)at[axis];
         int64_t d = t.dims[axis], step = n_steps >= 0 ? steps_in[i] : 1, s, e;
         if (step == 0) return fe_fail(c, n, "its step is 0");
         if (d < 0) { // the batch must be taken whole: from 0 to N or to any huge number
@@ -426,7 +385,7 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
         steps[axis] = step;
         if (sizes[axis] == 0 && !fe_known(c, x, false)) return fe_fail(c, n, "its result is empty on axis %d", axis);
     }
-    return fe_out_val(n, 0, arranged(c, fe_p_slice(c, v, starts, sizes, steps), at));
+    return fe_out_val(n, 0, fe_p_slice(c, x, starts, sizes, steps));
 }
 
 // Constant indices 0, 1, 2 .. over the whole leading dim at the file's fixed batch size.
@@ -445,19 +404,7 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     if (!x || !iv || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_type(c, x)->rank, &axis)) return false;
     const struct ir_type t = *fe_type(c, x);
     const struct fe_sym *s = fe_known(c, iv, false);
-    if (x->is_moved) { // one constant index, as in unbind
-        int64_t at[IR_MAX_RANK];
-        bool drop[IR_MAX_RANK] = {false};
-        struct fe_val *v = base_of(c, x, at);
-        int64_t d = t.dims[at[axis]], k = s && s->n == 1 ? s->v[0].b : 0;
-        if (k < 0) k += d;
-        if (d < 0 || !s || s->type.rank || !fe_sym_is_const(s) || k < 0 || k >= d)
-            return fe_fail(c, n, "it looks up a tensor with the batch away from the first axis, which is supported "
-                                 "only for one constant index of another axis");
-        drop[at[axis]] = true;
-        return fe_out_val(n, 0, without(c, part(c, v, (int)at[axis], k, 1), at, drop));
-    }
-    if (t.dims[0] < 0 && axis == 0 && s &&
+    if (t.dims[0] < 0 && axis == 0 && s && !n->moved &&
         whole_batch(c, &t, s)) { // as_strided with a baked batch: every element in order
         int64_t dims0[IR_MAX_RANK];
         int r = 0;
@@ -469,6 +416,7 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     }
     if (t.dims[axis] < 0) return fe_fail(c, n, "it picks rows of the batch, which is not supported");
     if (!s || !fe_sym_is_const(s)) { // an embedding table, or any other look-up by computed indices
+        if (n->moved) return fe_fail(c, n, "it looks up by computed indices along a batch that is not the first axis");
         ir_vid in[2] = {fe_weight(c, n, 0), fe_vid(c, iv)};
         if (in[0] != IR_NONE && in[1] != IR_NONE && fe_typeof(c, in[1])->dtype == IR_F32)
             return fe_fail(c, n, "its indices must be integers");
@@ -488,6 +436,7 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     for (int i = 0; i < axis; i++) dims[rank++] = t.dims[i];
     for (int i = 0; i < s->type.rank; i++) dims[rank++] = s->type.dims[i];
     for (int i = axis + 1; i < t.rank; i++) dims[rank++] = t.dims[i];
+    if (n->moved && axis <= n->frame.at) n->frame.at += s->type.rank - 1;
     struct fe_val *r = fe_p_take(c, x, axis, index, s->n);
     return r && fe_out_val(n, 0, fe_p_reshape(c, r, rank, dims));
 }

@@ -218,6 +218,10 @@ bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, 
 }
 
 bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out) {
+    if (n->moved)
+        return fe_moved_axis(n, axis, out) ||
+               fe_fail(c, n, "it works along axis %lld, which is the batch or none of the tensor's %d", (long long)axis,
+                       n->frame.rank);
     if (axis < -rank || axis >= rank)
         return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, rank);
     *out = (int)(axis < 0 ? axis + rank : axis);
@@ -320,12 +324,15 @@ ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t) {
 // A file exported with a fixed batch writes that number where the batch is meant: expand(class_token, [2, 1, 768]).
 // When such a value meets a batched one of equal rank, its leading dim is the batch after all, if its rows are all the
 // same.
-static ir_vid rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
+ir_vid fe_rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
     const struct ir_value *val = &c->g->values[v];
     struct ir_type t = val->type;
     int64_t dims[IR_MAX_RANK];
     memcpy(dims, t.dims, sizeof dims);
     dims[0] = dim0;
+    for (size_t i = 0; i < c->n_expands;
+         i++) // the file's node is mended, too, so that the exported model takes any batch
+        if (c->expands[i].v == v) fe_edit_shape(c->m, c->expands[i].node, t.rank, dims);
     if (t.dims[0] == 1) return fe_expand(c, v, t.rank, dims);
     if (val->role == IR_ROLE_CONST && val->data) {
         size_t row = (size_t)(ir_numel(&t) / t.dims[0]) * ir_dtype_size(t.dtype);
@@ -343,9 +350,6 @@ static ir_vid rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0) {
         return fe_emit(c, IR_OP_fill, NULL, 0, attrs, 3);
     }
     if (def->op != IR_OP_expand) return v;
-    for (size_t i = 0; i < c->n_expands;
-         i++) // the file's node is mended, too, so that the exported model takes any batch
-        if (c->expands[i].v == v) fe_edit_shape(c->m, c->expands[i].node, t.rank, dims);
     ir_vid src = def->in[0];
     const struct ir_type *st = fe_typeof(c, src);
     if (st->rank == t.rank && st->dims[0] != 1) return v;
@@ -373,6 +377,6 @@ void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n) {
     if (dim0 == 0 || c->baked < 2) return; // with a baked batch of 1 broadcasting does it
     for (size_t i = 0; i < n; i++) {
         const struct ir_type *t = fe_typeof(c, v[i]);
-        if (t->rank == rank && t->dims[0] == -dim0 * c->baked) v[i] = rebatch(c, v[i], dim0);
+        if (t->rank == rank && t->dims[0] == -dim0 * c->baked) v[i] = fe_rebatch(c, v[i], dim0);
     }
 }

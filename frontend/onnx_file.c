@@ -206,6 +206,7 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
         return NULL;
     }
     fe_unshare(m);
+    fe_unbake(m);
     return m;
 }
 

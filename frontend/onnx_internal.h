@@ -17,7 +17,7 @@ struct fe_mapping { // an external-data file, mapped once
 struct fe_edit {
     const Onnx__NodeProto *node;
     int rank;
-    int64_t dims[IR_MAX_RANK]; // IR_N only at 0: written as -1 for Reshape, as the run-time batch for Expand
+    int64_t dims[IR_MAX_RANK]; // one negative: written as -1 for Reshape, as the run-time batch for Expand
 };
 struct fe_model {
     Onnx__ModelProto *proto;
@@ -33,9 +33,14 @@ struct fe_model {
     size_t n_edits, cap_edits, edits_done;
 };
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
-// Gives every use of an initializer that is both a BatchNorm statistic and something else a copy of its own
-// (unshare.c).
+// Gives uses of an initializer that the exporter merged because its elements are equal a copy each (unshare.c).
 void fe_unshare(struct fe_model *m);
+// Makes one row and an Expand of a weight that a fixed batch has repeated (unbake.c).
+void fe_unbake(struct fe_model *m);
+// Edits of a graph (skeleton.c): an initializer i64[n], a node, a node put in front of the one at `at`.
+void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n);
+Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in);
+void fe_insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p);
 
 // A tensor of the file whose size, dtype and place have been checked. Elements are in the file's dtype.
 struct fe_blob {
@@ -107,10 +112,13 @@ struct fe_val {
     struct fe_val **items; // a sequence
     size_t n_items;
     bool is_seq;
-    // A Transpose has moved the batch off the first axis, which the IR cannot say: vid stays batch-first, and axis i of
-    // the ONNX value is its axis moved[i]. Only the operators listed in import.c read such a value.
+    // The batch is not the first axis of the ONNX value, or is merged with another, which the IR cannot say: vid is
+    // batch-first, and `frame` says how the ONNX value reads it (import_moved.c).
     bool is_moved;
-    int64_t moved[IR_MAX_RANK];
+    struct fe_frame {
+        int rank, at;          // of the ONNX value; its axis of the batch, which is before * N * after elements
+        int64_t before, after; // vid is [N, axes before `at`, before, after, axes after it], without those two where 1
+    } frame;
 };
 
 struct fe_scope;
@@ -145,6 +153,9 @@ struct fe_node {
     struct fe_val **in;  // NULL where absent
     struct fe_val **out; // filled by the import function; NULL = not made
     bool *wanted;        // by output: named and used
+    // Operands that were moved are replaced by their vid, results are read in `frame`.
+    bool moved;
+    struct fe_frame frame;
 };
 typedef bool fe_import_fn(struct fe_ctx *c, struct fe_node *n);
 
@@ -175,7 +186,8 @@ bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t
 bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max,
                    int *count);
 bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, double *out); // operand i as a number
-bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out);    // normalised
+// Normalised. An axis of a moved operand becomes that of its vid; `rank` is always that of the operand as it is read.
+bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out);
 
 // Results. Return false when v is IR_NONE or NULL.
 bool fe_out(struct fe_ctx *c, struct fe_node *n, size_t i, ir_vid v);
@@ -200,6 +212,8 @@ ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t);
 const struct ir_type *fe_typeof(struct fe_ctx *c, ir_vid v);
 // Makes the leading dims of two operands agree where the file baked the batch into one of them (see import.c).
 void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n);
+// `v`, whose leading dim is the file's fixed batch, with the leading dim dim0; v itself where its rows differ.
+ir_vid fe_rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0);
 
 // The same moves on values, folded when the value is known at import (prim.c). NULL after reporting.
 struct fe_val *fe_p_reshape(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims);
@@ -213,6 +227,22 @@ struct fe_val *fe_p_unary(struct fe_ctx *c, enum ir_op op, struct fe_val *x);
 struct fe_val *fe_p_binary(struct fe_ctx *c, enum ir_op op, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_where(struct fe_ctx *c, struct fe_val *cond, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_cast(struct fe_ctx *c, struct fe_val *x, enum ir_dtype t);
+
+// Moved values (import_moved.c). A frame and its batch-first value, of any batched value; false when it has too many dims.
+bool fe_frame_of(struct fe_ctx *c, struct fe_val *v, struct fe_frame *f, ir_vid *base);
+int fe_onnx_dims(struct fe_ctx *c, const struct fe_val *v, int64_t *dims); // as IR dims, the batch anywhere; the rank
+// Batched values reshaped to ONNX dims `dims` (that of the batch is ignored) in frame f, and transposed.
+struct fe_val *fe_moved_reshape(struct fe_ctx *c, struct fe_val *v, const struct fe_frame *f, const int64_t *dims);
+struct fe_val *fe_moved_transpose(struct fe_ctx *c, struct fe_val *v, const int64_t *perm);
+// The frame in which `v` has the shape `dims` (completed: -1 at `hole`, the batch where *baked says that the file's
+// fixed one was read as such); false when no batch size but one fits.
+bool fe_moved_solve(struct fe_ctx *c, struct fe_val *v, int64_t *dims, int rank, int hole, struct fe_frame *f,
+                    bool *baked);
+// Around an operator's import: operands become their vids, results are framed. false after reporting.
+bool fe_moved_enter(struct fe_ctx *c, struct fe_node *n);
+bool fe_moved_leave(struct fe_ctx *c, struct fe_node *n);
+bool fe_moved_axis(const struct fe_node *n, int64_t axis, int *out);           // of the vid; false: of no axis alone
+void fe_moved_lost(struct fe_node *n, const int64_t *axes, size_t k);          // these axes of the vid are gone
 
 // rand < p: the Bernoulli mask it is, or NULL when x is no uniform random tensor or p no constant.
 struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);

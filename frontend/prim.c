@@ -138,10 +138,7 @@ struct fe_val *fe_p_concat(struct fe_ctx *c, struct fe_val **v, size_t n, int ax
     for (size_t i = 0; i < m; i++)
         if (axis > 0 && fe_typeof(c, in[i])->dims[0] < 0) dim0 = fe_typeof(c, in[i])->dims[0];
     for (size_t i = 0; i < m && dim0 && c->baked == 1; i++) {
-        struct ir_type t = *fe_typeof(c, in[i]);
-        if (t.dims[0] != 1) continue;
-        t.dims[0] = dim0;
-        in[i] = fe_expand(c, in[i], t.rank, t.dims);
+        if (fe_typeof(c, in[i])->dims[0] == 1) in[i] = fe_rebatch(c, in[i], dim0);
     }
     while (m > 64) { // the op takes at most 64 operands
         size_t k = 0;

@@ -10,7 +10,7 @@ static char *text(const char *s) {
     return memcpy(xmalloc(n), s, n);
 }
 
-static void add_initializer(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n) {
+void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n) {
     Onnx__TensorProto *t = xmalloc(sizeof *t);
     onnx__tensor_proto__init(t);
     t->name = text(name);
@@ -26,7 +26,7 @@ static void add_initializer(Onnx__GraphProto *g, const char *name, const int64_t
     g->initializer[g->n_initializer++] = t;
 }
 
-static Onnx__NodeProto *new_node(const char *op, const char *out, size_t n_in, const char *const *in) {
+Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in) {
     Onnx__NodeProto *p = xmalloc(sizeof *p);
     onnx__node_proto__init(p);
     p->op_type = text(op);
@@ -51,7 +51,7 @@ static void set_attr_i(Onnx__NodeProto *p, const char *name, int64_t v) {
     p->attribute[p->n_attribute++] = a;
 }
 
-static void insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p) {
+void fe_insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p) {
     g->node = xrealloc(g->node, (g->n_node + 1) * sizeof *g->node);
     memmove(g->node + at + 1, g->node + at, (g->n_node - at) * sizeof *g->node);
     g->node[at] = p;
@@ -68,7 +68,7 @@ static const char *batched_input(const struct fe_model *m) {
     return NULL;
 }
 
-// Replaces shape operands that have the batch baked in. Reshape: -1 leads. Expand: the run-time batch leads, from
+// Replaces shape operands that have the batch baked in. Reshape: -1 there. Expand: the run-time batch leads, from
 // Concat(Slice(Shape(input)), rest), or 1 ("keep") where the operand is batched already; one form serves both.
 static void apply_edits(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
@@ -81,24 +81,25 @@ static void apply_edits(struct fe_model *m) {
         char *base = arena_printf(m->arena, "%s.shape", p->n_output ? p->output[0] : "node");
         int64_t dims[IR_MAX_RANK];
         memcpy(dims, e->dims, sizeof dims);
-        if (dims[0] < 0) dims[0] = -1;
+        for (int i = 0; i < e->rank; i++)
+            if (dims[i] < 0) dims[i] = -1;
         const char *input = batched_input(m);
         bool expand = !strcmp(p->op_type, "Expand");
         if (expand && (!input || e->dims[0] != IR_N)) continue;
         if (!expand) {
-            add_initializer(g, base, dims, (size_t)e->rank);
+            fe_add_ints(g, base, dims, (size_t)e->rank);
         } else {
             char *shape = arena_printf(m->arena, "%s.of", base), *n = arena_printf(m->arena, "%s.N", base),
                  *rest = arena_printf(m->arena, "%s.rest", base), *zero = arena_printf(m->arena, "%s.zero", base),
                  *one = arena_printf(m->arena, "%s.one", base);
-            add_initializer(g, zero, &(int64_t){0}, 1);
-            add_initializer(g, one, &(int64_t){1}, 1);
-            add_initializer(g, rest, dims + 1, (size_t)e->rank - 1);
-            Onnx__NodeProto *concat = new_node("Concat", base, 2, (const char *const[]){n, rest});
+            fe_add_ints(g, zero, &(int64_t){0}, 1);
+            fe_add_ints(g, one, &(int64_t){1}, 1);
+            fe_add_ints(g, rest, dims + 1, (size_t)e->rank - 1);
+            Onnx__NodeProto *concat = fe_new_node("Concat", base, 2, (const char *const[]){n, rest});
             set_attr_i(concat, "axis", 0);
-            insert_node(g, at, concat);
-            insert_node(g, at, new_node("Slice", n, 3, (const char *const[]){shape, zero, one}));
-            insert_node(g, at, new_node("Shape", shape, 1, (const char *const[]){input}));
+            fe_insert_node(g, at, concat);
+            fe_insert_node(g, at, fe_new_node("Slice", n, 3, (const char *const[]){shape, zero, one}));
+            fe_insert_node(g, at, fe_new_node("Shape", shape, 1, (const char *const[]){input}));
         }
         if (!strcmp(p->op_type, "Gather")) { // of all elements in order (import_shape.c): a reshape
             free(p->op_type);

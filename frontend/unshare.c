@@ -1,6 +1,11 @@
-// Undoes one thing exporters do to fresh models: storing equal initializers once. A BatchNorm whose running_mean is the
-// same zeros as its bias would share a trained weight with a statistic; each use gets a copy of its own instead.
-// Statistics shared only as statistics are a module that is used twice, and stay shared.
+// Undoes one thing the default exporter does to fresh models: storing equal initializers once.
+//
+// A BatchNorm whose running_mean is the same zeros as its bias would share a trained weight with a statistic; each use
+// gets a copy of its own instead. Statistics shared only as statistics are a module that is used twice, and stay shared.
+//
+// All biases of zeros and all scales of ones of one size would be a single weight, trained as their sum. Where one
+// number fills an initializer, modules that differ in their other weight get a copy each; a module that is used twice
+// brings the same weight along, and keeps its bias.
 #include "onnx_internal.h"
 
 #include <stdlib.h>
@@ -39,7 +44,7 @@ static Onnx__TensorProto *copy_tensor(const Onnx__TensorProto *t, const char *na
     return r;
 }
 
-void fe_unshare(struct fe_model *m) {
+static void split_statistics(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
     // Only the operands of BatchNorm nodes can be concerned.
     struct use *uses = NULL;
@@ -84,4 +89,98 @@ void fe_unshare(struct fe_model *m) {
             g->node[i]->input[k] = copy_text(name);
         }
     }
+}
+
+// --- biases and scales
+
+struct copy {
+    const char *of, *owner, *name; // the initializer, whose it is, and the initializer that stands for it there
+};
+
+static Onnx__TensorProto *initializer(const Onnx__GraphProto *g, const char *name) {
+    for (size_t i = 0; i < g->n_initializer; i++)
+        if (!strcmp(g->initializer[i]->name, name)) return g->initializer[i];
+    return NULL;
+}
+
+static const Onnx__NodeProto *producer(const Onnx__GraphProto *g, const char *name, size_t before) {
+    for (size_t i = before; i-- > 0;)
+        for (size_t k = 0; k < g->node[i]->n_output; k++)
+            if (!strcmp(g->node[i]->output[k], name)) return g->node[i];
+    return NULL;
+}
+
+// More than one float, all the same.
+static bool is_uniform(struct fe_model *m, const Onnx__TensorProto *t) {
+    struct fe_blob b;
+    struct diag quiet = {0};
+    if (!fe_blob_open(m, &quiet, NULL, t, &b) || !b.raw || b.n < 2 || !fe_is_float_type(b.onnx_type)) return false;
+    size_t size = fe_onnx_dtype_size(b.onnx_type);
+    return !memcmp(b.raw, b.raw + size, (size_t)(b.n - 1) * size);
+}
+
+// What tells the modules apart that use an operand of node i: their weight, or for norms the node itself. NULL: that
+// operand is no bias or scale.
+static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
+    static const struct {
+        const char *op;
+        size_t from, to;
+        bool weight; // operand 1 is the weight
+    } ops[] = {{"Conv", 2, 2, true},
+               {"ConvTranspose", 2, 2, true},
+               {"Gemm", 2, 2, true},
+               {"LayerNormalization", 1, 2, false},
+               {"BatchNormalization", 1, 2, false},
+               {"InstanceNormalization", 1, 2, false},
+               {"GroupNormalization", 1, 2, false}};
+    const Onnx__NodeProto *p = g->node[i];
+    if (!p->op_type || !p->n_output) return NULL;
+    for (size_t r = 0; r < sizeof ops / sizeof *ops; r++)
+        if (!strcmp(ops[r].op, p->op_type))
+            return k < ops[r].from || k > ops[r].to ? NULL : ops[r].weight ? p->input[1] : p->output[0];
+    if ((strcmp(p->op_type, "Add") && strcmp(p->op_type, "Mul")) || p->n_input != 2) return NULL;
+    const Onnx__NodeProto *by = producer(g, p->input[1 - k], i); // x W + b, or the scale of a layer
+    return by && !strcmp(by->op_type, "MatMul") ? by->input[1] : p->output[0];
+}
+
+static void untie(struct fe_model *m) {
+    Onnx__GraphProto *g = m->proto->graph;
+    struct copy *copies = NULL;
+    size_t n = 0, cap = 0;
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t k = 0; k < g->node[i]->n_input; k++) {
+            char **in = &g->node[i]->input[k];
+            const char *who = owner(g, i, k);
+            const Onnx__TensorProto *t = who && **in ? initializer(g, *in) : NULL;
+            if (!t || !is_uniform(m, t)) continue;
+            const struct copy *first = NULL, *mine = NULL;
+            for (size_t j = 0; j < n; j++) {
+                if (strcmp(copies[j].of, *in)) continue;
+                if (!first) first = &copies[j];
+                if (!strcmp(copies[j].owner, who)) mine = &copies[j];
+            }
+            if (!mine) {
+                const char *name = *in;
+                if (first) {
+                    name = arena_printf(m->arena, "%s.%s", g->node[i]->output[0], k == 1 ? "weight" : "bias");
+                    while (initializer(g, name)) name = arena_printf(m->arena, "%s_", name);
+                    Onnx__TensorProto *copy = copy_tensor(t, name);
+                    g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
+                    g->initializer[g->n_initializer++] = copy;
+                }
+                struct copy *made = ARENA_PUSH(m->arena, copies, n, cap);
+                *made = (struct copy){arena_strdup(m->arena, *in), arena_strdup(m->arena, who),
+                                      arena_strdup(m->arena, name)};
+                mine = made;
+            }
+            if (strcmp(mine->name, *in)) {
+                free(*in);
+                *in = copy_text(mine->name);
+            }
+        }
+}
+
+void fe_unshare(struct fe_model *m) {
+    split_statistics(m);
+    untie(m);
 }

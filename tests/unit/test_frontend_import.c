@@ -314,17 +314,64 @@ static void test_batch_moved(void **state) {
 
     qkv(); // what cannot read such a value says so, and so does an output
     OUTPUT("y", 3, 0, 2, 4, 5);
-    node("Relu", "p", "y");
-    REFUSED("operand 0 has the batch away from the first axis");
+    attr_i("block_size", 1);
+    node("DepthToSpace", "p", "y");
+    REFUSED("an operand has the batch away from the first axis");
     qkv();
     OUTPUT("p", 3, 0, 2, 4, 5);
     REFUSED("output \"p\" has the batch away from the first axis");
     qkv();
-    OUTPUT("y", 3, 2, 4, 5);
-    INTS("two", 0, 1);
-    attr_i("axis", 0);
-    node("Gather", "p,two", "y");
-    REFUSED("one constant index");
+    OUTPUT("y", 0, 2, 4, 5);
+    INTS("axis", 1);
+    node("ReduceSum", "p,axis", "y");
+    REFUSED("computes along the batch");
+}
+
+// nn.MultiheadAttention: [T,N,C] through a product, as [T,N*heads,C/heads], as rows [T*N,C], and back.
+static void heads(const char *shape_of_heads, const char *shape_of_rows) {
+    INPUT("x", 0, 3, 8);
+    OUTPUT("y", 0, 3, 8);
+    WEIGHT("w", 8, 8);
+    WEIGHT("b", 8);
+    WEIGHT("table", 3, 1, 8);
+    attr_ints("perm", DIMS(1, 0, 2));
+    node("Transpose", "x", "t");
+    node("MatMul", "t,w", "m");
+    node("Add", "b,m", "p0");
+    node("Add", "p0,table", "p"); // per position
+    node("Reshape", shape_of_heads, "h");
+    attr_ints("perm", DIMS(1, 0, 2));
+    node("Transpose", "h", "q"); // [N*4, 3, 2]: batch first again
+    attr_i("axis", -1);
+    node("Softmax", "q", "s");
+    attr_ints("perm", DIMS(1, 0, 2));
+    node("Transpose", "s", "u");
+    node("Reshape", shape_of_rows, "rows");
+    attr_i("transB", 1);
+    node("Gemm", "rows,w,b", "g");
+    node("Relu", "g", "r");
+    INTS("back", 3, -1, 8);
+    node("Reshape", "r,back", "z");
+    attr_ints("perm", DIMS(1, 0, 2));
+    node("Transpose", "z", "y");
+}
+
+static void test_sequence_first(void **state) {
+    (void)state;
+    heads("p,to_heads", "u,to_rows");
+    INTS("to_heads", 3, -1, 2);
+    INTS("to_rows", -1, 8);
+    OUTPUT("q", 0, 3, 2);
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "q", 4 * IR_N, 3, 2);
+    ASSERT_DIMS(g, "y", IR_N, 3, 8);
+    assert_int_equal(count(g, IR_OP_matmul), 2);
+
+    heads("p,to_heads", "u,to_rows"); // rows that mix positions of different samples
+    INTS("to_heads", 3, -1, 2);
+    INTS("to_rows", 4, -1);
+    REFUSED("cannot reshape [3,4N,2] to [4,-1]");
 }
 
 // (a) of ShuffleNetV2: the shape is computed from the batch at run time.
@@ -675,7 +722,7 @@ static void test_export(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
-        T(test_batch_moved), T(test_shape_arithmetic),
+        T(test_batch_moved), T(test_sequence_first), T(test_shape_arithmetic),
         T(test_baked_batch),
         T(test_constant_branch),
         T(test_sequences),
