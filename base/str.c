@@ -56,6 +56,21 @@ uint64_t fnv1a(uint64_t h, const void *data, size_t n) {
     return h;
 }
 
+uint64_t checksum64(const void *data, size_t n) {
+    // Four sums side by side keep the multiplier busy. Each step is a bijection of its sum: a changed word changes it for good.
+    uint64_t sums[4] = {1, 2, 3, 4}, words[4];
+    const char *p = data;
+    size_t i = 0;
+    for (; n - i >= sizeof words; i += sizeof words) {
+        memcpy(words, p + i, sizeof words);
+        for (int k = 0; k < 4; k++) {
+            sums[k] = (sums[k] ^ words[k]) * UINT64_C(0x9e3779b97f4a7c15);
+            sums[k] ^= sums[k] >> 32;
+        }
+    }
+    return fnv1a(fnv1a(fnv1a(FNV_INIT, sums, sizeof sums), p + i, n - i), &n, sizeof n);
+}
+
 bool str_has_prefix(const char *s, const char *prefix) { return strncmp(s, prefix, strlen(prefix)) == 0; }
 
 bool str_has_suffix(const char *s, const char *suffix) {

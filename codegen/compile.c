@@ -196,6 +196,19 @@ static void binary_symbol(struct str *s, const char *path) {
         if (!((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'))) *c = '_';
 }
 
+// What the loader compares the file with. On failure errno says why.
+static bool seal(int fd, const char *path) {
+    struct smkd_seal s = {.magic = SMKD_SEAL_MAGIC};
+    const void *data;
+    size_t size;
+    if (io_map(path, &data, &size) != SMKD_OK) return false;
+    s.bytes = size;
+    s.sum = checksum64(data, size);
+    io_unmap(data, size);
+    errno = ENOSPC; // what a short write means
+    return write(fd, &s, sizeof s) == sizeof s;
+}
+
 static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable,
                                       const char *path, struct diag *d) {
     struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT, alias = STR_INIT;
@@ -232,8 +245,8 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     }
     enum smkd_status s = run_linker((const char *const *)argv, path, d);
     if (s == SMKD_OK) {
-        int fd = open(out.s, O_RDONLY);
-        if (fd < 0 || fsync(fd) || rename(out.s, path)) {
+        int fd = open(out.s, O_WRONLY | O_APPEND);
+        if (fd < 0 || (!relocatable && !seal(fd, out.s)) || fsync(fd) || rename(out.s, path)) {
             diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
             s = SMKD_IO;
         }
@@ -298,7 +311,11 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
         } else if (s == SMKD_OK) {
             static const char script[] = "{ global: " SMKD_QUERY_SYMBOL "; local: *; };\n";
             if (weights && !obj) s = write_weights(p, wpath.s, d);
-            if (s == SMKD_OK) s = io_write_file(exports.s, script, sizeof script - 1);
+            if (s == SMKD_OK && io_write_file(exports.s, script, sizeof script - 1) != SMKD_OK) {
+                diag_error(d, NULL, "cannot write %s: %s; set TMPDIR to a folder with more room", exports.s,
+                           strerror(errno));
+                s = SMKD_IO;
+            }
             if (s == SMKD_OK) s = link_artifact(dir.s, j.n_modules, weights && !obj, obj, path, d);
             if (o->time) fprintf(stderr, "%8.3f s  link\n", seconds() - t0);
         }

@@ -40,6 +40,19 @@ void rt_block_free(void *p, size_t bytes) {
         munmap(p, (bytes + HUGE - 1) / HUGE * HUGE);
 }
 
+// `rest` bytes follow what the ELF headers speak of, which linkers end with the section table.
+static enum smkd_result check_seal(const char *path, const char *file, size_t size, size_t rest) {
+    struct smkd_seal seal;
+    if (rest == 0) return SMKD_R_OK; // not made by smkdc, or stripped since
+    if (rest < sizeof seal) return rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
+    memcpy(&seal, file + size - sizeof seal, sizeof seal);
+    if (memcmp(seal.magic, SMKD_SEAL_MAGIC, sizeof seal.magic) == 0 && seal.bytes == size - sizeof seal &&
+        seal.sum == checksum64(file, (size_t)seal.bytes))
+        return SMKD_R_OK;
+    return rt_fail(SMKD_R_INVALID, "%s: the artifact is damaged: it is not what smkdc wrote; compile the model again",
+                   path);
+}
+
 static enum smkd_result check_elf(const char *path) {
     const void *b;
     size_t size;
@@ -56,6 +69,8 @@ static enum smkd_result check_elf(const char *path) {
     else if (e->e_shoff == 0 || e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shoff > size ||
              (size - e->e_shoff) / sizeof(Elf64_Shdr) < e->e_shnum)
         r = rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
+    else
+        r = check_seal(path, b, size, size - e->e_shoff - e->e_shnum * sizeof(Elf64_Shdr));
     io_unmap(b, size);
     return r;
 }

@@ -93,6 +93,15 @@ struct smkd_artifact {
     const char *notes;              // JSON object: flops per sample, nodes, ...
 };
 
+// The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that damage
+// shows before any of the code runs. An artifact made by other means need not have it.
+struct smkd_seal {
+    char magic[8];  // SMKD_SEAL_MAGIC
+    uint64_t bytes; // in front of the seal
+    uint64_t sum;   // checksum64 of these
+};
+#define SMKD_SEAL_MAGIC "smkdseal" // without its end
+
 // The one exported symbol. Returns NULL when the artifact does not speak `abi_version`.
 typedef const struct smkd_artifact *(*smkd_query_fn)(uint32_t abi_version);
 #define SMKD_QUERY_SYMBOL "smkd_query"

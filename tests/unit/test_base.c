@@ -85,6 +85,23 @@ static void test_str(void **state) {
     assert_true(fnv1a(fnv1a(FNV_INIT, "foo", 3), "bar", 3) == UINT64_C(0x85944171f73967e8));
 }
 
+// Any bit changed, any length: another sum.
+static void test_checksum(void **state) {
+    (void)state;
+    unsigned char b[100] = {0};
+    uint64_t seen[101];
+    for (size_t n = 0; n <= sizeof b; n++) {
+        seen[n] = checksum64(b, n);
+        for (size_t i = 0; i < n; i++) assert_true(seen[i] != seen[n]);
+    }
+    for (size_t bit = 0; bit < 8 * sizeof b; bit++) {
+        b[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        assert_true(checksum64(b, sizeof b) != seen[sizeof b]);
+        b[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    assert_true(checksum64(b, sizeof b) == seen[sizeof b]);
+}
+
 static void test_numbers(void **state) {
     (void)state;
     static const char *const bad_int[] = {"", " 1", "1 ", "0x10", "1.0", "9223372036854775808", "-", "one", "1e3"};
@@ -221,8 +238,8 @@ static void test_file_failures(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_diag), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_file_failures),
+        cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers), cmocka_unit_test(test_diag),
+        cmocka_unit_test(test_files), cmocka_unit_test(test_file_failures),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
