@@ -6,7 +6,11 @@
 
 struct fe_model; // an opened ONNX file: owns the ModelProto; weights point into it or into mapped external data
 
-struct fe_shape { const char *input; int rank; int64_t dims[IR_MAX_RANK]; }; // from --shape x=N,3,224,224 (IR_N for N)
+struct fe_shape {
+    const char *input;
+    int rank;
+    int64_t dims[IR_MAX_RANK];
+}; // from --shape x=N,3,224,224 (IR_N for N)
 
 struct fe_options {
     const struct fe_shape *shapes; // overrides of input shapes
@@ -18,24 +22,34 @@ struct fe_options {
 struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path);
 void fe_close(struct fe_model *m);
 
-// Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (dim 0 of every input is the batch N,
-// also where the file has a fixed number there), weights as PARAM values, BatchNorm statistics as BUFFER values, initializers
-// that are not trained (integers, shapes) as constants. Reports EVERY operator it cannot import, then returns NULL.
-// Also warns when BatchNormalization was folded into Conv: "export with training=TRAINING".
+// Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (dim 0 of every input is the batch
+// N, also where the file has a fixed number there), weights as PARAM values, BatchNorm statistics as BUFFER values,
+// initializers that are not trained (integers, shapes) as constants. Reports EVERY operator it cannot import, then
+// returns NULL. Also warns when BatchNormalization was folded into Conv: "export with training=TRAINING".
 struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, const struct fe_options *o);
 
 // The model without weight data, for the artifact; *size bytes owned by the arena. What fe_export needs.
 void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size);
 
 // Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, BatchNormalization
-// in inference form (training_mode 0, one output) with its trained statistics, Dropout in inference form, metadata_props set.
-struct fe_tensor { const char *name; int rank; int64_t dims[IR_MAX_RANK]; const float *data; };
-struct fe_meta { const char *key, *value; };
+// in inference form (training_mode 0, one output) with its trained statistics, Dropout in inference form,
+// metadata_props set.
+struct fe_tensor {
+    const char *name;
+    int rank;
+    int64_t dims[IR_MAX_RANK];
+    const float *data;
+};
+struct fe_meta {
+    const char *key, *value;
+};
 enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_tensor *tensors, size_t n_tensors,
                            const struct fe_meta *meta, size_t n_meta, const char *path, struct diag *d);
 
 // Built-in backbones (smkdc new). Writes a complete ONNX file with initialised weights.
-struct fe_arch { const char *name, *doc; };
+struct fe_arch {
+    const char *name, *doc;
+};
 extern const struct fe_arch fe_archs[]; // ends with a NULL name
 struct fe_new_options {
     int channels, height, width; // input, default 3x32x32 (ImageNet archs: 3x224x224 unless given)

@@ -105,8 +105,10 @@ bool fe_moved_solve(struct fe_ctx *c, struct fe_val *v, int64_t *dims, int rank,
     struct fe_frame now, best = {0};
     int64_t shape[IR_MAX_RANK], first = 1, second = 1, total, filled[IR_MAX_RANK];
     int n = fe_onnx_dims(c, v, shape), symbolic = -1;
-    if (v->is_moved) now = v->frame;
-    else now = (struct fe_frame){.rank = n, .before = 1, .after = -shape[0]};
+    if (v->is_moved)
+        now = v->frame;
+    else
+        now = (struct fe_frame){.rank = n, .before = 1, .after = -shape[0]};
     for (int i = 0; i < n; i++)
         if (i != now.at) *(i < now.at ? &first : &second) *= shape[i];
     first *= now.before; // elements of a sample before and after the batch
@@ -151,22 +153,81 @@ static const struct works {
     const char *op;
     int operands;
 } works[] = {
-    {"Abs", 1}, {"Cast", 1}, {"Ceil", 1}, {"Clip", 1}, {"Cos", 1}, {"Dropout", 1}, {"Elu", 1}, {"Erf", 1}, {"Exp", 1},
-    {"Floor", 1}, {"Gelu", 1}, {"HardSigmoid", 1}, {"HardSwish", 1}, {"LeakyRelu", 1}, {"Log", 1}, {"Mish", 1},
-    {"Neg", 1}, {"Not", 1}, {"Reciprocal", 1}, {"Relu", 1}, {"Selu", 1}, {"Sigmoid", 1}, {"Sign", 1}, {"Sin", 1},
-    {"Softplus", 1}, {"Sqrt", 1}, {"Swish", 1}, {"Tanh", 1},
-    {"Add", 2}, {"And", 2}, {"CastLike", 2}, {"Div", 2}, {"Equal", 2}, {"Greater", 2}, {"GreaterOrEqual", 2},
-    {"Less", 2}, {"LessOrEqual", 2}, {"Mod", 2}, {"Mul", 2}, {"Or", 2}, {"PRelu", 2}, {"Pow", 2}, {"Sub", 2},
-    {"Where", 3}, {"Concat", ALL}, {"Max", ALL}, {"Mean", ALL}, {"Min", ALL}, {"Sum", ALL},
-    {"Gemm", 1}, {"MatMul", 2},
-    {"ArgMax", 1}, {"ArgMin", 1}, {"CumSum", 1}, {"Gather", 1}, {"LayerNormalization", 1}, {"LogSoftmax", 1}, {"LpNormalization", 1},
-    {"RMSNormalization", 1}, {"ReduceL1", 1}, {"ReduceL2", 1}, {"ReduceLogSumExp", 1}, {"ReduceMax", 1},
-    {"ReduceMean", 1}, {"ReduceMin", 1}, {"ReduceSum", 1}, {"ReduceSumSquare", 1}, {"Slice", 1}, {"Softmax", 1},
-    {"Split", 1}, {"SplitToSequence", 1},
+    {"Abs", 1},
+    {"Cast", 1},
+    {"Ceil", 1},
+    {"Clip", 1},
+    {"Cos", 1},
+    {"Dropout", 1},
+    {"Elu", 1},
+    {"Erf", 1},
+    {"Exp", 1},
+    {"Floor", 1},
+    {"Gelu", 1},
+    {"HardSigmoid", 1},
+    {"HardSwish", 1},
+    {"LeakyRelu", 1},
+    {"Log", 1},
+    {"Mish", 1},
+    {"Neg", 1},
+    {"Not", 1},
+    {"Reciprocal", 1},
+    {"Relu", 1},
+    {"Selu", 1},
+    {"Sigmoid", 1},
+    {"Sign", 1},
+    {"Sin", 1},
+    {"Softplus", 1},
+    {"Sqrt", 1},
+    {"Swish", 1},
+    {"Tanh", 1},
+    {"Add", 2},
+    {"And", 2},
+    {"CastLike", 2},
+    {"Div", 2},
+    {"Equal", 2},
+    {"Greater", 2},
+    {"GreaterOrEqual", 2},
+    {"Less", 2},
+    {"LessOrEqual", 2},
+    {"Mod", 2},
+    {"Mul", 2},
+    {"Or", 2},
+    {"PRelu", 2},
+    {"Pow", 2},
+    {"Sub", 2},
+    {"Where", 3},
+    {"Concat", ALL},
+    {"Max", ALL},
+    {"Mean", ALL},
+    {"Min", ALL},
+    {"Sum", ALL},
+    {"Gemm", 1},
+    {"MatMul", 2},
+    {"ArgMax", 1},
+    {"ArgMin", 1},
+    {"CumSum", 1},
+    {"Gather", 1},
+    {"LayerNormalization", 1},
+    {"LogSoftmax", 1},
+    {"LpNormalization", 1},
+    {"RMSNormalization", 1},
+    {"ReduceL1", 1},
+    {"ReduceL2", 1},
+    {"ReduceLogSumExp", 1},
+    {"ReduceMax", 1},
+    {"ReduceMean", 1},
+    {"ReduceMin", 1},
+    {"ReduceSum", 1},
+    {"ReduceSumSquare", 1},
+    {"Slice", 1},
+    {"Softmax", 1},
+    {"Split", 1},
+    {"SplitToSequence", 1},
 };
 // Those that read a frame themselves or only hand values on.
 static const char *const own[] = {"Identity", "Reshape", "SequenceConstruct", "SequenceInsert",
-                                  "Shape", "Squeeze", "Transpose", "Unsqueeze"};
+                                  "Shape",    "Squeeze", "Transpose",         "Unsqueeze"};
 
 static int operands_of(const char *op) {
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -276,8 +337,9 @@ bool fe_moved_enter(struct fe_ctx *c, struct fe_node *n) {
         n->frame = to;
         n->moved = true;
     }
-    return ok || fe_fail(c, n, "an operand has the batch away from the first axis, which is not supported here (use a "
-                               "batch-first model)");
+    return ok || fe_fail(c, n,
+                         "an operand has the batch away from the first axis, which is not supported here (use a "
+                         "batch-first model)");
 }
 
 static struct fe_val *left(struct fe_ctx *c, struct fe_node *n, struct fe_val *v) {

@@ -228,7 +228,8 @@ struct fe_val *fe_p_binary(struct fe_ctx *c, enum ir_op op, struct fe_val *x, st
 struct fe_val *fe_p_where(struct fe_ctx *c, struct fe_val *cond, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_cast(struct fe_ctx *c, struct fe_val *x, enum ir_dtype t);
 
-// Moved values (import_moved.c). A frame and its batch-first value, of any batched value; false when it has too many dims.
+// Moved values (import_moved.c). A frame and its batch-first value, of any batched value; false when it has too many
+// dims.
 bool fe_frame_of(struct fe_ctx *c, struct fe_val *v, struct fe_frame *f, ir_vid *base);
 int fe_onnx_dims(struct fe_ctx *c, const struct fe_val *v, int64_t *dims); // as IR dims, the batch anywhere; the rank
 // Batched values reshaped to ONNX dims `dims` (that of the batch is ignored) in frame f, and transposed.
@@ -241,8 +242,8 @@ bool fe_moved_solve(struct fe_ctx *c, struct fe_val *v, int64_t *dims, int rank,
 // Around an operator's import: operands become their vids, results are framed. false after reporting.
 bool fe_moved_enter(struct fe_ctx *c, struct fe_node *n);
 bool fe_moved_leave(struct fe_ctx *c, struct fe_node *n);
-bool fe_moved_axis(const struct fe_node *n, int64_t axis, int *out);           // of the vid; false: of no axis alone
-void fe_moved_lost(struct fe_node *n, const int64_t *axes, size_t k);          // these axes of the vid are gone
+bool fe_moved_axis(const struct fe_node *n, int64_t axis, int *out);  // of the vid; false: of no axis alone
+void fe_moved_lost(struct fe_node *n, const int64_t *axes, size_t k); // these axes of the vid are gone
 
 // rand < p: the Bernoulli mask it is, or NULL when x is no uniform random tensor or p no constant.
 struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);

@@ -66,8 +66,8 @@ void fe_unbake(struct fe_model *m) {
             if (p->attribute[k]->name && !strcmp(p->attribute[k]->name, "axis")) axis = p->attribute[k]->i;
         for (size_t k = 0; k < p->n_input; k++) {
             Onnx__TensorProto *t = find(g, p->input[k]);
-            if (!t || axis == 0 || axis == -(int64_t)t->n_dims || t->n_dims < (add ? 3 : 2) || t->n_dims > IR_MAX_RANK ||
-                t->dims[0] != batch || uses(g, t->name) != 1 || !shrink(m, t, batch))
+            if (!t || axis == 0 || axis == -(int64_t)t->n_dims || t->n_dims < (add ? 3 : 2) ||
+                t->n_dims > IR_MAX_RANK || t->dims[0] != batch || uses(g, t->name) != 1 || !shrink(m, t, batch))
                 continue;
             const char *rows = arena_printf(m->arena, "%s.rows", t->name);
             char *shape = arena_printf(m->arena, "%s.shape", rows);

@@ -1,7 +1,8 @@
 // Undoes one thing the default exporter does to fresh models: storing equal initializers once.
 //
 // A BatchNorm whose running_mean is the same zeros as its bias would share a trained weight with a statistic; each use
-// gets a copy of its own instead. Statistics shared only as statistics are a module that is used twice, and stay shared.
+// gets a copy of its own instead. Statistics shared only as statistics are a module that is used twice, and stay
+// shared.
 //
 // All biases of zeros and all scales of ones of one size would be a single weight, trained as their sum. Where one
 // number fills an initializer, modules that differ in their other weight get a copy each; a module that is used twice
@@ -162,7 +163,8 @@ static void untie(struct fe_model *m) {
             if (!mine) {
                 const char *name = *in;
                 if (first) {
-                    name = arena_printf(m->arena, "%s.%s", g->node[i]->output[0], k == 1 ? "weight" : "bias");
+                    name = arena_printf(m->arena, "%s.%s", g->node[i]->output[0],
+                                        k == 1 && strstr(g->node[i]->op_type, "Norm") ? "weight" : "bias");
                     while (initializer(g, name)) name = arena_printf(m->arena, "%s_", name);
                     Onnx__TensorProto *copy = copy_tensor(t, name);
                     g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);

@@ -83,6 +83,8 @@ CASES = [
     *[(f"resize {m} {c}", 17, F4, "Resize", [None, np.array([1, 1, 2, s], np.float32)],
        {"mode": m, "coordinate_transformation_mode": c}) for m in ("nearest", "linear", "cubic")
       for c, s in (("asymmetric", 2), ("half_pixel", 1.6), ("align_corners", 3))],
+    ("cumsum", 17, F4, "CumSum", [np.int64(2)], {}),
+    ("cumsum back", 17, F4, "CumSum", [np.int64(-1)], {"reverse": 1, "exclusive": 1}),
     ("trilu", 17, F4, "Trilu", [], {"upper": 0}),
 ]
 

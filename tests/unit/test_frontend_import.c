@@ -398,6 +398,107 @@ static void test_shape_arithmetic(void **state) {
     assert_int_equal(g->n_nodes, 1);
 }
 
+static void filled(const char *name, float v, int rank, const int64_t *dims) {
+    float data[64];
+    size_t n = 1;
+    for (int i = 0; i < rank; i++) n *= (size_t)dims[i];
+    for (size_t i = 0; i < n; i++) data[i] = v;
+    struct str t = tensor_of(name, 1, rank, dims, data, n * 4);
+    sub(&graph, 5, &t);
+}
+
+// The default exporter folds a class token expanded to the fixed batch into an initializer of equal rows.
+static void test_baked_token(void **state) {
+    (void)state;
+    INPUT("x", 2, 3, 8);
+    OUTPUT("y", 2, 4, 8);
+    filled("token", 0.5f, DIMS(2, 1, 8));
+    attr_i("axis", 1);
+    node("Concat", "token,x", "y");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 4, 8);
+    assert_int_equal(boundary(g, "token")->type.dims[0], 1);
+
+    INPUT("x", 2, 3, 8); // rows that differ are no token
+    OUTPUT("y", 2, 4, 8);
+    WEIGHT("token", 2, 1, 8);
+    attr_i("axis", 1);
+    node("Concat", "token,x", "y");
+    REFUSED("all but dimension 1 must agree");
+}
+
+// It also stores equal initializers once: zeros that are the biases of two layers become two biases again, but a layer
+// that is used twice keeps its one.
+static void test_merged_biases(void **state) {
+    (void)state;
+    INPUT("x", 0, 8);
+    OUTPUT("y", 0, 8);
+    WEIGHT("w", 8, 8);
+    filled("v", 0.25f, DIMS(8, 8));
+    filled("b", 0, DIMS(8));
+    node("Gemm", "x,w,b", "p");
+    node("MatMul", "p,v", "q");
+    node("Add", "q,b", "r");
+    node("Gemm", "r,w,b", "y");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    assert_int_equal(boundary(g, "b")->role, IR_ROLE_PARAM);
+    assert_int_equal(boundary(g, "r.bias")->role, IR_ROLE_PARAM);
+    size_t params = 0;
+    for (size_t i = 0; i < g->n_boundary; i++) params += g->values[g->boundary[i]].role == IR_ROLE_PARAM;
+    assert_int_equal(params, 4);
+}
+
+// TensorFlow's padding, computed in floats; masks written by slices; a table of relative positions; running sums.
+static void test_known_tables(void **state) {
+    (void)state;
+    INPUT("x", 0, 3, 5, 5);
+    OUTPUT("y", 0, 3, 6, 5);
+    INTS("two", 2);
+    INTS("one", 1);
+    INTS("six", 6);
+    node("Shape", "x", "s");
+    node("Gather", "s,two", "h"); // [5]
+    node("Sub", "six,h", "d");
+    attr_i("to", 1);
+    node("Cast", "d", "f");
+    filled("zero", 0, 0, NULL);
+    node("Clip", "f,zero", "g");
+    attr_i("to", 7);
+    node("Cast", "g", "extra"); // [1]
+    INTS("eight", 0, 0, 0, 0, 0, 0, 0, 0);
+    struct str where = tensor_of("where", 7, 2, (int64_t[2]){1, 1}, (int64_t[1]){-2}, 8);
+    sub(&graph, 5, &where);
+    node("ScatterND", "eight,where,extra", "pads"); // one row below
+    node("Pad", "x,pads", "y");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 3, 6, 5);
+
+    INPUT("x", 0, 3, 4);
+    OUTPUT("y", 0, 3, 4);
+    WEIGHT("table", 2, 5, 4);
+    struct str at = tensor_of("at", 7, 2, (int64_t[2]){3, 2}, (int64_t[6]){0, 4, 1, -1, 1, 0}, 48);
+    sub(&graph, 5, &at);
+    INTS("axis", 1);
+    node("GatherND", "table,at", "t"); // [3, 4]
+    node("Add", "x,t", "z");
+    node("CumSum", "z,axis", "y");
+    g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 3, 4);
+    assert_int_equal(count(g, IR_OP_gather), 1);
+
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    struct str cell = tensor_of("cell", 7, 2, (int64_t[2]){1, 1}, (int64_t[1]){0}, 8);
+    sub(&graph, 5, &cell);
+    WEIGHT("row", 1, 4);
+    node("ScatterND", "x,cell,row", "y");
+    REFUSED("it assigns to parts of a computed tensor");
+}
+
 static void test_baked_batch(void **state) {
     (void)state;
     INPUT("x", 2, 6);
@@ -723,7 +824,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
         T(test_batch_moved), T(test_sequence_first), T(test_shape_arithmetic),
-        T(test_baked_batch),
+        T(test_baked_batch), T(test_baked_token), T(test_merged_biases), T(test_known_tables),
         T(test_constant_branch),
         T(test_sequences),
         T(test_function),
