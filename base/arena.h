@@ -1,5 +1,6 @@
 // Bump allocation with one lifetime. Everything a compilation makes lives in an arena and is freed with it, so the
-// compiler has no frees and no unwinding. Running out of memory aborts with a message: the compiler has no state to save.
+// compiler has no frees and no unwinding. Running out of memory aborts with a message: the compiler has no state to
+// save.
 #ifndef SMKD_BASE_ARENA_H
 #define SMKD_BASE_ARENA_H
 
@@ -23,13 +24,12 @@ void *arena_dup(struct arena *a, const void *src, size_t bytes);
 char *arena_strdup(struct arena *a, const char *s); // NULL stays NULL
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define ARENA_NEW(a, T) ((T *)arena_alloc((a), sizeof(T)))
+#define ARENA_NEW(a, T)      ((T *)arena_alloc((a), sizeof(T)))
 #define ARENA_ARRAY(a, T, n) ((T *)arena_array((a), (n), sizeof(T)))
 
 // Grows an arena-owned array so that index `n` is valid. The old copy stays in the arena (amortised waste <= 2x).
 void *arena_grow(struct arena *a, void *old, size_t n, size_t *cap, size_t size);
-#define ARENA_PUSH(a, ptr, n, cap) \
-    ((ptr) = arena_grow((a), (ptr), (n), &(cap), sizeof *(ptr)), &(ptr)[(n)++])
+#define ARENA_PUSH(a, ptr, n, cap) ((ptr) = arena_grow((a), (ptr), (n), &(cap), sizeof *(ptr)), &(ptr)[(n)++])
 
 // malloc family that aborts on failure, for memory that must be freed early (large scratch).
 void *xmalloc(size_t bytes);

@@ -25,7 +25,8 @@ struct diag {
 };
 
 void diag_error(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void diag_warning(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void diag_warning(struct diag *d, const struct diag_loc *loc, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 void diag_note(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc *loc, const char *fmt, va_list ap);
 
@@ -34,9 +35,9 @@ extern _Thread_local const char *bug_pass;
 extern _Thread_local const char *bug_node;
 _Noreturn void bug_at(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define BUG(...) bug_at(__FILE__, __LINE__, __VA_ARGS__)
-#define CHECK(cond, ...) \
-    do { \
-        if (!(cond)) BUG(__VA_ARGS__); \
+#define CHECK(cond, ...)                                                                                               \
+    do {                                                                                                               \
+        if (!(cond)) BUG(__VA_ARGS__);                                                                                 \
     } while (0)
 
 #endif

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <threads.h>
 
-// --- schemas ------------------------------------------------------------------------------------------------------------
+// --- schemas ---------------------------------------------------------------------------------------------------------
 
 struct schema {
     struct ir_attr_field fields[IR_MAX_ATTRS];
@@ -52,15 +52,19 @@ const struct ir_attr_field *ir_schema(enum ir_op op, size_t *n) {
     return schemas[op].fields;
 }
 
-// --- a node's list ------------------------------------------------------------------------------------------------------
+// --- a node's list ---------------------------------------------------------------------------------------------------
 
 bool ir_attr_equal(const struct ir_attr *a, const struct ir_attr *b) {
     if (a->kind != b->kind || strcmp(a->name, b->name)) return false;
     switch (a->kind) {
-    case IR_ATTR_INT: return a->i == b->i;
-    case IR_ATTR_FLOAT: return !memcmp(&a->f, &b->f, sizeof a->f); // bits: NaN equals itself, -0 differs from 0
-    case IR_ATTR_INTS: return a->n == b->n && (!a->n || !memcmp(a->ints, b->ints, a->n * sizeof *a->ints));
-    case IR_ATTR_STR: return !strcmp(a->s, b->s);
+    case IR_ATTR_INT:
+        return a->i == b->i;
+    case IR_ATTR_FLOAT:
+        return !memcmp(&a->f, &b->f, sizeof a->f); // bits: NaN equals itself, -0 differs from 0
+    case IR_ATTR_INTS:
+        return a->n == b->n && (!a->n || !memcmp(a->ints, b->ints, a->n * sizeof *a->ints));
+    case IR_ATTR_STR:
+        return !strcmp(a->s, b->s);
     }
     return false;
 }
@@ -87,7 +91,8 @@ bool ir_attrs_set(struct ir_graph *g, struct ir_node *n, const struct ir_attr *a
         if (!given && f->required) return attr_error(g, n, "is missing", f->name);
         if (!given) continue;
         n_known++;
-        if (given->kind != f->kind || (f->kind == IR_ATTR_STR && !given->s)) return attr_error(g, n, "has the wrong type", f->name);
+        if (given->kind != f->kind || (f->kind == IR_ATTR_STR && !given->s))
+            return attr_error(g, n, "has the wrong type", f->name);
         if (!f->required && ir_attr_equal(given, &f->deflt)) continue;
         struct ir_attr *to = &kept[n_kept++];
         *to = *given;

@@ -47,8 +47,9 @@ static ir_vid value_new(struct ir_graph *g, struct ir_value v) {
 
 ir_vid ir_boundary(struct ir_graph *g, enum ir_role role, struct ir_type t, const char *name, const void *data) {
     CHECK(role != IR_ROLE_NODE && role != IR_ROLE_CONST, "boundary value of role %d", (int)role);
-    ir_vid v = value_new(g, (struct ir_value){
-                                .type = t, .role = role, .def = IR_NONE, .name = arena_strdup(g->arena, name), .data = data});
+    ir_vid v = value_new(
+        g,
+        (struct ir_value){.type = t, .role = role, .def = IR_NONE, .name = arena_strdup(g->arena, name), .data = data});
     *ARENA_PUSH(g->arena, g->boundary, g->n_boundary, g->cap_boundary) = v;
     return v;
 }
@@ -72,14 +73,15 @@ void ir_set_output(struct ir_graph *g, enum ir_out_kind kind, const char *name, 
         (struct ir_output){.value = v, .kind = kind, .name = arena_strdup(g->arena, name)};
 }
 
-// --- nodes --------------------------------------------------------------------------------------------------------------
+// --- nodes -----------------------------------------------------------------------------------------------------------
 
 // Everything but types: op, operand count and ids, attributes.
 static bool node_check(struct ir_graph *g, struct ir_node *n, const struct ir_attr *attrs, size_t n_attrs) {
     CHECK(n->op > IR_OP_NONE && n->op < IR_OP_COUNT, "node of op %d", (int)n->op);
     const struct ir_op_info *info = &ir_ops[n->op];
     if (n->n_in < info->in_min || n->n_in > info->in_max) {
-        diag_error(g->diag, &n->loc, "op %s takes %d to %d operands; got %d", info->name, info->in_min, info->in_max, n->n_in);
+        diag_error(g->diag, &n->loc, "op %s takes %d to %d operands; got %d", info->name, info->in_min, info->in_max,
+                   n->n_in);
         return false;
     }
     for (size_t i = 0; i < n->n_in; i++) {
@@ -113,18 +115,20 @@ ir_nid ir_node_new(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n
     n.out = ARENA_ARRAY(g->arena, ir_vid, n.n_out);
     ir_nid id = (ir_nid)g->n_nodes;
     for (size_t j = 0; j < n.n_out; j++)
-        n.out[j] = value_new(g, (struct ir_value){.type = types[j], .role = IR_ROLE_NODE, .def = id, .def_index = (uint8_t)j});
+        n.out[j] =
+            value_new(g, (struct ir_value){.type = types[j], .role = IR_ROLE_NODE, .def = id, .def_index = (uint8_t)j});
     *ARENA_PUSH(g->arena, g->nodes, g->n_nodes, g->cap_nodes) = n;
     return id;
 }
 
-ir_vid ir_emit(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs, size_t n_attrs) {
+ir_vid ir_emit(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
+               size_t n_attrs) {
     ir_nid n = ir_node_new(g, op, in, n_in, attrs, n_attrs);
     CHECK(n != IR_NONE, "cannot make a node of op %s", ir_ops[op].name);
     return g->nodes[n].out[0];
 }
 
-// --- one-line builders ------------------------------------------------------------------------------------------------
+// --- one-line builders -----------------------------------------------------------------------------------------------
 
 ir_vid ir_unary(struct ir_graph *g, enum ir_op op, ir_vid x) { return ir_emit(g, op, &x, 1, IR_NO_ATTRS); }
 

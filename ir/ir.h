@@ -4,7 +4,7 @@
 // compare cheaply. Everything lives in the graph's arena. Values have a dtype and *logical* dimensions in ONNX order
 // (activations are N,C,H,W); how a value lies in memory is its `perm`, chosen late by the layout pass and invisible to
 // everything before. Invariants (checked by ir_verify):
-//   - a node's operands are defined before it; every value has exactly one definition (a node, or the graph's boundary);
+//   - a node's operands are defined before it; every value has exactly one definition (a node or the boundary);
 //   - types are what the op's `infer` hook says; attributes are those of the op's schema;
 //   - boundary values are row-major, and no two of a role have one name;
 //   - nodes of phase IR_FORWARD come before nodes of phase IR_BACKWARD, and never use their results;
@@ -19,7 +19,7 @@
 #include <stdio.h>
 
 #define IR_MAX_RANK 8
-#define IR_NONE UINT32_MAX
+#define IR_NONE     UINT32_MAX
 
 typedef uint32_t ir_vid; // index into graph->values
 typedef uint32_t ir_nid; // index into graph->nodes
@@ -34,14 +34,15 @@ const char *ir_dtype_name(enum ir_dtype t); // "f32" "i64" "i32" "u8" "bool" "f6
 
 struct ir_type {
     enum ir_dtype dtype;
-    uint8_t rank;               // 0 is a scalar
-    uint8_t perm[IR_MAX_RANK];  // perm[i] = logical dim stored at physical position i, slowest first. Identity = row-major
-    int64_t dims[IR_MAX_RANK];  // logical dimensions
+    uint8_t rank; // 0 is a scalar
+    // perm[i] = logical dim stored at physical position i, slowest first. Identity = row-major
+    uint8_t perm[IR_MAX_RANK];
+    int64_t dims[IR_MAX_RANK]; // logical dimensions
 };
 
 struct ir_type ir_type_make(enum ir_dtype t, int rank, const int64_t *dims); // row-major
 struct ir_type ir_scalar_type(enum ir_dtype t);
-bool ir_type_equal(const struct ir_type *a, const struct ir_type *b);       // dtype, dims and perm
+bool ir_type_equal(const struct ir_type *a, const struct ir_type *b); // dtype, dims and perm
 bool ir_same_dims(const struct ir_type *a, const struct ir_type *b);
 bool ir_is_row_major(const struct ir_type *t);
 bool ir_is_batched(const struct ir_type *t); // has a symbolic dimension
@@ -55,11 +56,12 @@ const char *ir_dim_text(int64_t d, char *buf);
 // What a boundary value is. Node results have IR_ROLE_NODE.
 enum ir_role {
     IR_ROLE_NODE,
-    IR_ROLE_CONST,     // data known at compile time (value.data)
-    IR_ROLE_INPUT,     // a model input; `name` is its ONNX name
-    IR_ROLE_PARAM,     // trainable; `name` is its ONNX name
-    IR_ROLE_BUFFER,    // persistent, not trained: BatchNorm's running statistics
-    IR_ROLE_SCALAR,    // f32[] or i64[] supplied at run time: learning rate, progress, seed ...; `name` is its public name
+    IR_ROLE_CONST,  // data known at compile time (value.data)
+    IR_ROLE_INPUT,  // a model input; `name` is its ONNX name
+    IR_ROLE_PARAM,  // trainable; `name` is its ONNX name
+    IR_ROLE_BUFFER, // persistent, not trained: BatchNorm's running statistics
+    // f32[] or i64[] supplied at run time: learning rate, progress, seed ...; `name` is its public name
+    IR_ROLE_SCALAR,
     IR_ROLE_COTANGENT, // gradient of the output `name`, supplied at run time
 };
 
@@ -91,20 +93,20 @@ struct ir_attr {
     size_t n;
     const char *s;
 };
-#define IR_I(nm, v) ((struct ir_attr){.name = (nm), .kind = IR_ATTR_INT, .i = (v)})
-#define IR_F(nm, v) ((struct ir_attr){.name = (nm), .kind = IR_ATTR_FLOAT, .f = (v)})
+#define IR_I(nm, v)       ((struct ir_attr){.name = (nm), .kind = IR_ATTR_INT, .i = (v)})
+#define IR_F(nm, v)       ((struct ir_attr){.name = (nm), .kind = IR_ATTR_FLOAT, .f = (v)})
 #define IR_IS(nm, p, cnt) ((struct ir_attr){.name = (nm), .kind = IR_ATTR_INTS, .ints = (p), .n = (size_t)(cnt)})
-#define IR_S(nm, v) ((struct ir_attr){.name = (nm), .kind = IR_ATTR_STR, .s = (v)})
+#define IR_S(nm, v)       ((struct ir_attr){.name = (nm), .kind = IR_ATTR_STR, .s = (v)})
 
 enum ir_phase { IR_FORWARD, IR_BACKWARD };
 
 struct ir_node {
     enum ir_op op;
-    uint8_t phase;   // enum ir_phase
-    bool is_inline;  // fused: never materialised, recomputed inside each consumer
+    uint8_t phase;  // enum ir_phase
+    bool is_inline; // fused: never materialised, recomputed inside each consumer
     uint8_t n_in, n_out;
     uint16_t n_attrs;
-    ir_vid *in;      // IR_NONE marks an optional operand that is absent
+    ir_vid *in; // IR_NONE marks an optional operand that is absent
     ir_vid *out;
     struct ir_attr *attrs; // only those that differ from nothing: defaults come from the schema
     struct diag_loc loc;
@@ -146,27 +148,31 @@ struct ir_graph *ir_graph_clone(struct arena *a, const struct ir_graph *g); // s
 // --- the op table ------------------------------------------------------------------------------------------------
 
 // PW: one output element from the same-index element of each (broadcast) operand. VIEW: the same elements at other
-// indices, never computed. RED: reduction of a pointwise expression. KERNEL: its own code. EXPAND: replaced by other ops.
+// indices, never computed. RED: reduction of a pointwise expression. KERNEL: its own code. EXPAND: replaced by other
+// ops.
 enum ir_op_kind { IR_KIND_PW, IR_KIND_VIEW, IR_KIND_RED, IR_KIND_KERNEL, IR_KIND_EXPAND };
 
 struct ir_tensor; // eval.h
 enum ir_expand_mode { IR_INFER, IR_TRAIN };
 
 struct ir_op_info {
-    const char *name;       // mnemonic in the text form
+    const char *name; // mnemonic in the text form
     enum ir_op_kind kind;
     uint8_t in_min, in_max, n_out;
-    const char *schema;     // "axis:i=-1 perm:I eps:f=1e-5 rule:s=mylc"; i int, f float, I ints, s string; no '=' = required
+    // "axis:i=-1 perm:I eps:f=1e-5 rule:s=mylc"; i int, f float, I ints, s string; no '=' = required
+    const char *schema;
     // Fills out[0..n_out) from the operand types; false after reporting to g->diag. `n` has op, in, attrs, loc set.
     bool (*infer)(struct ir_graph *g, const struct ir_node *n, struct ir_type *out);
-    // Appends nodes that compute d(loss)/d(in[i]) into din[i] for each operand with want[i]; dout[j] is IR_NONE where no
-    // gradient reaches result j. Leave din[i] = IR_NONE for "zero". NULL: the op has no gradient (integer, boolean results).
+    // Appends nodes that compute d(loss)/d(in[i]) into din[i] for each operand with want[i]; dout[j] is IR_NONE where
+    // no gradient reaches result j. Leave din[i] = IR_NONE for "zero". NULL: the op has no gradient (integer, boolean
+    // results).
     void (*vjp)(struct ir_graph *g, ir_nid n, const ir_vid *dout, const bool *want, ir_vid *din);
     // Appends the nodes an EXPAND op stands for; out[j] receives the replacement of result j.
     void (*expand)(struct ir_graph *g, ir_nid n, enum ir_expand_mode mode, ir_vid *out);
     // Naive float64 reference on row-major tensors; out[] are allocated with their types. Never NULL.
-    void (*eval)(const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in, struct ir_tensor *const *out);
-    const char *doc;        // one line of semantics: ONNX op and version, or paper equation
+    void (*eval)(const struct ir_graph *g, const struct ir_node *n, const struct ir_tensor *const *in,
+                 struct ir_tensor *const *out);
+    const char *doc; // one line of semantics: ONNX op and version, or paper equation
 };
 extern const struct ir_op_info ir_ops[IR_OP_COUNT];
 enum ir_op ir_op_by_name(const char *name); // IR_OP_NONE when there is none
@@ -175,17 +181,19 @@ enum ir_op ir_op_by_name(const char *name); // IR_OP_NONE when there is none
 
 ir_vid ir_boundary(struct ir_graph *g, enum ir_role role, struct ir_type t, const char *name, const void *data);
 ir_vid ir_const(struct ir_graph *g, struct ir_type t, const void *data); // copies the data
-ir_vid ir_const_f(struct ir_graph *g, double v);                        // f32[]
-ir_vid ir_const_i(struct ir_graph *g, int64_t v);                       // i64[]
+ir_vid ir_const_f(struct ir_graph *g, double v);                         // f32[]
+ir_vid ir_const_i(struct ir_graph *g, int64_t v);                        // i64[]
 void ir_set_output(struct ir_graph *g, enum ir_out_kind kind, const char *name, ir_vid v);
 
-// Appends a node with g->cur_loc and g->cur_phase, infers its result types and returns its id, or IR_NONE after a report
-// to g->diag. Copies `in` and `attrs`. Trailing IR_NONE operands are dropped.
-ir_nid ir_node_new(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs, size_t n_attrs);
+// Appends a node with g->cur_loc and g->cur_phase, infers its result types and returns its id, or IR_NONE after a
+// report to g->diag. Copies `in` and `attrs`. Trailing IR_NONE operands are dropped.
+ir_nid ir_node_new(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
+                   size_t n_attrs);
 // The same, returning result 0. A failure here is our bug when the operands were made by us: it aborts.
-ir_vid ir_emit(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs, size_t n_attrs);
+ir_vid ir_emit(struct ir_graph *g, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
+               size_t n_attrs);
 #define IR_ATTRS(...) (struct ir_attr[]){__VA_ARGS__}, sizeof((struct ir_attr[]){__VA_ARGS__}) / sizeof(struct ir_attr)
-#define IR_NO_ATTRS NULL, 0
+#define IR_NO_ATTRS   NULL, 0
 
 // Attribute of a node, or the schema's default. Asking for a name that is not in the schema is a BUG.
 int64_t ir_attr_i(const struct ir_node *n, const char *name);
@@ -195,9 +203,10 @@ const int64_t *ir_attr_ints(const struct ir_node *n, const char *name, size_t *c
 
 static inline struct ir_type *ir_typeof(struct ir_graph *g, ir_vid v) { return &g->values[v].type; }
 
-// One-line builders over ir_emit for graphs made by hand (losses, expansions, gradients). Operands broadcast as in ONNX.
-ir_vid ir_unary(struct ir_graph *g, enum ir_op op, ir_vid x);                 // neg exp log sqrt relu ...
-ir_vid ir_binary(struct ir_graph *g, enum ir_op op, ir_vid a, ir_vid b);      // add sub mul div max min pow eq lt ...
+// One-line builders over ir_emit for graphs made by hand (losses, expansions, gradients). Operands broadcast as in
+// ONNX.
+ir_vid ir_unary(struct ir_graph *g, enum ir_op op, ir_vid x);            // neg exp log sqrt relu ...
+ir_vid ir_binary(struct ir_graph *g, enum ir_op op, ir_vid a, ir_vid b); // add sub mul div max min pow eq lt ...
 ir_vid ir_add(struct ir_graph *g, ir_vid a, ir_vid b);
 ir_vid ir_sub(struct ir_graph *g, ir_vid a, ir_vid b);
 ir_vid ir_mul(struct ir_graph *g, ir_vid a, ir_vid b);
@@ -207,7 +216,8 @@ ir_vid ir_cast(struct ir_graph *g, ir_vid x, enum ir_dtype t);
 ir_vid ir_stop_gradient(struct ir_graph *g, ir_vid x);
 // Reductions over `axes` (negative axes count from the end); keepdims 0 or 1.
 ir_vid ir_reduce(struct ir_graph *g, enum ir_op op, ir_vid x, const int64_t *axes, size_t n, int keepdims);
-ir_vid ir_reshape(struct ir_graph *g, ir_vid x, int rank, const int64_t *dims); // dims as in ir_type (negative = times N)
+// Dims as in ir_type (negative = times N)
+ir_vid ir_reshape(struct ir_graph *g, ir_vid x, int rank, const int64_t *dims);
 ir_vid ir_transpose(struct ir_graph *g, ir_vid x, int rank, const int64_t *perm);
 ir_vid ir_expand_to(struct ir_graph *g, ir_vid x, int rank, const int64_t *dims);
 // Sums `x` down to the type `like` (undoes broadcasting); a no-op when dims agree.
@@ -231,11 +241,11 @@ bool ir_verify(const struct ir_graph *g, struct diag *d);
 
 struct ir_pass_options {
     enum ir_expand_mode mode;
-    bool verify;              // ir_verify after every pass; a violation is a BUG naming the pass
-    const char *dump_after;   // pass name or "all"; prints to `dump`
-    const char *stop_after;   // pass name
+    bool verify;            // ir_verify after every pass; a violation is a BUG naming the pass
+    const char *dump_after; // pass name or "all"; prints to `dump`
+    const char *stop_after; // pass name
     FILE *dump;
-    bool time;                // prints each pass's seconds to `dump`
+    bool time; // prints each pass's seconds to `dump`
 };
 // Runs `names` (comma separated, from passes.def) in order. SMKD_INVALID when a pass reported an error.
 enum smkd_status ir_run_passes(struct ir_graph *g, const char *names, const struct ir_pass_options *o);
@@ -247,14 +257,17 @@ struct ir_pass {
 extern const struct ir_pass ir_passes[];
 extern const size_t ir_n_passes;
 
-// Reverse-mode differentiation, graph to graph. For each IR_OUT_OUTPUT of f32 whose name is in `of` (all when of is NULL)
-// adds a COTANGENT boundary value of its type, then backward nodes, then IR_OUT_GRAD_PARAM outputs for every PARAM and
-// IR_OUT_GRAD_INPUT for every f32 INPUT when `inputs`. A parameter no gradient reaches gets a zero constant-filled gradient.
-// Reports, in one run, every node on a gradient path whose op has no gradient. Expects pass `expand` to have run.
+// Reverse-mode differentiation, graph to graph. For each IR_OUT_OUTPUT of f32 whose name is in `of` (all when of is
+// NULL) adds a COTANGENT boundary value of its type, then backward nodes, then IR_OUT_GRAD_PARAM outputs for every
+// PARAM and IR_OUT_GRAD_INPUT for every f32 INPUT when `inputs`. A parameter no gradient reaches gets a zero
+// constant-filled gradient. Reports, in one run, every node on a gradient path whose op has no gradient. Expects pass
+// `expand` to have run.
 enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, size_t n_of, bool inputs);
-// The same for a scalar/row loss: differentiates sum over `seeds[i].loss` (f32 of any shape, cotangent 1) with respect to
-// `seeds[i].wrt` separately for each i, in forward graph values; d[i] receives the gradient value.
-struct ir_grad_seed { ir_vid loss, wrt; };
+// The same for a scalar/row loss: differentiates sum over `seeds[i].loss` (f32 of any shape, cotangent 1) with respect
+// to `seeds[i].wrt` separately for each i, in forward graph values; d[i] receives the gradient value.
+struct ir_grad_seed {
+    ir_vid loss, wrt;
+};
 enum smkd_status ir_gradients(struct ir_graph *g, const struct ir_grad_seed *seeds, size_t n, ir_vid *d);
 
 // Bytes moved and floating-point operations of a node per sample (fixed part for unbatched values), for `inspect`.
@@ -263,15 +276,15 @@ void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, d
 // --- memory plan ----------------------------------------------------------------------------------------------------
 
 enum ir_place {
-    IR_PLACE_NONE,    // inline: has no memory
-    IR_PLACE_SAMPLE,  // arena, at N * offset bytes; size N * bytes
-    IR_PLACE_FIXED,   // arena's fixed part, at offset bytes
-    IR_PLACE_CONST,   // read-only data of the artifact
-    IR_PLACE_INPUT,   // caller's pointer number `index`
-    IR_PLACE_OUTPUT,  // caller's pointer number `index`
-    IR_PLACE_PARAM,   // parameter block at `offset` bytes (PARAM and BUFFER values, and new buffer values)
-    IR_PLACE_GRAD,    // gradient block at `offset` bytes
-    IR_PLACE_SCALAR,  // run-time scalar number `index`
+    IR_PLACE_NONE,   // inline: has no memory
+    IR_PLACE_SAMPLE, // arena, at N * offset bytes; size N * bytes
+    IR_PLACE_FIXED,  // arena's fixed part, at offset bytes
+    IR_PLACE_CONST,  // read-only data of the artifact
+    IR_PLACE_INPUT,  // caller's pointer number `index`
+    IR_PLACE_OUTPUT, // caller's pointer number `index`
+    IR_PLACE_PARAM,  // parameter block at `offset` bytes (PARAM and BUFFER values, and new buffer values)
+    IR_PLACE_GRAD,   // gradient block at `offset` bytes
+    IR_PLACE_SCALAR, // run-time scalar number `index`
 };
 struct ir_slot {
     enum ir_place place;
@@ -281,10 +294,11 @@ struct ir_slot {
     ir_nid born, dies; // SAMPLE and FIXED: the nodes that first write and last read it, both included
 };
 struct ir_plan {
-    struct ir_slot *values;    // by vid
-    struct ir_slot *workspace; // by nid: scratch of the node's kernel shared by all threads; place SAMPLE or FIXED or NONE
-    int64_t sample_bytes;      // arena bytes per sample (multiple of 64)
-    int64_t fixed_bytes;       // arena bytes of the fixed part (multiple of 64)
+    struct ir_slot *values; // by vid
+    // By nid: scratch of the node's kernel shared by all threads; place SAMPLE or FIXED or NONE
+    struct ir_slot *workspace;
+    int64_t sample_bytes; // arena bytes per sample (multiple of 64)
+    int64_t fixed_bytes;  // arena bytes of the fixed part (multiple of 64)
     // What no plan of these lives can go below: the bytes that live at the node where most do.
     int64_t sample_bound, fixed_bound;
 };
@@ -296,11 +310,11 @@ struct ir_plan_options {
     struct ir_slot (*boundary)(void *env, const struct ir_graph *g, ir_vid v);
     struct ir_slot (*output)(void *env, const struct ir_graph *g, size_t output_index);
 };
-// Lays every materialised value out in one arena by liveness over the whole node list: values alive at the same time never
-// overlap; a reshape shares its operand's memory; a pointwise node may overwrite an operand that dies with it.
+// Lays every materialised value out in one arena by liveness over the whole node list: values alive at the same time
+// never overlap; a reshape shares its operand's memory; a pointwise node may overwrite an operand that dies with it.
 struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_options *o);
-// A line for each node's results and workspace: node index, value, place, offset, +bytes, [born-dies], op, ONNX node. The
-// head says the arena's size and its lower bound.
+// A line for each node's results and workspace: node index, value, place, offset, +bytes, [born-dies], op, ONNX node.
+// The head says the arena's size and its lower bound.
 void ir_plan_print(const struct ir_graph *g, const struct ir_plan *p, struct str *out);
 
 #endif

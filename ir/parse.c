@@ -14,11 +14,12 @@ struct parser {
     const char *text, *at;
     const struct ir_graph *data; // where constants given by hash, and weights, are looked up; may be NULL
     bool *defined, *used;        // by vid
-    size_t n_ids;                // ids must lie below: bounded by the text, so that a short file cannot ask for gigabytes
+    // Ids must lie below: bounded by the text, so that a short file cannot ask for gigabytes
+    size_t n_ids;
     enum ir_phase phase;
 };
 
-// --- messages and tokens ----------------------------------------------------------------------------------------------
+// --- messages and tokens ---------------------------------------------------------------------------------------------
 
 static bool parse_error(struct parser *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static bool parse_error(struct parser *p, const char *fmt, ...) {
@@ -100,9 +101,7 @@ static bool number(struct parser *p, double *out, bool *integral) {
     return true;
 }
 
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
 
 static bool string(struct parser *p, const char **out) {
     if (!expect(p, "\"")) return false;
@@ -130,7 +129,7 @@ static bool string(struct parser *p, const char **out) {
 // "string" or _ for NULL.
 static bool optional_string(struct parser *p, const char **out) { return accept(p, "_") || string(p, out); }
 
-// --- types and ids ----------------------------------------------------------------------------------------------------
+// --- types and ids ---------------------------------------------------------------------------------------------------
 
 static bool dim(struct parser *p, int64_t *d) {
     *d = IR_N;
@@ -149,7 +148,8 @@ static bool type(struct parser *p, struct ir_type *t) {
     if (!word(p, name, sizeof name, "a type such as f32[N,3]")) return false;
     enum ir_dtype dtype = IR_F32;
     while (dtype < IR_DTYPE_COUNT && strcmp(name, ir_dtype_name(dtype))) dtype++;
-    if (dtype == IR_DTYPE_COUNT) return parse_error(p, "unknown element type '%s'; known are f32 i64 i32 u8 bool f64", name);
+    if (dtype == IR_DTYPE_COUNT)
+        return parse_error(p, "unknown element type '%s'; known are f32 i64 i32 u8 bool f64", name);
     int64_t dims[IR_MAX_RANK];
     int rank = 0;
     if (!expect(p, "[")) return false;
@@ -168,7 +168,8 @@ static bool type(struct parser *p, struct ir_type *t) {
     for (int i = 0; i < rank; i++) {
         int64_t k;
         if ((i && !expect(p, ",")) || !integer(p, &k)) return false;
-        if (k < 0 || k >= rank || (seen >> k & 1)) return parse_error(p, "the memory order is not a permutation of the dimensions");
+        if (k < 0 || k >= rank || (seen >> k & 1))
+            return parse_error(p, "the memory order is not a permutation of the dimensions");
         seen |= 1u << k;
         t->perm[i] = (uint8_t)k;
     }
@@ -202,10 +203,13 @@ static bool definition(struct parser *p, struct ir_value value, ir_vid *v) {
     return true;
 }
 
-// --- boundary and constants -------------------------------------------------------------------------------------------
+// --- boundary and constants ------------------------------------------------------------------------------------------
 
-static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",   [IR_ROLE_PARAM] = "param",   [IR_ROLE_BUFFER] = "buffer",
-                                        [IR_ROLE_SCALAR] = "scalar", [IR_ROLE_COTANGENT] = "cotangent"};
+static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",
+                                        [IR_ROLE_PARAM] = "param",
+                                        [IR_ROLE_BUFFER] = "buffer",
+                                        [IR_ROLE_SCALAR] = "scalar",
+                                        [IR_ROLE_COTANGENT] = "cotangent"};
 
 // Initial values of weights are not in the text: they come from the value of the same role, name and type in `data`.
 static const void *initial_data(const struct parser *p, const struct ir_value *v) {
@@ -221,7 +225,8 @@ static bool boundary(struct parser *p) {
     if (!definition(p, (struct ir_value){.def = IR_NONE}, &v)) return false;
     enum ir_role role = IR_ROLE_INPUT;
     while (role <= IR_ROLE_COTANGENT && !accept(p, role_name[role])) role++;
-    if (role > IR_ROLE_COTANGENT) return parse_error(p, "a role was expected: input, param, buffer, scalar or cotangent");
+    if (role > IR_ROLE_COTANGENT)
+        return parse_error(p, "a role was expected: input, param, buffer, scalar or cotangent");
     struct ir_value *value = &p->g->values[v];
     value->role = role;
     if (!string(p, &value->name)) return false;
@@ -236,12 +241,14 @@ static bool const_by_hash(struct parser *p, struct ir_value *c) {
     if (end - p->at != 16) return parse_error(p, "a hash of 16 hexadecimal digits was expected");
     for (size_t i = 0; p->data && i < p->data->n_values; i++) {
         const struct ir_value *o = &p->data->values[i];
-        if (o->role != IR_ROLE_CONST || !ir_type_equal(&o->type, &c->type) || ir_const_hash(&o->type, o->data) != want) continue;
+        if (o->role != IR_ROLE_CONST || !ir_type_equal(&o->type, &c->type) || ir_const_hash(&o->type, o->data) != want)
+            continue;
         c->data = o->data;
         p->at = end;
         return true;
     }
-    return parse_error(p, "the constant #%016" PRIx64 " is too large to be in the text; give the graph it comes from", want);
+    return parse_error(p, "the constant #%016" PRIx64 " is too large to be in the text; give the graph it comes from",
+                       want);
 }
 
 static bool const_element(struct parser *p, enum ir_dtype t, void *data, int64_t at) {
@@ -253,11 +260,21 @@ static bool const_element(struct parser *p, enum ir_dtype t, void *data, int64_t
     int64_t high = t == IR_I64 ? INT64_MAX : t == IR_I32 ? INT32_MAX : t == IR_U8 ? UINT8_MAX : 1;
     if (i < low || i > high) return parse_error(p, "%" PRId64 " is out of range for %s", i, ir_dtype_name(t));
     switch (t) {
-    case IR_F32: ((float *)data)[at] = (float)f; break;
-    case IR_F64: ((double *)data)[at] = f; break;
-    case IR_I64: ((int64_t *)data)[at] = i; break;
-    case IR_I32: ((int32_t *)data)[at] = (int32_t)i; break;
-    default: ((uint8_t *)data)[at] = (uint8_t)i; break;
+    case IR_F32:
+        ((float *)data)[at] = (float)f;
+        break;
+    case IR_F64:
+        ((double *)data)[at] = f;
+        break;
+    case IR_I64:
+        ((int64_t *)data)[at] = i;
+        break;
+    case IR_I32:
+        ((int32_t *)data)[at] = (int32_t)i;
+        break;
+    default:
+        ((uint8_t *)data)[at] = (uint8_t)i;
+        break;
     }
     return true;
 }
@@ -269,7 +286,8 @@ static bool constant(struct parser *p, ir_vid v) {
         return parse_error(p, "a constant must be row-major and cannot depend on the batch size");
     if (accept(p, "#")) return const_by_hash(p, c);
     int64_t n = ir_numel(&c->type);
-    if (n > IR_INLINE_CONST_MAX) return parse_error(p, "at most %d elements can be given in the text", IR_INLINE_CONST_MAX);
+    if (n > IR_INLINE_CONST_MAX)
+        return parse_error(p, "at most %d elements can be given in the text", IR_INLINE_CONST_MAX);
     void *data = arena_alloc(p->g->arena, ir_type_bytes(&c->type));
     if (!expect(p, "[")) return false;
     for (int64_t i = 0; i < n; i++) {
@@ -279,7 +297,7 @@ static bool constant(struct parser *p, ir_vid v) {
     return expect(p, "]");
 }
 
-// --- nodes ------------------------------------------------------------------------------------------------------------
+// --- nodes -----------------------------------------------------------------------------------------------------------
 
 static bool int_list(struct parser *p, struct ir_attr *a) {
     int64_t *v = NULL;
@@ -345,12 +363,14 @@ static bool operands(struct parser *p, struct ir_node *n) {
     if (!expect(p, "(")) return false;
     while (!accept(p, ")")) {
         if (count && !expect(p, ",")) return false;
-        if (count == ir_ops[n->op].in_max) return parse_error(p, "%s takes at most %d operands", ir_ops[n->op].name, ir_ops[n->op].in_max);
+        if (count == ir_ops[n->op].in_max)
+            return parse_error(p, "%s takes at most %d operands", ir_ops[n->op].name, ir_ops[n->op].in_max);
         in[count] = IR_NONE;
         if (!accept(p, "_") && !use(p, &in[count])) return false;
         count++;
     }
-    if (count < ir_ops[n->op].in_min) return parse_error(p, "%s takes at least %d operands", ir_ops[n->op].name, ir_ops[n->op].in_min);
+    if (count < ir_ops[n->op].in_min)
+        return parse_error(p, "%s takes at least %d operands", ir_ops[n->op].name, ir_ops[n->op].in_min);
     n->n_in = (uint8_t)count;
     n->in = arena_dup(p->g->arena, in, count * sizeof *in);
     return true;
@@ -358,8 +378,8 @@ static bool operands(struct parser *p, struct ir_node *n) {
 
 static bool location(struct parser *p, struct diag_loc *loc) {
     if (!accept(p, "@")) return true;
-    return expect(p, "(") && optional_string(p, &loc->node) && expect(p, ",") && optional_string(p, &loc->op) && expect(p, ",") &&
-           optional_string(p, &loc->note) && expect(p, ")");
+    return expect(p, "(") && optional_string(p, &loc->node) && expect(p, ",") && optional_string(p, &loc->op) &&
+           expect(p, ",") && optional_string(p, &loc->note) && expect(p, ")");
 }
 
 // Everything after "%1: T, %2: T =".
@@ -370,7 +390,8 @@ static bool node(struct parser *p, const ir_vid *out, size_t n_out) {
     if (!word(p, name, sizeof name, "the name of an op")) return false;
     n.op = ir_op_by_name(name);
     if (n.op == IR_OP_NONE) return parse_error(p, "unknown op '%s'", name);
-    if (ir_ops[n.op].n_out != n_out) return parse_error(p, "%s has %d results; %zu are named", name, ir_ops[n.op].n_out, n_out);
+    if (ir_ops[n.op].n_out != n_out)
+        return parse_error(p, "%s has %d results; %zu are named", name, ir_ops[n.op].n_out, n_out);
     if (!operands(p, &n) || !attributes(p, &n) || !location(p, &n.loc)) return false;
     struct ir_graph *g = p->g;
     n.n_out = (uint8_t)n_out;
@@ -396,8 +417,10 @@ static bool statement(struct parser *p) {
 }
 
 static bool output(struct parser *p) {
-    static const char *const names[] = {[IR_OUT_OUTPUT] = "output",         [IR_OUT_GRAD_PARAM] = "grad_param",
-                                        [IR_OUT_GRAD_INPUT] = "grad_input", [IR_OUT_BUFFER] = "buffer",
+    static const char *const names[] = {[IR_OUT_OUTPUT] = "output",
+                                        [IR_OUT_GRAD_PARAM] = "grad_param",
+                                        [IR_OUT_GRAD_INPUT] = "grad_input",
+                                        [IR_OUT_BUFFER] = "buffer",
                                         [IR_OUT_STATE] = "state"};
     struct ir_output o = {.kind = IR_OUT_OUTPUT};
     while (o.kind <= IR_OUT_STATE && !accept(p, names[o.kind])) o.kind++;
@@ -408,7 +431,7 @@ static bool output(struct parser *p) {
     return true;
 }
 
-// --- the whole --------------------------------------------------------------------------------------------------------
+// --- the whole -------------------------------------------------------------------------------------------------------
 
 static bool graph(struct parser *p) {
     char name[256];
@@ -425,9 +448,12 @@ static bool graph(struct parser *p) {
     }
     if (!expect(p, "{")) return false;
     while (!accept(p, "}")) {
-        if (accept(p, "forward:")) p->phase = IR_FORWARD;
-        else if (accept(p, "backward:")) p->phase = IR_BACKWARD;
-        else if (accept(p, "return") ? !output(p) : !statement(p)) return false;
+        if (accept(p, "forward:"))
+            p->phase = IR_FORWARD;
+        else if (accept(p, "backward:"))
+            p->phase = IR_BACKWARD;
+        else if (accept(p, "return") ? !output(p) : !statement(p))
+            return false;
     }
     skip_blanks(p);
     if (*p->at) return parse_error(p, "text after the end of the graph");

@@ -23,19 +23,27 @@ enum smkd_result rt_augment_parse(const char *text, unsigned *flags) {
 
 const char *rt_augment_text(unsigned flags) { return words[flags & (RT_AUGMENT_CROP | RT_AUGMENT_FLIP)]; }
 
-enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height, int width,
-                                   unsigned flags, const float *mean, const float *std) {
-    if (im->channels > RT_MAX_CHANNELS || channels > RT_MAX_CHANNELS ||
-        (im->channels != channels && im->channels != 1))
-        return rt_fail(SMKD_R_MISMATCH, "the model takes %d channel%s, the images have %d; make the model with --input "
-                       "%dx%dx%d", channels, channels == 1 ? "" : "s", im->channels, im->channels, im->height, im->width);
+enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height,
+                                   int width, unsigned flags, const float *mean, const float *std) {
+    if (im->channels > RT_MAX_CHANNELS || channels > RT_MAX_CHANNELS || (im->channels != channels && im->channels != 1))
+        return rt_fail(SMKD_R_MISMATCH,
+                       "the model takes %d channel%s, the images have %d; make the model with --input "
+                       "%dx%dx%d",
+                       channels, channels == 1 ? "" : "s", im->channels, im->channels, im->height, im->width);
     if (height < im->height || width < im->width)
-        return rt_fail(SMKD_R_MISMATCH, "the model takes %dx%d pixels, the images have %dx%d; make the model with --input "
-                       "%dx%dx%d", height, width, im->height, im->width, im->channels, im->height, im->width);
+        return rt_fail(SMKD_R_MISMATCH,
+                       "the model takes %dx%d pixels, the images have %dx%d; make the model with --input "
+                       "%dx%dx%d",
+                       height, width, im->height, im->width, im->channels, im->height, im->width);
     *t = (struct rt_transform){
-        .src_channels = im->channels, .src_height = im->height, .src_width = im->width,
-        .channels = channels, .height = height, .width = width,
-        .top = (height - im->height) / 2, .left = (width - im->width) / 2,
+        .src_channels = im->channels,
+        .src_height = im->height,
+        .src_width = im->width,
+        .channels = channels,
+        .height = height,
+        .width = width,
+        .top = (height - im->height) / 2,
+        .left = (width - im->width) / 2,
         .flags = flags,
     };
     for (int c = 0; c < channels; c++) {

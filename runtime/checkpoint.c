@@ -19,8 +19,8 @@ static const struct section {
 #define N_SECTIONS (sizeof sections / sizeof *sections)
 
 static enum rt_dtype to_rt(uint32_t abi) {
-    static const enum rt_dtype map[] = {[SMKD_ABI_F32] = RT_F32, [SMKD_ABI_I64] = RT_I64, [SMKD_ABI_I32] = RT_I32,
-                                        [SMKD_ABI_U8] = RT_U8, [SMKD_ABI_BOOL] = RT_BOOL, [SMKD_ABI_F64] = RT_F64};
+    static const enum rt_dtype map[] = {[SMKD_ABI_F32] = RT_F32, [SMKD_ABI_I64] = RT_I64,   [SMKD_ABI_I32] = RT_I32,
+                                        [SMKD_ABI_U8] = RT_U8,   [SMKD_ABI_BOOL] = RT_BOOL, [SMKD_ABI_F64] = RT_F64};
     return map[abi];
 }
 
@@ -71,8 +71,8 @@ static enum smkd_result need_blocks(const char *path, smkd_model *m, bool moment
     return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
 }
 
-enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[2], const struct rt_progress_state *state,
-                                     bool momentum) {
+enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[2],
+                                     const struct rt_progress_state *state, bool momentum) {
     for (int k = 0; k < 2; k++) {
         enum smkd_result r = need_blocks(path, models[k], momentum);
         if (r != SMKD_R_OK) return r;
@@ -86,8 +86,11 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
             if (sections[s].momentum && !momentum) continue;
             for (size_t i = 0; (row = smkd_model_nth(models[k], sections[s].role, i)); i++) {
                 struct rt_tensor *t = &f.t[f.n++];
-                *t = (struct rt_tensor){.name = tensor_name(&sections[s], k, row->name), .dtype = to_rt(row->dtype),
-                                        .rank = (int)row->rank, .numel = row->numel, .borrowed = true,
+                *t = (struct rt_tensor){.name = tensor_name(&sections[s], k, row->name),
+                                        .dtype = to_rt(row->dtype),
+                                        .rank = (int)row->rank,
+                                        .numel = row->numel,
+                                        .borrowed = true,
                                         .data = (char *)sections[s].block(models[k]) + row->offset};
                 t->bytes = t->numel * rt_dtype_size(t->dtype);
                 memcpy(t->dims, row->dims, sizeof t->dims);
@@ -114,7 +117,8 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
 }
 
 // Two passes over all rows of peer k's model, stored as peer `k`: the first checks, the second (copy) writes.
-static enum smkd_result visit(const char *path, const struct rt_tensors *f, int k, smkd_model *m, bool momentum, bool copy) {
+static enum smkd_result visit(const char *path, const struct rt_tensors *f, int k, smkd_model *m, bool momentum,
+                              bool copy) {
     enum smkd_result have = need_blocks(path, m, momentum);
     if (have != SMKD_R_OK) return have;
     for (size_t s = 0; s < N_SECTIONS; s++) {
@@ -128,7 +132,8 @@ static enum smkd_result visit(const char *path, const struct rt_tensors *f, int 
                 r = rt_fail(SMKD_R_MISMATCH, "%s: has no tensor \"%s\"; it was not made with this model", path, name);
             else if (t->dtype != to_rt(row->dtype) || t->rank != (int)row->rank || t->numel != row->numel ||
                      memcmp(t->dims, row->dims, row->rank * sizeof *t->dims) != 0)
-                r = rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" has another shape or type than the model's", path, name);
+                r = rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" has another shape or type than the model's", path,
+                            name);
             else if (copy)
                 memcpy((char *)sections[s].block(m) + row->offset, t->data, t->bytes);
             free(name);
@@ -146,8 +151,8 @@ static enum smkd_result read_state(const char *path, const struct rt_tensors *f,
         bool ok = text && *text && *end == 0;
         if (ok && metas[i].whole) ok = parse_i64(text, (int64_t *)at) && *(int64_t *)at >= 0;
         if (!ok)
-            return rt_fail(SMKD_R_INVALID, "%s: metadata \"%s\" is missing or damaged; start again with --overwrite", path,
-                           metas[i].key);
+            return rt_fail(SMKD_R_INVALID, "%s: metadata \"%s\" is missing or damaged; start again with --overwrite",
+                           path, metas[i].key);
         if (!metas[i].whole) *(double *)at = v;
     }
     return SMKD_R_OK;

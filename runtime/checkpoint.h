@@ -1,15 +1,15 @@
-// Checkpoints are safetensors files and nothing but data: "peer.K.NAME" holds parameters and buffers, "momentum.K.NAME" the
-// optimizer's state, and the metadata what a run needs to go on exactly where it was.
+// Checkpoints are safetensors files and nothing but data: "peer.K.NAME" holds parameters and buffers, "momentum.K.NAME"
+// the optimizer's state, and the metadata what a run needs to go on exactly where it was.
 #ifndef SMKD_RT_CHECKPOINT_H
 #define SMKD_RT_CHECKPOINT_H
 
 #include "runtime.h"
 
 struct rt_progress_state {
-    int64_t epoch;      // finished epochs
-    int64_t step;       // finished steps
-    double r[2];        // MyLC's mean confidence of each peer
-    double best;        // best accuracy so far, percent; negative: none yet
+    int64_t epoch; // finished epochs
+    int64_t step;  // finished steps
+    double r[2];   // MyLC's mean confidence of each peer
+    double best;   // best accuracy so far, percent; negative: none yet
     int64_t best_epoch;
 };
 

@@ -6,7 +6,9 @@
 #include <sys/stat.h>
 
 // Names that stand for a folder where Debian puts the data.
-static const struct { const char *name, *dir, *package; } known[] = {
+static const struct {
+    const char *name, *dir, *package;
+} known[] = {
     {"fashion-mnist", "/usr/share/datasets/fashion-mnist", "dataset-fashion-mnist"},
 };
 
@@ -60,8 +62,8 @@ enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_li
                            known[i].package);
     }
     if (stat(dir, &st) || !S_ISDIR(st.st_mode))
-        return rt_fail(SMKD_R_IO, "%s: no such data folder; give a folder with IDX or CIFAR binary files, or fashion-mnist",
-                       dir);
+        return rt_fail(SMKD_R_IO,
+                       "%s: no such data folder; give a folder with IDX or CIFAR binary files, or fashion-mnist", dir);
     set_name(out, dir);
     enum smkd_result r;
     if (rt_idx_detect(dir)) {
@@ -71,7 +73,8 @@ enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_li
     } else {
         return rt_fail(SMKD_R_INVALID,
                        "%s: no data set recognised; expected train-images-idx3-ubyte[.gz] and its three companions, "
-                       "CIFAR-10's data_batch_1.bin ... test_batch.bin, or CIFAR-100's train.bin and test.bin", dir);
+                       "CIFAR-10's data_batch_1.bin ... test_batch.bin, or CIFAR-100's train.bin and test.bin",
+                       dir);
     }
     if (r != SMKD_R_OK) {
         rt_dataset_release(out);

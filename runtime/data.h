@@ -1,4 +1,5 @@
-// Images, labels, noise and batches. Images stay as the bytes of their files; a batch becomes float32 only in the loader.
+// Images, labels, noise and batches. Images stay as the bytes of their files; a batch becomes float32 only in the
+// loader.
 #ifndef SMKD_RT_DATA_H
 #define SMKD_RT_DATA_H
 
@@ -20,17 +21,18 @@ struct rt_images {
 
 #define RT_MAX_CHANNELS 4
 struct rt_dataset {
-    char name[64];     // "cifar10", "cifar100", or the folder's name for IDX files
+    char name[64]; // "cifar10", "cifar100", or the folder's name for IDX files
     int classes;
     struct rt_images train, test;
-    size_t train_total; // training images in the files, before a limit
+    size_t train_total;                                // training images in the files, before a limit
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS]; // of the training images, on a 0..1 scale
 };
 
-// Loads `where`: a folder with IDX files (train-images-idx3-ubyte[.gz] ...), CIFAR-10's data_batch_*.bin + test_batch.bin,
-// or CIFAR-100's train.bin + test.bin (fine labels), recognised by the files in it; or "fashion-mnist", Debian's
-// dataset-fashion-mnist. `classes` is what the model tells apart (labels must lie below it); 0 means the files' own.
-// The limits keep the first images (0: all). Each header and record is checked. Release with rt_dataset_release.
+// Loads `where`: a folder with IDX files (train-images-idx3-ubyte[.gz] ...), CIFAR-10's data_batch_*.bin +
+// test_batch.bin, or CIFAR-100's train.bin + test.bin (fine labels), recognised by the files in it; or "fashion-mnist",
+// Debian's dataset-fashion-mnist. `classes` is what the model tells apart (labels must lie below it); 0 means the
+// files' own. The limits keep the first images (0: all). Each header and record is checked. Release with
+// rt_dataset_release.
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out);
 void rt_dataset_release(struct rt_dataset *d);
@@ -44,10 +46,11 @@ enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *
 char *rt_path_join(const char *dir, const char *file);
 bool rt_path_exists(const char *path);
 
-// --- labels and noise -------------------------------------------------------------------------------------------------
+// --- labels and noise ------------------------------------------------------------------------------------------------
 
 // Reads labels that replace the training labels: a .npy of integers [total], or a text file with one number a line.
-// Exactly `total` (the whole training set, before a limit) or `n` labels must be there; the first n are written to `labels`.
+// Exactly `total` (the whole training set, before a limit) or `n` labels must be there; the first n are written to
+// `labels`.
 enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int classes, int32_t *labels);
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n); // .npy, i64
 
@@ -64,7 +67,7 @@ void rt_noise_apply(const struct rt_noise *noise, uint64_t seed, int classes, in
 // Share of positions in which the two differ.
 double rt_labels_differ(const int32_t *a, const int32_t *b, size_t n);
 
-// --- from bytes to the network's input ----------------------------------------------------------------------------------
+// --- from bytes to the network's input -------------------------------------------------------------------------------
 
 enum rt_augment_flags { RT_AUGMENT_CROP = 1, RT_AUGMENT_FLIP = 2 };
 // "crop-flip", "crop", "flip", "none".
@@ -77,33 +80,33 @@ const char *rt_augment_text(unsigned flags);
 struct rt_transform {
     int src_channels, src_height, src_width;
     int channels, height, width;
-    int top, left;  // where the image's corner lands in the network's input
-    unsigned flags; // enum rt_augment_flags
+    int top, left;                   // where the image's corner lands in the network's input
+    unsigned flags;                  // enum rt_augment_flags
     float lut[RT_MAX_CHANNELS][256]; // normalised value of each byte
 };
 // SMKD_R_MISMATCH where the image does not fit the input. `mean` and `std` have src_channels elements.
-enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height, int width,
-                                   unsigned flags, const float *mean, const float *std);
+enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height,
+                                   int width, unsigned flags, const float *mean, const float *std);
 // Writes channels*height*width floats. `rng` is NULL for no augmentation, whatever the flags say.
 void rt_transform_run(const struct rt_transform *t, const uint8_t *pixels, struct rt_rng *rng, float *out);
 
-// --- batches, prepared by a thread of their own -----------------------------------------------------------------------
+// --- batches, prepared by a thread of their own ----------------------------------------------------------------------
 
 struct rt_loader_config {
-    const struct rt_images *images;    // borrowed
-    const int32_t *labels;             // given labels, by image; borrowed (NULL: images->labels)
-    const int64_t *subset;             // image numbers to go through (NULL: all, in order); borrowed
-    size_t n;                          // their count
+    const struct rt_images *images;       // borrowed
+    const int32_t *labels;                // given labels, by image; borrowed (NULL: images->labels)
+    const int64_t *subset;                // image numbers to go through (NULL: all, in order); borrowed
+    size_t n;                             // their count
     const struct rt_transform *transform; // borrowed
     size_t batch;
     bool shuffle, augment;
     uint64_t seed;
 };
 struct rt_batch {
-    const float *images;    // [n][C][H][W]
-    const int64_t *labels;  // [n] given labels
-    const int64_t *index;   // [n] image numbers
-    size_t n;               // rows; the last batch of an epoch may be smaller
+    const float *images;   // [n][C][H][W]
+    const int64_t *labels; // [n] given labels
+    const int64_t *index;  // [n] image numbers
+    size_t n;              // rows; the last batch of an epoch may be smaller
 };
 struct rt_loader;
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIXELS 3072
+#define PIXELS      3072
 #define MAX_BATCHES 5
 
 static const struct variant {
@@ -14,10 +14,22 @@ static const struct variant {
     int label_bytes, classes; // the last label byte counts
     float mean[3], std[3];
 } variants[] = {
-    {"cifar10", "cifar-10-batches-bin", "data_batch_1.bin", "test_batch.bin", 1, 10,
-     {.4914f, .4822f, .4465f}, {.2023f, .1994f, .2010f}},
-    {"cifar100", "cifar-100-binary", "train.bin", "test.bin", 2, 100,
-     {.5071f, .4867f, .4408f}, {.2675f, .2565f, .2761f}},
+    {"cifar10",
+     "cifar-10-batches-bin",
+     "data_batch_1.bin",
+     "test_batch.bin",
+     1,
+     10,
+     {.4914f, .4822f, .4465f},
+     {.2023f, .1994f, .2010f}},
+    {"cifar100",
+     "cifar-100-binary",
+     "train.bin",
+     "test.bin",
+     2,
+     100,
+     {.5071f, .4867f, .4408f},
+     {.2675f, .2565f, .2761f}},
 };
 
 static bool has(const char *dir, const char *file) {
@@ -58,8 +70,8 @@ static enum smkd_result append_file(const char *path, const struct variant *v, s
     if (size == 0) {
         r = rt_fail(SMKD_R_INVALID, "%s: is empty", path);
     } else if (size % record) {
-        r = rt_fail(SMKD_R_INVALID, "%s: record %zu (offset %zu) is short: %zu of %zu bytes; fetch the file again", path, n,
-                    n * record, size % record, record);
+        r = rt_fail(SMKD_R_INVALID, "%s: record %zu (offset %zu) is short: %zu of %zu bytes; fetch the file again",
+                    path, n, n * record, size % record, record);
     } else {
         im->pixels = xrealloc(im->pixels, (im->n + n) * PIXELS);
         im->labels = xrealloc(im->labels, (im->n + n) * sizeof *im->labels);
@@ -119,8 +131,8 @@ enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *
     out->classes = v->classes;
     enum smkd_result r = SMKD_R_OK;
     if (classes && classes != v->classes)
-        r = rt_fail(SMKD_R_MISMATCH, "%s: %s has %d classes, the model %d; make the model with --classes %d", dir, v->name,
-                    v->classes, classes, v->classes);
+        r = rt_fail(SMKD_R_MISMATCH, "%s: %s has %d classes, the model %d; make the model with --classes %d", dir,
+                    v->name, v->classes, classes, v->classes);
     if (r == SMKD_R_OK) r = load_train(where, v, &out->train);
     if (r == SMKD_R_OK) r = load_test(where, v, &out->test);
     struct rt_images *parts[] = {&out->train, &out->test};

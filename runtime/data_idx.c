@@ -6,10 +6,12 @@
 #include <string.h>
 #include <zlib.h>
 
-#define MAX_SIDE 4096
+#define MAX_SIDE    4096
 #define CHUNK_BYTES ((size_t)1 << 22)
 
-static const struct part { const char *images, *labels; } parts[] = {
+static const struct part {
+    const char *images, *labels;
+} parts[] = {
     {"train-images-idx3-ubyte", "train-labels-idx1-ubyte"},
     {"t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"},
 };
@@ -50,8 +52,8 @@ static enum smkd_result read_exact(gzFile f, const char *path, void *buf, size_t
         if (k < 0) {
             int code;
             const char *why = gzerror(f, &code);
-            return rt_fail(SMKD_R_INVALID, "%s: damaged compressed data after byte %lld (%s); fetch the file again", path,
-                           at + (long long)got, why);
+            return rt_fail(SMKD_R_INVALID, "%s: damaged compressed data after byte %lld (%s); fetch the file again",
+                           path, at + (long long)got, why);
         }
         if (k == 0) break;
         got += (size_t)k;
@@ -76,8 +78,10 @@ static enum smkd_result read_file(const char *path, int rank, uint32_t *dims, ui
     enum smkd_result r = read_exact(f, path, head, 4 + 4 * (size_t)rank, "the header");
     if (r != SMKD_R_OK) goto out;
     if (head[0] || head[1] || head[2] != 8 || head[3] != rank) {
-        r = rt_fail(SMKD_R_INVALID, "%s: starts with %02x%02x%02x%02x, an IDX file of bytes with %d dimension%s starts with "
-                    "000008%02x", path, head[0], head[1], head[2], head[3], rank, rank > 1 ? "s" : "", rank);
+        r = rt_fail(SMKD_R_INVALID,
+                    "%s: starts with %02x%02x%02x%02x, an IDX file of bytes with %d dimension%s starts with "
+                    "000008%02x",
+                    path, head[0], head[1], head[2], head[3], rank, rank > 1 ? "s" : "", rank);
         goto out;
     }
     size_t record = 1;

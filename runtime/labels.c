@@ -11,16 +11,20 @@ static enum smkd_result check(const char *path, size_t at, int64_t label, int cl
 }
 
 static enum smkd_result wrong_count(const char *path, size_t got, size_t total, size_t n) {
-    if (total == n) return rt_fail(SMKD_R_MISMATCH, "%s: has %zu labels, expected one for each of %zu images", path, got, n);
-    return rt_fail(SMKD_R_MISMATCH, "%s: has %zu labels, expected one for each of %zu images (or for the first %zu)", path,
-                   got, total, n);
+    if (total == n)
+        return rt_fail(SMKD_R_MISMATCH, "%s: has %zu labels, expected one for each of %zu images", path, got, n);
+    return rt_fail(SMKD_R_MISMATCH, "%s: has %zu labels, expected one for each of %zu images (or for the first %zu)",
+                   path, got, total, n);
 }
 
 static int64_t element(const struct rt_tensor *t, size_t i) {
     switch (t->dtype) {
-    case RT_I64: return ((const int64_t *)t->data)[i];
-    case RT_I32: return ((const int32_t *)t->data)[i];
-    default: return ((const uint8_t *)t->data)[i];
+    case RT_I64:
+        return ((const int64_t *)t->data)[i];
+    case RT_I32:
+        return ((const int32_t *)t->data)[i];
+    default:
+        return ((const uint8_t *)t->data)[i];
     }
 }
 
@@ -82,8 +86,13 @@ enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int cl
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n) {
     int64_t *wide = xcalloc(n, sizeof *wide);
     for (size_t i = 0; i < n; i++) wide[i] = labels[i];
-    struct rt_tensor t = {.dtype = RT_I64, .rank = 1, .dims = {(int64_t)n}, .numel = n, .bytes = n * sizeof *wide,
-                          .data = wide, .borrowed = true};
+    struct rt_tensor t = {.dtype = RT_I64,
+                          .rank = 1,
+                          .dims = {(int64_t)n},
+                          .numel = n,
+                          .bytes = n * sizeof *wide,
+                          .data = wide,
+                          .borrowed = true};
     enum smkd_result r = rt_npy_write(path, &t);
     free(wide);
     return r;

@@ -1,5 +1,6 @@
-// Prepares batches on a thread of its own while the networks compute. A ring of slots: the thread fills the slots ahead,
-// the reader holds one. Every random choice is keyed by (seed, epoch, image), so timing and thread counts change nothing.
+// Prepares batches on a thread of its own while the networks compute. A ring of slots: the thread fills the slots
+// ahead, the reader holds one. Every random choice is keyed by (seed, epoch, image), so timing and thread counts change
+// nothing.
 #include "data.h"
 
 #include <errno.h>

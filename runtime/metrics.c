@@ -87,7 +87,7 @@ enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loa
     return r;
 }
 
-// --- the files -----------------------------------------------------------------------------------------------------------
+// --- the files -------------------------------------------------------------------------------------------------------
 
 struct column {
     const char *name;
@@ -95,19 +95,28 @@ struct column {
 };
 #define P(n, f) {n, offsetof(struct rt_peer_metrics, f)}
 static const struct column peer_columns[] = {
-    P("loss", loss),           P("train_top1_given", train_given), P("train_top1_true", train_true),
-    P("test_top1", test_top1), P("test_top5", test_top5),          P("test_nll", test_nll),
-    P("val_top1", val_top1),   P("mean_entropy", entropy),         P("mean_trust", trust),
-    P("selected_share", selected), P("selected_count", taught),
+    P("loss", loss),
+    P("train_top1_given", train_given),
+    P("train_top1_true", train_true),
+    P("test_top1", test_top1),
+    P("test_top5", test_top5),
+    P("test_nll", test_nll),
+    P("val_top1", val_top1),
+    P("mean_entropy", entropy),
+    P("mean_trust", trust),
+    P("selected_share", selected),
+    P("selected_count", taught),
 };
 #define E(n, f) {n, offsetof(struct rt_epoch_metrics, f)}
 static const struct column head_columns[] = {E("progress", progress), E("lr", lr), E("threshold", threshold)};
-static const struct column ensemble_columns[] = {
-    E("test_top1", ensemble_top1), E("test_top5", ensemble_top5), E("val_top1", ensemble_val_top1)};
+static const struct column ensemble_columns[] = {E("test_top1", ensemble_top1), E("test_top5", ensemble_top5),
+                                                 E("val_top1", ensemble_val_top1)};
 static const struct column tail_columns[] = {E("images_per_s", images_per_s), E("seconds", seconds)};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static double get(const void *base, const struct column *c) { return *(const double *)((const char *)base + c->offset); }
+static double get(const void *base, const struct column *c) {
+    return *(const double *)((const char *)base + c->offset);
+}
 
 // JSON's null and CSV's empty field stand for what was not measured or has no number (ALL's threshold is infinite).
 static void add_number(struct str *s, double v, const char *none) {
@@ -216,8 +225,9 @@ static enum smkd_result keep_lines(const char *dir, const char *file, int64_t li
         have++;
     }
     if (have < lines)
-        r = rt_fail(SMKD_R_INVALID, "%s: has %lld complete lines, the checkpoint needs %lld; start again with --overwrite",
-                    path, (long long)have, (long long)lines);
+        r = rt_fail(SMKD_R_INVALID,
+                    "%s: has %lld complete lines, the checkpoint needs %lld; start again with --overwrite", path,
+                    (long long)have, (long long)lines);
     else if (keep < size && io_write_file(path, p, keep) != SMKD_OK)
         r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
     io_unmap(map, size);

@@ -44,12 +44,13 @@ void rt_peer_release(struct rt_peer *p) {
 
 enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b) {
     if (a->channels != b->channels || a->height != b->height || a->width != b->width)
-        return rt_fail(SMKD_R_MISMATCH, "%s takes %dx%dx%d images, %s %dx%dx%d: both peers see the same images; compile both "
-                       "for the same input", a->path, a->channels, a->height, a->width, b->path, b->channels, b->height,
-                       b->width);
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s takes %dx%dx%d images, %s %dx%dx%d: both peers see the same images; compile both "
+                       "for the same input",
+                       a->path, a->channels, a->height, a->width, b->path, b->channels, b->height, b->width);
     if (a->classes != b->classes)
-        return rt_fail(SMKD_R_MISMATCH, "%s tells %d classes apart, %s %d: peers need the same classes", a->path, a->classes,
-                       b->path, b->classes);
+        return rt_fail(SMKD_R_MISMATCH, "%s tells %d classes apart, %s %d: peers need the same classes", a->path,
+                       a->classes, b->path, b->classes);
     return SMKD_R_OK;
 }
 
@@ -81,8 +82,9 @@ static enum smkd_result bind_zeros(struct rt_peer *p, size_t batch) {
 enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch) {
     const struct smkd_artifact *info = smkd_model_info(p->model);
     if (batch > info->max_batch)
-        return rt_fail(SMKD_R_MISMATCH, "--batch-size %zu: %s takes at most %llu images; compile it with --max-batch %zu",
-                       batch, p->path, (unsigned long long)info->max_batch, batch);
+        return rt_fail(SMKD_R_MISMATCH,
+                       "--batch-size %zu: %s takes at most %llu images; compile it with --max-batch %zu", batch,
+                       p->path, (unsigned long long)info->max_batch, batch);
     p->session = smkd_session_new(p->model, team);
     if (!p->session) return SMKD_R_NOMEM;
     p->out = floats(batch * (size_t)p->classes);

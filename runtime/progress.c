@@ -15,8 +15,12 @@ double rt_now(void) {
 }
 
 void rt_progress_init(struct rt_progress *p, FILE *f, int64_t epochs, int64_t steps_per_epoch, int64_t first_step) {
-    *p = (struct rt_progress){.f = f, .terminal = f && isatty(fileno(f)), .started = rt_now(), .epochs = epochs,
-                              .steps = epochs * steps_per_epoch, .first_step = first_step};
+    *p = (struct rt_progress){.f = f,
+                              .terminal = f && isatty(fileno(f)),
+                              .started = rt_now(),
+                              .epochs = epochs,
+                              .steps = epochs * steps_per_epoch,
+                              .first_step = first_step};
 }
 
 static void duration(double s, char *buf, size_t n) {
@@ -48,10 +52,13 @@ void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) 
     char left[32];
     eta(p, rt_now(), m->epoch * (p->steps / p->epochs), left, sizeof left);
     const struct rt_peer_metrics *a = &m->peers[0], *b = &m->peers[1];
-    fprintf(p->f, "%sepoch %lld/%lld  loss %.4f %.4f  train %.2f %.2f  test %.2f %.2f  ensemble %.2f  taught %.1f%% %.1f%%  lr %.4g"
-            "  %.0f images/s  ETA %s\n", p->terminal ? "\r\033[K" : "", (long long)m->epoch, (long long)p->epochs, a->loss,
-            b->loss, a->train_given, b->train_given, a->test_top1, b->test_top1, m->ensemble_top1, 100 * a->selected,
-            100 * b->selected, m->lr, m->images_per_s, left);
+    fprintf(p->f,
+            "%sepoch %lld/%lld  loss %.4f %.4f  train %.2f %.2f  test %.2f %.2f  ensemble %.2f  taught %.1f%% %.1f%%  "
+            "lr %.4g"
+            "  %.0f images/s  ETA %s\n",
+            p->terminal ? "\r\033[K" : "", (long long)m->epoch, (long long)p->epochs, a->loss, b->loss, a->train_given,
+            b->train_given, a->test_top1, b->test_top1, m->ensemble_top1, 100 * a->selected, 100 * b->selected, m->lr,
+            m->images_per_s, left);
     fflush(p->f);
 }
 

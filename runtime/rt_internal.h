@@ -12,7 +12,8 @@ struct smkd_model {
 };
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
-// Zeroed memory for big blocks: 64-aligned, 2 MiB-aligned with huge pages asked for when large. NULL when there is none.
+// Zeroed memory for big blocks: 64-aligned, 2 MiB-aligned with huge pages asked for when large. NULL when there is
+// none.
 void *rt_block_alloc(size_t bytes);
 void rt_block_free(void *p, size_t bytes);
 #endif

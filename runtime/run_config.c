@@ -13,22 +13,22 @@ static const char *const unit_words[] = {"epoch", "iteration", NULL};
 static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
 static const char *const scheduler_words[] = {"multistep", "cosine", "constant", NULL};
 
-#define WHOLE_MAX 9007199254740992.0
-#define AT(f) offsetof(struct rt_config, f)
-#define STR(n, v, d, h, f, ch) {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false}
+#define WHOLE_MAX               9007199254740992.0
+#define AT(f)                   offsetof(struct rt_config, f)
+#define STR(n, v, d, h, f, ch)  {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false}
 #define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false}
 #define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false}
-#define WHOLE(n, d, h, f) {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false}
-#define FLAG(n, h, f) {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false}
+#define WHOLE(n, d, h, f)       {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false}
+#define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false}
 
 const struct rt_field rt_fields[] = {
-    {"data", "DATA", NULL, "fashion-mnist, or a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files", RT_FIELD_STR,
-     AT(data), 0, 0, NULL, true}, // files may have moved: what was read from them is compared
+    {"data", "DATA", NULL, "fashion-mnist, or a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files",
+     RT_FIELD_STR, AT(data), 0, 0, NULL, true}, // files may have moved: what was read from them is compared
     I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
     I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
-    STR("labels", "FILE", NULL, "training labels from a .npy or .txt file (CIFAR-N) instead of the data set's own", labels,
-        NULL),
+    STR("labels", "FILE", NULL, "training labels from a .npy or .txt file (CIFAR-N) instead of the data set's own",
+        labels, NULL),
     STR("noise", "KIND:R", "none", "flip labels: symmetric:R, symmetric-inclusive:R or pairflip:R", noise, NULL),
     WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),
     STR("augment", "KIND", "auto", "crop-flip, crop, flip or none (auto: crop-flip for CIFAR, none for IDX)", augment,
@@ -42,8 +42,8 @@ const struct rt_field rt_fields[] = {
     F64("b1", "10", "steepness of the trust in own predictions", b1, -1e6, 1e6),
     F64("b2", "auto", "steepness of the threshold over time (auto: -5; 0 for smkd-s)", b2, -1e6, 1e6),
     F64("rho", "0.5", "midpoint of the trust in own predictions", rho, -1e6, 1e6),
-    STR("peer-denom", "D", "K", "peer term averaged over: K taught rows, N all rows, typo (the paper's listing)", peer_denom,
-        denom_words),
+    STR("peer-denom", "D", "K", "peer term averaged over: K taught rows, N all rows, typo (the paper's listing)",
+        peer_denom, denom_words),
     STR("r-scope", "S", "epoch", "MyLC's mean confidence over: epoch, batch or ema", r_scope, scope_words),
     STR("t-unit", "U", "epoch", "time of the schedules in epoch or iteration", t_unit, unit_words),
     FLAG("detach-target", "no gradient through the own refined target", detach_target),
@@ -60,8 +60,8 @@ const struct rt_field rt_fields[] = {
     F64("lr-gamma", "0.2", "factor of multistep", lr_gamma, 0, 1e6),
     I64("lr-warmup-epochs", "0", "linear warm-up", lr_warmup_epochs, 0, 1e6),
     WHOLE("seed", "0", "seed of shuffling, augmentation, dropout and (unless given) noise", seed),
-    {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096, NULL,
-     true},
+    {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096,
+     NULL, true},
     {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false},
 };
 
@@ -147,7 +147,8 @@ void rt_config_release(struct rt_config *c) {
 
 enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
-    if (c->eta == 0) return rt_fail(SMKD_R_INVALID, "--eta 0: no threshold; use --loss all for everything, zero for nothing");
+    if (c->eta == 0)
+        return rt_fail(SMKD_R_INVALID, "--eta 0: no threshold; use --loss all for everything, zero for nothing");
     if (c->lr_warmup_epochs >= c->epochs)
         return rt_fail(SMKD_R_INVALID, "--lr-warmup-epochs %lld: must be less than --epochs %lld",
                        (long long)c->lr_warmup_epochs, (long long)c->epochs);
@@ -162,7 +163,8 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     }
     bool is_static = strcmp(c->loss, "smkd-s") == 0;
     if (isnan(c->b2)) c->b2 = is_static ? 0 : -5;
-    if (is_static && c->b2 != 0) return rt_fail(SMKD_R_INVALID, "--b2 %g: the threshold of smkd-s stands still; use smkd-p", c->b2);
+    if (is_static && c->b2 != 0)
+        return rt_fail(SMKD_R_INVALID, "--b2 %g: the threshold of smkd-s stands still; use smkd-p", c->b2);
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
     if (strcmp(c->lr_milestones, "auto") == 0) {
         struct str s = STR_INIT;
@@ -211,10 +213,16 @@ cJSON *rt_config_to_json(const struct rt_config *c) {
             v = s ? cJSON_CreateString(s) : cJSON_CreateNull();
             break;
         }
-        case RT_FIELD_FLAG: v = cJSON_CreateBool(*(const bool *)at); break;
-        case RT_FIELD_I64: v = cJSON_CreateNumber((double)*(const int64_t *)at); break;
+        case RT_FIELD_FLAG:
+            v = cJSON_CreateBool(*(const bool *)at);
+            break;
+        case RT_FIELD_I64:
+            v = cJSON_CreateNumber((double)*(const int64_t *)at);
+            break;
         case RT_FIELD_F64:
-        case RT_FIELD_WHOLE: v = number(*(const double *)at); break;
+        case RT_FIELD_WHOLE:
+            v = number(*(const double *)at);
+            break;
         }
         cJSON_AddItemToObject(o, key, v);
     }
@@ -246,11 +254,19 @@ static void field_text(const struct rt_config *c, const struct rt_field *f, stru
     const void *at = field_of(c, f);
     const char *s = f->kind == RT_FIELD_STR ? *(char *const *)at : NULL;
     switch (f->kind) {
-    case RT_FIELD_STR: str_add(out, s ? s : "(none)"); break;
-    case RT_FIELD_FLAG: str_add(out, *(const bool *)at ? "on" : "off"); break;
-    case RT_FIELD_I64: str_addf(out, "%lld", (long long)*(const int64_t *)at); break;
+    case RT_FIELD_STR:
+        str_add(out, s ? s : "(none)");
+        break;
+    case RT_FIELD_FLAG:
+        str_add(out, *(const bool *)at ? "on" : "off");
+        break;
+    case RT_FIELD_I64:
+        str_addf(out, "%lld", (long long)*(const int64_t *)at);
+        break;
     case RT_FIELD_F64:
-    case RT_FIELD_WHOLE: str_addf(out, "%.10g", *(const double *)at); break;
+    case RT_FIELD_WHOLE:
+        str_addf(out, "%.10g", *(const double *)at);
+        break;
     }
 }
 
@@ -289,7 +305,8 @@ enum smkd_result rt_json_write(const char *path, const cJSON *o) {
     str_add(&s, "\n");
     cJSON_free(text);
     enum smkd_result r = SMKD_R_OK;
-    if (io_write_file(path, s.s, s.len) != SMKD_OK) r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
+    if (io_write_file(path, s.s, s.len) != SMKD_OK)
+        r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
     str_release(&s);
     return r;
 }

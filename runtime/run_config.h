@@ -48,8 +48,8 @@ struct cJSON;
 // The fields as a JSON object (caller deletes), and back: unknown keys are ignored, missing ones keep their value.
 struct cJSON *rt_config_to_json(const struct rt_config *c);
 enum smkd_result rt_config_from_json(struct rt_config *c, const struct cJSON *o, const char *path);
-// Names the fields in which two resolved configurations differ in a way that changes results: "--lr 0.1 (was 0.05), ...".
-// Returns their count.
+// Names the fields in which two resolved configurations differ in a way that changes results: "--lr 0.1 (was 0.05),
+// ...". Returns their count.
 int rt_config_differences(const struct rt_config *now, const struct rt_config *was, struct str *out);
 
 // Shortest text that reads back as the same (finite) number.
@@ -60,7 +60,7 @@ void rt_number_text(double v, char text[RT_NUMBER_TEXT]);
 struct cJSON *rt_json_read(const char *path);
 enum smkd_result rt_json_write(const char *path, const struct cJSON *o);
 
-// --- learning rate -----------------------------------------------------------------------------------------------------
+// --- learning rate ---------------------------------------------------------------------------------------------------
 
 enum rt_scheduler { RT_MULTISTEP, RT_COSINE, RT_CONSTANT };
 #define RT_MAX_MILESTONES 32

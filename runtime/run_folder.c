@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const result_files[] = {"config.json", "labels.npy", "metrics.jsonl", "metrics.csv", "best.safetensors",
-                                           "last.safetensors"};
+static const char *const result_files[] = {"config.json", "labels.npy",       "metrics.jsonl",
+                                           "metrics.csv", "best.safetensors", "last.safetensors"};
 #define N_FILES (sizeof result_files / sizeof *result_files)
 
 static bool has(const char *dir, const char *file) {
@@ -115,8 +115,9 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     cJSON_AddItemToObject(root, "peers", peers);
     cJSON_AddItemToObject(root, "loss", describe_artifact(t->loss));
     cJSON_AddItemToObject(root, "data", describe_data(d));
-    cJSON_AddStringToObject(root, "best", d->n_validation ? "ensemble's accuracy on the validation images"
-                                                          : "ensemble's accuracy on the test images");
+    cJSON_AddStringToObject(root, "best",
+                            d->n_validation ? "ensemble's accuracy on the validation images"
+                                            : "ensemble's accuracy on the test images");
     cJSON_AddStringToObject(machine, "cpu", cpu);
     cJSON_AddNumberToObject(machine, "threads", threads);
     cJSON_AddItemToObject(root, "machine", machine);
@@ -142,16 +143,15 @@ static enum smkd_result compare(const struct rt_train *t, const cJSON *now, cons
         static const char *const peer_names[] = {"--peer 0", "--peer 1"};
         rt_config_differences(t->config, &before, &differ);
         for (int k = 0; k < 2; k++)
-            compare_text(&differ, peer_names[k],
-                         cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k),
+            compare_text(&differ, peer_names[k], cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k),
                          cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(was, "peers"), k), "content_hash");
         compare_text(&differ, "the loss program", cJSON_GetObjectItemCaseSensitive(now, "loss"),
                      cJSON_GetObjectItemCaseSensitive(was, "loss"), "content_hash");
         compare_text(&differ, "the data", cJSON_GetObjectItemCaseSensitive(now, "data"),
                      cJSON_GetObjectItemCaseSensitive(was, "data"), "fingerprint");
         if (differ.len)
-            r = rt_fail(SMKD_R_MISMATCH, "%s: --resume goes on with the configuration the run began with, but: %s", path,
-                        differ.s);
+            r = rt_fail(SMKD_R_MISMATCH, "%s: --resume goes on with the configuration the run began with, but: %s",
+                        path, differ.s);
     }
     str_release(&differ);
     rt_config_release(&before);
@@ -165,8 +165,8 @@ enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_
     if (t->overwrite) {
         if ((r = remove_results(t->dir)) != SMKD_R_OK) return r;
     } else if (!t->resume && rt_run_exists(t->dir)) {
-        return rt_fail(SMKD_R_INVALID, "%s: holds the results of a run; go on with --resume or start again with --overwrite",
-                       t->dir);
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: holds the results of a run; go on with --resume or start again with --overwrite", t->dir);
     }
     char *path = rt_path_join(t->dir, "config.json"), *labels = rt_path_join(t->dir, "labels.npy");
     cJSON *now = describe_run(t, d, threads);

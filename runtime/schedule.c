@@ -29,9 +29,10 @@ enum smkd_result rt_milestones_parse(const char *text, int64_t *out, size_t *n) 
 }
 
 enum smkd_result rt_schedule_init(struct rt_schedule *s, const struct rt_config *c, int64_t steps) {
-    static const char *const kinds[] = {[RT_MULTISTEP] = "multistep", [RT_COSINE] = "cosine", [RT_CONSTANT] = "constant"};
-    *s = (struct rt_schedule){.lr = c->lr, .gamma = c->lr_gamma, .epochs = c->epochs,
-                              .warmup_epochs = c->lr_warmup_epochs, .steps = steps};
+    static const char *const kinds[] = {
+        [RT_MULTISTEP] = "multistep", [RT_COSINE] = "cosine", [RT_CONSTANT] = "constant"};
+    *s = (struct rt_schedule){
+        .lr = c->lr, .gamma = c->lr_gamma, .epochs = c->epochs, .warmup_epochs = c->lr_warmup_epochs, .steps = steps};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(c->lr_scheduler, kinds[i]) == 0) s->kind = (enum rt_scheduler)i;
     return rt_milestones_parse(c->lr_milestones, s->milestones, &s->n_milestones);

@@ -1,5 +1,5 @@
-// The loop: forward A, forward B, the loss program, backward A and B, update A and B. Nothing is copied between them: the
-// peers' logits are the loss program's inputs and its gradients their cotangents, in the same memory.
+// The loop: forward A, forward B, the loss program, backward A and B, update A and B. Nothing is copied between them:
+// the peers' logits are the loss program's inputs and its gradients their cotangents, in the same memory.
 #include "train.h"
 
 #include "run_folder.h"
@@ -9,12 +9,13 @@
 #include <string.h>
 
 #define EMA_DECAY 0.99
-#define FEW 0.01 // share of samples below which (or above one minus which) a threshold is told to be off
+#define FEW       0.01 // share of samples below which (or above one minus which) a threshold is told to be off
 
 static const char *const logits_names[] = {"logits.0", "logits.1"}, *const grad_names[] = {"grad.0", "grad.1"},
-                         *const loss_names[] = {"loss.0", "loss.1"}, *const entropy_names[] = {"entropy.0", "entropy.1"},
-                         *const selected_names[] = {"selected.0", "selected.1"}, *const trust_names[] = {"trust.0", "trust.1"},
-                         *const r_names[] = {"r.0", "r.1"};
+                         *const loss_names[] = {"loss.0", "loss.1"},
+                         *const entropy_names[] = {"entropy.0", "entropy.1"},
+                         *const selected_names[] = {"selected.0", "selected.1"},
+                         *const trust_names[] = {"trust.0", "trust.1"}, *const r_names[] = {"r.0", "r.1"};
 
 struct sums {
     double loss, entropy, trust, selected;
@@ -35,8 +36,8 @@ struct run {
     struct rt_progress progress;
     struct rt_progress_state state;
     struct sums sums[2];
-    float *entropies[2];  // of every row of the epoch, for the threshold's warning
-    float *sorted;        // 2 * n_train, scratch of that warning
+    float *entropies[2];   // of every row of the epoch, for the threshold's warning
+    float *sorted;         // 2 * n_train, scratch of that warning
     double *probabilities; // 2 * classes, scratch of evaluation
     double now_progress, now_lr;
     int classes;
@@ -50,13 +51,18 @@ static enum smkd_result check_loss(const smkd_model *m, int classes) {
         !smkd_model_find(m, SMKD_ABI_INPUT, "labels") || !smkd_model_find(m, SMKD_ABI_OUTPUT, "threshold"))
         return rt_fail(SMKD_R_MISMATCH, "--loss: the artifact is not a loss program; make one with smkdc loss");
     for (int k = 0; k < 2; k++)
-        if (!smkd_model_find(m, SMKD_ABI_OUTPUT, loss_names[k]) || !smkd_model_find(m, SMKD_ABI_OUTPUT, grad_names[k]) ||
-            !smkd_model_find(m, SMKD_ABI_OUTPUT, entropy_names[k]) || !smkd_model_find(m, SMKD_ABI_OUTPUT, trust_names[k]) ||
+        if (!smkd_model_find(m, SMKD_ABI_OUTPUT, loss_names[k]) ||
+            !smkd_model_find(m, SMKD_ABI_OUTPUT, grad_names[k]) ||
+            !smkd_model_find(m, SMKD_ABI_OUTPUT, entropy_names[k]) ||
+            !smkd_model_find(m, SMKD_ABI_OUTPUT, trust_names[k]) ||
             !smkd_model_find(m, SMKD_ABI_OUTPUT, selected_names[k]))
-            return rt_fail(SMKD_R_MISMATCH, "--loss: the loss program lacks results; make it with this version's smkdc loss");
+            return rt_fail(SMKD_R_MISMATCH,
+                           "--loss: the loss program lacks results; make it with this version's smkdc loss");
     if (z->rank != 2 || z->dims[1] != classes)
-        return rt_fail(SMKD_R_MISMATCH, "--loss: the loss program is for %lld classes, the peers have %d; make it with smkdc "
-                       "loss --classes %d", (long long)z->dims[1], classes, classes);
+        return rt_fail(SMKD_R_MISMATCH,
+                       "--loss: the loss program is for %lld classes, the peers have %d; make it with smkdc "
+                       "loss --classes %d",
+                       (long long)z->dims[1], classes, classes);
     return SMKD_R_OK;
 }
 
@@ -69,8 +75,10 @@ static enum smkd_result start_loss(struct run *r, size_t batch) {
                        (unsigned long long)smkd_model_info(t->loss)->max_batch);
     r->loss = smkd_session_new(t->loss, r->team);
     if (!r->loss) return SMKD_R_NOMEM;
-    const struct { const char *name; double value; } fixed[] = {
-        {"eta", r->c->eta}, {"b1", r->c->b1}, {"b2", r->c->b2}, {"rho", r->c->rho}};
+    const struct {
+        const char *name;
+        double value;
+    } fixed[] = {{"eta", r->c->eta}, {"b1", r->c->b1}, {"b2", r->c->b2}, {"rho", r->c->rho}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if ((e = rt_set_if_there(r->loss, t->loss, fixed[i].name, fixed[i].value)) != SMKD_R_OK) return e;
     for (int k = 0; k < 2; k++) {
@@ -83,8 +91,13 @@ static enum smkd_result start_loss(struct run *r, size_t batch) {
 
 // Scalars of the optimizer and of training mode that stay as they are.
 static enum smkd_result start_peer(struct run *r, struct rt_peer *p) {
-    const struct { const char *name; double value; } fixed[] = {{"momentum", r->c->momentum},
-        {"weight_decay", r->c->weight_decay}, {"nesterov", r->c->nesterov}, {"dropout", 1}};
+    const struct {
+        const char *name;
+        double value;
+    } fixed[] = {{"momentum", r->c->momentum},
+                 {"weight_decay", r->c->weight_decay},
+                 {"nesterov", r->c->nesterov},
+                 {"dropout", 1}};
     const struct smkd_artifact *info = smkd_model_info(p->model);
     static const enum smkd_abi_phase needed[] = {SMKD_ABI_INFER, SMKD_ABI_FORWARD, SMKD_ABI_BACKWARD, SMKD_ABI_UPDATE};
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
@@ -98,9 +111,14 @@ static enum smkd_result start_peer(struct run *r, struct rt_peer *p) {
 
 static struct rt_loader *loader(struct run *r, const struct rt_images *im, const int32_t *labels, const int64_t *subset,
                                 size_t n, bool training) {
-    struct rt_loader_config lc = {.images = im, .labels = labels, .subset = subset, .n = n,
+    struct rt_loader_config lc = {.images = im,
+                                  .labels = labels,
+                                  .subset = subset,
+                                  .n = n,
                                   .transform = training ? &r->data.transform : &r->plain,
-                                  .batch = (size_t)r->c->batch_size, .shuffle = training, .augment = training,
+                                  .batch = (size_t)r->c->batch_size,
+                                  .shuffle = training,
+                                  .augment = training,
                                   .seed = (uint64_t)r->c->seed};
     return rt_loader_new(&lc);
 }
@@ -151,14 +169,14 @@ static void finish(struct run *r) {
     rt_train_data_release(&r->data);
 }
 
-// --- one step --------------------------------------------------------------------------------------------------------------
+// --- one step --------------------------------------------------------------------------------------------------------
 
 static enum smkd_result set_step_scalars(struct run *r, int64_t epoch, int64_t step_in_epoch) {
     struct rt_train *t = r->t;
     int64_t steps = r->schedule.steps;
     bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
-    r->now_progress = by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs)
-                              : (double)epoch / (double)r->c->epochs;
+    r->now_progress =
+        by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs) : (double)epoch / (double)r->c->epochs;
     r->now_lr = rt_schedule_lr(&r->schedule, epoch, step_in_epoch);
     enum smkd_result e = rt_set_if_there(r->loss, t->loss, "progress", r->now_progress);
     for (int k = 0; k < 2 && e == SMKD_R_OK; k++) {
@@ -190,9 +208,10 @@ static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
 static enum smkd_result check_finite(const struct run *r, int64_t epoch, int64_t step) {
     for (int k = 0; k < 2; k++)
         if (!isfinite(*r->loss_value[k]))
-            return rt_fail(SMKD_R_INVALID, "epoch %lld, step %lld: the loss of peer %d is %g; the run diverged: try a lower "
-                           "--lr (now %g), --lr-warmup-epochs, or --peer-denom N", (long long)epoch, (long long)step + 1, k,
-                           (double)*r->loss_value[k], r->now_lr);
+            return rt_fail(SMKD_R_INVALID,
+                           "epoch %lld, step %lld: the loss of peer %d is %g; the run diverged: try a lower "
+                           "--lr (now %g), --lr-warmup-epochs, or --peer-denom N",
+                           (long long)epoch, (long long)step + 1, k, (double)*r->loss_value[k], r->now_lr);
     return SMKD_R_OK;
 }
 
@@ -233,15 +252,15 @@ static enum smkd_result step(struct run *r, int64_t epoch, int64_t number, const
     return SMKD_R_OK;
 }
 
-// --- one epoch ---------------------------------------------------------------------------------------------------------------
+// --- one epoch -------------------------------------------------------------------------------------------------------
 
 static int by_value(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
 }
 
-// A threshold that nearly nobody passes, or nearly everybody, is said with what would change it. The limits ALL and ZERO
-// have thresholds of infinity and zero and are meant that way.
+// A threshold that nearly nobody passes, or nearly everybody, is said with what would change it. The limits ALL and
+// ZERO have thresholds of infinity and zero and are meant that way.
 static void tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
     double a = m->peers[0].selected, b = m->peers[1].selected, share = (a + b) / 2;
     if (!isfinite(m->threshold) || m->threshold <= 0 || (share >= FEW && share <= 1 - FEW)) return;
@@ -250,11 +269,13 @@ static void tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
     qsort(r->sorted, 2 * n, sizeof(float), by_value);
     double low = r->sorted[n / 5], median = r->sorted[n], high = r->sorted[2 * n - 1 - n / 5];
     double half = rt_threshold(m->progress, 1, r->c->b2, r->classes) / (median > 1e-6 ? median : 1e-6);
-    rt_progress_say(&r->progress, "warning",
-                    "epoch %lld: the threshold %.4g selected %.2f %% of the samples (peer 0 taught %.2f %%, peer 1 %.2f %%); "
-                    "entropies: smallest %.4g, 10 %% below %.4g, median %.4g, 10 %% above %.4g, largest %.4g; --eta %.4g "
-                    "would select about half", (long long)m->epoch, m->threshold, 100 * share, 100 * a, 100 * b,
-                    (double)r->sorted[0], low, median, high, (double)r->sorted[2 * n - 1], half);
+    rt_progress_say(
+        &r->progress, "warning",
+        "epoch %lld: the threshold %.4g selected %.2f %% of the samples (peer 0 taught %.2f %%, peer 1 %.2f %%); "
+        "entropies: smallest %.4g, 10 %% below %.4g, median %.4g, 10 %% above %.4g, largest %.4g; --eta %.4g "
+        "would select about half",
+        (long long)m->epoch, m->threshold, 100 * share, 100 * a, 100 * b, (double)r->sorted[0], low, median, high,
+        (double)r->sorted[2 * n - 1], half);
 }
 
 static void summarise(struct run *r, struct rt_epoch_metrics *m) {
@@ -262,8 +283,13 @@ static void summarise(struct run *r, struct rt_epoch_metrics *m) {
     for (int k = 0; k < 2; k++) {
         const struct sums *s = &r->sums[k];
         m->peers[k] = (struct rt_peer_metrics){
-            .loss = s->loss / n, .train_given = 100 * (double)s->given / n, .train_true = 100 * (double)s->truth / n,
-            .entropy = s->entropy / n, .trust = s->trust / n, .selected = s->selected / n, .taught = s->selected,
+            .loss = s->loss / n,
+            .train_given = 100 * (double)s->given / n,
+            .train_true = 100 * (double)s->truth / n,
+            .entropy = s->entropy / n,
+            .trust = s->trust / n,
+            .selected = s->selected / n,
+            .taught = s->selected,
             .val_top1 = NAN,
         };
         if (r->by_epoch) {
@@ -327,8 +353,8 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
         double loss[] = {r->sums[0].loss / (double)done, r->sums[1].loss / (double)done};
         rt_progress_step(&r->progress, epoch, r->state.step, (double)done / (rt_now() - begin), loss);
     }
-    struct rt_epoch_metrics m = {.epoch = epoch, .progress = r->now_progress, .lr = r->now_lr,
-                                 .threshold = *r->threshold};
+    struct rt_epoch_metrics m = {
+        .epoch = epoch, .progress = r->now_progress, .lr = r->now_lr, .threshold = *r->threshold};
     m.images_per_s = (double)done / (rt_now() - begin);
     // The next epoch's first batches are prepared while this one is evaluated.
     if (epoch < r->c->epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
@@ -349,8 +375,10 @@ static enum smkd_result go_on(struct run *r, bool resuming) {
     char *path = rt_path_join(t->dir, "last.safetensors");
     enum smkd_result e = rt_checkpoint_read(path, models, &r->state);
     if (e == SMKD_R_OK && (r->state.epoch > r->c->epochs || r->state.step != r->state.epoch * r->schedule.steps))
-        e = rt_fail(SMKD_R_INVALID, "%s: is at epoch %lld, step %lld, which this run of %lld epochs of %lld steps never "
-                    "passes", path, (long long)r->state.epoch, (long long)r->state.step, (long long)r->c->epochs,
+        e = rt_fail(SMKD_R_INVALID,
+                    "%s: is at epoch %lld, step %lld, which this run of %lld epochs of %lld steps never "
+                    "passes",
+                    path, (long long)r->state.epoch, (long long)r->state.step, (long long)r->c->epochs,
                     (long long)r->schedule.steps);
     free(path);
     return e == SMKD_R_OK ? rt_metrics_truncate(t->dir, r->state.epoch) : e;
@@ -360,12 +388,14 @@ static void tell_start(struct run *r, int threads, bool resuming) {
     const struct rt_train_data *d = &r->data;
     const struct rt_transform *x = &d->transform;
     struct rt_progress *p = &r->progress;
-    rt_progress_say(p, "note", "%s: %zu training, %zu validation and %zu test images, %d classes; %.2f %% of the training "
-                    "labels differ from the data set's; %d thread%s", d->set.name, d->n_train, d->n_validation,
-                    d->set.test.n, r->classes, 100 * d->noise_rate, threads, threads == 1 ? "" : "s");
+    rt_progress_say(p, "note",
+                    "%s: %zu training, %zu validation and %zu test images, %d classes; %.2f %% of the training "
+                    "labels differ from the data set's; %d thread%s",
+                    d->set.name, d->n_train, d->n_validation, d->set.test.n, r->classes, 100 * d->noise_rate, threads,
+                    threads == 1 ? "" : "s");
     if (x->height != x->src_height || x->width != x->src_width)
-        rt_progress_say(p, "note", "images of %dx%d get a black border up to the model's %dx%d", x->src_height, x->src_width,
-                        x->height, x->width);
+        rt_progress_say(p, "note", "images of %dx%d get a black border up to the model's %dx%d", x->src_height,
+                        x->src_width, x->height, x->width);
     if (x->channels != x->src_channels)
         rt_progress_say(p, "note", "the one channel of the images is repeated for the model's %d", x->channels);
     if (resuming) rt_progress_say(p, "note", "going on after epoch %lld", (long long)r->state.epoch);

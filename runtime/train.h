@@ -6,11 +6,11 @@
 #include "metrics.h"
 #include "run_config.h"
 
-// --- progress on a terminal or in a log (progress.c) -------------------------------------------------------------------
+// --- progress on a terminal or in a log (progress.c) -----------------------------------------------------------------
 
 struct rt_progress {
-    FILE *f;           // NULL: silent
-    bool terminal;     // one line that is overwritten; else a line an epoch
+    FILE *f;       // NULL: silent
+    bool terminal; // one line that is overwritten; else a line an epoch
     double started, shown;
     int64_t epochs, steps, first_step; // of the run; the step it began with (resumed runs)
 };
@@ -20,35 +20,37 @@ void rt_progress_init(struct rt_progress *p, FILE *f, int64_t epochs, int64_t st
 void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double loss[2]);
 void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m);
 // A line of its own, whatever is on the terminal; severity as a word: "note", "warning".
-void rt_progress_say(struct rt_progress *p, const char *severity, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void rt_progress_say(struct rt_progress *p, const char *severity, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
-// --- data of a run (train_data.c) ----------------------------------------------------------------------------------------
+// --- data of a run (train_data.c) ------------------------------------------------------------------------------------
 
 struct rt_train_data {
     struct rt_dataset set;
-    int32_t *given;             // training labels after --labels and --noise
-    double noise_rate;          // share of given labels that differ from the data set's
+    int32_t *given;              // training labels after --labels and --noise
+    double noise_rate;           // share of given labels that differ from the data set's
     int64_t *train, *validation; // image numbers
     size_t n_train, n_validation;
     struct rt_transform transform;
-    uint64_t fingerprint;       // of sizes and all labels: what a resumed run compares
+    uint64_t fingerprint; // of sizes and all labels: what a resumed run compares
 };
-// Loads what the configuration says for a model's input, resolving augment, mean and std in it. Release also on failure.
+// Loads what the configuration says for a model's input, resolving augment, mean and std in it. Release also on
+// failure.
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model);
 void rt_train_data_release(struct rt_train_data *d);
 // "0.5,0.25" -> n numbers; name is the flag's, for messages.
 enum smkd_result rt_parse_channels(const char *name, const char *text, int n, float *out);
 
-// --- the run -----------------------------------------------------------------------------------------------------------
+// --- the run ---------------------------------------------------------------------------------------------------------
 
 struct rt_train {
-    struct rt_config *config;     // resolved but for what needs the data
-    struct rt_peer peers[2];      // loaded, agreeing; owned by the caller
-    smkd_model *loss;             // the loss program; owned by the caller
-    const char *dir;              // run folder, made when missing
+    struct rt_config *config; // resolved but for what needs the data
+    struct rt_peer peers[2];  // loaded, agreeing; owned by the caller
+    smkd_model *loss;         // the loss program; owned by the caller
+    const char *dir;          // run folder, made when missing
     bool resume, overwrite;
-    const char *save_labels;      // NULL, or where the given labels go as .npy
-    FILE *progress;               // NULL: silent
+    const char *save_labels; // NULL, or where the given labels go as .npy
+    FILE *progress;          // NULL: silent
 };
 // True when `dir` holds results of a run.
 bool rt_run_exists(const char *dir);

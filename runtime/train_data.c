@@ -91,7 +91,8 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if ((r = rt_augment_parse(c->augment, &flags)) != SMKD_R_OK) return r;
     if ((r = channels("mean", &c->mean, ch, s->mean)) != SMKD_R_OK) return r;
     if ((r = channels("std", &c->std, ch, s->std)) != SMKD_R_OK) return r;
-    r = rt_transform_init(&d->transform, &s->train, model->channels, model->height, model->width, flags, s->mean, s->std);
+    r = rt_transform_init(&d->transform, &s->train, model->channels, model->height, model->width, flags, s->mean,
+                          s->std);
 
     uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)s->classes, (uint64_t)ch, (uint64_t)s->train.height};
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);

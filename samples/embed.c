@@ -51,7 +51,8 @@ static int show_top_class(smkd_session *s, const char *output, size_t classes) {
 
 // FORWARD keeps the activations that BACKWARD needs; UPDATE moves every parameter along its gradient.
 static int train(smkd_session *s, const char *output, const int *labels, size_t classes, float *dy) {
-    if (smkd_set_scalar(s, "lr", 0.05) || smkd_set_scalar(s, "momentum", 0.9)) return failed("setting the learning rate");
+    if (smkd_set_scalar(s, "lr", 0.05) || smkd_set_scalar(s, "momentum", 0.9))
+        return failed("setting the learning rate");
     for (int step = 1; step <= STEPS; step++) {
         if (smkd_run(s, SMKD_ABI_FORWARD, BATCH)) return failed("forward");
         double loss = cross_entropy(smkd_output(s, output), labels, BATCH, classes, dy);
@@ -63,8 +64,10 @@ static int train(smkd_session *s, const char *output, const int *labels, size_t 
 }
 
 static int run(smkd_model *m, smkd_session *s) {
-    const struct smkd_abi_tensor *in = smkd_model_nth(m, SMKD_ABI_INPUT, 0), *out = smkd_model_nth(m, SMKD_ABI_OUTPUT, 0);
-    if (!in || !out || in->dtype != SMKD_ABI_F32 || out->dtype != SMKD_ABI_F32 || smkd_model_nth(m, SMKD_ABI_INPUT, 1)) {
+    const struct smkd_abi_tensor *in = smkd_model_nth(m, SMKD_ABI_INPUT, 0),
+                                 *out = smkd_model_nth(m, SMKD_ABI_OUTPUT, 0);
+    if (!in || !out || in->dtype != SMKD_ABI_F32 || out->dtype != SMKD_ABI_F32 ||
+        smkd_model_nth(m, SMKD_ABI_INPUT, 1)) {
         fprintf(stderr, "embed: expected a model with one float input and one float output\n");
         return 1;
     }

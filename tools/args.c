@@ -244,7 +244,7 @@ bool args_choice(const struct args *a, const char *name, const char *const *choi
     return false;
 }
 
-// --- programs ----------------------------------------------------------------------------------------------------------
+// --- programs --------------------------------------------------------------------------------------------------------
 
 static void program_help(const struct args_program *p) {
     printf("usage: %s COMMAND [arguments]\n\ncommands:\n", p->name);
@@ -269,7 +269,8 @@ static int run_command(const struct args_program *p, int argc, char **argv) {
     }
     for (const struct args_program_cmd *c = p->cmds; c->name; c++)
         if (!strcmp(name, c->name)) return c->run(argc - 2, argv + 2);
-    fprintf(stderr, "%s: unknown %s %s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name, p->name);
+    fprintf(stderr, "%s: unknown %s %s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name,
+            p->name);
     return EXIT_USAGE;
 }
 

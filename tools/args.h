@@ -76,8 +76,8 @@ bool args_u64(const struct args *a, const char *name, uint64_t *out);
 // One of `choices` (ends with NULL), or the default: index in *out. False after a usage error line listing them.
 bool args_choice(const struct args *a, const char *name, const char *const *choices, size_t *out);
 
-// A program that is a set of commands: prints help and version, runs the command that argv[1] names. A full disk or a closed
-// pipe behind stdout must not look like success: then the exit code is EXIT_FAILED.
+// A program that is a set of commands: prints help and version, runs the command that argv[1] names. A full disk or a
+// closed pipe behind stdout must not look like success: then the exit code is EXIT_FAILED.
 struct args_program {
     const char *name, *version; // version: the text behind the name
     const struct args_program_cmd {

@@ -1,4 +1,5 @@
-// A training loss as a loaded artifact: compiled on the spot and kept for the next time, or made beforehand by smkdc loss.
+// A training loss as a loaded artifact: compiled on the spot and kept for the next time, or made beforehand by smkdc
+// loss.
 #ifndef SMKD_TOOLS_LOSS_PROGRAM_H
 #define SMKD_TOOLS_LOSS_PROGRAM_H
 
@@ -12,11 +13,12 @@ struct loss_request {
     bool detach_target;
     double log_floor;
     int64_t classes;
-    int64_t max_batch;      // the program must take batches of at least this
+    int64_t max_batch; // the program must take batches of at least this
 };
 
-// The program, checked to be a loss for `classes` classes and that batch with the inputs and results of losses/losses.h.
-// Owned by the caller. NULL after setting smkd_last_error. Compiled programs are kept under $XDG_CACHE_HOME/smkd (else
+// The program, checked to be a loss for `classes` classes and that batch with the inputs and results of
+// losses/losses.h. Owned by the caller. NULL after setting smkd_last_error. Compiled programs are kept under
+// $XDG_CACHE_HOME/smkd (else
 // ~/.cache/smkd) by the content of request, compiler and CPU; a cache that cannot be written or read is done without.
 smkd_model *loss_program(const struct loss_request *want);
 

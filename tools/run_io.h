@@ -1,5 +1,5 @@
-// What the commands that run an artifact once (infer, grad, loss, bench) share: tensors from files into table rows, results
-// into a safetensors file.
+// What the commands that run an artifact once (infer, grad, loss, bench) share: tensors from files into table rows,
+// results into a safetensors file.
 #ifndef SMKD_TOOLS_RUN_IO_H
 #define SMKD_TOOLS_RUN_IO_H
 
@@ -15,8 +15,8 @@ int run_bench(int argc, char **argv);
 // The value of --threads: 0 to 1024, 0 for all cores.
 #define RUN_THREADS_OPT {"threads", 0, "N", "0", "threads (0: all cores)", 0}
 
-// Elements of a row for a batch of n (n is ignored where the row has no batch), and their bytes. Tables of a loaded model
-// are checked, and n is at most 2^31, so that neither overflows.
+// Elements of a row for a batch of n (n is ignored where the row has no batch), and their bytes. Tables of a loaded
+// model are checked, and n is at most 2^31, so that neither overflows.
 size_t run_row_numel(const struct smkd_abi_tensor *t, int64_t n);
 size_t run_row_bytes(const struct smkd_abi_tensor *t, int64_t n);
 bool run_row_batched(const struct smkd_abi_tensor *t);
@@ -30,23 +30,27 @@ struct run_feeds {
     struct run_feed *f;
     size_t n;
 };
-// Reads every value of --`option` ("x=x.npy") for rows of `role` of `m`. Checks dtype and shape against the row; the batch
-// of all of them must be *batch, or sets *batch where that is still 0. Appends to `fs`; release also after a failure.
-enum smkd_result run_feeds_read(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role, const struct args *a,
-                                const char *option, int64_t *batch);
+// Reads every value of --`option` ("x=x.npy") for rows of `role` of `m`. Checks dtype and shape against the row; the
+// batch of all of them must be *batch, or sets *batch where that is still 0. Appends to `fs`; release also after a
+// failure.
+enum smkd_result run_feeds_read(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role,
+                                const struct args *a, const char *option, int64_t *batch);
 void run_feeds_release(struct run_feeds *fs);
 // SMKD_R_INVALID naming the first INPUT of the model without a feed.
 enum smkd_result run_feeds_complete(const struct run_feeds *fs, const smkd_model *m);
 
 // Loads `path` and, with --weights [--peer K], weights into it. NULL after setting smkd_last_error.
 smkd_model *run_load(const struct args *a, const char *path);
-#define RUN_WEIGHTS_OPTS \
-    {"weights", 0, "W.safetensors", NULL, "use these weights: a file with ONNX names, or with --peer a checkpoint", 0}, \
+#define RUN_WEIGHTS_OPTS                                                                                               \
+    {                                                                                                                  \
+        "weights", 0, "W.safetensors", NULL, "use these weights: a file with ONNX names, or with --peer a checkpoint", \
+        0},                                                                                                            \
         {"peer", 0, "0|1", NULL, "which peer of a checkpoint", 0}
 
-// Appends a tensor to a list of results: its name is copied, its data borrowed (data != NULL) or allocated, zeroed and owned
-// by the list (data == NULL). dims are the row's with the batch put in. NULL after a failure: out of memory, or a name that
-// is already taken.
-struct rt_tensor *run_result(struct rt_tensors *ts, const char *name, const struct smkd_abi_tensor *row, int64_t batch, void *data);
+// Appends a tensor to a list of results: its name is copied, its data borrowed (data != NULL) or allocated, zeroed and
+// owned by the list (data == NULL). dims are the row's with the batch put in. NULL after a failure: out of memory, or a
+// name that is already taken.
+struct rt_tensor *run_result(struct rt_tensors *ts, const char *name, const struct smkd_abi_tensor *row, int64_t batch,
+                             void *data);
 
 #endif

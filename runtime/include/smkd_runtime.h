@@ -1,9 +1,10 @@
-// Public C API: load artifacts made by smkdc, run them, train them. C callers only need this header and libsmkd_runtime.
+// Public C API: load artifacts made by smkdc, run them, train them. C callers only need this header and
+// libsmkd_runtime.
 //
-// Conventions: functions that can fail return enum smkd_result (0 = SMKD_R_OK) or NULL, and leave one line that says what
-// is wrong and what to do in smkd_last_error() (per thread). Nothing here calls exit(). Tensors are float32, row-major, in
-// ONNX order ([N,C,H,W]). "borrows": the pointer must stay valid while the object lives. All functions but
-// smkd_last_error may be called from one thread at a time per object.
+// Conventions: functions that can fail return enum smkd_result (0 = SMKD_R_OK) or NULL, and leave one line that says
+// what is wrong and what to do in smkd_last_error() (per thread). Nothing here calls exit(). Tensors are float32,
+// row-major, in ONNX order ([N,C,H,W]). "borrows": the pointer must stay valid while the object lives. All functions
+// but smkd_last_error may be called from one thread at a time per object.
 #ifndef SMKD_RUNTIME_H
 #define SMKD_RUNTIME_H
 
@@ -53,8 +54,8 @@ SMKD_API int smkd_team_threads(const smkd_team *t);
 
 // --- running --------------------------------------------------------------------------------------------------------
 
-// Memory for running one model: arena, scratch, pointer tables. Borrows model and team. Grows when a larger batch comes;
-// a steady batch size allocates nothing.
+// Memory for running one model: arena, scratch, pointer tables. Borrows model and team. Grows when a larger batch
+// comes; a steady batch size allocates nothing.
 typedef struct smkd_session smkd_session;
 SMKD_API smkd_session *smkd_session_new(smkd_model *m, smkd_team *t);
 SMKD_API void smkd_session_free(smkd_session *s);
@@ -67,10 +68,10 @@ SMKD_API enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, i
 SMKD_API const void *smkd_output(const smkd_session *s, const char *name);
 SMKD_API size_t smkd_session_bytes(const smkd_session *s); // arena + scratch + own outputs
 
-// --- files -------------------------------------------------------------------------------------------------------------
+// --- files -----------------------------------------------------------------------------------------------------------
 
-// Reads every PARAM and BUFFER of the model from a safetensors file by name (plus `prefix`), checking dtype and shape of
-// each before the first is written: on failure the model is unchanged.
+// Reads every PARAM and BUFFER of the model from a safetensors file by name (plus `prefix`), checking dtype and shape
+// of each before the first is written: on failure the model is unchanged.
 SMKD_API enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix);
 SMKD_API enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const char *prefix);
 

@@ -1,6 +1,6 @@
-// Two artifacts by hand, so that the training loop is tested without the compiler: built with -DFAKE_LOSS a cross-entropy
-// loss program that selects rows of low entropy, else a linear classifier of 4x5 images with a buffer that each training
-// forward changes (as BatchNorm's statistics are). Thread 0 does all the work.
+// Two artifacts by hand, so that the training loop is tested without the compiler: built with -DFAKE_LOSS a
+// cross-entropy loss program that selects rows of low entropy, else a linear classifier of 4x5 images with a buffer
+// that each training forward changes (as BatchNorm's statistics are). Thread 0 does all the work.
 #include "../../runtime/include/smkd_abi.h"
 
 #include <math.h>
@@ -63,10 +63,18 @@ static void forward(const struct smkd_call *c, int32_t thread, int32_t threads) 
     }
 }
 
-static const struct smkd_artifact artifact = {
-    .abi_version = SMKD_ABI_VERSION, .kind = SMKD_ABI_LOSS, .name = "fake-loss", .producer = "by hand", .target_cpu = "x86-64",
-    .required_features = "", .tensors = rows, .n_tensors = sizeof rows / sizeof *rows,
-    .entries = {[SMKD_ABI_FORWARD] = {forward, 64, 0, 64}}, .max_batch = 64, .content_hash = 7, .notes = "{}"};
+static const struct smkd_artifact artifact = {.abi_version = SMKD_ABI_VERSION,
+                                              .kind = SMKD_ABI_LOSS,
+                                              .name = "fake-loss",
+                                              .producer = "by hand",
+                                              .target_cpu = "x86-64",
+                                              .required_features = "",
+                                              .tensors = rows,
+                                              .n_tensors = sizeof rows / sizeof *rows,
+                                              .entries = {[SMKD_ABI_FORWARD] = {forward, 64, 0, 64}},
+                                              .max_batch = 64,
+                                              .content_hash = 7,
+                                              .notes = "{}"};
 
 #else
 
@@ -75,7 +83,7 @@ static const struct smkd_abi_tensor rows[] = {
     {"x", SMKD_ABI_INPUT, SMKD_ABI_F32, 4, 0, {-1, 1, 4, 5}, 0, P},
     {"logits", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, 0, {-1, C}, 0, C},
     {"logits", SMKD_ABI_COTANGENT, SMKD_ABI_F32, 2, 0, {-1, C}, 0, C},
-    {"fc.weight", SMKD_ABI_PARAM, SMKD_ABI_F32, 2, 0, {C, P}, 0, C * P},
+    {"fc.weight", SMKD_ABI_PARAM, SMKD_ABI_F32, 2, 0, {C, P}, 0, C *P},
     {"seen.mean", SMKD_ABI_BUFFER, SMKD_ABI_F32, 1, 0, {P}, 832, P},
     {"lr", SMKD_ABI_SCALAR, SMKD_ABI_F32, 0, LR, {0}, 0, 1},
     {"momentum", SMKD_ABI_SCALAR, SMKD_ABI_F32, 0, MOMENTUM, {0}, 0, 1},
@@ -132,10 +140,21 @@ static void update(const struct smkd_call *c, int32_t thread, int32_t threads) {
 
 static _Alignas(64) const float initial[1024 / 4];
 static const struct smkd_artifact artifact = {
-    .abi_version = SMKD_ABI_VERSION, .kind = SMKD_ABI_MODEL, .name = "fake", .producer = "by hand", .target_cpu = "x86-64",
-    .required_features = "", .tensors = rows, .n_tensors = sizeof rows / sizeof *rows,
-    .entries = {{infer, 64, 0, 64}, {forward, 64, 0, 64}, {backward, 64, 0, 64}, {update, 64, 0, 64}}, .max_batch = 64,
-    .param_bytes = 1024, .trained_bytes = 832, .initial = initial, .content_hash = 5, .notes = "{}"};
+    .abi_version = SMKD_ABI_VERSION,
+    .kind = SMKD_ABI_MODEL,
+    .name = "fake",
+    .producer = "by hand",
+    .target_cpu = "x86-64",
+    .required_features = "",
+    .tensors = rows,
+    .n_tensors = sizeof rows / sizeof *rows,
+    .entries = {{infer, 64, 0, 64}, {forward, 64, 0, 64}, {backward, 64, 0, 64}, {update, 64, 0, 64}},
+    .max_batch = 64,
+    .param_bytes = 1024,
+    .trained_bytes = 832,
+    .initial = initial,
+    .content_hash = 5,
+    .notes = "{}"};
 
 #endif
 

@@ -1,5 +1,6 @@
-// A small artifact by hand for the tests of the runtime core: y = w * x + b per element, the threads share the rows, and every
-// entry meets in the barrier between its two halves. Built with -DBAD=k it has one fault, which loading must find.
+// A small artifact by hand for the tests of the runtime core: y = w * x + b per element, the threads share the rows,
+// and every entry meets in the barrier between its two halves. Built with -DBAD=k it has one fault, which loading must
+// find.
 #include "../../runtime/include/smkd_abi.h"
 
 #include <stddef.h>
@@ -67,12 +68,25 @@ static void infer(const struct smkd_call *c, int32_t thread, int32_t threads) {
 }
 
 static _Alignas(64) const float initial[32] = {1, 2, 3, 4, [16] = 10, 20, 30, 40};
-static const struct smkd_artifact artifact = {
-    .abi_version = BAD == 7 ? 99 : SMKD_ABI_VERSION, .kind = SMKD_ABI_MODEL, .name = "handmade", .producer = "by hand",
-    .target_cpu = "imaginary", .required_features = BAD == 8 ? "avx512imaginary" : "", .tensors = rows,
-    .n_tensors = sizeof rows / sizeof *rows,
-    .entries = {{infer, 65536, 0, 64}, {forward, 64, 4 * D, 64}, {backward, BAD == 9 ? 6400 : 64, 4 * D, 64}, {update, 0, 0, 0}},
-    .max_batch = BAD == 10 ? 0 : 32, .param_bytes = 128, .trained_bytes = BAD == 11 ? 1 << 20 : 64, .initial = initial, .notes = "{}"};
+static const struct smkd_artifact artifact = {.abi_version = BAD == 7 ? 99 : SMKD_ABI_VERSION,
+                                              .kind = SMKD_ABI_MODEL,
+                                              .name = "handmade",
+                                              .producer = "by hand",
+                                              .target_cpu = "imaginary",
+                                              .required_features = BAD == 8 ? "avx512imaginary" : "",
+                                              .tensors = rows,
+                                              .n_tensors = sizeof rows / sizeof *rows,
+                                              .entries = {{infer, 65536, 0, 64},
+                                                          {forward, 64, 4 * D, 64},
+                                                          {backward, BAD == 9 ? 6400 : 64, 4 * D, 64},
+                                                          {update, 0, 0, 0}},
+                                              .max_batch = BAD == 10 ? 0 : 32,
+                                              .param_bytes = 128,
+                                              .trained_bytes = BAD == 11 ? 1 << 20 : 64,
+                                              .initial = initial,
+                                              .notes = "{}"};
 
 __attribute__((visibility("default"))) const struct smkd_artifact *smkd_query(uint32_t version);
-const struct smkd_artifact *smkd_query(uint32_t version) { return BAD == 12 || version != SMKD_ABI_VERSION ? NULL : &artifact; }
+const struct smkd_artifact *smkd_query(uint32_t version) {
+    return BAD == 12 || version != SMKD_ABI_VERSION ? NULL : &artifact;
+}

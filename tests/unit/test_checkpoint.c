@@ -1,9 +1,10 @@
-// The training loop over two artifacts made by hand: learning, determinism, stopping and resuming, a disk that fills up.
-// Skipped where no C compiler makes those artifacts.
+// The training loop over two artifacts made by hand: learning, determinism, stopping and resuming, a disk that fills
+// up. Skipped where no C compiler makes those artifacts.
 #define _DEFAULT_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "../../runtime/train.h"
@@ -48,7 +49,8 @@ static void write_part(const char *images, const char *labels, unsigned n) {
 
 static int make_artifact(const char *flag, const char *out) {
     char cmd[600];
-    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC %s -o %s %s/tools/fake_artifacts.c -lm 2>/dev/null", flag, at(out), TEST_DIR);
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC %s -o %s %s/tools/fake_artifacts.c -lm 2>/dev/null", flag,
+             at(out), TEST_DIR);
     return system(cmd);
 }
 
@@ -60,13 +62,21 @@ struct job {
 static enum smkd_result train(const struct job *j) {
     struct rt_config c;
     struct rt_train t = {.config = &c, .dir = at(j->out), .resume = j->resume, .overwrite = j->overwrite};
-    const struct { const char *name, *value; } flags[] = {
-        {"data", dir}, {"epochs", j->epochs ? j->epochs : "5"}, {"batch-size", "32"}, {"lr", j->lr ? j->lr : "0.1"},
-        {"noise", j->noise ? j->noise : "symmetric:0.2"}, {"threads", j->threads ? j->threads : "1"},
-        {"val-split", "0.1"}, {"augment", "flip"}, {"eta", j->eta ? j->eta : "2"}};
+    const struct {
+        const char *name, *value;
+    } flags[] = {{"data", dir},
+                 {"epochs", j->epochs ? j->epochs : "5"},
+                 {"batch-size", "32"},
+                 {"lr", j->lr ? j->lr : "0.1"},
+                 {"noise", j->noise ? j->noise : "symmetric:0.2"},
+                 {"threads", j->threads ? j->threads : "1"},
+                 {"val-split", "0.1"},
+                 {"augment", "flip"},
+                 {"eta", j->eta ? j->eta : "2"}};
     rt_config_init(&c);
     enum smkd_result r = SMKD_R_OK;
-    for (size_t i = 0; i < sizeof flags / sizeof *flags && r == SMKD_R_OK; i++) r = rt_config_set(&c, flags[i].name, flags[i].value);
+    for (size_t i = 0; i < sizeof flags / sizeof *flags && r == SMKD_R_OK; i++)
+        r = rt_config_set(&c, flags[i].name, flags[i].value);
     if (r == SMKD_R_OK) r = rt_config_resolve(&c);
     char path[2][160];
     for (int k = 0; k < 2; k++) {
@@ -254,7 +264,9 @@ static void full_disk(void **state) {
         free(after);
         smkd_model_free(models[0]);
         smkd_model_free(models[1]);
-        _exit(r != SMKD_R_OK && said && none && read && refused && kept ? 0 : 1 + (r == SMKD_R_OK) + 2 * !said + 4 * !none + 8 * !read + 16 * !refused + 32 * !kept);
+        _exit(r != SMKD_R_OK && said && none && read && refused && kept
+                  ? 0
+                  : 1 + (r == SMKD_R_OK) + 2 * !said + 4 * !none + 8 * !read + 16 * !refused + 32 * !kept);
     }
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -318,9 +330,9 @@ int main(void) {
     have = make_artifact("", "fake.smkd") == 0 && make_artifact("-DFAKE_LOSS", "loss.smkd") == 0;
     // Tests that fork come before OpenMP has made threads in this process, whose copies would have none.
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk), cmocka_unit_test(learns), cmocka_unit_test(same_bits),
-        cmocka_unit_test(keeps_results),    cmocka_unit_test(mends_metrics), cmocka_unit_test(survives_kills),
-        cmocka_unit_test(diverges),         cmocka_unit_test(checks_files),
+        cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk),     cmocka_unit_test(learns),
+        cmocka_unit_test(same_bits),        cmocka_unit_test(keeps_results), cmocka_unit_test(mends_metrics),
+        cmocka_unit_test(survives_kills),   cmocka_unit_test(diverges),      cmocka_unit_test(checks_files),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     char cmd[100];

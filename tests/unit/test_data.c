@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "../../runtime/data.h"
@@ -23,7 +24,9 @@ static const char *at(const char *name) {
     return buf[k];
 }
 
-static void put(const char *name, const void *data, size_t n) { assert_int_equal(io_write_file(at(name), data, n), SMKD_OK); }
+static void put(const char *name, const void *data, size_t n) {
+    assert_int_equal(io_write_file(at(name), data, n), SMKD_OK);
+}
 
 static void put_gz(const char *name, const void *data, size_t n) {
     gzFile f = gzopen(at(name), "wb");
@@ -123,9 +126,18 @@ static void refuses_bad_idx(void **state) {
 }
 
 static void wipe(void) {
-    static const char *const names[] = {"train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte",
-        "t10k-labels-idx1-ubyte", "data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "test_batch.bin", "train.bin",
-        "test.bin", "l.txt", "l.npy"};
+    static const char *const names[] = {"train-images-idx3-ubyte.gz",
+                                        "train-labels-idx1-ubyte.gz",
+                                        "t10k-images-idx3-ubyte",
+                                        "t10k-labels-idx1-ubyte",
+                                        "data_batch_1.bin",
+                                        "data_batch_2.bin",
+                                        "data_batch_3.bin",
+                                        "test_batch.bin",
+                                        "train.bin",
+                                        "test.bin",
+                                        "l.txt",
+                                        "l.npy"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(at(names[i]));
 }
 
@@ -282,8 +294,14 @@ static void loads_batches(void **state) {
     int64_t subset[29], a[29], b[29], c[29];
     float pa[29], pb[29], pc[29];
     for (int i = 0; i < 29; i++) subset[i] = 29 - i;
-    struct rt_loader_config cfg = {.images = &d.train, .subset = subset, .n = 29, .transform = &t, .batch = 7,
-                                   .shuffle = true, .augment = true, .seed = 5};
+    struct rt_loader_config cfg = {.images = &d.train,
+                                   .subset = subset,
+                                   .n = 29,
+                                   .transform = &t,
+                                   .batch = 7,
+                                   .shuffle = true,
+                                   .augment = true,
+                                   .seed = 5};
     struct rt_loader *l = rt_loader_new(&cfg);
     assert_non_null(l);
     check_epoch(l, 1, a, pa);
@@ -311,8 +329,8 @@ int main(void) {
     snprintf(dir, sizeof dir, "/tmp/smkd-data-XXXXXX");
     if (!mkdtemp(dir)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_idx),   cmocka_unit_test(refuses_bad_idx), cmocka_unit_test(reads_cifar),
-        cmocka_unit_test(reads_labels), cmocka_unit_test(transforms),     cmocka_unit_test(crops_and_flips),
+        cmocka_unit_test(reads_idx),     cmocka_unit_test(refuses_bad_idx), cmocka_unit_test(reads_cifar),
+        cmocka_unit_test(reads_labels),  cmocka_unit_test(transforms),      cmocka_unit_test(crops_and_flips),
         cmocka_unit_test(loads_batches),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,7 +44,8 @@ static void must_fail(struct arena *a, struct diag *d, const char *text, const c
     const struct str *said = d->env;
     struct ir_graph *g = ir_parse(a, d, text);
     if (g && ir_verify(g, d)) fail_msg("%s: accepted; an error was expected: %s", path, want);
-    if (!said->s || !strstr(said->s, want)) fail_msg("%s: the message is\n%snot: %s", path, said->s ? said->s : "", want);
+    if (!said->s || !strstr(said->s, want))
+        fail_msg("%s: the message is\n%snot: %s", path, said->s ? said->s : "", want);
 }
 
 static char *transform(struct arena *a, struct diag *d, char *text, const char *path) {

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "../../runtime/data.h"
@@ -65,8 +66,8 @@ static void prefix(void **state) {
 
 static void words(void **state) {
     (void)state;
-    static const char *const bad[] = {"symmetric", "symmetric:", "symmetric:1.5", "symmetric:-0.1", "sym:0.4", "pairflip:x",
-                                      "", "symmetric:nan", "none:0.1"};
+    static const char *const bad[] = {"symmetric",  "symmetric:", "symmetric:1.5", "symmetric:-0.1", "sym:0.4",
+                                      "pairflip:x", "",           "symmetric:nan", "none:0.1"};
     struct rt_noise noise;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(rt_noise_parse(bad[i], &noise), SMKD_R_INVALID);

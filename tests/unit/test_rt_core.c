@@ -29,7 +29,8 @@ static const char *artifact(int bad) {
     char name[32], cmd[600];
     snprintf(name, sizeof name, "bad%d.smkd", bad);
     const char *path = at(name);
-    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -DBAD=%d -o %s %s/tools/handmade_artifact.c", bad, path, TEST_DIR);
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -DBAD=%d -o %s %s/tools/handmade_artifact.c", bad, path,
+             TEST_DIR);
     if (access(path, R_OK) != 0) assert_int_equal(system(cmd), 0);
     return path;
 }
@@ -38,14 +39,18 @@ static void refuses(const char *path, const char *words) {
     smkd_model *m = smkd_model_load(path);
     if (m) fail_msg("%s was loaded", path);
     const char *e = smkd_last_error();
-    if (!strstr(e, words) || !strstr(e, path) || strchr(e, '\n')) fail_msg("\"%s\" should name %s and say \"%s\"", e, path, words);
+    if (!strstr(e, words) || !strstr(e, path) || strchr(e, '\n'))
+        fail_msg("\"%s\" should name %s and say \"%s\"", e, path, words);
 }
 
 static void faulty_artifacts(void **state) {
     (void)state;
-    static const struct { int bad; const char *words; } cases[] = {
-        {1, "damaged"}, {2, "damaged"}, {3, "damaged"}, {4, "damaged"}, {5, "damaged"}, {6, "damaged"}, {7, "damaged"},
-        {8, "avx512imaginary"}, {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"}};
+    static const struct {
+        int bad;
+        const char *words;
+    } cases[] = {{1, "damaged"}, {2, "damaged"},  {3, "damaged"},  {4, "damaged"},
+                 {5, "damaged"}, {6, "damaged"},  {7, "damaged"},  {8, "avx512imaginary"},
+                 {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuses(artifact(cases[i].bad), cases[i].words);
     refuses(artifact(8), "--mcpu native");
 }
@@ -56,7 +61,9 @@ static void not_artifacts(void **state) {
     refuses(dir, "cannot be read");
     assert_int_equal(io_write_file(at("empty"), "", 0), SMKD_OK);
     refuses(at("empty"), "not an artifact");
-    assert_int_equal(io_write_file(at("text"), "hello, this is text and long enough to be an ELF header, but it is not one", 74), SMKD_OK);
+    assert_int_equal(
+        io_write_file(at("text"), "hello, this is text and long enough to be an ELF header, but it is not one", 74),
+        SMKD_OK);
     refuses(at("text"), "not an artifact");
     char cmd[600];
     snprintf(cmd, sizeof cmd, "echo 'int x;' | cc -shared -fPIC -x c -o %s -", at("plain.so"));
@@ -235,8 +242,9 @@ static int drop_dir(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faulty_artifacts), cmocka_unit_test(not_artifacts), cmocka_unit_test(damaged_elf), cmocka_unit_test(steps),
-        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),       cmocka_unit_test(weights)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(faulty_artifacts), cmocka_unit_test(not_artifacts),
+                                       cmocka_unit_test(damaged_elf),      cmocka_unit_test(steps),
+                                       cmocka_unit_test(misuse),           cmocka_unit_test(barrier),
+                                       cmocka_unit_test(weights)};
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

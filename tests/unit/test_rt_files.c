@@ -1,4 +1,5 @@
-// .npy and safetensors: round trips, what numpy writes, every truncation and thousands of flipped bytes; random numbers.
+// .npy and safetensors: round trips, what numpy writes, every truncation and thousands of flipped bytes; random
+// numbers.
 #include "../../runtime/runtime.h"
 
 #include <setjmp.h>
@@ -34,21 +35,27 @@ static void put_npy(int v, const char *dict, size_t n) {
 
 static void npy_good(void **state) {
     (void)state;
-    static const struct { const char *descr; enum rt_dtype t; } types[] = {
-        {"<f4", RT_F32}, {"<f8", RT_F64}, {"<i8", RT_I64}, {"<i4", RT_I32}, {"|u1", RT_U8}, {"|b1", RT_BOOL}};
+    static const struct {
+        const char *descr;
+        enum rt_dtype t;
+    } types[] = {{"<f4", RT_F32}, {"<f8", RT_F64}, {"<i8", RT_I64}, {"<i4", RT_I32}, {"|u1", RT_U8}, {"|b1", RT_BOOL}};
     for (size_t i = 0; i < 6; i++)
         for (int v = 1; v <= 3; v++) {
             char dict[128];
             struct rt_tensor t;
-            snprintf(dict, sizeof dict, "{'descr': '%s', 'fortran_order': False, 'shape': (2, 3), }   \n", types[i].descr);
+            snprintf(dict, sizeof dict, "{'descr': '%s', 'fortran_order': False, 'shape': (2, 3), }   \n",
+                     types[i].descr);
             put_npy(v, dict, 6 * rt_dtype_size(types[i].t));
             assert_int_equal(rt_npy_read(path, &t), SMKD_R_OK);
             assert_true(t.dtype == types[i].t && t.rank == 2 && t.dims[0] == 2 && t.dims[1] == 3 && t.numel == 6);
             assert_true(((unsigned char *)t.data)[t.bytes - 1] == t.bytes - 1 && (uintptr_t)t.data % 64 == 0);
             rt_tensor_release(&t);
         }
-    static const struct { const char *shape; int rank; size_t numel; } shapes[] = {
-        {"()", 0, 1}, {"(5,)", 1, 5}, {"(0, 7)", 2, 0}, {"(1, 1, 1, 1, 1, 1, 1, 2)", 8, 2}};
+    static const struct {
+        const char *shape;
+        int rank;
+        size_t numel;
+    } shapes[] = {{"()", 0, 1}, {"(5,)", 1, 5}, {"(0, 7)", 2, 0}, {"(1, 1, 1, 1, 1, 1, 1, 2)", 8, 2}};
     for (size_t i = 0; i < 4; i++) {
         char dict[128];
         struct rt_tensor t, back;
@@ -66,7 +73,10 @@ static void npy_good(void **state) {
 
 static void npy_bad(void **state) {
     (void)state;
-    static const struct { const char *dict, *words; size_t bytes; } cases[] = {
+    static const struct {
+        const char *dict, *words;
+        size_t bytes;
+    } cases[] = {
         {"{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", "element type", 8},
         {"{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }", "element type", 4},
         {"{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", "Fortran", 8},
@@ -96,7 +106,12 @@ static void make_good(struct rt_tensors *ts) {
     static int64_t l[2] = {-1, 7};
     static unsigned char u[3] = {1, 2, 3};
     static struct rt_tensor t[] = {
-        {.name = (char *)"a/\"quoted\" \xc3\xa4", .dtype = RT_F32, .rank = 2, .dims = {2, 3}, .numel = 6, .bytes = 24,
+        {.name = (char *)"a/\"quoted\" \xc3\xa4",
+         .dtype = RT_F32,
+         .rank = 2,
+         .dims = {2, 3},
+         .numel = 6,
+         .bytes = 24,
          .data = f},
         {.name = (char *)"labels", .dtype = RT_I64, .rank = 1, .dims = {2}, .numel = 2, .bytes = 16, .data = l},
         {.name = (char *)"none", .dtype = RT_F32, .rank = 1, .dims = {0}, .numel = 0, .bytes = 0, .data = f},
@@ -127,31 +142,35 @@ static void safetensors_good(void **state) {
 static void safetensors_bad(void **state) {
     (void)state;
 #define ONE(shape, a, b) "{\"t\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" #a "," #b "]}}"
-    static const struct { const char *json, *words; } cases[] = { // eight bytes of elements follow
-        {"[]", "JSON object"},
-        {"{", "JSON object"},
-        {"{\"t\":3}", "lacks"},
-        {"{\"t\":[\"F32\"]}", "lacks"},
-        {"{\"__metadata__\":[\"x\"]}", "strings only"},
-        {"{\"__metadata__\":{\"k\":1}}", "strings only"},
-        {"{\"__metadata__\":{},\"__metadata__\":{}}", "twice"},
-        {"{\"t\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]}}", "type F16"},
-        {ONE("[3]", 0, 8), "do not fit"},
-        {ONE("[2]", 0, 16), "do not fit"},
-        {ONE("[2]", 8, 0), "do not fit"},
-        {ONE("[2]", -8, 0), "do not fit"},
-        {ONE("[4]", 0, 16), "do not fit"},
-        {ONE("[2]", 0.5, 8.5), "do not fit"},
-        {ONE("[-2]", 0, 8), "bad shape"},
-        {ONE("[1e300]", 0, 8), "bad shape"},
-        {ONE("[4294967296,4294967296,2]", 0, 8), "bad shape"},
-        {ONE("[1,1,1,1,1,1,1,1,2]", 0, 8), "bad shape"},
-        {ONE("[1]", 0, 4), "end at byte 4 of 8"},
-        {ONE("[1]", 4, 8), "does not begin"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
-         "does not begin"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
-         "twice"}};
+    static const struct {
+        const char *json, *words;
+    } cases[] = {// eight bytes of elements follow
+                 {"[]", "JSON object"},
+                 {"{", "JSON object"},
+                 {"{\"t\":3}", "lacks"},
+                 {"{\"t\":[\"F32\"]}", "lacks"},
+                 {"{\"__metadata__\":[\"x\"]}", "strings only"},
+                 {"{\"__metadata__\":{\"k\":1}}", "strings only"},
+                 {"{\"__metadata__\":{},\"__metadata__\":{}}", "twice"},
+                 {"{\"t\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]}}", "type F16"},
+                 {ONE("[3]", 0, 8), "do not fit"},
+                 {ONE("[2]", 0, 16), "do not fit"},
+                 {ONE("[2]", 8, 0), "do not fit"},
+                 {ONE("[2]", -8, 0), "do not fit"},
+                 {ONE("[4]", 0, 16), "do not fit"},
+                 {ONE("[2]", 0.5, 8.5), "do not fit"},
+                 {ONE("[-2]", 0, 8), "bad shape"},
+                 {ONE("[1e300]", 0, 8), "bad shape"},
+                 {ONE("[4294967296,4294967296,2]", 0, 8), "bad shape"},
+                 {ONE("[1,1,1,1,1,1,1,1,2]", 0, 8), "bad shape"},
+                 {ONE("[1]", 0, 4), "end at byte 4 of 8"},
+                 {ONE("[1]", 4, 8), "does not begin"},
+                 {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":["
+                  "2],\"data_offsets\":[0,8]}}",
+                  "does not begin"},
+                 {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":["
+                  "1],\"data_offsets\":[4,8]}}",
+                  "twice"}};
     struct rt_tensors ts;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         unsigned char b[512] = {0};
@@ -221,7 +240,10 @@ static void damaged(void **state) {
 // Known answers of Random123 for Philox4x32-10.
 static void philox(void **state) {
     (void)state;
-    static const struct { uint64_t key, stream, counter; uint32_t want[4]; } cases[] = {
+    static const struct {
+        uint64_t key, stream, counter;
+        uint32_t want[4];
+    } cases[] = {
         {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {UINT64_MAX, UINT64_MAX, UINT64_MAX, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
         {0x299f31d0a4093822, 0x0370734413198a2e, 0x85a308d3243f6a88, {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}};
@@ -277,8 +299,9 @@ static int drop_file(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(npy_good),        cmocka_unit_test(npy_bad), cmocka_unit_test(safetensors_good),
-                                       cmocka_unit_test(safetensors_bad), cmocka_unit_test(damaged), cmocka_unit_test(philox),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(npy_good),         cmocka_unit_test(npy_bad),
+                                       cmocka_unit_test(safetensors_good), cmocka_unit_test(safetensors_bad),
+                                       cmocka_unit_test(damaged),          cmocka_unit_test(philox),
                                        cmocka_unit_test(random_numbers)};
     return cmocka_run_group_tests(tests, make_file, drop_file);
 }

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include "../../runtime/run_config.h"
@@ -68,8 +69,10 @@ static void thresholds(void **state) {
 
 static void defaults(void **state) {
     (void)state;
-    static const struct { const char *loss, *refine; double b2; } want[] = {
-        {"smkd-p", "mylc", -5}, {"smkd-s", "mylc", 0}, {"all", "mylc", -5}, {"ce", "none", -5}};
+    static const struct {
+        const char *loss, *refine;
+        double b2;
+    } want[] = {{"smkd-p", "mylc", -5}, {"smkd-s", "mylc", 0}, {"all", "mylc", -5}, {"ce", "none", -5}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         struct rt_config c;
         rt_config_init(&c);
@@ -89,11 +92,20 @@ static void defaults(void **state) {
 
 static void refuses(void **state) {
     (void)state;
-    static const struct { const char *flag, *value, *text; } bad[] = {
-        {"lr", "-1", "--lr -1: expected a number"}, {"lr", "x", "--lr x"}, {"lr", "inf", "--lr inf"},
-        {"epochs", "0", "whole number"}, {"epochs", "1.5", "whole number"}, {"seed", "1.5", "whole number"},
-        {"refine", "magic", "mylc, proselflc, none"}, {"lr-scheduler", "step", "multistep, cosine, constant"},
-        {"lr-milestones", "3,x", "--lr-milestones"}, {"noise", "sym:1", "symmetric:R"}, {"eta", "0", "--loss all"},
+    static const struct {
+        const char *flag, *value, *text;
+    } bad[] = {
+        {"lr", "-1", "--lr -1: expected a number"},
+        {"lr", "x", "--lr x"},
+        {"lr", "inf", "--lr inf"},
+        {"epochs", "0", "whole number"},
+        {"epochs", "1.5", "whole number"},
+        {"seed", "1.5", "whole number"},
+        {"refine", "magic", "mylc, proselflc, none"},
+        {"lr-scheduler", "step", "multistep, cosine, constant"},
+        {"lr-milestones", "3,x", "--lr-milestones"},
+        {"noise", "sym:1", "symmetric:R"},
+        {"eta", "0", "--loss all"},
         {"lr-warmup-epochs", "100", "less than --epochs"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -103,7 +115,8 @@ static void refuses(void **state) {
         enum smkd_result r = rt_config_set(&c, bad[i].flag, bad[i].value);
         if (r == SMKD_R_OK) r = rt_config_resolve(&c);
         assert_int_not_equal(r, SMKD_R_OK);
-        if (!strstr(smkd_last_error(), bad[i].text)) fail_msg("%s %s: %s", bad[i].flag, bad[i].value, smkd_last_error());
+        if (!strstr(smkd_last_error(), bad[i].text))
+            fail_msg("%s %s: %s", bad[i].flag, bad[i].value, smkd_last_error());
         rt_config_release(&c);
     }
 }
