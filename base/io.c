@@ -47,6 +47,11 @@ void io_unmap(const void *data, size_t size) {
 
 enum smkd_status io_writer_open(struct io_writer *w, const char *path) {
     *w = (struct io_writer){0};
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        w->f = fopen(path, "wb"); // EISDIR for a folder
+        return w->f ? SMKD_OK : SMKD_IO;
+    }
     size_t n = strlen(path);
     w->path = xmalloc(n + 1);
     memcpy(w->path, path, n + 1);
@@ -77,10 +82,10 @@ enum smkd_status io_writer_commit(struct io_writer *w) {
     int e = 0;
     if (ferror(w->f)) e = errno ? errno : EIO;
     if (!e && fflush(w->f)) e = errno;
-    if (!e && fsync(fileno(w->f))) e = errno;
+    if (!e && w->tmp && fsync(fileno(w->f))) e = errno;
     if (fclose(w->f) && !e) e = errno;
     w->f = NULL;
-    if (!e && rename(w->tmp, w->path)) e = errno;
+    if (!e && w->tmp && rename(w->tmp, w->path)) e = errno;
     if (e) {
         io_writer_abort(w);
         errno = e;

@@ -211,6 +211,11 @@ static bool seal(int fd, const char *path) {
 
 static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable,
                                       const char *path, struct diag *d) {
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) { // such as /dev/null, which a rename would replace
+        diag_error(d, NULL, "cannot write %s: it is not a regular file; give -o another name", path);
+        return SMKD_IO;
+    }
     struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT, alias = STR_INIT;
     str_addf(&out, "%s.tmp%ld", path, (long)getpid());
     str_addf(&script, "--version-script=%s/exports", dir);

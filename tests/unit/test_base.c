@@ -227,6 +227,12 @@ static void test_file_failures(void **state) {
         assert_int_equal(io_writer_commit(&w), SMKD_IO);
         assert_int_equal(errno, ENOSPC);
         assert_int_equal(entries(), 2);
+        // A device is written to; a rename would put a file in its place, which root is allowed to do.
+        struct stat st;
+        assert_int_equal(io_write_file("/dev/full", "x", 1), SMKD_IO);
+        assert_int_equal(errno, ENOSPC);
+        assert_int_equal(io_write_file("/dev/null", "x", 1), SMKD_OK);
+        assert_true(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode));
     }
     remove(in_dir("f"));
     rmdir(in_dir("a/b/c"));
