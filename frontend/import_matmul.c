@@ -44,7 +44,8 @@ bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
     if (at.rank < 1 || bt.rank < 1) return fe_fail(c, n, "needs tensors of at least one dimension");
     int64_t ka = at.dims[at.rank - 1], kb = bt.dims[bt.rank == 1 ? 0 : bt.rank - 2];
     if (ka != kb)
-        return fe_fail(c, n, "the operands' inner dimensions %lld and %lld differ", (long long)ka, (long long)kb);
+        return fe_fail(c, n, "the inner dimensions of %s and %s differ: %lld against %lld", fe_dims_text(c, &at),
+                       fe_dims_text(c, &bt), (long long)ka, (long long)kb);
     if (at.rank == 1) a = fe_reshape(c, a, 2, (int64_t[2]){1, at.dims[0]}); // a vector is a row on the left ..
     if (bt.rank == 1) b = fe_reshape(c, b, 2, (int64_t[2]){bt.dims[0], 1}); // .. and a column on the right
     if (a == IR_NONE || b == IR_NONE) return false;

@@ -294,7 +294,8 @@ bool fe_op_concat(struct fe_ctx *c, struct fe_node *n) {
     int axis, rank = fe_type(c, v[0])->rank;
     for (size_t i = 1; i < m; i++)
         if (fe_type(c, v[i])->rank != rank)
-            return fe_fail(c, n, "operand 0 has %d dimensions, operand %zu has %d", rank, i, fe_type(c, v[i])->rank);
+            return fe_fail(c, n, "operands 0 and %zu, %s and %s, have different numbers of dimensions", i,
+                           fe_dims_text(c, fe_type(c, v[0])), fe_dims_text(c, fe_type(c, v[i])));
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 1), rank, &axis)) return false;
     return fe_out_val(n, 0, m == 1 ? v[0] : fe_p_concat(c, v, m, axis));
 }

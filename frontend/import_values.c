@@ -11,6 +11,15 @@ bool fe_fail(struct fe_ctx *c, const struct fe_node *n, const char *fmt, ...) {
     return false;
 }
 
+const char *fe_dims_text(struct fe_ctx *c, const struct ir_type *t) {
+    struct str s = STR_INIT;
+    char buf[24];
+    for (int i = 0; i < t->rank; i++) str_addf(&s, "%s%s", i ? "," : "", ir_dim_text(t->dims[i], buf));
+    const char *text = arena_printf(c->a, "[%s]", s.s ? s.s : "");
+    str_release(&s);
+    return text;
+}
+
 // --- attributes ------------------------------------------------------------------------------------------------------
 
 static const Onnx__AttributeProto *find_attr(const Onnx__NodeProto *p, const char *name) {

@@ -164,6 +164,7 @@ typedef bool fe_import_fn(struct fe_ctx *c, struct fe_node *n);
 #undef IMPORT
 
 bool fe_fail(struct fe_ctx *c, const struct fe_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+const char *fe_dims_text(struct fe_ctx *c, const struct ir_type *t); // "[N,3,8]" for a message
 
 // Attributes. Getters report a wrong attribute type once and return the default.
 const Onnx__AttributeProto *fe_attr(const struct fe_node *n, const char *name);

@@ -76,8 +76,8 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
             if (strncmp(descr + 1, types[k].descr, 3) == 0 && descr[4] == '\'') break;
         if (k == N_TYPES)
             r = rt_fail(SMKD_R_UNSUPPORTED,
-                        "%s: element type %.5s; float32, float64, int64, int32, uint8 or bool is expected", path,
-                        descr);
+                        "%s: element type %.*s; float32, float64, int64, int32, uint8 or bool is expected", path,
+                        (int)strcspn(descr + 1, "'"), descr + 1);
         else if (strncmp(order, "False", 5) != 0)
             r = rt_fail(SMKD_R_UNSUPPORTED, "%s: Fortran order; save numpy.ascontiguousarray(x)", path);
         else if (!parse_shape(shape, t))

@@ -26,8 +26,9 @@ static bool check_channels(struct ir_graph *g, const struct ir_node *n, int64_t 
     if (w_C > IR_DIM_MAX || C != w_C * group)
         return ir_fail(g, n,
                        "the input has %" PRId64 " channels; a weight with %" PRId64 " input channels in %" PRId64
-                       " group%s expects %" PRId64,
-                       C, w_C, group, group == 1 ? "" : "s", w_C > IR_DIM_MAX ? 0 : w_C * group);
+                       " group%s expects %" PRId64 " (operands %s and %s)",
+                       C, w_C, group, group == 1 ? "" : "s", w_C > IR_DIM_MAX ? 0 : w_C * group,
+                       TYPE_TEXT(ir_in_type(g, n, 0)), TYPE_TEXT(ir_in_type(g, n, 1)));
     if (K % group)
         return ir_fail(g, n, "%" PRId64 " output channels are not divisible into %" PRId64 " groups", K, group);
     return true;
