@@ -41,13 +41,6 @@ static const uint8_t effort[IR_OP_COUNT] = {
     [IR_OP_sqrt] = EFFORT_DEAR,         [IR_OP_dropout_mask] = EFFORT_DEAR,
 };
 
-static bool is_free(const struct ir_graph *g, const struct ir_node *n) {
-    if (effort[n->op] != EFFORT_FREE_OF_FREE) return effort[n->op] == EFFORT_FREE;
-    const struct ir_value *v = &g->values[n->in[0]];
-    if (v->role == IR_ROLE_CONST || v->role == IR_ROLE_SCALAR) return true;
-    return v->role == IR_ROLE_NODE ? is_free(g, &g->nodes[v->def]) : n->op == IR_OP_expand;
-}
-
 static double elements(const struct ir_type *t) { // per batch of a nominal 64
     return (double)ir_numel(t) * (ir_is_batched(t) ? 64 : 1);
 }
@@ -57,8 +50,17 @@ struct info {
     bool only_fusable; // every consumer can take an expression
     bool grows;        // some consumer has more elements (broadcasts it)
     bool crosses;      // used by another phase
+    bool is_free;      // costs nothing to repeat
     uint16_t steps, leaves;
 };
+
+// Operands come before: their `is_free` is known.
+static bool is_free(const struct ir_graph *g, const struct ir_node *n, const struct info *in) {
+    if (effort[n->op] != EFFORT_FREE_OF_FREE) return effort[n->op] == EFFORT_FREE;
+    enum ir_role role = g->values[n->in[0]].role;
+    if (role == IR_ROLE_NODE) return in[n->in[0]].is_free;
+    return role == IR_ROLE_CONST || role == IR_ROLE_SCALAR || n->op == IR_OP_expand;
+}
 
 enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *o) {
     (void)o;
@@ -101,9 +103,10 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
             g->nodes[g->values[n->in[worst]].def].is_inline = false;
         }
         struct info *r = &in[n->out[0]];
+        r->is_free = is_free(g, n, in);
         if (!(kind == IR_KIND_PW || (kind == IR_KIND_VIEW && n->op != IR_OP_reshape))) continue;
         if (!r->only_fusable || r->uses == 0 || n->op == IR_OP_relayout) continue;
-        if (is_free(g, n)) {
+        if (r->is_free) {
             n->is_inline = true;
             continue;
         }

@@ -17,13 +17,18 @@ struct alloc {
 struct planner {
     const struct ir_graph *g;
     struct ir_plan *p;
-    uint32_t *root;  // by vid: the value whose memory it uses
+    ir_vid *root;    // by vid: a value whose memory it uses, itself when it has its own; ask root_of
     uint32_t *last;  // by root vid: index of the last reader
     uint32_t *stamp; // by vid: visited at this time (+1)
     bool *is_output;
 };
 
 static int64_t up64(int64_t x) { return (x + 63) & ~INT64_C(63); }
+
+static ir_vid root_of(const struct planner *s, ir_vid v) {
+    while (s->root[v] != v) v = s->root[v];
+    return v;
+}
 
 static bool inline_value(const struct ir_graph *g, ir_vid v) {
     return g->values[v].role == IR_ROLE_NODE && g->nodes[g->values[v].def].is_inline;
@@ -38,7 +43,7 @@ static void read_at(struct planner *s, ir_vid v, uint32_t t) {
             if (n->in[k] != IR_NONE) read_at(s, n->in[k], t);
         return;
     }
-    uint32_t r = s->root[v];
+    ir_vid r = root_of(s, v);
     if (s->last[r] < t) s->last[r] = t;
 }
 
@@ -48,10 +53,10 @@ static bool in_arena(const struct planner *s, ir_vid v) {
 
 // Do all reads of root `r` in the expression of value v (index space: that of `like`) happen at the index being
 // written?
-static bool same_index(const struct planner *s, ir_vid v, uint32_t r, const struct ir_type *like, bool direct) {
+static bool same_index(const struct planner *s, ir_vid v, ir_vid r, const struct ir_type *like, bool direct) {
     const struct ir_value *val = &s->g->values[v];
     direct = direct && ir_same_dims(&val->type, like) && memcmp(val->type.perm, like->perm, like->rank) == 0;
-    if (!inline_value(s->g, v)) return s->root[v] != r || direct;
+    if (!inline_value(s->g, v)) return root_of(s, v) != r || direct;
     const struct ir_node *n = &s->g->nodes[val->def];
     if (ir_ops[n->op].kind == IR_KIND_VIEW) direct = false;
     for (int k = 0; k < n->n_in; k++)
@@ -68,7 +73,7 @@ static bool find_victim(struct planner *s, ir_vid v, const struct ir_node *n, ui
             if (find_victim(s, v, &s->g->nodes[s->g->values[x].def], t, out, victim)) return true;
             continue;
         }
-        uint32_t r = s->root[x];
+        ir_vid r = root_of(s, x);
         const struct ir_type *xt = &s->g->values[x].type;
         if (!in_arena(s, x) || !in_arena(s, r) || s->last[r] != t ||
             ir_dtype_size(xt->dtype) != ir_dtype_size(out->dtype))
@@ -164,22 +169,20 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
         if (n->op == IR_OP_reshape) {
             CHECK(!s.is_output[n->out[0]] && !inline_value(g, n->in[0]),
                   "a reshape that is an output, or of an inline value, reached the plan");
-            s.root[n->out[0]] = s.root[n->in[0]];
+            s.root[n->out[0]] = n->in[0];
         }
         for (int k = 0; k < n->n_in; k++)
             if (n->in[k] != IR_NONE) read_at(&s, n->in[k], (uint32_t)i);
         for (int k = 0; k < n->n_out; k++)
-            if (s.last[s.root[n->out[k]]] < i) s.last[s.root[n->out[k]]] = (uint32_t)i;
+            if (s.last[root_of(&s, n->out[k])] < i) s.last[root_of(&s, n->out[k])] = (uint32_t)i;
     }
     for (size_t i = 0; i < g->n_nodes; i++) { // in place
         const struct ir_node *n = &g->nodes[i];
         if (n->is_inline || ir_ops[n->op].kind != IR_KIND_PW || !in_arena(&s, n->out[0])) continue;
         ir_vid victim;
         if (!find_victim(&s, n->out[0], n, (uint32_t)i, &g->values[n->out[0]].type, &victim)) continue;
-        uint32_t r = n->out[0];
-        s.last[victim] = s.last[r];
-        for (size_t v = 0; v < g->n_values; v++) // the result and what aliases it
-            if (s.root[v] == r) s.root[v] = victim;
+        s.last[victim] = s.last[n->out[0]];
+        s.root[n->out[0]] = victim; // and with it what aliases the result
     }
     // One allocation per root in the arena, and one per workspace.
     size_t n_alloc = 0;
@@ -216,7 +219,7 @@ struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_opti
     for (size_t v = 0; v < g->n_values; v++)
         if (alloc_of[v]) p->values[v] = arena_slot(&all[alloc_of[v] - 1]);
     for (size_t v = 0; v < g->n_values; v++)
-        if (s.root[v] != v) p->values[v] = p->values[s.root[v]];
+        if (s.root[v] != v) p->values[v] = p->values[root_of(&s, (ir_vid)v)];
     for (size_t i = 0; i < g->n_nodes; i++)
         if (ws_of[i]) p->workspace[i] = arena_slot(&all[ws_of[i] - 1]);
     free(all);
