@@ -16,11 +16,13 @@ struct alloc {
 
 struct planner {
     const struct ir_graph *g;
-    struct ir_plan *p;
     ir_vid *root;    // by vid: a value whose memory it uses, itself when it has its own; ask root_of
     uint32_t *last;  // by root vid: index of the last reader
     uint32_t *stamp; // by vid: visited at this time (+1)
-    bool *is_output;
+    bool *is_output; // by vid
+    struct alloc *all;
+    uint32_t n_all;
+    uint32_t *of_value, *of_node; // by root vid, by nid (workspace): index in `all` + 1, 0 for none
 };
 
 static int64_t up64(int64_t x) { return (x + 63) & ~INT64_C(63); }
@@ -64,13 +66,15 @@ static bool same_index(const struct planner *s, ir_vid v, ir_vid r, const struct
     return true;
 }
 
-static bool find_victim(struct planner *s, ir_vid v, const struct ir_node *n, uint32_t t, const struct ir_type *out,
+// A value that dies at node t, the place for t's result `out`: same size and order, read by n (t, or inline under t) at
+// no other index than the one being written.
+static bool find_victim(struct planner *s, const struct ir_node *n, uint32_t t, const struct ir_type *out,
                         ir_vid *victim) {
     for (int k = 0; k < n->n_in; k++) {
         ir_vid x = n->in[k];
         if (x == IR_NONE) continue;
         if (inline_value(s->g, x)) {
-            if (find_victim(s, v, &s->g->nodes[s->g->values[x].def], t, out, victim)) return true;
+            if (find_victim(s, &s->g->nodes[s->g->values[x].def], t, out, victim)) return true;
             continue;
         }
         ir_vid r = root_of(s, x);
@@ -126,6 +130,7 @@ static struct ir_slot arena_slot(const struct alloc *a) {
                             .dies = a->dies};
 }
 
+// Largest first, each at the lowest offset that is free for all of its life. Returns the bytes needed.
 static int64_t place(struct alloc *all, size_t n, bool batched) {
     struct alloc **order = xcalloc(n + 1, sizeof *order), **busy = xcalloc(n + 1, sizeof *busy);
     size_t m = 0;
@@ -150,86 +155,110 @@ static int64_t place(struct alloc *all, size_t n, bool batched) {
     return total;
 }
 
-struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_options *o) {
-    bug_pass = "plan";
-    struct ir_plan *p = ARENA_NEW(g->arena, struct ir_plan);
-    p->values = ARENA_ARRAY(g->arena, struct ir_slot, g->n_values + 1);
-    p->workspace = ARENA_ARRAY(g->arena, struct ir_slot, g->n_nodes + 1);
-    struct planner s = {.g = g, .p = p};
-    s.root = xcalloc(g->n_values + 1, sizeof *s.root);
-    s.last = xcalloc(g->n_values + 1, sizeof *s.last);
-    s.stamp = xcalloc(g->n_values + 1, sizeof *s.stamp);
-    s.is_output = xcalloc(g->n_values + 1, 1);
-    for (size_t v = 0; v < g->n_values; v++) s.root[v] = (uint32_t)v;
-    for (size_t i = 0; i < g->n_outputs; i++) s.is_output[g->outputs[i].value] = true;
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const struct ir_node *n = &g->nodes[i];
+static void begin(struct planner *s, const struct ir_graph *g) {
+    *s = (struct planner){.g = g};
+    s->root = xcalloc(g->n_values + 1, sizeof *s->root);
+    s->last = xcalloc(g->n_values + 1, sizeof *s->last);
+    s->stamp = xcalloc(g->n_values + 1, sizeof *s->stamp);
+    s->is_output = xcalloc(g->n_values + 1, 1);
+    s->all = xcalloc(g->n_values + g->n_nodes + 1, sizeof *s->all);
+    s->of_value = xcalloc(g->n_values + 1, sizeof *s->of_value);
+    s->of_node = xcalloc(g->n_nodes + 1, sizeof *s->of_node);
+    for (size_t v = 0; v < g->n_values; v++) s->root[v] = (ir_vid)v;
+    for (size_t i = 0; i < g->n_outputs; i++) s->is_output[g->outputs[i].value] = true;
+}
+
+static void end(struct planner *s) {
+    free(s->root);
+    free(s->last);
+    free(s->stamp);
+    free(s->is_output);
+    free(s->all);
+    free(s->of_value);
+    free(s->of_node);
+}
+
+// Makes reshapes aliases and finds who reads each value last.
+static void find_lives(struct planner *s) {
+    for (uint32_t i = 0; i < s->g->n_nodes; i++) {
+        const struct ir_node *n = &s->g->nodes[i];
         if (n->is_inline) continue;
         bug_node = n->loc.node;
         if (n->op == IR_OP_reshape) {
-            CHECK(!s.is_output[n->out[0]] && !inline_value(g, n->in[0]),
+            CHECK(!s->is_output[n->out[0]] && !inline_value(s->g, n->in[0]),
                   "a reshape that is an output, or of an inline value, reached the plan");
-            s.root[n->out[0]] = n->in[0];
+            s->root[n->out[0]] = n->in[0];
         }
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] != IR_NONE) read_at(&s, n->in[k], (uint32_t)i);
-        for (int k = 0; k < n->n_out; k++)
-            if (s.last[root_of(&s, n->out[k])] < i) s.last[root_of(&s, n->out[k])] = (uint32_t)i;
+            if (n->in[k] != IR_NONE) read_at(s, n->in[k], i);
+        for (int k = 0; k < n->n_out; k++) {
+            ir_vid r = root_of(s, n->out[k]);
+            if (s->last[r] < i) s->last[r] = i;
+        }
     }
-    for (size_t i = 0; i < g->n_nodes; i++) { // in place
-        const struct ir_node *n = &g->nodes[i];
-        if (n->is_inline || ir_ops[n->op].kind != IR_KIND_PW || !in_arena(&s, n->out[0])) continue;
+}
+
+// Lets pointwise results take the memory of an operand that dies with them.
+static void overwrite(struct planner *s) {
+    for (uint32_t i = 0; i < s->g->n_nodes; i++) {
+        const struct ir_node *n = &s->g->nodes[i];
         ir_vid victim;
-        if (!find_victim(&s, n->out[0], n, (uint32_t)i, &g->values[n->out[0]].type, &victim)) continue;
-        s.last[victim] = s.last[n->out[0]];
-        s.root[n->out[0]] = victim; // and with it what aliases the result
+        if (n->is_inline || ir_ops[n->op].kind != IR_KIND_PW || !in_arena(s, n->out[0])) continue;
+        if (!find_victim(s, n, i, &s->g->values[n->out[0]].type, &victim)) continue;
+        s->last[victim] = s->last[n->out[0]];
+        s->root[n->out[0]] = victim; // and with it what aliases the result
     }
-    // One allocation per root in the arena, and one per workspace.
-    size_t n_alloc = 0;
-    struct alloc *all = xcalloc(g->n_values + g->n_nodes + 1, sizeof *all);
-    uint32_t *alloc_of = xcalloc(g->n_values + 1, sizeof *alloc_of), *ws_of = xcalloc(g->n_nodes + 1, sizeof *ws_of);
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const struct ir_node *n = &g->nodes[i];
+}
+
+static uint32_t want(struct planner *s, int64_t bytes, uint32_t born, uint32_t dies, bool batched) {
+    s->all[s->n_all] = (struct alloc){.bytes = up64(bytes), .born = born, .dies = dies, .batched = batched};
+    return ++s->n_all;
+}
+
+// One allocation per root in the arena, and one per workspace.
+static void collect(struct planner *s, const struct ir_plan_options *o) {
+    for (uint32_t i = 0; i < s->g->n_nodes; i++) {
+        const struct ir_node *n = &s->g->nodes[i];
         if (n->is_inline) continue;
         for (int k = 0; k < n->n_out; k++) {
             ir_vid v = n->out[k];
-            if (s.root[v] != v || !in_arena(&s, v)) continue;
-            const struct ir_type *t = &g->values[v].type;
-            all[n_alloc] = (struct alloc){.bytes = up64((int64_t)ir_type_bytes(t)),
-                                          .born = (uint32_t)i,
-                                          .dies = s.last[v],
-                                          .batched = ir_is_batched(t)};
-            alloc_of[v] = (uint32_t)++n_alloc;
+            const struct ir_type *t = &s->g->values[v].type;
+            if (s->root[v] == v && in_arena(s, v))
+                s->of_value[v] = want(s, (int64_t)ir_type_bytes(t), i, s->last[v], ir_is_batched(t));
         }
         int64_t fixed = 0, per_sample = 0;
-        if (o->workspace) o->workspace(o->env, g, (ir_nid)i, &fixed, &per_sample);
+        if (o->workspace) o->workspace(o->env, s->g, i, &fixed, &per_sample);
         CHECK(!fixed || !per_sample, "a workspace is fixed or per sample, not both");
-        if (!fixed && !per_sample) continue;
-        all[n_alloc] = (struct alloc){
-            .bytes = up64(fixed + per_sample), .born = (uint32_t)i, .dies = (uint32_t)i, .batched = per_sample > 0};
-        ws_of[i] = (uint32_t)++n_alloc;
+        if (fixed || per_sample) s->of_node[i] = want(s, fixed + per_sample, i, i, per_sample > 0);
     }
-    p->sample_bytes = place(all, n_alloc, true);
-    p->fixed_bytes = place(all, n_alloc, false);
-    p->sample_bound = widest(all, n_alloc, true, g->n_nodes);
-    p->fixed_bound = widest(all, n_alloc, false, g->n_nodes);
-    for (size_t v = 0; v < g->n_values; v++)
+}
+
+struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_options *o) {
+    bug_pass = "plan";
+    struct planner s;
+    begin(&s, g);
+    find_lives(&s);
+    overwrite(&s);
+    collect(&s, o);
+    bug_node = NULL;
+    struct ir_plan *p = ARENA_NEW(g->arena, struct ir_plan);
+    p->values = ARENA_ARRAY(g->arena, struct ir_slot, g->n_values + 1);
+    p->workspace = ARENA_ARRAY(g->arena, struct ir_slot, g->n_nodes + 1);
+    p->sample_bytes = place(s.all, s.n_all, true);
+    p->fixed_bytes = place(s.all, s.n_all, false);
+    p->sample_bound = widest(s.all, s.n_all, true, g->n_nodes);
+    p->fixed_bound = widest(s.all, s.n_all, false, g->n_nodes);
+    for (size_t v = 0; v < g->n_values; v++) {
         if (g->values[v].role != IR_ROLE_NODE) p->values[v] = o->boundary(o->env, g, (ir_vid)v);
+        if (s.of_value[v]) p->values[v] = arena_slot(&s.all[s.of_value[v] - 1]);
+    }
     for (size_t i = 0; i < g->n_outputs; i++) p->values[g->outputs[i].value] = o->output(o->env, g, i);
-    for (size_t v = 0; v < g->n_values; v++)
-        if (alloc_of[v]) p->values[v] = arena_slot(&all[alloc_of[v] - 1]);
     for (size_t v = 0; v < g->n_values; v++)
         if (s.root[v] != v) p->values[v] = p->values[root_of(&s, (ir_vid)v)];
     for (size_t i = 0; i < g->n_nodes; i++)
-        if (ws_of[i]) p->workspace[i] = arena_slot(&all[ws_of[i] - 1]);
-    free(all);
-    free(alloc_of);
-    free(ws_of);
-    free(s.root);
-    free(s.last);
-    free(s.stamp);
-    free(s.is_output);
-    bug_pass = bug_node = NULL;
+        if (s.of_node[i]) p->workspace[i] = arena_slot(&s.all[s.of_node[i] - 1]);
+    end(&s);
+    bug_pass = NULL;
     return p;
 }
 
