@@ -245,9 +245,10 @@ bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
     }
     if (baked) fe_edit_shape(c->m, n->p, rank, dims);
     struct fe_val *r = fe_p_expand(c, x, rank, dims);
-    if (r && r->vid != IR_NONE && c->depth == 0) {
+    ir_vid v = r && !r->sym && c->depth == 0 ? fe_vid(c, r) : IR_NONE; // a weight itself where nothing is repeated
+    if (v != IR_NONE) {
         c->expands = arena_grow(c->a, c->expands, c->n_expands, &c->cap_expands, sizeof *c->expands);
-        c->expands[c->n_expands].v = r->vid;
+        c->expands[c->n_expands].v = v;
         c->expands[c->n_expands++].node = n->p;
     }
     return fe_out_val(n, 0, r);

@@ -70,7 +70,7 @@ void fe_unbake(struct fe_model *m) {
                 t->n_dims > IR_MAX_RANK || t->dims[0] != batch || uses(g, t->name) != 1 || !shrink(m, t, batch))
                 continue;
             const char *rows = arena_printf(m->arena, "%s.rows", t->name);
-            char *shape = arena_printf(m->arena, "%s.shape", rows);
+            char *shape = arena_printf(m->arena, "%s.dims", rows);
             int64_t dims[IR_MAX_RANK];
             memcpy(dims, t->dims, t->n_dims * sizeof *dims);
             dims[0] = batch;
