@@ -66,7 +66,7 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
     char *weights = checkpoint_path(a->pos[0], best);
     struct rt_peer p = {0};
     int code = EXIT_DONE;
-    if (!rt_path_exists(artifact)) {
+    if (!args_given(a, "artifact") && !rt_path_exists(artifact)) {
         rt_fail(SMKD_R_IO, "%s: the artifact the run was made with is gone; give it with --artifact", artifact);
         code = run_failed("export");
     } else if (rt_peer_load(&p, artifact) != SMKD_R_OK || rt_checkpoint_read_peer(weights, k, p.model) != SMKD_R_OK) {

@@ -1,13 +1,6 @@
-# What tests/cli/train_*.sh share: a scratch folder, two small peers, and the checks they repeat.
-set -euo pipefail
-smkdc=$SMKD_BUILD/smkdc run=$SMKD_BUILD/smkd-run
-[ -x "$smkdc" ] || { echo "skipped: built without the compiler"; exit 77; }
+# What tests/cli/train_*.sh share: two small peers, and the checks they repeat.
+. "$SMKD_SRC/tests/tools/common.bash"
 [ -e /usr/share/datasets/fashion-mnist ] || { echo "skipped: Debian's dataset-fashion-mnist is not installed"; exit 77; }
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp"
-
-fail() { echo "FAILED: $*" >&2; exit 1; }
 
 make_peers() {
     "$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 0 -o a.onnx
@@ -33,15 +26,4 @@ same_run() {
     local f
     for f in last.safetensors best.safetensors labels.npy; do cmp "$1/$f" "$2/$f" || fail "$f differs between $1 and $2"; done
     diff <(without_times "$1") <(without_times "$2") || fail "metrics differ between $1 and $2"
-}
-
-# refuses TEXT COMMAND...: non-zero exit (not a signal), exactly one line of error with TEXT in it.
-refuses() {
-    local text=$1 code=0
-    shift
-    "$@" >out.txt 2>err.txt || code=$?
-    if [ $code = 0 ] || [ $code -ge 126 ]; then cat err.txt; fail "exit code $code of: $*"; fi
-    grep -v '^note: ' err.txt >lines.txt || true
-    [ "$(wc -l <lines.txt)" = 1 ] || { cat err.txt; fail "not one line: $*"; }
-    grep -qF -- "$text" lines.txt || { cat err.txt; fail "expected \"$text\" from: $*"; }
 }
