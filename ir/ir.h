@@ -117,7 +117,6 @@ enum ir_out_kind {
     IR_OUT_GRAD_PARAM, // gradient of the parameter `name`
     IR_OUT_GRAD_INPUT, // gradient of the input `name`
     IR_OUT_BUFFER,     // new value of the buffer `name`
-    IR_OUT_STATE,      // in-place update of the input `name` (optimizer programs)
 };
 struct ir_output {
     ir_vid value;

@@ -420,12 +420,11 @@ static bool output(struct parser *p) {
     static const char *const names[] = {[IR_OUT_OUTPUT] = "output",
                                         [IR_OUT_GRAD_PARAM] = "grad_param",
                                         [IR_OUT_GRAD_INPUT] = "grad_input",
-                                        [IR_OUT_BUFFER] = "buffer",
-                                        [IR_OUT_STATE] = "state"};
+                                        [IR_OUT_BUFFER] = "buffer"};
     struct ir_output o = {.kind = IR_OUT_OUTPUT};
-    while (o.kind <= IR_OUT_STATE && !accept(p, names[o.kind])) o.kind++;
-    if (o.kind > IR_OUT_STATE)
-        return parse_error(p, "the kind of the result was expected: output, grad_param, grad_input, buffer or state");
+    while (o.kind <= IR_OUT_BUFFER && !accept(p, names[o.kind])) o.kind++;
+    if (o.kind > IR_OUT_BUFFER)
+        return parse_error(p, "the kind of the result was expected: output, grad_param, grad_input or buffer");
     if (!string(p, &o.name) || !use(p, &o.value)) return false;
     *ARENA_PUSH(p->g->arena, p->g->outputs, p->g->n_outputs, p->g->cap_outputs) = o;
     return true;

@@ -15,8 +15,7 @@ static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",
 static const char *const out_name[] = {[IR_OUT_OUTPUT] = "output",
                                        [IR_OUT_GRAD_PARAM] = "grad_param",
                                        [IR_OUT_GRAD_INPUT] = "grad_input",
-                                       [IR_OUT_BUFFER] = "buffer",
-                                       [IR_OUT_STATE] = "state"};
+                                       [IR_OUT_BUFFER] = "buffer"};
 
 void ir_print_type(const struct ir_type *t, struct str *out) {
     char buf[24];
