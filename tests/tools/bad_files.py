@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Small ONNX and .npy files, good and bad, for tests/cli/bad_input.sh: written byte by byte, with the standard library alone.
+"""Small ONNX and .npy files, good and bad, and a data set: written byte by byte, with the standard library alone.
 
 usage: bad_files.py FOLDER
 """
