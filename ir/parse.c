@@ -205,12 +205,6 @@ static bool definition(struct parser *p, struct ir_value value, ir_vid *v) {
 
 // --- boundary and constants ------------------------------------------------------------------------------------------
 
-static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",
-                                        [IR_ROLE_PARAM] = "param",
-                                        [IR_ROLE_BUFFER] = "buffer",
-                                        [IR_ROLE_SCALAR] = "scalar",
-                                        [IR_ROLE_COTANGENT] = "cotangent"};
-
 // Initial values of weights are not in the text: they come from the value of the same role, name and type in `data`.
 static const void *initial_data(const struct parser *p, const struct ir_value *v) {
     for (size_t i = 0; p->data && i < p->data->n_boundary; i++) {
@@ -224,7 +218,7 @@ static bool boundary(struct parser *p) {
     ir_vid v;
     if (!definition(p, (struct ir_value){.def = IR_NONE}, &v)) return false;
     enum ir_role role = IR_ROLE_INPUT;
-    while (role <= IR_ROLE_COTANGENT && !accept(p, role_name[role])) role++;
+    while (role <= IR_ROLE_COTANGENT && !accept(p, ir_role_names[role])) role++;
     if (role > IR_ROLE_COTANGENT)
         return parse_error(p, "a role was expected: input, param, buffer, scalar or cotangent");
     struct ir_value *value = &p->g->values[v];
@@ -417,12 +411,8 @@ static bool statement(struct parser *p) {
 }
 
 static bool output(struct parser *p) {
-    static const char *const names[] = {[IR_OUT_OUTPUT] = "output",
-                                        [IR_OUT_GRAD_PARAM] = "grad_param",
-                                        [IR_OUT_GRAD_INPUT] = "grad_input",
-                                        [IR_OUT_BUFFER] = "buffer"};
     struct ir_output o = {.kind = IR_OUT_OUTPUT};
-    while (o.kind <= IR_OUT_BUFFER && !accept(p, names[o.kind])) o.kind++;
+    while (o.kind <= IR_OUT_BUFFER && !accept(p, ir_out_names[o.kind])) o.kind++;
     if (o.kind > IR_OUT_BUFFER)
         return parse_error(p, "the kind of the result was expected: output, grad_param, grad_input or buffer");
     if (!string(p, &o.name) || !use(p, &o.value)) return false;

@@ -7,15 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const role_name[] = {[IR_ROLE_INPUT] = "input",
-                                        [IR_ROLE_PARAM] = "param",
-                                        [IR_ROLE_BUFFER] = "buffer",
-                                        [IR_ROLE_SCALAR] = "scalar",
-                                        [IR_ROLE_COTANGENT] = "cotangent"};
-static const char *const out_name[] = {[IR_OUT_OUTPUT] = "output",
-                                       [IR_OUT_GRAD_PARAM] = "grad_param",
-                                       [IR_OUT_GRAD_INPUT] = "grad_input",
-                                       [IR_OUT_BUFFER] = "buffer"};
+const char *const ir_role_names[] = {[IR_ROLE_INPUT] = "input",
+                                     [IR_ROLE_PARAM] = "param",
+                                     [IR_ROLE_BUFFER] = "buffer",
+                                     [IR_ROLE_SCALAR] = "scalar",
+                                     [IR_ROLE_COTANGENT] = "cotangent"};
+const char *const ir_out_names[] = {[IR_OUT_OUTPUT] = "output",
+                                    [IR_OUT_GRAD_PARAM] = "grad_param",
+                                    [IR_OUT_GRAD_INPUT] = "grad_input",
+                                    [IR_OUT_BUFFER] = "buffer"};
 
 void ir_print_type(const struct ir_type *t, struct str *out) {
     char buf[24];
@@ -170,7 +170,7 @@ void ir_print(const struct ir_graph *g, struct str *out) {
         const struct ir_value *v = &g->values[g->boundary[i]];
         str_addf(out, "%s\n    %%%u: ", i ? "," : "", g->boundary[i]);
         ir_print_type(&v->type, out);
-        str_addf(out, " %s ", role_name[v->role]);
+        str_addf(out, " %s ", ir_role_names[v->role]);
         print_string(v->name ? v->name : "", out);
     }
     str_add(out, ") {\n");
@@ -189,7 +189,7 @@ void ir_print(const struct ir_graph *g, struct str *out) {
         print_node(g, &g->nodes[i], out);
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
-        str_addf(out, "  return %s ", out_name[g->outputs[i].kind]);
+        str_addf(out, "  return %s ", ir_out_names[g->outputs[i].kind]);
         print_string(g->outputs[i].name, out);
         str_addf(out, " %%%u\n", g->outputs[i].value);
     }
