@@ -13,8 +13,8 @@ enum smkd_status io_map(const char *path, const void **data, size_t *size);
 void io_unmap(const void *data, size_t size);
 
 // A file that replaces `path` only on commit: written beside it under a temporary name, flushed, fsync'ed and renamed.
-// Any failure leaves `path` as it was and removes the temporary file. What is no regular file (/dev/stdout, a pipe) is written
-// to as it is: nothing can be put in its place.
+// Any failure leaves `path` as it was and removes the temporary file. What is no regular file (/dev/stdout, a pipe) is
+// written to as it is: nothing can be put in its place.
 struct io_writer {
     FILE *f;
     char *path, *tmp; // tmp is NULL where nothing is to be put in place

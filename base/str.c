@@ -57,7 +57,8 @@ uint64_t fnv1a(uint64_t h, const void *data, size_t n) {
 }
 
 uint64_t checksum64(const void *data, size_t n) {
-    // Four sums side by side keep the multiplier busy. Each step is a bijection of its sum: a changed word changes it for good.
+    // Four sums side by side keep the multiplier busy. Each step is a bijection of its sum: a changed word changes it
+    // for good.
     uint64_t sums[4] = {1, 2, 3, 4}, words[4];
     const char *p = data;
     size_t i = 0;
@@ -78,7 +79,9 @@ bool str_has_suffix(const char *s, const char *suffix) {
     return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
-static bool plain_start(const char *s) { return *s == '-' || *s == '+' || *s == '.' || (*s >= '0' && *s <= '9') || *s == 'i'; }
+static bool plain_start(const char *s) {
+    return *s == '-' || *s == '+' || *s == '.' || (*s >= '0' && *s <= '9') || *s == 'i';
+}
 
 bool parse_i64(const char *s, int64_t *out) {
     if (!s || !plain_start(s)) return false;

@@ -44,7 +44,8 @@ void rt_block_free(void *p, size_t bytes) {
 static enum smkd_result check_seal(const char *path, const char *file, size_t size, size_t rest) {
     struct smkd_seal seal;
     if (rest == 0) return SMKD_R_OK; // not made by smkdc, or stripped since
-    if (rest < sizeof seal) return rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
+    if (rest < sizeof seal)
+        return rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
     memcpy(&seal, file + size - sizeof seal, sizeof seal);
     if (memcmp(seal.magic, SMKD_SEAL_MAGIC, sizeof seal.magic) == 0 && seal.bytes == size - sizeof seal &&
         seal.sum == checksum64(file, (size_t)seal.bytes))

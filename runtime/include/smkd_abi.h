@@ -1,55 +1,57 @@
-// The contract between generated code (model.smkd, loss.smkd) and whoever runs it. Standalone: includes nothing of ours.
-// codegen/ writes these structs into the artifact, runtime/ reads them; both assert the offsets.
+// The contract between generated code (model.smkd, loss.smkd) and whoever runs it. Standalone: includes nothing of
+// ours. codegen/ writes these structs into the artifact, runtime/ reads them; both assert the offsets.
 //
-// An artifact is an ELF shared object that exports one symbol, `smkd_query`. Everything else hangs off the table it returns.
-// Entry points are SPMD: call one from `threads` threads at once, each with its own `thread` in [0, threads). They meet in
-// `barrier`. Results do not depend on `threads`. Nothing is allocated and no global state is kept: all memory comes in the
-// call. Tensors at this boundary are in ONNX logical order, row-major.
+// An artifact is an ELF shared object that exports one symbol, `smkd_query`. Everything else hangs off the table it
+// returns. Entry points are SPMD: call one from `threads` threads at once, each with its own `thread` in [0, threads).
+// They meet in `barrier`. Results do not depend on `threads`. Nothing is allocated and no global state is kept: all
+// memory comes in the call. Tensors at this boundary are in ONNX logical order, row-major.
 #ifndef SMKD_ABI_H
 #define SMKD_ABI_H
 
 #include <stdint.h>
 
-#define SMKD_ABI_VERSION 1u
+#define SMKD_ABI_VERSION  1u
 #define SMKD_ABI_MAX_RANK 8
 
 enum smkd_abi_dtype { SMKD_ABI_F32, SMKD_ABI_I64, SMKD_ABI_I32, SMKD_ABI_U8, SMKD_ABI_BOOL, SMKD_ABI_F64 };
 
 // What a tensor of the tables is.
 enum smkd_abi_role {
-    SMKD_ABI_INPUT,      // caller's memory, read
-    SMKD_ABI_OUTPUT,     // caller's memory, written
-    SMKD_ABI_PARAM,      // in the parameter block, trained; its gradient is at the same offset in the gradient block
-    SMKD_ABI_BUFFER,     // in the parameter block, updated by FORWARD (BatchNorm running statistics), no gradient
-    SMKD_ABI_COTANGENT,  // caller's memory, read by BACKWARD: gradient of the loss by the output of the same name
-    SMKD_ABI_GRAD_INPUT, // caller's memory, written by BACKWARD: gradient by the input of the same name; all bound or none
-    SMKD_ABI_SCALAR,     // one number in smkd_call.scalars (f64 there whatever its dtype)
+    SMKD_ABI_INPUT,     // caller's memory, read
+    SMKD_ABI_OUTPUT,    // caller's memory, written
+    SMKD_ABI_PARAM,     // in the parameter block, trained; its gradient is at the same offset in the gradient block
+    SMKD_ABI_BUFFER,    // in the parameter block, updated by FORWARD (BatchNorm running statistics), no gradient
+    SMKD_ABI_COTANGENT, // caller's memory, read by BACKWARD: gradient of the loss by the output of the same name
+    // Caller's memory, written by BACKWARD: gradient by the input of the same name; all bound or none
+    SMKD_ABI_GRAD_INPUT,
+    SMKD_ABI_SCALAR, // one number in smkd_call.scalars (f64 there whatever its dtype)
 };
 
 struct smkd_abi_tensor {
-    const char *name;  // ONNX name, or the public name of a scalar or of a loss's result
-    uint32_t role;     // enum smkd_abi_role
-    uint32_t dtype;    // enum smkd_abi_dtype
+    const char *name; // ONNX name, or the public name of a scalar or of a loss's result
+    uint32_t role;    // enum smkd_abi_role
+    uint32_t dtype;   // enum smkd_abi_dtype
     uint32_t rank;
-    uint32_t index;    // position in smkd_call.inputs / outputs / cotangents / grad_inputs / scalars; 0 for block tensors
+    // Position in smkd_call.inputs / outputs / cotangents / grad_inputs / scalars; 0 for block tensors
+    uint32_t index;
     int64_t dims[SMKD_ABI_MAX_RANK]; // negative: -d times the batch N
-    uint64_t offset;   // bytes in the parameter block (and, for PARAM, in gradient and momentum blocks); 64-aligned
-    uint64_t numel;    // elements (per sample when batched)
+    uint64_t offset; // bytes in the parameter block (and, for PARAM, in gradient and momentum blocks); 64-aligned
+    uint64_t numel;  // elements (per sample when batched)
 };
 
 // One call of one entry point. Lives in the caller; the same struct for all threads of the call.
 struct smkd_call {
-    const void *const *inputs;      // by index; ONNX layout
-    void *const *outputs;           // by index
-    const void *const *cotangents;  // by index; BACKWARD only
-    void *const *grad_inputs;       // by index; BACKWARD only; NULL, or all entries NULL (none is computed), or all set
-    void *params;                   // param_bytes, 64-aligned: trained parameters first, then buffers
-    void *grads;                    // trained_bytes, 64-aligned
-    void *momentum;                 // trained_bytes, 64-aligned; UPDATE only
-    void *arena;                    // fixed_bytes + batch * sample_bytes, 64-aligned (2 MiB preferred)
-    void *scratch;                  // threads * scratch_bytes, 64-aligned
-    const double *scalars;          // by index
-    int64_t batch;                  // N, 1 .. max_batch
+    const void *const *inputs;     // by index; ONNX layout
+    void *const *outputs;          // by index
+    const void *const *cotangents; // by index; BACKWARD only
+    void *const *grad_inputs;      // by index; BACKWARD only; NULL, or all entries NULL (none is computed), or all set
+    void *params;                  // param_bytes, 64-aligned: trained parameters first, then buffers
+    void *grads;                   // trained_bytes, 64-aligned
+    void *momentum;                // trained_bytes, 64-aligned; UPDATE only
+    void *arena;                   // fixed_bytes + batch * sample_bytes, 64-aligned (2 MiB preferred)
+    void *scratch;                 // threads * scratch_bytes, 64-aligned
+    const double *scalars;         // by index
+    int64_t batch;                 // N, 1 .. max_batch
     void (*barrier)(void *env, int32_t thread, int32_t threads); // all threads meet; a full memory fence
     void *barrier_env;
 };
@@ -65,36 +67,37 @@ enum smkd_abi_phase {
 };
 
 struct smkd_abi_entry {
-    smkd_entry run;          // NULL: this artifact has no such phase
-    uint64_t fixed_bytes;    // arena; FORWARD and BACKWARD share one arena of the same figures
+    smkd_entry run;       // NULL: this artifact has no such phase
+    uint64_t fixed_bytes; // arena; FORWARD and BACKWARD share one arena of the same figures
     uint64_t sample_bytes;
-    uint64_t scratch_bytes;  // per thread
+    uint64_t scratch_bytes; // per thread
 };
 
-enum smkd_abi_kind { SMKD_ABI_MODEL, SMKD_ABI_LOSS }; // a LOSS has only FORWARD: logits, labels, scalars -> losses, gradients
+// A LOSS has only FORWARD: logits, labels, scalars -> losses, gradients
+enum smkd_abi_kind { SMKD_ABI_MODEL, SMKD_ABI_LOSS };
 
 struct smkd_artifact {
     uint32_t abi_version;
-    uint32_t kind;                  // enum smkd_abi_kind
-    const char *name;               // model name
-    const char *producer;           // compiler name and version
-    const char *target_cpu;         // LLVM CPU name
-    const char *required_features;  // space separated /proc/cpuinfo flags the code uses, e.g. "avx2 fma"
+    uint32_t kind;                 // enum smkd_abi_kind
+    const char *name;              // model name
+    const char *producer;          // compiler name and version
+    const char *target_cpu;        // LLVM CPU name
+    const char *required_features; // space separated /proc/cpuinfo flags the code uses, e.g. "avx2 fma"
     const struct smkd_abi_tensor *tensors;
     uint64_t n_tensors;
     struct smkd_abi_entry entries[SMKD_ABI_PHASES];
     uint64_t max_batch;
-    uint64_t param_bytes;           // parameter block
-    uint64_t trained_bytes;         // its leading part with a gradient
-    const void *initial;            // param_bytes initial parameters, or NULL
-    const void *onnx;               // the ONNX model without weight data (protobuf), for export; NULL for a loss
+    uint64_t param_bytes;   // parameter block
+    uint64_t trained_bytes; // its leading part with a gradient
+    const void *initial;    // param_bytes initial parameters, or NULL
+    const void *onnx;       // the ONNX model without weight data (protobuf), for export; NULL for a loss
     uint64_t onnx_bytes;
-    uint64_t content_hash;          // of the graph and compiler, not of the weights
-    const char *notes;              // JSON object: flops per sample, nodes, ...
+    uint64_t content_hash; // of the graph and compiler, not of the weights
+    const char *notes;     // JSON object: flops per sample, nodes, ...
 };
 
-// The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that damage
-// shows before any of the code runs. An artifact made by other means need not have it.
+// The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
+// damage shows before any of the code runs. An artifact made by other means need not have it.
 struct smkd_seal {
     char magic[8];  // SMKD_SEAL_MAGIC
     uint64_t bytes; // in front of the seal
