@@ -74,6 +74,17 @@ def floats(n):
     return struct.pack(f"<{n}f", *[(i * 5 % 13 - 6) / 4 for i in range(n)])
 
 
+def integer(name, v):
+    return field(5, field(1, name) + field(3, v) + field(20, 2))
+
+
+tiny = model([node("conv", "Conv", "x w", "c"),
+              node("bn", "BatchNormalization", "c gamma beta mean var", "b m v") + integer("training_mode", 1),
+              node("relu", "Relu", "b", "r"), node("pool", "GlobalAveragePool", "r", "p"), node("flat", "Flatten", "p", "f"),
+              node("fc", "Gemm", "f fc.weight fc.bias", "logits") + integer("transB", 1)],
+             [weight("w", 4, 1, 3, 3), weight("gamma", 4), weight("beta", 4), weight("mean", 4), weight("var", 4),
+              weight("fc.weight", 3, 4), weight("fc.bias", 3)],
+             [("x", "N", 1, 8, 8)], [("logits", "N", 3)])
 good = npy("<f4", "(2, 1, 8, 8)", floats(128))
 files = {
     # Not ONNX, or not all of it.
@@ -94,6 +105,7 @@ files = {
     "concat.onnx": model([node("join", "Concat", "x z", "y")], [weight("z", 3, 2, 2)]),
     "missing.onnx": model([node("last", "Relu", "nowhere", "y")]),
     "short_weight.onnx": model([node("sum", "Add", "x w", "y")], [tensor("w", [8], floats(5))]),
+    "tiny.onnx": tiny,  # a good one
     # External data.
     "outside/secret.bin": floats(8),
     "models/w.bin": floats(8),
