@@ -138,6 +138,31 @@ def unbind(report, tmp):
     report.check("unbind", rel(forward(tmp, path, x), onnxruntime.InferenceSession(str(path)).run(None, {"x": x})[0]), 1e-4)
 
 
+def graph(report, tmp, name, nodes, weights, dims):
+    g = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", T.FLOAT, ["N", *dims])],
+                          [helper.make_tensor_value_info("y", T.FLOAT, None)],
+                          [numpy_helper.from_array(v, k) for k, v in weights.items()])
+    path = tmp / "m.onnx"
+    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    x = RNG.standard_normal((3, *dims)).astype(np.float32)
+    report.check(name, rel(forward(tmp, path, x), onnxruntime.InferenceSession(str(path)).run(None, {"x": x})[0]), 1e-4)
+
+
+def images(report, tmp):
+    """Convolutions and pools of what is no batch of N: a table of positions, and several images of a sample."""
+    window = dict(kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    graph(report, tmp, "positions", [
+        helper.make_node("Conv", ["table", "w", "b"], ["p"], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["p"], ["q"], **window), helper.make_node("ReduceSum", ["q", "axis"], ["r"]),
+        helper.make_node("Add", ["x", "r"], ["y"])],
+        dict(table=w(2, 3, 5, 5), w=w(4, 3, 3, 3), b=w(4), axis=i64(0)), (4, 5, 5))
+    graph(report, tmp, "images of a sample", [
+        helper.make_node("Reshape", ["x", "apart"], ["p"]), helper.make_node("Conv", ["p", "w", "b"], ["q"], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["q"], ["r"], **window), helper.make_node("AveragePool", ["r"], ["s"], **window),
+        helper.make_node("ConvTranspose", ["s", "v"], ["t"]), helper.make_node("Reshape", ["t", "together"], ["y"])],
+        dict(apart=i64(-1, 2, 5, 5), w=w(3, 2, 3, 3), b=w(3), v=w(3, 2, 2, 2), together=i64(-1, 2, 2, 6, 6)), (4, 5, 5))
+
+
 def main():
     need_tools()
     report = Report()
@@ -145,6 +170,7 @@ def main():
         for case in CASES:
             report.guard(case[0], one, report, pathlib.Path(d), case)
         report.guard("unbind", unbind, report, pathlib.Path(d))
+        report.guard("images", images, report, pathlib.Path(d))
     report.end()
 
 

@@ -450,6 +450,27 @@ static void test_merged_biases(void **state) {
     assert_int_equal(params, 4);
 }
 
+// The kernels of convolutions run over N images: others become channels, or are repeated for all samples.
+static void test_images_of_no_batch(void **state) {
+    (void)state;
+    INPUT("x", 0, 4, 5, 5);
+    OUTPUT("y", 0, 3, 5, 5);
+    OUTPUT("z", 1, 3, 5, 5);
+    WEIGHT("w", 3, 2, 1, 1);
+    WEIGHT("table", 1, 2, 5, 5);
+    INTS("apart", -1, 2, 5, 5);
+    node("Reshape", "x,apart", "p");
+    node("Conv", "p,w", "y");
+    node("Conv", "table,w", "z");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", 2 * IR_N, 3, 5, 5);
+    ASSERT_DIMS(g, "z", 1, 3, 5, 5);
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == IR_OP_conv) assert_int_equal(ir_typeof(g, g->nodes[i].in[0])->dims[0], IR_N);
+    assert_int_equal(count(g, IR_OP_conv), 2);
+}
+
 // TensorFlow's padding, computed in floats; masks written by slices; a table of relative positions; running sums.
 static void test_known_tables(void **state) {
     (void)state;
@@ -824,7 +845,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
         T(test_batch_moved), T(test_sequence_first), T(test_shape_arithmetic),
-        T(test_baked_batch), T(test_baked_token), T(test_merged_biases), T(test_known_tables),
+        T(test_baked_batch), T(test_baked_token), T(test_merged_biases), T(test_known_tables), T(test_images_of_no_batch),
         T(test_constant_branch),
         T(test_sequences),
         T(test_function),
