@@ -74,7 +74,7 @@ bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto
 
 // A function parameter the caller left out is a value without anything in it.
 static bool absent(const struct fe_val *v) {
-    return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && v->vid == IR_NONE;
+    return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && !v->rows && v->vid == IR_NONE;
 }
 
 static void run(struct fe_ctx *c, struct fe_node *n) {
@@ -100,7 +100,9 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
         }
     int errors = c->d->errors;
     if (r) n->arg = r->arg;
-    bool ok = r ? fe_moved_enter(c, n) && r->fn(c, n) && fe_moved_leave(c, n) : run_function(c, n, f);
+    bool numbers = false;
+    for (size_t i = 0; r && i < n->n_in; i++) numbers |= n->in[i] && n->in[i]->rows;
+    bool ok = numbers ? fe_rows(c, n) : r ? fe_moved_enter(c, n) && r->fn(c, n) && fe_moved_leave(c, n) : run_function(c, n, f);
     if (!ok && c->d->errors == errors) fe_fail(c, n, "could not be imported");
     if (c->d->errors != errors && r) memset(n->out, 0, n->n_out * sizeof *n->out);
 }

@@ -67,8 +67,11 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
 
 bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *s[3];
+    for (size_t i = 0; i < 3; i++) s[i] = fe_known(c, fe_arg(n, i), true);
+    if (s[0] && s[1] && s[2] && s[0]->n == 1 && s[1]->n == 1 && s[2]->n == 1 && s[1]->v[0].a == 1 && !s[1]->v[0].b &&
+        fe_sym_is_const(s[0]) && !s[0]->v[0].b && fe_sym_is_const(s[2]) && s[2]->v[0].b == 1)
+        return fe_rows_start(c, n); // 0 .. N-1
     for (size_t i = 0; i < 3; i++) {
-        s[i] = fe_known(c, fe_arg(n, i), true);
         if (!s[i] || s[i]->n != 1 || !fe_sym_is_const(s[i]))
             return fe_fail(c, n, "its start, limit and step must be constants that do not depend on the batch size");
     }

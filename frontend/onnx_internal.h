@@ -109,6 +109,8 @@ struct fe_val {
     ir_vid buffer_now;                                   // BatchNorm statistics: their newest value
     enum fe_random { FE_NOT_RANDOM, FE_UNIFORM } random; // a dropout mask in the making (import_random.c)
     struct ir_type random_type;
+    struct fe_sym *rows; // sample numbers: [n, ..] is n * row_step + rows[0, ..] (import_rows.c)
+    int64_t row_step;
     struct fe_val **items; // a sequence
     size_t n_items;
     bool is_seq;
@@ -245,6 +247,10 @@ bool fe_moved_enter(struct fe_ctx *c, struct fe_node *n);
 bool fe_moved_leave(struct fe_ctx *c, struct fe_node *n);
 bool fe_moved_axis(const struct fe_node *n, int64_t axis, int *out);  // of the vid; false: of no axis alone
 void fe_moved_lost(struct fe_node *n, const int64_t *axes, size_t k); // these axes of the vid are gone
+
+// Sample numbers: Range(0, N), and the operators that take a value of `rows` (import_rows.c).
+bool fe_rows_start(struct fe_ctx *c, struct fe_node *n);
+bool fe_rows(struct fe_ctx *c, struct fe_node *n);
 
 // rand < p: the Bernoulli mask it is, or NULL when x is no uniform random tensor or p no constant.
 struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);

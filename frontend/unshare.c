@@ -144,6 +144,28 @@ static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
     return by && !strcmp(by->op_type, "MatMul") ? by->input[1] : p->output[0];
 }
 
+// The TorchScript exporter in eval mode names what it has merged: encoder.1.norm.bias = Identity(encoder.0.norm.bias).
+static void unalias(struct fe_model *m) {
+    Onnx__GraphProto *g = m->proto->graph;
+    size_t kept = 0, n_node = g->n_node;
+    for (size_t i = 0; i < n_node; i++) {
+        Onnx__NodeProto *p = g->node[i];
+        bool alias = p->op_type && !strcmp(p->op_type, "Identity") && p->n_input == 1 && p->n_output == 1 &&
+                     strchr(p->output[0], '.') && strchr(p->input[0], '.') && !initializer(g, p->output[0]);
+        for (size_t k = 0; k < g->n_output && alias; k++) alias = strcmp(g->output[k]->name, p->output[0]) != 0;
+        const Onnx__TensorProto *t = alias ? initializer(g, p->input[0]) : NULL;
+        if (!t || !is_uniform(m, t)) {
+            g->node[kept++] = p;
+            continue;
+        }
+        Onnx__TensorProto *copy = copy_tensor(t, p->output[0]);
+        g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
+        g->initializer[g->n_initializer++] = copy;
+        onnx__node_proto__free_unpacked(p, NULL);
+    }
+    g->n_node = kept;
+}
+
 static void untie(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
     struct copy *copies = NULL;
@@ -183,6 +205,7 @@ static void untie(struct fe_model *m) {
 }
 
 void fe_unshare(struct fe_model *m) {
+    unalias(m);
     split_statistics(m);
     untie(m);
 }

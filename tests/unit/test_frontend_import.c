@@ -471,6 +471,60 @@ static void test_images_of_no_batch(void **state) {
     assert_int_equal(count(g, IR_OP_conv), 2);
 }
 
+// The TorchScript exporter names what it has merged.
+static void test_named_merge(void **state) {
+    (void)state;
+    INPUT("x", 0, 8);
+    OUTPUT("y", 0, 8);
+    WEIGHT("a.weight", 8, 8);
+    filled("a.bias", 0, DIMS(8));
+    WEIGHT("b.weight", 8, 8);
+    node("Identity", "a.bias", "b.bias");
+    node("Gemm", "x,a.weight,a.bias", "p");
+    node("Gemm", "p,b.weight,b.bias", "y");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    assert_int_equal(boundary(g, "a.bias")->role, IR_ROLE_PARAM);
+    assert_int_equal(boundary(g, "b.bias")->role, IR_ROLE_PARAM);
+}
+
+// as_strided of everything in order, with a dynamic batch.
+static void numbers(int64_t first) {
+    INPUT("x", 0, 3, 1, 1);
+    OUTPUT("y", 0, 3, 1);
+    const struct {
+        const char *name;
+        int64_t v;
+    } scalars[] = {{"from", 0}, {"by", 1}, {"row", 3}};
+    for (size_t i = 0; i < 3; i++) {
+        struct str s = tensor_of(scalars[i].name, 7, 0, NULL, &scalars[i].v, 8);
+        sub(&graph, 5, &s);
+    }
+    INTS("all", -1);
+    INTS("behind", 1, 2);
+    struct str each = tensor_of("each", 7, 3, (int64_t[3]){1, 3, 1}, (int64_t[3]){first, 1, 2}, 24);
+    sub(&graph, 5, &each);
+    node("Reshape", "x,all", "flat");
+    node("Shape", "x", "s");
+    node("Gather", "s,from", "N");
+    node("Range", "from,N,by", "n");
+    node("Mul", "n,row", "start");
+    node("Unsqueeze", "start,behind", "column");
+    node("Add", "column,each", "at");
+    node("Gather", "flat,at", "y");
+}
+
+static void test_sample_numbers(void **state) {
+    (void)state;
+    numbers(0);
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 3, 1);
+    assert_int_equal(count(g, IR_OP_gather), 0);
+    numbers(1); // not in order
+    REFUSED("only for views of the whole batch in order");
+}
+
 // TensorFlow's padding, computed in floats; masks written by slices; a table of relative positions; running sums.
 static void test_known_tables(void **state) {
     (void)state;
@@ -845,7 +899,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
         T(test_batch_moved), T(test_sequence_first), T(test_shape_arithmetic),
-        T(test_baked_batch), T(test_baked_token), T(test_merged_biases), T(test_known_tables), T(test_images_of_no_batch),
+        T(test_baked_batch), T(test_baked_token), T(test_merged_biases), T(test_known_tables), T(test_named_merge), T(test_sample_numbers), T(test_images_of_no_batch),
         T(test_constant_branch),
         T(test_sequences),
         T(test_function),
