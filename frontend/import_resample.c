@@ -35,11 +35,13 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
     }
     const char *mode = fe_attr_s(c, n, "mode", "constant");
     bool any = false, negative = false;
+    const int64_t most = 1 << 24;
     for (int i = 0; i < t.rank; i++) {
         any |= lo[i] || hi[i];
         negative |= lo[i] < 0 || hi[i] < 0;
         if (t.dims[i] < 0 && (lo[i] || hi[i])) return fe_fail(c, n, "it pads the batch, which is not supported");
-        if (llabs(lo[i]) > 1 << 24 || llabs(hi[i]) > 1 << 24 || (t.dims[i] > 0 && t.dims[i] + lo[i] + hi[i] < 1))
+        const bool far = lo[i] < -most || lo[i] > most || hi[i] < -most || hi[i] > most;
+        if (far || (t.dims[i] > 0 && t.dims[i] + lo[i] + hi[i] < 1))
             return fe_fail(c, n, "pads %lld and %lld do not fit axis %d", (long long)lo[i], (long long)hi[i], i);
     }
     if (!any) return fe_out_val(n, 0, x);
@@ -66,6 +68,9 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
     for (int a = 0; a < t.rank && x; a++) {
         if (!lo[a] && !hi[a]) continue;
         if (mode[0] == 'r' && t.dims[a] < 2) return fe_fail(c, n, "cannot reflect axis %d of size 1", a);
+        if (t.dims[a] > most)
+            return fe_fail(c, n, "axis %d of %lld elements is too long to pad in mode \"%s\"", a, (long long)t.dims[a],
+                           mode);
         int64_t size = t.dims[a] + lo[a] + hi[a], *index = ARENA_ARRAY(c->a, int64_t, (size_t)size);
         for (int64_t i = 0; i < size; i++) index[i] = mirrored(i - lo[a], t.dims[a], mode[0]);
         x = fe_p_take(c, x, a, index, (size_t)size);

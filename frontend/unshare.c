@@ -141,7 +141,7 @@ static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
             return k < ops[r].from || k > ops[r].to ? NULL : ops[r].weight ? p->input[1] : p->output[0];
     if ((strcmp(p->op_type, "Add") && strcmp(p->op_type, "Mul")) || p->n_input != 2) return NULL;
     const Onnx__NodeProto *by = producer(g, p->input[1 - k], i); // x W + b, or the scale of a layer
-    return by && !strcmp(by->op_type, "MatMul") ? by->input[1] : p->output[0];
+    return by && by->op_type && !strcmp(by->op_type, "MatMul") && by->n_input == 2 ? by->input[1] : p->output[0];
 }
 
 // The TorchScript exporter in eval mode names what it has merged: encoder.1.norm.bias = Identity(encoder.0.norm.bias).
