@@ -63,6 +63,9 @@ onnx gemm.onnx 'gemm.onnx: node "fc" (Gemm)' 'f32[N,4] and f32[3]'
 onnx concat.onnx 'concat.onnx: node "join" (Concat)' '[N,8] and [3,2,2]'
 onnx missing.onnx 'missing.onnx: node "last" (Relu): its operand "nowhere"'
 onnx short_weight.onnx 'short_weight.onnx: tensor "w": its shape and type need 32 bytes, the file has 20'
+onnx one_operand.onnx 'one_operand.onnx: node "fc" (MatMul)'
+onnx pads.onnx 'pads.onnx: node "frame" (Pad): pads -9223372036854775808 and 1 do not fit axis 1'
+onnx long_axis.onnx 'long_axis.onnx: node "frame" (Pad): axis 1 of 1073741824 elements is too long'
 # Every operator that is not there, with its node, in one go: a line each and no other.
 for command in "check unknown.onnx" "compile unknown.onnx -o new.smkd"; do
     # shellcheck disable=SC2086

@@ -105,6 +105,12 @@ files = {
     "concat.onnx": model([node("join", "Concat", "x z", "y")], [weight("z", 3, 2, 2)]),
     "missing.onnx": model([node("last", "Relu", "nowhere", "y")]),
     "short_weight.onnx": model([node("sum", "Add", "x w", "y")], [tensor("w", [8], floats(5))]),
+    "one_operand.onnx": model([node("fc", "MatMul", "x", "a"), node("sum", "Add", "a w", "y")], [weight("w", 8)]),
+    "pads.onnx": model([node("frame", "Pad", "x pads", "y")],
+                       [field(1, 4) + field(2, 7) + field(8, "pads") + field(9, struct.pack("<4q", 0, -2**63, 0, 1))]),
+    "long_axis.onnx": model([node("frame", "Pad", "x pads", "y") + field(5, field(1, "mode") + field(4, "edge") + field(20, 3))],
+                            [field(1, 4) + field(2, 7) + field(8, "pads") + field(9, struct.pack("<4q", 0, 1, 0, 1))],
+                            [("x", "N", 2**30)], [("y", "N", 2**30 + 2)]),
     "tiny.onnx": tiny,  # a good one
     # External data.
     "outside/secret.bin": floats(8),
