@@ -215,7 +215,7 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
         }
     }
     if (sh && sh->n_dim && sh->dim[0]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
-        sh->dim[0]->dim_value > 0)
+        sh->dim[0]->dim_value > 0 && sh->dim[0]->dim_value <= FE_MAX_BAKED)
         c->baked = sh->dim[0]->dim_value;
     slot->val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, (int)rank, dims), name, NULL);
     slot->val->unknown = false;

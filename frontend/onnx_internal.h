@@ -165,6 +165,9 @@ typedef bool fe_import_fn(struct fe_ctx *c, struct fe_node *n);
 #include "import_ops.def"
 #undef IMPORT
 
+// A fixed batch beyond this is not a batch that a model was exported with, and products with it would overflow.
+#define FE_MAX_BAKED (1 << 20)
+
 bool fe_fail(struct fe_ctx *c, const struct fe_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 const char *fe_dims_text(struct fe_ctx *c, const struct ir_type *t); // "[N,3,8]" for a message
 

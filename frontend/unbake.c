@@ -11,7 +11,7 @@ static int64_t fixed_batch(const Onnx__GraphProto *g) {
         if (!t || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !t->tensor_type) continue;
         const Onnx__TensorShapeProto *s = t->tensor_type->shape;
         if (s && s->n_dim && s->dim[0]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE)
-            return s->dim[0]->dim_value;
+            return s->dim[0]->dim_value <= FE_MAX_BAKED ? s->dim[0]->dim_value : 0;
     }
     return 0;
 }
