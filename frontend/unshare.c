@@ -141,7 +141,10 @@ static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
             return k < ops[r].from || k > ops[r].to ? NULL : ops[r].weight ? p->input[1] : p->output[0];
     if ((strcmp(p->op_type, "Add") && strcmp(p->op_type, "Mul")) || p->n_input != 2) return NULL;
     const Onnx__NodeProto *by = producer(g, p->input[1 - k], i); // x W + b, or the scale of a layer
-    return by && by->op_type && !strcmp(by->op_type, "MatMul") && by->n_input == 2 ? by->input[1] : p->output[0];
+    if (!by || !by->op_type || strcmp(by->op_type, "MatMul") || by->n_input != 2) return p->output[0];
+    const Onnx__NodeProto *turned = producer(g, by->input[1], i);
+    bool is = turned && turned->op_type && !strcmp(turned->op_type, "Transpose") && turned->n_input == 1;
+    return is ? turned->input[0] : by->input[1];
 }
 
 // The TorchScript exporter in eval mode names what it has merged: encoder.1.norm.bias = Identity(encoder.0.norm.bias).
@@ -204,8 +207,15 @@ static void untie(struct fe_model *m) {
         }
 }
 
+// It names nodes by module, "/encoder/MatMul", and merges nothing without a name: what is shared there is a module's.
+static bool is_torchscript(const Onnx__GraphProto *g) {
+    for (size_t i = 0; i < g->n_node; i++)
+        if (g->node[i]->name && g->node[i]->name[0] == '/') return true;
+    return false;
+}
+
 void fe_unshare(struct fe_model *m) {
     unalias(m);
     split_statistics(m);
-    untie(m);
+    if (!is_torchscript(m->proto->graph)) untie(m);
 }
