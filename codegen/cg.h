@@ -26,6 +26,7 @@ struct cg_target {
 };
 
 // A kernel being emitted: fn(ptr p0.. p[n_ptr-1], i64 N, i64 thread, i64 threads, ptr scratch) -> void
+// N is the batch; for kernels of images (convolutions, pools) the number of images, see cg_lower.images.
 struct cg_fn {
     LLVMContextRef cx;
     LLVMModuleRef mod;
@@ -66,7 +67,8 @@ struct cg_lower { // lowering of one graph phase
     struct ir_graph *g;
     const struct ir_plan *plan;
     const struct cg_target *t;
-    ir_nid node; // being lowered
+    ir_nid node;    // being lowered
+    int64_t images; // what the node's kernels get as N: a dim, IR_N unless its hook says otherwise
     struct cg_program *prog;
 };
 // Appends one call. The kernel is registered under its key (first registration wins).

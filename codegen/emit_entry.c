@@ -109,7 +109,7 @@ static void emit_call(struct entry *e, const struct cg_call_rec *c) {
         LLVMSetVisibility(fn, LLVMHiddenVisibility);
     }
     for (int i = 0; i < c->n_args; i++) args[i] = arg_address(e, c, &c->args[i]);
-    args[c->n_args] = f->N;
+    args[c->n_args] = c->images < 0 ? cg_muli(f, f->N, cg_i64(f, -c->images)) : cg_i64(f, c->images);
     args[c->n_args + 1] = f->thread;
     args[c->n_args + 2] = f->threads;
     args[c->n_args + 3] = f->scratch;

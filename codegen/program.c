@@ -171,7 +171,7 @@ static uint32_t kernel_index(struct cg_program *p, const struct cg_kernel *k) {
 void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg *args, int n_args) {
     struct cg_program *p = L->prog;
     CHECK(n_args == k->n_ptr && n_args <= CG_MAX_PTRS, "kernel %s called with %d arguments", k->key, n_args);
-    struct cg_call_rec c = {.kernel = kernel_index(p, k), .n_args = n_args, .node = L->node};
+    struct cg_call_rec c = {.kernel = kernel_index(p, k), .n_args = n_args, .images = L->images, .node = L->node};
     c.args = arena_dup(p->arena, args, sizeof *args * (size_t)n_args);
     c.only_input_grad = p->only_input_grad && p->only_input_grad[L->node];
     for (int i = 0; i < n_args; i++) {
@@ -216,6 +216,7 @@ void cg_lower_graph(struct cg_program *p, struct ir_graph *g, const struct ir_pl
         p->cur->g = g;
         p->cur->plan = plan;
         L.node = (ir_nid)i;
+        L.images = IR_N;
         bug_pass = "lower";
         bug_node = n->loc.node;
         CHECK(cg_lower_table[n->op], "op %s reached lowering", ir_ops[n->op].name);
@@ -270,7 +271,7 @@ void cg_lower_update(struct cg_program *p) {
     struct cg_kernel k = {.emit = emit_update, .params = u, .n_ptr = 4, .noalias = true};
     k.key = arena_printf(p->arena, "sgd:%lld,%u,%u,%u,%u", (long long)u->n, u->scalar[0], u->scalar[1], u->scalar[2],
                          u->scalar[3]);
-    struct cg_lower L = {.arena = p->arena, .prog = p, .t = p->t, .node = IR_NONE};
+    struct cg_lower L = {.arena = p->arena, .prog = p, .t = p->t, .node = IR_NONE, .images = IR_N};
     p->cur = &p->phases[SMKD_ABI_UPDATE];
     p->cur->g = p->model->train;
     struct cg_arg args[4];

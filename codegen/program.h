@@ -9,6 +9,7 @@ struct cg_call_rec {
     uint32_t kernel;
     struct cg_arg *args;
     int n_args;
+    int64_t images; // a dim: what the kernel gets as N
     ir_nid node;
     bool only_input_grad; // needed for nothing but gradients of inputs: skipped when the caller wants none
 };

@@ -98,47 +98,6 @@ static ir_vid from_2d(struct fe_ctx *c, ir_vid v, int k) {
     return fe_reshape(c, v, 3, dims);
 }
 
-// The kernels of convolutions and pools run over the N samples of a batch. An image of other leading dims D goes
-// through them as [N, k*C, H, W]: k images of a sample (D = k*N) are groups of channels, and images without a batch (D
-// = k, positions for instance) are repeated for all samples, whose mean is then the result.
-struct batching {
-    int64_t k;
-    bool alone; // without a batch
-};
-
-static ir_vid batch_images(struct fe_ctx *c, ir_vid x, struct batching *b) {
-    *b = (struct batching){.k = 1};
-    if (x == IR_NONE) return x;
-    struct ir_type t = *fe_typeof(c, x);
-    b->alone = !ir_is_batched(&t);
-    b->k = b->alone ? t.dims[0] : -t.dims[0];
-    if (b->k != 1) {
-        t.dims[0] = b->alone ? 1 : IR_N;
-        t.dims[1] *= b->k;
-        x = fe_reshape(c, x, 4, t.dims);
-    }
-    t.dims[0] = IR_N;
-    return b->alone ? fe_expand(c, x, 4, t.dims) : x;
-}
-
-static ir_vid unbatch_images(struct fe_ctx *c, ir_vid y, const struct batching *b) {
-    if (b->alone) y = fe_reduce(c, IR_OP_reduce_mean, y, (int64_t[1]){0}, 1, 1);
-    if (y == IR_NONE || b->k == 1) return y;
-    struct ir_type t = *fe_typeof(c, y);
-    t.dims[0] *= b->k;
-    t.dims[1] /= b->k;
-    return fe_reshape(c, y, 4, t.dims);
-}
-
-// The weight of k groups of channels that share it.
-static ir_vid weight_for(struct fe_ctx *c, ir_vid w, const struct batching *b) {
-    if (w == IR_NONE || b->k == 1) return w;
-    const struct ir_type t = *fe_typeof(c, w);
-    int64_t wide[5] = {b->k, t.dims[0], t.dims[1], t.dims[2], t.dims[3]};
-    int64_t all[4] = {b->k * t.dims[0], t.dims[1], t.dims[2], t.dims[3]};
-    return fe_reshape(c, fe_expand(c, w, 5, wide), 4, all);
-}
-
 // Adds bias f32[K] along dim 1. Exporters write a bias of constant zeros for "none": it is left out.
 static ir_vid add_bias(struct fe_ctx *c, const struct fe_node *n, size_t i, ir_vid y) {
     struct fe_val *b = fe_arg(n, i);
@@ -166,14 +125,11 @@ bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
     if (!read_window(c, n, &win, &xt, wt.dims + 2)) return false;
     c->saw_conv = true;
     c->bare_convs++;
-    struct batching b;
-    x = batch_images(c, to_2d(c, x), &b);
-    ir_vid in[2] = {x, weight_for(c, to_2d(c, w), &b)};
-    ir_vid y =
-        fe_emit(c, IR_OP_conv, in, 2,
-                IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
-                         IR_IS("dilations", win.dilations, 2), IR_I("group", b.k * fe_attr_i(c, n, "group", 1))));
-    return fe_out(c, n, 0, add_bias(c, n, 2, from_2d(c, unbatch_images(c, y, &b), win.k)));
+    ir_vid in[2] = {to_2d(c, x), to_2d(c, w)};
+    ir_vid y = fe_emit(c, IR_OP_conv, in, 2,
+                       IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
+                                IR_IS("dilations", win.dilations, 2), IR_I("group", fe_attr_i(c, n, "group", 1))));
+    return fe_out(c, n, 0, add_bias(c, n, 2, from_2d(c, y, win.k)));
 }
 
 // ConvTranspose-11 is the input gradient of the convolution with the same weight: x [N,K,P,Q], w [K,C/g,R,S] ->
@@ -211,14 +167,12 @@ bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
         hw[i] = full - win.pads[i] - win.pads[2 + i];
         if (hw[i] < 1) return fe_fail(c, n, "its result would be empty");
     }
-    struct batching b;
-    x = batch_images(c, to_2d(c, x), &b);
-    ir_vid in[2] = {x, weight_for(c, to_2d(c, w), &b)};
+    ir_vid in[2] = {to_2d(c, x), to_2d(c, w)};
     ir_vid y = fe_emit(c, IR_OP_conv_grad_x, in, 2,
                        IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
-                                IR_IS("dilations", win.dilations, 2), IR_I("group", b.k * fe_attr_i(c, n, "group", 1)),
+                                IR_IS("dilations", win.dilations, 2), IR_I("group", fe_attr_i(c, n, "group", 1)),
                                 IR_IS("hw", hw, 2)));
-    return fe_out(c, n, 0, add_bias(c, n, 2, from_2d(c, unbatch_images(c, y, &b), win.k)));
+    return fe_out(c, n, 0, add_bias(c, n, 2, from_2d(c, y, win.k)));
 }
 
 bool fe_op_max_pool(struct fe_ctx *c, struct fe_node *n) {
@@ -229,13 +183,12 @@ bool fe_op_max_pool(struct fe_ctx *c, struct fe_node *n) {
     struct window win;
     struct ir_type xt = *fe_typeof(c, x);
     if (!read_window(c, n, &win, &xt, NULL)) return false;
-    struct batching b;
-    x = batch_images(c, to_2d(c, x), &b);
+    x = to_2d(c, x);
     ir_vid y =
         fe_emit(c, IR_OP_max_pool, &x, 1,
                 IR_ATTRS(IR_IS("kernel", win.kernel, 2), IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),
                          IR_IS("dilations", win.dilations, 2), IR_I("ceil", fe_attr_i(c, n, "ceil_mode", 0) != 0)));
-    return fe_out(c, n, 0, from_2d(c, unbatch_images(c, y, &b), win.k));
+    return fe_out(c, n, 0, from_2d(c, y, win.k));
 }
 
 bool fe_op_avg_pool(struct fe_ctx *c, struct fe_node *n) {
@@ -246,13 +199,12 @@ bool fe_op_avg_pool(struct fe_ctx *c, struct fe_node *n) {
     if (!read_window(c, n, &win, &xt, NULL)) return false;
     if (win.dilations[0] != 1 || win.dilations[1] != 1)
         return fe_fail(c, n, "dilated average pooling is not supported");
-    struct batching b;
-    x = batch_images(c, to_2d(c, x), &b);
+    x = to_2d(c, x);
     ir_vid y = fe_emit(c, IR_OP_avg_pool, &x, 1,
                        IR_ATTRS(IR_IS("kernel", win.kernel, 2), IR_IS("strides", win.strides, 2),
                                 IR_IS("pads", win.pads, 4), IR_I("ceil", fe_attr_i(c, n, "ceil_mode", 0) != 0),
                                 IR_I("include_pad", fe_attr_i(c, n, "count_include_pad", 0) != 0)));
-    return fe_out(c, n, 0, from_2d(c, unbatch_images(c, y, &b), win.k));
+    return fe_out(c, n, 0, from_2d(c, y, win.k));
 }
 
 bool fe_op_global_pool(struct fe_ctx *c, struct fe_node *n) {

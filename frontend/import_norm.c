@@ -133,7 +133,6 @@ bool fe_op_lrn(struct fe_ctx *c, struct fe_node *n) {
     if (t.rank < 2 || size < 1 || size > t.dims[1] * 2)
         return fe_fail(c, n, "size %lld does not fit %lld channels", (long long)size, (long long)t.dims[1]);
     for (int i = 2; i < t.rank; i++) rest *= t.dims[i];
-    if (t.dims[0] != IR_N) return fe_fail(c, n, "its input must be [N, C, ...]");
     int64_t dims[4] = {t.dims[0], 1, t.dims[1], rest}, kernel[2] = {size, 1}, ones[2] = {1, 1},
             pads[4] = {(size - 1) / 2, 0, size / 2, 0};
     ir_vid sq = fe_reshape(c, fe_e2(c, IR_OP_mul, x, x), 4, dims);

@@ -95,6 +95,7 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
     struct conv c = conv_of(L->t, L->g, n, n->in[0], n->out[0], n->in[1]);
     struct cg_pack pack = forward_pack(&c);
     struct cg_tap_conv taps = forward_taps(&c);
+    L->images = cg_in_type(L, id, 0).dims[0];
     pack_weights(L, &pack, c.depthwise, n->in[1], 0);
     struct cg_arg args[3] = {CG_VALUE(n->in[0]), CG_WS(0), CG_VALUE(n->out[0])};
     cg_call_record(L, "conv", cg_emit_tap_conv, &taps, sizeof taps, 3, cg_tap_conv_scratch(L->t, &taps), args);
@@ -236,6 +237,7 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct conv c = conv_of(L->t, L->g, n, n->out[0], n->in[0], n->in[1]);
     struct grad_x_env env = {.L = L, .n = n, .depthwise = c.depthwise};
+    L->images = cg_in_type(L, id, 0).dims[0];
     each_phase(L->t, &c, pack_phase, &env);
     each_phase(L->t, &c, run_phase, &env);
 }
@@ -262,6 +264,7 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
     un.parts = parts_of(packed_bytes(L->t, &un.shape, c.depthwise));
     struct cg_wgrad w = {.c = forward_taps(&c), .parts = un.parts};
     struct cg_arg run[3] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_WS(0)}, add[2] = {CG_WS(0), CG_VALUE(n->out[0])};
+    L->images = cg_in_type(L, id, 0).dims[0];
     if (c.depthwise) {
         cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &w, sizeof w, 3, cg_wgrad_dw_scratch(L->t, &w), run);
         cg_call_record(L, "unpack_dw", cg_emit_unpack_dw, &un, sizeof un, 2, 0, add);

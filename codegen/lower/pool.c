@@ -32,6 +32,7 @@ static void call(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn
                  const struct cg_pool *p, const ir_vid *values, int n) {
     struct cg_arg args[3];
     for (int i = 0; i < n; i++) args[i] = CG_VALUE(values[i]);
+    L->images = L->g->values[values[0]].type.dims[0];
     cg_call_record(L, name, emit, p, sizeof *p, n, 0, args);
 }
 

@@ -9,14 +9,15 @@ struct c {
     int C, K, H, W, R, S, st[2], dil, pad[4], group;
 };
 
-static void add(struct cgh *h, const struct c *c) {
+// images: the first dim, IR_N but for test_images
+static void add(struct cgh *h, const struct c *c, int64_t images) {
     int64_t P = (c->H + c->pad[0] + c->pad[2] - c->dil * (c->R - 1) - 1) / c->st[0] + 1;
     int64_t Q = (c->W + c->pad[1] + c->pad[3] - c->dil * (c->S - 1) - 1) / c->st[1] + 1;
     int64_t st[2] = {c->st[0], c->st[1]}, dil[2] = {c->dil, c->dil}, hw[2] = {c->H, c->W}, rs[2] = {c->R, c->S};
     int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
-    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->H, c->W});
+    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){images, c->C, c->H, c->W});
     ir_vid w = cgh_input(h, IR_F32, 4, (int64_t[]){c->K, c->C / c->group, c->R, c->S});
-    ir_vid dy = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->K, P, Q});
+    ir_vid dy = cgh_input(h, IR_F32, 4, (int64_t[]){images, c->K, P, Q});
 #define COMMON IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_I("group", c->group)
     ir_vid y = ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2, IR_ATTRS(COMMON));
     ir_vid dx = ir_emit(h->g, IR_OP_conv_grad_x, (ir_vid[]){dy, w}, 2, IR_ATTRS(COMMON, IR_IS("hw", hw, 2)));
@@ -32,7 +33,7 @@ static void add(struct cgh *h, const struct c *c) {
 static void run(const struct c *cases, size_t n, const int64_t *batches, int n_batches) {
     struct cgh h;
     cgh_begin(&h);
-    for (size_t i = 0; i < n; i++) add(&h, &cases[i]);
+    for (size_t i = 0; i < n; i++) add(&h, &cases[i], IR_N);
     cgh_end(&h, batches, n_batches, 1e-5);
 }
 #define RUN(cases, ...)                                                                                                \
@@ -104,6 +105,23 @@ static void test_large_batch(void **state) {
 
 // The sums of a micro-kernel must stay in registers: no vector of its code may touch the stack, on either target.
 // Cross- compiled, so it needs no machine that runs the code.
+// Images that are not one to a sample: k to each, or a fixed number whatever the batch.
+static void test_images(void **state) {
+    (void)state;
+    static const struct c dense = {7, 17, 9, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+                          strided = {16, 40, 4, 4, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
+                          depthwise = {33, 33, 5, 5, 3, 3, {2, 1}, 1, {1, 1, 1, 1}, 33};
+    struct cgh h;
+    cgh_begin(&h);
+    add(&h, &dense, 3 * IR_N);
+    add(&h, &dense, 1);
+    add(&h, &strided, 2 * IR_N);
+    add(&h, &strided, 5);
+    add(&h, &depthwise, 3 * IR_N);
+    add(&h, &depthwise, 4);
+    cgh_end(&h, (int64_t[]){1, 2, 5}, 3, 1e-5);
+}
+
 static void check_spills(const char *cpu) {
     static const struct c cases[] = {
         {64, 64, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
@@ -113,7 +131,7 @@ static void check_spills(const char *cpu) {
     };
     struct cgh h;
     cgh_begin(&h);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i], IR_N);
     char path[] = "/tmp/smkd_test_XXXXXX", line[4096], fn[256] = "";
     int fd = mkstemp(path), micro = 0, fma = 0, spills = 0;
     assert_true(fd >= 0);
@@ -149,9 +167,9 @@ static void test_no_spills(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense),     cmocka_unit_test(test_strided),   cmocka_unit_test(test_dilated),
-        cmocka_unit_test(test_grouped),   cmocka_unit_test(test_depthwise), cmocka_unit_test(test_large_batch),
-        cmocka_unit_test(test_no_spills),
+        cmocka_unit_test(test_dense),   cmocka_unit_test(test_strided),   cmocka_unit_test(test_dilated),
+        cmocka_unit_test(test_grouped), cmocka_unit_test(test_depthwise), cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_images),  cmocka_unit_test(test_no_spills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

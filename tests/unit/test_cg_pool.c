@@ -5,10 +5,11 @@ struct c {
     int C, H, W, R, S, st[2], dil, pad[4], ceil;
 };
 
-static void add_max(struct cgh *h, const struct c *c) {
+// images: the first dim, IR_N but for test_images
+static void add_max(struct cgh *h, const struct c *c, int64_t images) {
     int64_t st[2] = {c->st[0], c->st[1]}, dil[2] = {c->dil, c->dil}, hw[2] = {c->H, c->W}, k[2] = {c->R, c->S};
     int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
-    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->H, c->W});
+    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){images, c->C, c->H, c->W});
     ir_nid n = ir_node_new(h->g, IR_OP_max_pool, &x, 1,
                            IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4),
                                     IR_IS("dilations", dil, 2), IR_I("ceil", c->ceil)));
@@ -25,10 +26,10 @@ static void add_max(struct cgh *h, const struct c *c) {
     cgh_output(h, dx, "its gradient");
 }
 
-static void add_avg(struct cgh *h, const struct c *c, int include_pad) {
+static void add_avg(struct cgh *h, const struct c *c, int64_t images, int include_pad) {
     int64_t st[2] = {c->st[0], c->st[1]}, hw[2] = {c->H, c->W}, k[2] = {c->R, c->S};
     int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
-    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->H, c->W});
+    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){images, c->C, c->H, c->W});
 #define COMMON                                                                                                         \
     IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_I("ceil", c->ceil),                      \
         IR_I("include_pad", include_pad)
@@ -54,7 +55,7 @@ static void test_max(void **state) {
     (void)state;
     struct cgh h;
     cgh_begin(&h);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add_max(&h, &cases[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add_max(&h, &cases[i], IR_N);
     cgh_end(&h, (int64_t[]){1, 2, 5}, 3, 1e-6);
 }
 
@@ -63,7 +64,7 @@ static void test_average(void **state) {
     struct cgh h;
     cgh_begin(&h);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (cases[i].dil == 1) add_avg(&h, &cases[i], 0), add_avg(&h, &cases[i], 1);
+        if (cases[i].dil == 1) add_avg(&h, &cases[i], IR_N, 0), add_avg(&h, &cases[i], IR_N, 1);
     cgh_end(&h, (int64_t[]){1, 2, 5}, 3, 1e-6);
 }
 
@@ -88,8 +89,21 @@ static void test_ties_and_nan(void **state) {
     cgh_end(&h, (int64_t[]){3}, 1, 0);
 }
 
+// Images that are not one to a sample: k to each, or a fixed number whatever the batch.
+static void test_images(void **state) {
+    (void)state;
+    static const int64_t images[] = {3 * IR_N, 4, 1};
+    struct cgh h;
+    cgh_begin(&h);
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+        add_max(&h, &cases[1], images[i]);
+        add_avg(&h, &cases[1], images[i], 0);
+    }
+    cgh_end(&h, (int64_t[]){1, 2, 5}, 3, 1e-6);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_max), cmocka_unit_test(test_average),
-                                       cmocka_unit_test(test_ties_and_nan)};
+                                       cmocka_unit_test(test_ties_and_nan), cmocka_unit_test(test_images)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
