@@ -11,7 +11,6 @@ static char *text(const char *s) {
 }
 
 // --- inference form
-// -------------------------------------------------------------------------------------------------------
 
 static void drop_outputs(Onnx__NodeProto *p, size_t keep) {
     for (size_t i = keep; i < p->n_output; i++) free(p->output[i]);
@@ -147,7 +146,6 @@ static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
 }
 
 // --- weights
-// ----------------------------------------------------------------------------------------------------------------
 
 static uint16_t to_half(float f) { // round to nearest even
     uint32_t u;
@@ -240,7 +238,6 @@ static bool same_dims(const Onnx__TensorProto *t, const struct fe_tensor *s) {
 }
 
 // --- writing
-// ------------------------------------------------------------------------------------------------------------------
 
 struct file_buffer {
     ProtobufCBuffer base;

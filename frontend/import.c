@@ -145,7 +145,6 @@ void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto 
 }
 
 // --- boundary
-// --------------------------------------------------------------------------------------------------------------
 
 static const struct fe_shape *find_shape(const struct fe_options *o, const char *name) {
     for (size_t i = 0; o && i < o->n_shapes; i++)

@@ -66,7 +66,6 @@ bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
 }
 
 // --- Einsum of one or two operands, each label at most once in each term
-// ---------------------------------------------------
 
 struct term {
     char label[IR_MAX_RANK + 1];

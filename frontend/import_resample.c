@@ -113,7 +113,6 @@ bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
 }
 
 // --- Resize
-// ------------------------------------------------------------------------------------------------------------------
 
 struct resize {
     const char *mode, *coord, *nearest;

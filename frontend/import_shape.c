@@ -36,7 +36,6 @@ bool fe_op_size(struct fe_ctx *c, struct fe_node *n) {
 }
 
 // --- Reshape
-// ---------------------------------------------------------------------------------------------------------------
 
 // Elements as a*N (batched) or b.
 static int64_t elements(const struct ir_type *t) {

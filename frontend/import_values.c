@@ -84,7 +84,6 @@ const int64_t *fe_attr_ints(const struct fe_node *n, const char *name, size_t *c
 }
 
 // --- operands
-// ----------------------------------------------------------------------------------------------------------
 
 struct fe_val *fe_arg(const struct fe_node *n, size_t i) { return i < n->n_in ? n->in[i] : NULL; }
 
@@ -238,7 +237,6 @@ bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, 
 }
 
 // --- results
-// -----------------------------------------------------------------------------------------------------------
 
 struct fe_val *fe_val_of(struct fe_ctx *c, ir_vid v) {
     if (v == IR_NONE) return NULL;
@@ -276,7 +274,6 @@ bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s)
 }
 
 // --- building
-// ------------------------------------------------------------------------------------------------------------
 
 ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
                size_t n_attrs) {

@@ -78,7 +78,6 @@ void fe_add_initializers(struct fe_ctx *c, struct fe_scope *s, const Onnx__Graph
 }
 
 // --- one body
-// ------------------------------------------------------------------------------------------------------------
 
 struct body {
     struct fe_ctx *c;

@@ -71,7 +71,6 @@ struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, co
 }
 
 // --- one element
-// -------------------------------------------------------------------------------------------------------
 
 static bool add_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_add_overflow(x, y, r); }
 static bool mul_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_mul_overflow(x, y, r); }
@@ -98,10 +97,9 @@ static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_nu
         return mul_ok(x->b, y->b, &r->b) && (x->a ? mul_ok(x->a, y->b, &r->a) : mul_ok(x->b, y->a, &r->a));
     case IR_OP_div:
         if (y->a) { // (k*y)/y = k
-            if (x->a % y->a) return false;
-            t = x->a / y->a;
-            r->b = t;
-            return x->b == t * y->b;
+            if ((x->a == INT64_MIN && y->a == -1) || x->a % y->a) return false;
+            r->b = x->a / y->a;
+            return mul_ok(r->b, y->b, &t) && x->b == t;
         }
         if (y->b == 0 || (x->b == INT64_MIN && y->b == -1) || x->a % y->b) return false;
         if (x->a && x->b % y->b) return false; // only a plain constant may truncate
@@ -258,8 +256,9 @@ static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
         r->b = !x->b;
         return x->a == 0;
     case IR_OP_abs:
+        if (x->a || x->b == INT64_MIN) return false;
         r->b = x->b < 0 ? -x->b : x->b;
-        return x->a == 0 && x->b != INT64_MIN;
+        return true;
     case IR_OP_floor:
     case IR_OP_ceil:
     case IR_OP_round:
@@ -271,7 +270,6 @@ static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
 }
 
 // --- whole tensors
-// -------------------------------------------------------------------------------------------------------
 
 struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym *x) {
     struct fe_sym *r = fe_sym_new(a, x->type.dtype, x->type.rank, x->type.dims);

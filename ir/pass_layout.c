@@ -133,7 +133,6 @@ static void inherit(struct state *s, const struct ir_node *n, struct ir_type *ou
 }
 
 // --- rules: where an op wants its operands, and how its results lie
-// -----------------------------------------------------
 
 static void results_row_major(struct state *s, const struct ir_node *n) {
     for (int k = 0; k < n->n_out; k++) identity(&s->g->values[n->out[k]].type);

@@ -51,7 +51,6 @@ struct cg_blocks {
 struct cg_blocks cg_blocks_of(const struct cg_target *t, int64_t channels);
 
 // --- conv.c: tap convolution, forward and data gradient
-// ---------------------------------------------------------------
 
 // y[n, oh*osh+oh0, ow*osw+ow0, k] = sum over taps r < R, s < S and c of x[n, oh*ish+dh0+r*dr, ow*isw+dw0+s*ds, c] *
 // w[r,s,c,k] for oh < PH, ow < PW; x outside its plane is 0. Pointers: x, packed weights (cg_pack), y.
@@ -85,7 +84,6 @@ LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const 
                             LLVMValueRef bh);
 
 // --- conv_pack.c
-// -------------------------------------------------------------------------------------------------------
 
 // dst[g][block][r][s][c][lane] = src[weight of (output channel, c, r, s)] for a super-group of `merge` groups of c x k
 // channels each, zero off the diagonal blocks. Pointers: src (weights), dst.
@@ -107,7 +105,6 @@ void cg_emit_pack_dw(struct cg_fn *f, const void *params);   // struct cg_pack w
 void cg_emit_unpack_dw(struct cg_fn *f, const void *params); // struct cg_unpack
 
 // --- conv_wgrad.c, depthwise.c
-// -------------------------------------------------------------------------------------------
 
 // Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.
 struct cg_wgrad {
@@ -123,7 +120,6 @@ void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struc
                        LLVMValueRef B, LLVMValueRef Y, LLVMValueRef bh);
 
 // --- gemm.c
-// ---------------------------------------------------------------------------------------------------------------
 
 // C[b][M][N] = op(A)[b] op(B)[b]. Pointers: A, B, C. Negative M, K or batch[0]: -value times the run-time N. One of a_m
 // and a_k is 1, and one of b_k and b_n.
@@ -137,7 +133,6 @@ void cg_emit_gemm(struct cg_fn *f, const void *params);
 int64_t cg_gemm_scratch(const struct cg_target *t, const struct cg_gemm *g);
 
 // --- pool.c
-// -----------------------------------------------------------------------------------------------------------------
 
 struct cg_pool {
     int64_t H, W, C, P, Q, R, S, sh, sw, pt, pl, pb, pr, dh, dw, include_pad;
@@ -148,7 +143,6 @@ void cg_emit_avg_pool(struct cg_fn *f, const void *params);      // x, y
 void cg_emit_avg_pool_grad(struct cg_fn *f, const void *params); // dy, dx
 
 // --- lowering hooks (codegen/lower/conv.c, matmul.c, pool.c); lower_table.c refers to them by name
-// -------------------------------
 
 #define CG_HOOK(id) void cg_kernel_##id(struct cg_lower *L, ir_nid n)
 #define CG_WS_HOOK(id)                                                                                                 \

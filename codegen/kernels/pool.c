@@ -140,7 +140,6 @@ void cg_emit_max_pool(struct cg_fn *f, const void *params) {
 }
 
 // --- gradients: loops over the windows that cover an input pixel
-// -------------------------------------------------------
 
 // For tap index t in [0, size): the output position whose tap t is input position i; runs the body only where there is
 // one.

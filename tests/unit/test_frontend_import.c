@@ -13,7 +13,6 @@
 #include <cmocka.h>
 
 // --- a protobuf writer
-// -------------------------------------------------------------------------------------------------
 
 static void varint(struct str *b, uint64_t v) {
     for (;; v >>= 7) {
@@ -157,7 +156,6 @@ static struct str finish(void) {
 }
 
 // --- running the importer
-// ------------------------------------------------------------------------------------------------
 
 static char dir[] = "/tmp/smkd_import_XXXXXX", path[64], said[8192];
 static struct arena arena;
@@ -244,7 +242,6 @@ static void says(const char *part) {
     } while (0)
 
 // --- good files
-// --------------------------------------------------------------------------------------------------------------
 
 static void cnn(void) {
     INPUT("x", 0, 3, 8, 8);
@@ -697,7 +694,6 @@ static void test_merged_initializers(void **state) {
 }
 
 // --- bad files
-// ---------------------------------------------------------------------------------------------------------------
 
 static void test_truncated(void **state) {
     (void)state;
@@ -850,7 +846,6 @@ static void test_attributes(void **state) {
 }
 
 // --- export
-// ------------------------------------------------------------------------------------------------------------------
 
 static void test_export(void **state) {
     (void)state;
