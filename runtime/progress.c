@@ -14,8 +14,10 @@ double rt_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void rt_progress_init(struct rt_progress *p, FILE *f, int64_t epochs, int64_t steps_per_epoch, int64_t first_step) {
+void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
+                      int64_t first_step) {
     *p = (struct rt_progress){.f = f,
+                              .warnings = warnings,
                               .terminal = f && isatty(fileno(f)),
                               .started = rt_now(),
                               .epochs = epochs,
@@ -62,13 +64,24 @@ void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) 
     fflush(p->f);
 }
 
-void rt_progress_say(struct rt_progress *p, const char *severity, const char *fmt, ...) {
-    if (!p->f) return;
+static void say(const struct rt_progress *p, FILE *f, const char *severity, const char *fmt, va_list ap) {
+    if (!f) return;
+    fprintf(f, "%s%s: ", p->terminal ? "\r\033[K" : "", severity);
+    vfprintf(f, fmt, ap);
+    fputc('\n', f);
+    fflush(f);
+}
+
+void rt_progress_note(struct rt_progress *p, const char *fmt, ...) {
     va_list ap;
-    fprintf(p->f, "%s%s: ", p->terminal ? "\r\033[K" : "", severity);
     va_start(ap, fmt);
-    vfprintf(p->f, fmt, ap);
+    say(p, p->f, "note", fmt, ap);
     va_end(ap);
-    fputc('\n', p->f);
-    fflush(p->f);
+}
+
+void rt_progress_warn(struct rt_progress *p, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    say(p, p->warnings, "warning", fmt, ap);
+    va_end(ap);
 }

@@ -2,6 +2,7 @@
 #include "run_folder.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -23,6 +24,24 @@ bool rt_run_exists(const char *dir) {
     for (size_t i = 0; i < N_FILES; i++)
         if (has(dir, result_files[i])) return true;
     return false;
+}
+
+// What a killed run was writing: "last.safetensors.tmpAb12Cd" is nobody's any more.
+static void remove_leftovers(const char *dir) {
+    DIR *d = opendir(dir);
+    const struct dirent *e;
+    while (d && (e = readdir(d))) {
+        for (size_t i = 0; i < N_FILES; i++) {
+            size_t n = strlen(result_files[i]);
+            if (strncmp(e->d_name, result_files[i], n) != 0 || strncmp(e->d_name + n, ".tmp", 4) != 0 ||
+                strlen(e->d_name + n) != 10)
+                continue;
+            char *p = rt_path_join(dir, e->d_name);
+            unlink(p); // where that fails, it was only in the way
+            free(p);
+        }
+    }
+    if (d) closedir(d);
 }
 
 static enum smkd_result remove_results(const char *dir) {
@@ -180,6 +199,7 @@ enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_
         r = rt_labels_write(labels, d->given, d->set.train.n);
         if (r == SMKD_R_OK) r = rt_json_write(path, now);
     }
+    if (r == SMKD_R_OK) remove_leftovers(t->dir);
     cJSON_Delete(now);
     free(path);
     free(labels);

@@ -205,13 +205,16 @@ static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
     return SMKD_R_OK;
 }
 
+// printf shows the sign of a NaN, which means nothing to a reader.
+static double plain(float v) { return isnan(v) ? NAN : (double)v; }
+
 static enum smkd_result check_finite(const struct run *r, int64_t epoch, int64_t step) {
     for (int k = 0; k < 2; k++)
         if (!isfinite(*r->loss_value[k]))
             return rt_fail(SMKD_R_INVALID,
                            "epoch %lld, step %lld: the loss of peer %d is %g; the run diverged: try a lower "
                            "--lr (now %g), --lr-warmup-epochs, or --peer-denom N",
-                           (long long)epoch, (long long)step + 1, k, (double)*r->loss_value[k], r->now_lr);
+                           (long long)epoch, (long long)step + 1, k, plain(*r->loss_value[k]), r->now_lr);
     return SMKD_R_OK;
 }
 
@@ -268,12 +271,14 @@ static void tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
     for (int k = 0; k < 2; k++) memcpy(r->sorted + (size_t)k * n, r->entropies[k], n * sizeof(float));
     qsort(r->sorted, 2 * n, sizeof(float), by_value);
     double low = r->sorted[n / 5], median = r->sorted[n], high = r->sorted[2 * n - 1 - n / 5];
-    double half = rt_threshold(m->progress, 1, r->c->b2, r->classes) / (median > 1e-6 ? median : 1e-6);
-    rt_progress_say(
-        &r->progress, "warning",
+    // chi is proportional to 1/eta, whatever else it depends on. A little above the median, since rows that sit on the
+    // threshold are not selected and the number is printed with four digits.
+    double half = r->c->eta * m->threshold / (1.001 * (median > 1e-6 ? median : 1e-6));
+    rt_progress_warn(
+        &r->progress,
         "epoch %lld: the threshold %.4g selected %.2f %% of the samples (peer 0 taught %.2f %%, peer 1 %.2f %%); "
-        "entropies: smallest %.4g, 10 %% below %.4g, median %.4g, 10 %% above %.4g, largest %.4g; --eta %.4g "
-        "would select about half",
+        "entropies: smallest %.4g, 10 %% below %.4g, median %.4g, 10 %% above %.4g, largest %.4g; in this epoch "
+        "--eta %.4g would select about half",
         (long long)m->epoch, m->threshold, 100 * share, 100 * a, 100 * b, (double)r->sorted[0], low, median, high,
         (double)r->sorted[2 * n - 1], half);
 }
@@ -320,6 +325,27 @@ static enum smkd_result evaluate(struct run *r, struct rt_epoch_metrics *m) {
     return SMKD_R_OK;
 }
 
+// The loss is looked at before each update, so a last update that went wrong shows in the weights alone. They must not
+// replace a checkpoint that can still be trained with a lower rate.
+static enum smkd_result check_weights(const struct run *r, int64_t epoch) {
+    static const enum smkd_abi_role roles[] = {SMKD_ABI_PARAM, SMKD_ABI_BUFFER};
+    for (int k = 0; k < 2; k++) {
+        smkd_model *model = r->t->peers[k].model;
+        const struct smkd_abi_tensor *t;
+        for (int role = 0; role < 2; role++)
+            for (size_t i = 0; (t = smkd_model_nth(model, roles[role], i)); i++) {
+                const float *w = (const float *)((const char *)smkd_model_params(model) + t->offset);
+                for (uint64_t j = 0; j < t->numel; j++)
+                    if (!isfinite(w[j]))
+                        return rt_fail(SMKD_R_INVALID,
+                                       "epoch %lld: \"%s\" of peer %d is %g after the last step; the run diverged: try "
+                                       "a lower --lr (now %g), --lr-warmup-epochs, or --peer-denom N",
+                                       (long long)epoch, t->name, k, plain(w[j]), r->now_lr);
+            }
+    }
+    return SMKD_R_OK;
+}
+
 static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
     smkd_model *models[] = {r->t->peers[0].model, r->t->peers[1].model};
     double measure = r->validation ? m->ensemble_val_top1 : m->ensemble_top1;
@@ -359,7 +385,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     // The next epoch's first batches are prepared while this one is evaluated.
     if (epoch < r->c->epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
     summarise(r, &m);
-    if ((e = evaluate(r, &m)) != SMKD_R_OK) return e;
+    if ((e = check_weights(r, epoch)) != SMKD_R_OK || (e = evaluate(r, &m)) != SMKD_R_OK) return e;
     m.seconds = rt_now() - begin;
     if ((e = save(r, &m)) != SMKD_R_OK) return e;
     rt_progress_epoch(&r->progress, &m);
@@ -384,21 +410,35 @@ static enum smkd_result go_on(struct run *r, bool resuming) {
     return e == SMKD_R_OK ? rt_metrics_truncate(t->dir, r->state.epoch) : e;
 }
 
+// Equal weights, equal images and equal losses: such peers stay one network for good. (Dropout has a seed for each.)
+static bool peers_are_one(const struct rt_peer *p) {
+    const struct smkd_artifact *a = smkd_model_info(p[0].model), *b = smkd_model_info(p[1].model);
+    return a->content_hash == b->content_hash && a->param_bytes == b->param_bytes &&
+           !smkd_model_find(p[0].model, SMKD_ABI_SCALAR, "seed") &&
+           memcmp(smkd_model_params(p[0].model), smkd_model_params(p[1].model), a->param_bytes) == 0;
+}
+
 static void tell_start(struct run *r, int threads, bool resuming) {
     const struct rt_train_data *d = &r->data;
     const struct rt_transform *x = &d->transform;
     struct rt_progress *p = &r->progress;
-    rt_progress_say(p, "note",
-                    "%s: %zu training, %zu validation and %zu test images, %d classes; %.2f %% of the training "
-                    "labels differ from the data set's; %d thread%s",
-                    d->set.name, d->n_train, d->n_validation, d->set.test.n, r->classes, 100 * d->noise_rate, threads,
-                    threads == 1 ? "" : "s");
+    rt_progress_note(p,
+                     "%s: %zu training, %zu validation and %zu test images, %d classes; %.2f %% of the training "
+                     "labels differ from the data set's; %d thread%s",
+                     d->set.name, d->n_train, d->n_validation, d->set.test.n, r->classes, 100 * d->noise_rate, threads,
+                     threads == 1 ? "" : "s");
     if (x->height != x->src_height || x->width != x->src_width)
-        rt_progress_say(p, "note", "images of %dx%d get a black border up to the model's %dx%d", x->src_height,
-                        x->src_width, x->height, x->width);
+        rt_progress_note(p, "images of %dx%d get a black border up to the model's %dx%d", x->src_height, x->src_width,
+                         x->height, x->width);
     if (x->channels != x->src_channels)
-        rt_progress_say(p, "note", "the one channel of the images is repeated for the model's %d", x->channels);
-    if (resuming) rt_progress_say(p, "note", "going on after epoch %lld", (long long)r->state.epoch);
+        rt_progress_note(p, "the one channel of the images is repeated for the model's %d", x->channels);
+    if (smkd_model_info(r->t->loss)->name && strcmp(smkd_model_info(r->t->loss)->name, r->c->loss) != 0)
+        rt_progress_note(p, "%s is the loss %s; refinement, denominator, detached target and log floor are the file's",
+                         r->c->loss, smkd_model_info(r->t->loss)->name);
+    if (peers_are_one(r->t->peers))
+        rt_progress_warn(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
+                            "network trained twice; make the second with another --seed of smkdc new");
+    if (resuming) rt_progress_note(p, "going on after epoch %lld", (long long)r->state.epoch);
 }
 
 enum smkd_result rt_train(struct rt_train *t) {
@@ -410,7 +450,7 @@ enum smkd_result rt_train(struct rt_train *t) {
     if (e == SMKD_R_OK && t->save_labels) e = rt_labels_write(t->save_labels, r.data.given, r.data.set.train.n);
     if (e == SMKD_R_OK) e = go_on(&r, resuming);
     if (e == SMKD_R_OK) {
-        rt_progress_init(&r.progress, t->progress, t->config->epochs, r.schedule.steps, r.state.step);
+        rt_progress_init(&r.progress, t->progress, t->warnings, t->config->epochs, r.schedule.steps, r.state.step);
         tell_start(&r, threads, resuming);
         if (r.state.epoch < t->config->epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
     }

@@ -9,19 +9,21 @@
 // --- progress on a terminal or in a log (progress.c) -----------------------------------------------------------------
 
 struct rt_progress {
-    FILE *f;       // NULL: silent
-    bool terminal; // one line that is overwritten; else a line an epoch
+    FILE *f;        // progress and notes; NULL: none
+    FILE *warnings; // NULL: none
+    bool terminal;  // one line that is overwritten; else a line an epoch
     double started, shown;
     int64_t epochs, steps, first_step; // of the run; the step it began with (resumed runs)
 };
 double rt_now(void); // seconds on a clock that only goes forward
-void rt_progress_init(struct rt_progress *p, FILE *f, int64_t epochs, int64_t steps_per_epoch, int64_t first_step);
+void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
+                      int64_t first_step);
 // After a step (counted over the whole run): epoch, images a second so far in this epoch, running loss.
 void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double loss[2]);
 void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m);
-// A line of its own, whatever is on the terminal; severity as a word: "note", "warning".
-void rt_progress_say(struct rt_progress *p, const char *severity, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+// A line of its own, whatever is on the terminal: "note: ..." or "warning: ...".
+void rt_progress_note(struct rt_progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void rt_progress_warn(struct rt_progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // --- data of a run (train_data.c) ------------------------------------------------------------------------------------
 
@@ -50,7 +52,8 @@ struct rt_train {
     const char *dir;          // run folder, made when missing
     bool resume, overwrite;
     const char *save_labels; // NULL, or where the given labels go as .npy
-    FILE *progress;          // NULL: silent
+    FILE *progress;          // progress and notes; NULL: none
+    FILE *warnings;          // NULL: none
 };
 // True when `dir` holds results of a run.
 bool rt_run_exists(const char *dir);

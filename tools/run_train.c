@@ -13,7 +13,7 @@ static const struct args_opt own_opts[] = {
      0},
     {"overwrite", 0, NULL, NULL, "replace the results in DIR", 0},
     {"save-labels", 0, "FILE.npy", NULL, "write the training labels as they are after --labels and --noise", 0},
-    {"quiet", 'q', NULL, NULL, "no progress", 0},
+    {"quiet", 'q', NULL, NULL, "no progress and no notes, only warnings and errors", 0},
 };
 enum { N_OWN = sizeof own_opts / sizeof *own_opts, MAX_OPTS = 64 };
 
@@ -73,7 +73,8 @@ static int run(const struct args *a) {
                          .resume = args_given(a, "resume"),
                          .overwrite = args_given(a, "overwrite"),
                          .save_labels = args_str(a, "save-labels"),
-                         .progress = args_given(a, "quiet") ? NULL : stderr};
+                         .progress = args_given(a, "quiet") ? NULL : stderr,
+                         .warnings = stderr};
     enum smkd_result r = SMKD_R_OK;
     if (t.resume && t.overwrite) r = rt_fail(SMKD_R_INVALID, "--resume and --overwrite exclude each other");
     if (r == SMKD_R_OK) r = configure(&c, a, &saved);

@@ -55,13 +55,16 @@ static int make_artifact(const char *flag, const char *out) {
 }
 
 struct job {
-    const char *out, *threads, *epochs, *noise, *eta, *lr;
+    const char *out, *threads, *epochs, *noise, *eta, *lr, *decay, *labels;
     bool resume, overwrite;
+    bool equal; // peers that start alike
+    FILE *warnings;
 };
 
 static enum smkd_result train(const struct job *j) {
     struct rt_config c;
-    struct rt_train t = {.config = &c, .dir = at(j->out), .resume = j->resume, .overwrite = j->overwrite};
+    struct rt_train t = {
+        .config = &c, .dir = at(j->out), .resume = j->resume, .overwrite = j->overwrite, .warnings = j->warnings};
     const struct {
         const char *name, *value;
     } flags[] = {{"data", dir},
@@ -72,11 +75,13 @@ static enum smkd_result train(const struct job *j) {
                  {"threads", j->threads ? j->threads : "1"},
                  {"val-split", "0.1"},
                  {"augment", "flip"},
-                 {"eta", j->eta ? j->eta : "2"}};
+                 {"weight-decay", j->decay ? j->decay : "5e-4"},
+                 {"eta", j->eta ? j->eta : "2"},
+                 {"labels", j->labels}};
     rt_config_init(&c);
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < sizeof flags / sizeof *flags && r == SMKD_R_OK; i++)
-        r = rt_config_set(&c, flags[i].name, flags[i].value);
+        if (flags[i].value) r = rt_config_set(&c, flags[i].name, flags[i].value);
     if (r == SMKD_R_OK) r = rt_config_resolve(&c);
     char path[2][160];
     for (int k = 0; k < 2; k++) {
@@ -88,7 +93,7 @@ static enum smkd_result train(const struct job *j) {
     if (r == SMKD_R_OK) {
         // Peers that start differently.
         float *w = smkd_model_params(t.peers[1].model);
-        for (int i = 0; i < 200; i++) w[i] = 0.01f * (float)(i % 7);
+        for (int i = 0; i < 200 && !j->equal; i++) w[i] = 0.01f * (float)(i % 7);
         r = rt_train(&t);
     }
     for (int k = 0; k < 2; k++) rt_peer_release(&t.peers[k]);
@@ -233,8 +238,78 @@ static void mends_metrics(void **state) {
     FILE *f = fopen(at("d/metrics.jsonl"), "ab");
     fputs("{\"epoch\":6,\"progr", f);
     fclose(f);
+    // So is what was being written; but a file of the user's own is not.
+    assert_int_equal(io_write_file(at("d/last.safetensors.tmpAb12Cd"), "x", 1), SMKD_OK);
+    assert_int_equal(io_write_file(at("d/last.safetensors.tmp"), "x", 1), SMKD_OK);
     ok(train(&(struct job){.out = "d", .resume = true}));
     same_run("b", "d");
+    assert_int_not_equal(access(at("d/last.safetensors.tmpAb12Cd"), F_OK), 0);
+    assert_int_equal(access(at("d/last.safetensors.tmp"), F_OK), 0);
+}
+
+// What a run with these flags warns of, and what was selected in its last epoch by peer 0.
+static char *warned(struct job j, double *selected) {
+    size_t n;
+    j.warnings = tmpfile();
+    assert_non_null(j.warnings);
+    ok(train(&j));
+    char *m = slurp(j.out, "metrics.jsonl", &n), *share = NULL;
+    for (char *s = m; (s = strstr(s, "\"selected_share\":")); s++) share = s;
+    assert_non_null(share);
+    *selected = strtod(share + strlen("\"selected_share\":"), NULL);
+    free(m);
+    char *text = xcalloc(1, 4096);
+    rewind(j.warnings);
+    size_t got = fread(text, 1, 4095, j.warnings);
+    text[got] = 0;
+    fclose(j.warnings);
+    return text;
+}
+
+// The suggested eta is taken at its word. The loss's threshold stands still and --b2 does not: the suggestion must
+// come from the threshold that was used, whatever made it. Warnings come without progress, too.
+static void suggests_eta(void **state) {
+    (void)state;
+    needs_artifacts();
+    static const char *const etas[] = {"1000", "1e-3"}; // nobody, everybody
+    for (int i = 0; i < 2; i++) {
+        double selected;
+        char *text = warned((struct job){.out = "h", .epochs = "1", .eta = etas[i], .overwrite = true}, &selected);
+        assert_true(selected == i);
+        char *eta = strstr(text, "--eta ");
+        if (strncmp(text, "warning: epoch 1: the threshold ", 32) || lines(text) != 1 || !eta) fail_msg("%s", text);
+        eta += strlen("--eta ");
+        eta[strcspn(eta, " ")] = 0;
+        char *quiet = warned((struct job){.out = "h", .epochs = "1", .eta = eta, .overwrite = true}, &selected);
+        if (*quiet || selected < 0.25 || selected > 0.75) fail_msg("--eta %s selects %g: %s", eta, selected, quiet);
+        free(quiet);
+        free(text);
+    }
+}
+
+static void tells_equal_peers(void **state) {
+    (void)state;
+    needs_artifacts();
+    double selected;
+    char *text = warned((struct job){.out = "i", .epochs = "1", .equal = true}, &selected);
+    if (!strstr(text, "warning: both peers start with the same weights")) fail_msg("%s", text);
+    free(text);
+}
+
+// A label file is known by what it says, not by where it lies.
+static void moved_labels(void **state) {
+    (void)state;
+    needs_artifacts();
+    char text[601];
+    for (int i = 0; i < 300; i++) snprintf(text + 2 * i, 3, "%d\n", i % 10);
+    assert_int_equal(io_write_file(at("one.txt"), text, 600), SMKD_OK);
+    assert_int_equal(io_write_file(at("two.txt"), text, 600), SMKD_OK);
+    text[0] = '5';
+    assert_int_equal(io_write_file(at("three.txt"), text, 600), SMKD_OK);
+    ok(train(&(struct job){.out = "j", .labels = at("one.txt")}));
+    ok(train(&(struct job){.out = "j", .labels = at("two.txt"), .resume = true}));
+    assert_int_not_equal(train(&(struct job){.out = "j", .labels = at("three.txt"), .resume = true}), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "the data is not the one the run began with"));
 }
 
 // No file may grow beyond a limit that the metrics pass and the checkpoint doesn't: what a full disk does.
@@ -280,6 +355,18 @@ static void diverges(void **state) {
     assert_int_not_equal(train(&(struct job){.out = "g", .lr = "1e6"}), SMKD_R_OK);
     const char *e = smkd_last_error();
     if (!strstr(e, ", step ") || !strstr(e, "lower --lr")) fail_msg("%s", e);
+}
+
+// Weights grow by lr * weight decay = 40000 a step: the ninth and last loss is still a number, the weights after it are
+// none. Such weights are no checkpoint.
+static void diverges_last(void **state) {
+    (void)state;
+    needs_artifacts();
+    assert_int_not_equal(train(&(struct job){.out = "k", .epochs = "1", .lr = "1e4", .decay = "4"}), SMKD_R_OK);
+    const char *e = smkd_last_error();
+    if (!strstr(e, "epoch 1: \"fc.weight\" of peer 0 is ") || !strstr(e, "lower --lr")) fail_msg("%s", e);
+    assert_int_not_equal(access(at("k/last.safetensors"), F_OK), 0);
+    assert_int_not_equal(access(at("k/best.safetensors"), F_OK), 0);
 }
 
 static void checks_files(void **state) {
@@ -333,6 +420,8 @@ int main(void) {
         cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk),     cmocka_unit_test(learns),
         cmocka_unit_test(same_bits),        cmocka_unit_test(keeps_results), cmocka_unit_test(mends_metrics),
         cmocka_unit_test(survives_kills),   cmocka_unit_test(diverges),      cmocka_unit_test(checks_files),
+        cmocka_unit_test(suggests_eta),     cmocka_unit_test(moved_labels),  cmocka_unit_test(tells_equal_peers),
+        cmocka_unit_test(diverges_last),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     char cmd[100];
