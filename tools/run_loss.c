@@ -9,7 +9,8 @@
 #include <string.h>
 
 static const struct args_opt opts[] = {
-    {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer: give it twice, peer 0 first", ARGS_REPEAT | ARGS_REQUIRED},
+    {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer (float32 or float64): give it twice, peer 0 first",
+     ARGS_REPEAT | ARGS_REQUIRED},
     {"labels", 0, "FILE.npy", NULL, "labels [N], 0 to C-1", ARGS_REQUIRED},
     {"output", 'o', "L.safetensors", NULL, "file to write", ARGS_REQUIRED},
     {"progress", 0, "T", "1", "how far training is, 0 to 1", 0},
@@ -93,6 +94,21 @@ static enum smkd_result widen_labels(struct rt_tensor *t, const char *path) {
     return SMKD_R_OK;
 }
 
+// numpy's own float64 logits, narrowed in place: the losses compute in float32.
+static enum smkd_result narrow_logits(struct rt_tensor *t, const char *path) {
+    if (t->dtype == RT_F32) return SMKD_R_OK;
+    if (t->dtype != RT_F64) return rt_fail(SMKD_R_MISMATCH, "%s: logits are float32 or float64 numbers", path);
+    const double *wide = t->data;
+    float *narrow = t->data; // in front of what is still to be read
+    for (size_t i = 0; i < t->numel; i++) {
+        float v = (float)wide[i];
+        memcpy(narrow + i, &v, sizeof v);
+    }
+    t->dtype = RT_F32;
+    t->bytes = t->numel * sizeof *narrow;
+    return SMKD_R_OK;
+}
+
 static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     if (args_count(a, "logits") != 2)
         return rt_fail(SMKD_R_INVALID,
@@ -103,9 +119,8 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
         const char *path = args_nth(a, "logits", (size_t)k);
         enum smkd_result r = rt_npy_read(path, &g->logits[k]);
         if (r != SMKD_R_OK) return r;
+        if ((r = narrow_logits(&g->logits[k], path)) != SMKD_R_OK) return r;
         const struct rt_tensor *t = &g->logits[k];
-        if (t->dtype != RT_F32)
-            return rt_fail(SMKD_R_MISMATCH, "%s: logits are float32; save x.astype(numpy.float32)", path);
         if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < 2 || t->dims[1] > 1000000)
             return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes",
                            path);
