@@ -180,10 +180,11 @@ enum smkd_result rt_checkpoint_read(const char *path, smkd_model *const models[2
     return r;
 }
 
-enum smkd_result rt_checkpoint_read_peer(const char *path, int k, smkd_model *m) {
+enum smkd_result rt_checkpoint_read_peer(const char *path, int k, smkd_model *m, struct rt_progress_state *s) {
     struct rt_tensors f = {0};
     enum smkd_result r = open_file(path, &f);
     if (r != SMKD_R_OK) return r;
+    if (s) r = read_state(path, &f, s);
     for (int copy = 0; copy < 2 && r == SMKD_R_OK; copy++) r = visit(path, &f, k, m, false, copy);
     rt_tensors_release(&f);
     return r;

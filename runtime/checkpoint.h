@@ -18,7 +18,7 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
                                      bool momentum);
 // Reads everything back into the models. On failure they are unchanged.
 enum smkd_result rt_checkpoint_read(const char *path, smkd_model *const models[2], struct rt_progress_state *s);
-// Reads the parameters and buffers of peer `k` into a model.
-enum smkd_result rt_checkpoint_read_peer(const char *path, int k, smkd_model *m);
+// Reads the parameters and buffers of peer `k` into a model; *s (unless NULL) is the run's state when they were saved.
+enum smkd_result rt_checkpoint_read_peer(const char *path, int k, smkd_model *m, struct rt_progress_state *s);
 
 #endif

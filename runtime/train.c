@@ -89,15 +89,12 @@ static enum smkd_result start_loss(struct run *r, size_t batch) {
     return SMKD_R_OK;
 }
 
-// Scalars of the optimizer and of training mode that stay as they are.
+// Scalars of the optimizer that stay as they are.
 static enum smkd_result start_peer(struct run *r, struct rt_peer *p) {
     const struct {
         const char *name;
         double value;
-    } fixed[] = {{"momentum", r->c->momentum},
-                 {"weight_decay", r->c->weight_decay},
-                 {"nesterov", r->c->nesterov},
-                 {"dropout", 1}};
+    } fixed[] = {{"momentum", r->c->momentum}, {"weight_decay", r->c->weight_decay}, {"nesterov", r->c->nesterov}};
     const struct smkd_artifact *info = smkd_model_info(p->model);
     static const enum smkd_abi_phase needed[] = {SMKD_ABI_INFER, SMKD_ABI_FORWARD, SMKD_ABI_BACKWARD, SMKD_ABI_UPDATE};
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)

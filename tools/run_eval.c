@@ -68,7 +68,8 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
     }
     char *path = e->dir ? rt_path_join(e->dir, best ? "best.safetensors" : "last.safetensors") : NULL;
-    for (int k = 0; k < e->n && path && r == SMKD_R_OK; k++) r = rt_checkpoint_read_peer(path, k, e->peers[k].model);
+    for (int k = 0; k < e->n && path && r == SMKD_R_OK; k++)
+        r = rt_checkpoint_read_peer(path, k, e->peers[k].model, NULL);
     free(path);
     const char *weights = args_str(a, "weights");
     if (r != SMKD_R_OK || !weights) return r;

@@ -27,7 +27,8 @@ static void join(struct str *s, const float *v, int n) {
     for (int i = 0; i < n; i++) str_addf(s, "%s%.7g", i ? "," : "", (double)v[i]);
 }
 
-static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_peer *p, const char *out) {
+static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_peer *p, int64_t trained,
+                                   const char *out) {
     const struct smkd_artifact *info = smkd_model_info(p->model);
     const char *block = smkd_model_params(p->model);
     struct fe_tensor *tensors = xcalloc(info->n_tensors + 1, sizeof *tensors);
@@ -46,7 +47,7 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
     join(&std, s->std, s->channels);
     str_addf(&classes, "%d", p->classes);
     str_addf(&input, "%dx%dx%d", p->channels, p->height, p->width);
-    str_addf(&epochs, "%lld", (long long)s->config.epochs);
+    str_addf(&epochs, "%lld", (long long)trained);
     str_addf(&producer, "smkd %s", smkd_version());
     const struct fe_meta meta[] = {
         {"smkd.classes", classes.s},   {"smkd.input", input.s},       {"smkd.mean", mean.s},     {"smkd.std", std.s},
@@ -65,16 +66,18 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
     const char *artifact = args_given(a, "artifact") ? args_str(a, "artifact") : s->artifact[k];
     char *weights = checkpoint_path(a->pos[0], best);
     struct rt_peer p = {0};
+    struct rt_progress_state state;
     int code = EXIT_DONE;
     if (!args_given(a, "artifact") && !rt_path_exists(artifact)) {
         rt_fail(SMKD_R_IO, "%s: the artifact the run was made with is gone; give it with --artifact", artifact);
         code = run_failed("export");
-    } else if (rt_peer_load(&p, artifact) != SMKD_R_OK || rt_checkpoint_read_peer(weights, k, p.model) != SMKD_R_OK) {
+    } else if (rt_peer_load(&p, artifact) != SMKD_R_OK ||
+               rt_checkpoint_read_peer(weights, k, p.model, &state) != SMKD_R_OK) {
         code = run_failed("export");
     } else if (!smkd_model_info(p.model)->onnx) {
         rt_fail(SMKD_R_UNSUPPORTED, "%s: holds no ONNX graph", artifact);
         code = run_failed("export");
-    } else if (write_onnx(s, &p, args_str(a, "output")) != SMKD_OK) {
+    } else if (write_onnx(s, &p, state.epoch, args_str(a, "output")) != SMKD_OK) {
         code = EXIT_FAILED; // said by the export
     }
     rt_peer_release(&p);

@@ -149,7 +149,7 @@ smkd_model *run_load(const struct args *a, const char *path) {
     else if (peer && strcmp(peer, "0") && strcmp(peer, "1"))
         r = rt_fail(SMKD_R_INVALID, "--peer %s: expected 0 or 1", peer);
     else if (weights)
-        r = peer ? rt_checkpoint_read_peer(weights, peer[0] - '0', m) : smkd_load_weights(m, weights, "");
+        r = peer ? rt_checkpoint_read_peer(weights, peer[0] - '0', m, NULL) : smkd_load_weights(m, weights, "");
     if (r == SMKD_R_OK) return m;
     smkd_model_free(m);
     return NULL;

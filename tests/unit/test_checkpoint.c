@@ -381,7 +381,8 @@ static void checks_files(void **state) {
     assert_non_null(strstr(smkd_last_error(), "momentum.0.fc.weight"));
     const float *w = smkd_model_params(models[0]);
     for (int i = 0; i < 200; i++) assert_true(w[i] == 0); // unchanged
-    ok(rt_checkpoint_read_peer(at("b/best.safetensors"), 1, models[0]));
+    ok(rt_checkpoint_read_peer(at("b/best.safetensors"), 1, models[0], &s));
+    assert_int_equal(s.epoch, s.best_epoch);
     ok(smkd_load_weights(models[1], at("b/best.safetensors"), "peer.1."));
     assert_memory_equal(smkd_model_params(models[0]), smkd_model_params(models[1]), 832);
     smkd_model_free(models[0]);
