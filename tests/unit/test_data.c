@@ -209,6 +209,24 @@ static void reads_labels(void **state) {
     assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
     assert_memory_equal(y, want, sizeof want);
     assert_int_not_equal(rt_labels_read(at("l.npy"), 5, 5, 4, y), SMKD_R_OK);
+    // The other types numpy and CIFAR-N's files have them in.
+    uint8_t bytes[5] = {4, 0, 2, 2, 1};
+    float floats[5] = {4, 0, 2, 2, 1};
+    struct rt_tensor t = {.dtype = RT_U8, .rank = 1, .dims = {5}, .numel = 5, .bytes = 5, .data = bytes};
+    memset(y, 0, sizeof y);
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    assert_memory_equal(y, want, sizeof want);
+    t = (struct rt_tensor){.dtype = RT_I32, .rank = 1, .dims = {5}, .numel = 5, .bytes = 20, .data = y};
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    memset(y, 0, sizeof y);
+    assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    assert_memory_equal(y, want, sizeof want);
+    t.dtype = RT_F32;
+    t.data = floats;
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    assert_int_not_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "labels must be whole numbers"));
     assert_int_not_equal(rt_labels_read("labels.csv", 5, 5, 4, y), SMKD_R_OK);
 }
 
