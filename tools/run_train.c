@@ -53,10 +53,8 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
     size_t given = args_count(a, "peer");
     bool from_run = given == 0 && saved->artifact[0];
     if (given != 2 && !from_run)
-        return rt_fail(SMKD_R_INVALID,
-                       "SMKD pairs two networks: give --peer twice, not %zu time%s (the same file twice makes "
-                       "equal peers)",
-                       given, given == 1 ? "" : "s");
+        return rt_fail(SMKD_R_INVALID, "SMKD pairs two networks: give --peer twice, not %zu time%s", given,
+                       given == 1 ? "" : "s");
     for (int k = 0; k < 2; k++) {
         enum smkd_result r = rt_peer_load(&t->peers[k], from_run ? saved->artifact[k] : args_nth(a, "peer", (size_t)k));
         if (r != SMKD_R_OK) return r;
