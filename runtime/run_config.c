@@ -119,9 +119,8 @@ static enum smkd_result set_field(struct rt_config *c, const struct rt_field *f,
             *(double *)at = NAN;
             return SMKD_R_OK;
         }
-        // eta = inf is the paper's ZERO, so infinity is let through where a field has a sign to give it.
-        if (!parse_f64(text, &v) || (isfinite(v) && (v < f->min || v > f->max)) || (isinf(v) && f->min >= 0))
-            return wrong(f, text);
+        // eta = inf is the paper's ZERO. Anywhere else infinity times a zero lies in wait: b2 at half time.
+        if (!parse_f64(text, &v) || (isinf(v) ? f->offset != AT(eta) : v < f->min || v > f->max)) return wrong(f, text);
         if (f->kind == RT_FIELD_WHOLE && v != floor(v)) return wrong(f, text);
         *(double *)at = v;
         return SMKD_R_OK;
@@ -266,9 +265,16 @@ static void field_text(const struct rt_config *c, const struct rt_field *f, stru
         str_addf(out, "%lld", (long long)*(const int64_t *)at);
         break;
     case RT_FIELD_F64:
-    case RT_FIELD_WHOLE:
-        str_addf(out, "%.10g", *(const double *)at);
+    case RT_FIELD_WHOLE: {
+        char text[RT_NUMBER_TEXT];
+        double v = *(const double *)at;
+        if (isfinite(v))
+            rt_number_text(v, text);
+        else
+            snprintf(text, sizeof text, "%g", v);
+        str_add(out, text);
         break;
+    }
     }
 }
 

@@ -39,11 +39,15 @@ static const struct args_cmd cmd = {
     "entropy.K for K = 0, 1.",
     opts};
 
-// Scalars that a program may have, with the options they come from.
+// Scalars that a program may have, with the options they come from. An infinite eta is the paper's ZERO; the others
+// are multiplied with numbers that may be 0.
 static const struct {
     const char *scalar, *option;
+    double min, max;
 } numbers[] = {
-    {"progress", "progress"}, {"eta", "eta"}, {"b1", "b1"}, {"b2", "b2"}, {"rho", "rho"}, {"r.0", "r0"}, {"r.1", "r1"},
+    {"progress", "progress", 0, 1}, {"eta", "eta", -INFINITY, INFINITY}, {"b1", "b1", -1e6, 1e6},
+    {"b2", "b2", -1e6, 1e6},        {"rho", "rho", -1e6, 1e6},           {"r.0", "r0", -1e6, 1e6},
+    {"r.1", "r1", -1e6, 1e6},
 };
 enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
 
@@ -55,8 +59,7 @@ struct given {
 
 static bool read_numbers(struct given *g, const struct args *a) {
     for (int i = 0; i < N_NUMBERS; i++) {
-        bool unit = i == 0;
-        if (!args_f64(a, numbers[i].option, unit ? 0 : -INFINITY, unit ? 1 : INFINITY, &g->number[i])) return false;
+        if (!args_f64(a, numbers[i].option, numbers[i].min, numbers[i].max, &g->number[i])) return false;
     }
     if (g->number[1] == 0) {
         args_fail(&cmd,
@@ -68,7 +71,8 @@ static bool read_numbers(struct given *g, const struct args *a) {
         struct str first = STR_INIT;
         const char *comma = strchr(r, ',');
         if (comma) str_addn(&first, r, (size_t)(comma - r));
-        bool ok = comma && first.s && parse_f64(first.s, &g->number[5]) && parse_f64(comma + 1, &g->number[6]);
+        bool ok = comma && first.s && parse_f64(first.s, &g->number[5]) && parse_f64(comma + 1, &g->number[6]) &&
+                  isfinite(g->number[5]) && isfinite(g->number[6]);
         str_release(&first);
         if (!ok) {
             args_fail(&cmd, "--r %s: expected two numbers such as 0.5,0.4", r);

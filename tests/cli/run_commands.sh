@@ -43,6 +43,12 @@ for l in smkd-p smkd-s all zero ce; do
     "$run" loss $l --logits a.npy --logits b.npy --labels y.npy --progress 0.6 -o $l.st || no "loss $l"
     for t in loss.0 loss.1 grad.0 grad.1 threshold selected.0 selected.1 trust.0 trust.1; do grep -q "\"$t\":" $l.st || no "loss $l does not write $t"; done
 done
+# 1, -1, 0.5 in both precisions
+printf '\0\0\200\77\0\0\200\277\0\0\0\77' | npy '<f4' '1, 3' f4.npy
+printf '\0\0\0\0\0\0\360\77\0\0\0\0\0\0\360\277\0\0\0\0\0\0\340\77' | npy '<f8' '1, 3' f8.npy
+printf '\2' | npy '|u1' '1,' y1.npy
+for f in f4 f8; do "$run" loss all --logits $f.npy --logits f4.npy --labels y1.npy -o $f.st || no "loss of $f logits"; done
+cmp -s f4.st f8.st || no "float64 logits have another loss"
 ls cache/smkd/*.smkd >/dev/null 2>&1 || no "compiled losses are not cached"
 "$dc" loss smkd-p --classes 3 -o p.smkd && "$run" loss p.smkd --logits a.npy --logits b.npy --labels y.npy --progress 0.6 -o p.st && cmp -s p.st smkd-p.st \
     || no "a loss compiled beforehand differs"
@@ -63,6 +69,8 @@ refuses 'no_such' "$run" infer m.smkd --input no_such=x.npy
 refuses 'y_bad.npy' "$run" loss ce --logits a.npy --logits b.npy --labels y_bad.npy
 refuses 'x4.npy' "$run" loss ce --logits x4.npy --logits b.npy --labels y.npy
 refuses 'eta' "$run" loss smkd-p --logits a.npy --logits b.npy --labels y.npy --eta 0
+refuses 'b2' "$run" loss smkd-p --logits a.npy --logits b.npy --labels y.npy --b2=-inf
+refuses 'y.npy' "$run" loss ce --logits a.npy --logits y.npy --labels y.npy
 refuses 'm.onnx' "$run" infer m.onnx --input x=x.npy
 refuses 'missing.npy' "$run" infer m.smkd --input x=missing.npy
 refuses 'cotangent' "$run" grad m.smkd --input x=x4.npy

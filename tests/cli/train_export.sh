@@ -12,6 +12,11 @@ share() { sed -n 's/.*"selected_share":\([0-9.e-]*\).*/\1/p' "$1/metrics.jsonl" 
 [ "$(share zero)" = 0 ] || fail "ZERO exchanged $(share zero)"
 train --loss smkd-p --eta 1000 -o strict --epochs 1 2>strict.log
 grep -q '^warning: epoch 1: the threshold .* would select about half' strict.log || fail "no warning about a threshold nobody passes"
+"$smkdc" loss smkd-s --classes 10 -o S.smkd
+train --loss S.smkd --eta 1000 -o file --epochs 1 2>file.log
+grep -q '^note: S.smkd is the loss smkd-s' file.log || fail "a loss file does not say what it is"
+train --loss S.smkd --eta 1000 -o quiet --epochs 1 --quiet 2>quiet.log
+diff <(grep ^warning file.log) quiet.log || fail "--quiet says more or less than the warnings"
 
 "$run" eval smkd-p --json >run.json
 for k in 0 1; do

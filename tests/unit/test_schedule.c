@@ -98,6 +98,9 @@ static void refuses(void **state) {
         {"lr", "-1", "--lr -1: expected a number"},
         {"lr", "x", "--lr x"},
         {"lr", "inf", "--lr inf"},
+        {"b2", "-inf", "--b2 -inf: expected a number"},
+        {"rho", "inf", "--rho inf"},
+        {"eta", "nan", "--eta nan"},
         {"epochs", "0", "whole number"},
         {"epochs", "1.5", "whole number"},
         {"seed", "1.5", "whole number"},
@@ -143,7 +146,7 @@ static void json(void **state) {
     ok(rt_config_set(&a, "lr", "0.2"));
     ok(rt_config_set(&a, "threads", "3")); // changes no result
     assert_int_equal(rt_config_differences(&a, &b, &differ), 1);
-    assert_string_equal(differ.s, "--lr 0.2 (was 0.123456789)");
+    assert_string_equal(differ.s, "--lr 0.2 (was 0.12345678901234568)");
     cJSON_free(text);
     cJSON_Delete(o);
     str_release(&differ);
