@@ -34,6 +34,9 @@ static enum smkd_result read_npy(const char *path, size_t total, size_t n, int c
     if (r != SMKD_R_OK) return r;
     if (t.dtype != RT_I64 && t.dtype != RT_I32 && t.dtype != RT_U8)
         r = rt_fail(SMKD_R_INVALID, "%s: labels must be whole numbers (int64, int32 or uint8)", path);
+    else if (t.rank != 1 && !(t.rank == 2 && t.dims[1] == 1))
+        r = rt_fail(SMKD_R_INVALID, "%s: has %d dimensions, expected one label for each image; save y.ravel()", path,
+                    t.rank);
     else if (t.numel != total && t.numel != n)
         r = wrong_count(path, t.numel, total, n);
     for (size_t i = 0; r == SMKD_R_OK && i < t.numel; i++) {

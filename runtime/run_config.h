@@ -75,7 +75,7 @@ enum smkd_result rt_schedule_init(struct rt_schedule *s, const struct rt_config 
 // Learning rate of a step: epoch from 1, step from 0. Warm-up is linear over steps from lr / (warm-up steps) to lr. A
 // milestone m takes effect after m epochs. Cosine runs over the epochs after the warm-up, down towards 0.
 double rt_schedule_lr(const struct rt_schedule *s, int64_t epoch, int64_t step);
-// "12,24,32" -> numbers in [1, epochs]; RT_MAX_MILESTONES at most.
+// "12,24,32" -> numbers from 1 on (those beyond the last epoch have no effect); RT_MAX_MILESTONES at most.
 enum smkd_result rt_milestones_parse(const char *text, int64_t *out, size_t *n);
 
 // The paper's Eq. 6, for messages: ln C / eta * 2 h(progress - 0.5, b2).

@@ -222,6 +222,18 @@ static void reads_labels(void **state) {
     memset(y, 0, sizeof y);
     assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
     assert_memory_equal(y, want, sizeof want);
+    t.rank = 2;
+    t.dims[1] = 1; // a column is as good
+    memcpy(y, want, sizeof want);
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    t.dims[0] = 1;
+    t.dims[1] = 5; // a row is something else
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    assert_int_not_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "has 2 dimensions"));
+    t.rank = 1;
+    t.dims[0] = 5;
     t.dtype = RT_F32;
     t.data = floats;
     assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
