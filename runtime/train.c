@@ -433,7 +433,7 @@ static void tell_start(struct run *r, int threads, bool resuming) {
         rt_progress_note(p, "%s is the loss %s; refinement, denominator, detached target and log floor are the file's",
                          r->c->loss, smkd_model_info(r->t->loss)->name);
     if (peers_are_one(r->t->peers))
-        rt_progress_warn(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
+        rt_progress_note(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
                             "network trained twice; make the second with another --seed of smkdc new");
     if (resuming) rt_progress_note(p, "going on after epoch %lld", (long long)r->state.epoch);
 }
