@@ -20,6 +20,10 @@
 #define SMKD_API
 #endif
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum smkd_result { SMKD_R_OK, SMKD_R_INVALID, SMKD_R_IO, SMKD_R_NOMEM, SMKD_R_UNSUPPORTED, SMKD_R_MISMATCH };
 
 // One line about the last failure on this thread; "" if there was none. Valid until the next failing call.
@@ -74,5 +78,9 @@ SMKD_API size_t smkd_session_bytes(const smkd_session *s); // arena + scratch + 
 // of each before the first is written: on failure the model is unchanged.
 SMKD_API enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix);
 SMKD_API enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const char *prefix);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
