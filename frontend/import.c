@@ -274,17 +274,20 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     fe_run_nodes(&c, &s, g->node, g->n_node, outs, g->n_output);
     c.g->cur_loc = (struct diag_loc){0};
     add_outputs(&c, &s, g);
-    if (d->errors > before) return NULL;
-    if (c.g->n_outputs == 0) {
-        diag_error(d, NULL, "the graph has no output that depends on its inputs");
-        return NULL;
-    }
     if (c.saw_conv && !c.saw_bn && c.bare_convs >= 2)
         diag_warning(
             d, NULL,
             "BatchNormalization was folded into Conv (or the model has none): to train it with BatchNorm, export with "
             "training=TRAINING (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.TRAINING, "
             "do_constant_folding=False))");
+    if (d->errors > before) {
+        ir_report_untrained(c.g, false); // one run says what has no forward and what has no gradient
+        return NULL;
+    }
+    if (c.g->n_outputs == 0) {
+        diag_error(d, NULL, "the graph has no output that depends on its inputs");
+        return NULL;
+    }
     m->imported = true;
     if (c.saw_f16) diag_note(d, NULL, "weights that are not 32-bit floats were converted to float32");
     return c.g;

@@ -213,6 +213,59 @@ enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, siz
     return SMKD_OK;
 }
 
+// --- parameters that no gradient reaches ---------------------------------------------------------------------------
+
+// Where gradients would start: the float outputs; in a graph that is not whole, every value that nothing reads, too.
+static void reach_ends(struct sweep *s, bool whole) {
+    const struct ir_graph *g = s->g;
+    for (size_t k = 0; k < g->n_outputs; k++)
+        if (g->outputs[k].kind == IR_OUT_OUTPUT) s->reached[g->outputs[k].value] = true;
+    if (whole) return;
+    bool *read = ARENA_ARRAY(&s->scratch, bool, s->n_values);
+    for (size_t i = 0; i < s->n_nodes; i++)
+        for (size_t k = 0; k < g->nodes[i].n_in; k++)
+            if (g->nodes[i].in[k] != IR_NONE) read[g->nodes[i].in[k]] = true;
+    for (size_t v = 0; v < s->n_values; v++) s->reached[v] |= !read[v];
+}
+
+// Follows what depends on lost parameters up to the nodes that no gradient comes back through, and names those.
+static void report_cuts(const struct sweep *s, bool *lost) {
+    for (size_t i = 0; i < s->n_nodes; i++) {
+        const struct ir_node *n = &s->g->nodes[i];
+        bool any = false, goes_on = false;
+        for (size_t k = 0; k < n->n_in; k++) any |= n->in[k] != IR_NONE && lost[n->in[k]];
+        if (!any) continue;
+        for (size_t j = 0; j < n->n_out; j++) goes_on |= lost[n->out[j]] = s->wanted[n->out[j]];
+        if (goes_on) continue;
+        diag_warning(s->g->diag, &n->loc,
+                     "operation %s has no gradient; parameters that act only through it will not be trained",
+                     ir_ops[n->op].name);
+    }
+}
+
+size_t ir_report_untrained(struct ir_graph *g, bool whole) {
+    struct sweep s;
+    sweep_init(&s, g);
+    want_role(&s, IR_ROLE_PARAM);
+    spread_wanted(&s);
+    reach_ends(&s, whole);
+    for (size_t i = s.n_nodes; i-- > 0;) {
+        const struct ir_node *n = &g->nodes[i];
+        if (!has_reached_result(&s, n)) continue;
+        for (size_t k = 0; k < n->n_in; k++)
+            if (n->in[k] != IR_NONE && s.wanted[n->in[k]]) s.reached[n->in[k]] = true;
+    }
+    bool *lost = ARENA_ARRAY(&s.scratch, bool, s.n_values);
+    size_t n_lost = 0;
+    for (size_t b = 0; b < g->n_boundary; b++) {
+        const ir_vid v = g->boundary[b];
+        if (g->values[v].role == IR_ROLE_PARAM && s.wanted[v] && !s.reached[v]) n_lost += lost[v] = true;
+    }
+    if (n_lost) report_cuts(&s, lost);
+    arena_release(&s.scratch);
+    return n_lost;
+}
+
 // --- gradients of losses -------------------------------------------------------------------------------------------
 
 static enum smkd_status gradient_of_seed(struct ir_graph *g, const struct ir_grad_seed *seed, ir_vid *d) {

@@ -262,8 +262,12 @@ extern const size_t ir_n_passes;
 // constant-filled gradient. Reports, in one run, every node on a gradient path whose op has no gradient. Expects pass
 // `expand` to have run.
 enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, size_t n_of, bool inputs);
-// The same for a scalar/row loss: differentiates sum over `seeds[i].loss` (f32 of any shape, cotangent 1) with respect
-// to `seeds[i].wrt` separately for each i, in forward graph values; d[i] receives the gradient value.
+// Warns of every node at which the gradient of some parameter ends: its result is an integer (argmax) or has slope 0
+// (floor), and nothing else leads from the parameter to a float output. Returns how many parameters are left without a
+// gradient. `whole` is false for what was built of a graph before an error: then what nothing reads counts as output.
+size_t ir_report_untrained(struct ir_graph *g, bool whole);
+// The gradient of a scalar/row loss: differentiates sum over `seeds[i].loss` (f32 of any shape, cotangent 1) with
+// respect to `seeds[i].wrt` separately for each i, in forward graph values; d[i] receives the gradient value.
 struct ir_grad_seed {
     ir_vid loss, wrt;
 };

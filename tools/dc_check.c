@@ -8,7 +8,9 @@ static const struct args_cmd cmd = {
     1,
     1,
     "Says whether a model can be compiled and trained. Reports every operator without a forward or a gradient by node\n"
-    "name, and prints inputs, outputs and parameter counts. Exit code 1 when the model cannot be compiled.",
+    "name, and prints inputs, outputs and parameter counts. Exit code 1 when the model cannot be compiled, or none of "
+    "its\n"
+    "parameters trained.",
     opts};
 
 static void print_type(const struct ir_type *t) {
@@ -48,26 +50,58 @@ static void print_summary(const struct ir_graph *g) {
     printf("nodes       %zu\n", g->n_nodes);
 }
 
-static enum smkd_status check_passes(struct dc_model *m) {
+static size_t count_params(const struct ir_graph *g) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_boundary; i++) n += g->values[g->boundary[i]].role == IR_ROLE_PARAM;
+    return n;
+}
+
+// The last line, once the model is known to compile.
+static int verdict(struct dc_model *m, size_t lost) {
+    const size_t n = count_params(m->imported);
+    if (n == 0) {
+        printf("verdict     compiles; it has no parameters to train\n");
+        return EXIT_DONE;
+    }
+    if (lost == n) {
+        diag_error(&m->diag, NULL, "no gradient reaches any of its %zu parameters; export the model up to its logits",
+                   n);
+        printf("verdict     compiles, but cannot be trained\n");
+        return EXIT_FAILED;
+    }
+    if (lost)
+        printf("verdict     compiles and trains, but for %zu of %zu parameters\n", lost, n);
+    else
+        printf("verdict     compiles and trains\n");
+    return EXIT_DONE;
+}
+
+static enum smkd_status check_passes(struct dc_model *m, size_t *untrained) {
     const struct dc_build b = {.pass = {.verify = true}};
     struct ir_graph *infer = ir_graph_clone(&m->arena, m->imported), *train = ir_graph_clone(&m->arena, m->imported);
     // Both halves are tried, so that one run reports what is wrong with either.
     enum smkd_status i = dc_run_passes(&b, DC_MIDDLE_PASSES, infer, IR_INFER);
     enum smkd_status t = dc_run_passes(&b, DC_MIDDLE_PASSES, train, IR_TRAIN);
-    if (t == SMKD_OK) t = ir_differentiate(train, NULL, 0, true);
+    if (t == SMKD_OK) {
+        *untrained = ir_report_untrained(train, true);
+        t = ir_differentiate(train, NULL, 0, true);
+    }
     return i != SMKD_OK ? i : t;
 }
 
 static int run(const struct args *a) {
     struct dc_model m;
+    size_t untrained = 0;
     int code = dc_model_open(&m, a->pos[0], a);
     if (m.imported) {
         printf("model       %s\n", m.imported->name ? m.imported->name : "(unnamed)");
         print_summary(m.imported);
-        code = dc_exit(check_passes(&m), &m.diag);
+        code = dc_exit(check_passes(&m, &untrained), &m.diag);
     }
-    if (code != EXIT_USAGE)
-        printf("verdict     %s\n", code == EXIT_DONE ? "compiles and trains" : "cannot be compiled");
+    if (code == EXIT_DONE)
+        code = verdict(&m, untrained);
+    else if (code != EXIT_USAGE)
+        printf("verdict     cannot be compiled\n");
     dc_model_close(&m);
     return code;
 }

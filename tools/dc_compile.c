@@ -42,6 +42,7 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
     say(b, "inference", infer);
     if (emit_here(b->stage == DC_IR || dc_stops_in(b, DC_MIDDLE_PASSES), out, train, infer, d, &s)) return s;
 
+    ir_report_untrained(train, true);
     TRY(ir_differentiate(train, NULL, 0, true));
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
     say(b, "forward and backward", train);

@@ -77,6 +77,20 @@ for command in "check unknown.onnx" "compile unknown.onnx -o new.smkd"; do
     [ ! -e new.smkd ] || fail "left a file"
 done
 
+# An operator without a gradient is named in that run, too; where it leaves nothing to train, that is an error of check.
+no_gradient='node "steps" (Floor): operation floor has no gradient; parameters that act only through it will not be trained'
+"$smkdc" check no_forward_no_gradient.onnx >out.txt 2>err.txt && fail "accepted no_forward_no_gradient.onnx"
+[ "$(wc -l <err.txt)" = 2 ] && grep -qF 'error: no_forward_no_gradient.onnx: node "odd" (Frobnicate): operator' err.txt &&
+    grep -qF "warning: no_forward_no_gradient.onnx: $no_gradient" err.txt || { cat err.txt; fail "not both in one run"; }
+"$smkdc" check no_gradient.onnx >out.txt 2>err.txt && fail "accepted no_gradient.onnx"
+[ "$(wc -l <err.txt)" = 2 ] && grep -qF "$no_gradient" err.txt && grep -qF "no gradient reaches any of its 1 parameters" err.txt &&
+    grep -qF "compiles, but cannot be trained" out.txt || { cat err.txt out.txt; fail "a model without gradients"; }
+"$smkdc" check some_gradient.onnx >out.txt 2>err.txt || fail "refused some_gradient.onnx"
+[ "$(wc -l <err.txt)" = 1 ] && grep -qF "$no_gradient" err.txt && grep -qF "compiles and trains, but for 1 of 2 parameters" out.txt ||
+    { cat err.txt out.txt; fail "a model with one gradient of two"; }
+"$smkdc" compile some_gradient.onnx -o new.smkd 2>err.txt && [ "$(wc -l <err.txt)" = 1 ] && grep -qF "$no_gradient" err.txt || fail "compile is silent"
+rm new.smkd
+
 # --- weights in files beside the model
 "$smkdc" check models/good.onnx >out.txt || fail "good external data"
 onnx models/parent.onnx 'parent.onnx: tensor "w": external data path "../outside/secret.bin" must be relative and stay'

@@ -95,6 +95,13 @@ files = {
     "unknown.onnx": model([node("one", "Frobnicate", "x", "a"), node("two", "Relu", "x", "b"),
                            node("three", "Defenestrate", "b", "c"), node("four", "Frobnicate", "b", "d"),
                            node("sum", "Sum", "a c d", "y")]),
+    # Floor runs, but lets no gradient through; the second one does no harm, as v has another way to the output.
+    "no_forward_no_gradient.onnx": model([node("fc", "MatMul", "x w", "a"), node("steps", "Floor", "a", "b"),
+                                          node("odd", "Frobnicate", "b", "y")], [weight("w", 8, 8)]),
+    "no_gradient.onnx": model([node("fc", "MatMul", "x w", "a"), node("steps", "Floor", "a", "y")], [weight("w", 8, 8)]),
+    "some_gradient.onnx": model([node("fc", "MatMul", "x w", "a"), node("steps", "Floor", "a", "b"),
+                                 node("fc2", "MatMul", "b v", "c"), node("more", "Ceil", "c", "d"),
+                                 node("sum", "Add", "c d", "y")], [weight("w", 8, 8), weight("v", 8, 8)]),
     "cycle.onnx": model([node("first", "Add", "x c", "a"), node("second", "Relu", "a", "b"),
                          node("third", "Sigmoid", "b", "c"), node("last", "Relu", "c", "y")]),
     "conv.onnx": model([node("stem", "Conv", "x w", "y")], [weight("w", 4, 3, 3, 3)], [("x", "N", 5, 8, 8)],
