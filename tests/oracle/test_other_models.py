@@ -8,6 +8,7 @@ folded, linear weights are transposed); those and the input are compared.
 By default one model a family runs in the TorchScript dialect, and those that show an oddity of the others in these, too;
 SMKD_FULL=1 runs everything.
 """
+import copy
 import pathlib
 import sys
 
@@ -129,7 +130,12 @@ def one(report, name, dialect, tmp):
               and np.array_equal(file[k], p.detach().numpy().astype(np.float32))}
     stats = {} if dialect == "dyn" else {k: v for k, v in m.named_buffers() if k.endswith(("running_mean", "running_var"))}
     m.train(dialect != "dyn")
-    check_grad(report, what, artifact, m, params, lambda: stats, batch((3, hw, hw), 4), tmp)
+
+    def single():
+        m32 = copy.deepcopy(m).float()
+        named = dict(m32.named_parameters())
+        return m32, {k: named[k] for k in params}
+    check_grad(report, what, artifact, m, params, lambda: stats, batch((3, hw, hw), 4), tmp, single)
 
 
 def trained(report, tmp):
