@@ -47,6 +47,39 @@ void args_help(const struct args_cmd *cmd, FILE *f) {
     fprintf(f, "  %-28s  %s\n", "-h, --help", "print this text");
 }
 
+// --- slips of the finger ---------------------------------------------------------------------------------------------
+
+static size_t smallest(size_t a, size_t b, size_t c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
+
+// Letters to insert, remove, replace or swap with their neighbour to make `b` of a[0..n).
+static size_t slips(const char *a, size_t n, const char *b) {
+    enum { LONGEST = 31 };
+    size_t d[LONGEST + 1][LONGEST + 1];
+    const size_t m = strlen(b);
+    if (n > LONGEST || m > LONGEST) return SIZE_MAX;
+    for (size_t i = 0; i <= n; i++)
+        for (size_t j = 0; j <= m; j++) {
+            if (!i || !j) {
+                d[i][j] = i + j;
+                continue;
+            }
+            d[i][j] = smallest(d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < d[i][j])
+                d[i][j] = d[i - 2][j - 2] + 1;
+        }
+    return d[n][m];
+}
+
+// Keeps the nearest of the names it is shown, as long as it is near enough to have been meant.
+struct guess {
+    const char *name;
+    size_t slips;
+};
+static void guess_try(struct guess *g, const char *given, size_t n, const char *name) {
+    const size_t s = slips(given, n, name);
+    if (s <= n / 3 && (!g->name || s < g->slips)) *g = (struct guess){name, s};
+}
+
 static size_t find_opt(const struct args_cmd *cmd, const char *name, size_t len) {
     for (size_t i = 0; cmd->opts[i].name; i++)
         if (strlen(cmd->opts[i].name) == len && !memcmp(cmd->opts[i].name, name, len)) return i;
@@ -86,7 +119,14 @@ static enum args_result parse_option(struct args *a, int argc, char **argv, int 
         opt = find_opt(a->cmd, arg + 2, eq ? (size_t)(eq - arg - 2) : strlen(arg + 2));
         if (eq) value = eq + 1;
         if (opt == SIZE_MAX) {
-            args_fail(a->cmd, "unknown option %.*s", eq ? (int)(eq - arg) : (int)strlen(arg), arg);
+            const int n = eq ? (int)(eq - arg) : (int)strlen(arg);
+            struct guess g = {0};
+            for (const struct args_opt *o = a->cmd->opts; o->name; o++)
+                if (!(o->flags & ARGS_HIDDEN)) guess_try(&g, arg + 2, (size_t)n - 2, o->name);
+            if (g.name)
+                args_fail(a->cmd, "unknown option %.*s, did you mean --%s", n, arg, g.name);
+            else
+                args_fail(a->cmd, "unknown option %.*s", n, arg);
             return ARGS_USAGE;
         }
     } else {
@@ -269,8 +309,10 @@ static int run_command(const struct args_program *p, int argc, char **argv) {
     }
     for (const struct args_program_cmd *c = p->cmds; c->name; c++)
         if (!strcmp(name, c->name)) return c->run(argc - 2, argv + 2);
-    fprintf(stderr, "%s: unknown %s %s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name,
-            p->name);
+    struct guess g = {0};
+    for (const struct args_program_cmd *c = p->cmds; c->name; c++) guess_try(&g, name, strlen(name), c->name);
+    fprintf(stderr, "%s: unknown %s %s%s%s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name,
+            g.name ? ", did you mean " : "", g.name ? g.name : "", p->name);
     return EXIT_USAGE;
 }
 

@@ -52,7 +52,8 @@ struct args {
 };
 
 // Parses argv[0..argc) (without the program's and the command's name). ARGS_HELP after printing the help to stdout,
-// ARGS_USAGE after one line on stderr ("smkdc compile: unknown option --foo; see smkdc compile --help"). On ARGS_RUN
+// ARGS_USAGE after one line on stderr ("smkdc new: unknown option --wdith, did you mean --width; see smkdc new --help",
+// with the suggestion where a name is near enough). On ARGS_RUN
 // release with args_release (after the others there is nothing to release). When a value may not be given twice, the
 // second one is an error.
 enum args_result args_parse(struct args *a, const struct args_cmd *cmd, int argc, char **argv);

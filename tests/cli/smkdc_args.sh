@@ -29,6 +29,11 @@ for c in new compile check inspect loss; do
     expect 2 "missing" $c
 done
 
+expect 2 "smkdc: unknown command chek, did you mean check; see smkdc --help" chek m.onnx
+expect 2 "unknown option --wdith, did you mean --width; see smkdc new --help" new resnet8 --wdith 4
+expect 2 "unknown option --max-bach, did you mean --max-batch;" compile x.onnx --max-bach=4
+expect 2 "unknown option --$(printf '%05000d' 0); see" new "--$(printf '%05000d' 0)"
+
 expect 0 "resnet50" new --list
 expect 2 "-o F.onnx is missing" new resnet8
 expect 2 "--output needs a value" new resnet8 -o
