@@ -128,6 +128,7 @@ static void to_inference(Onnx__ModelProto *m) {
         if (!is_initializer(g, g->input[i]->name)) dynamic_batch(g->input[i]);
     for (size_t i = 0; i < m->n_training_info; i++) onnx__training_info_proto__free_unpacked(m->training_info[i], NULL);
     m->n_training_info = 0;
+    fe_prune(g);
 }
 
 static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
@@ -279,6 +280,7 @@ enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_te
                            const struct fe_meta *meta, size_t n_meta, const char *path, struct diag *d) {
     Onnx__ModelProto *m = fe_unpack(d, skeleton, size);
     if (!m) return SMKD_INVALID;
+    to_inference(m);
     size_t n;
     struct target *ts = targets(m->graph, &n);
     ProtobufCBinaryData *old = xcalloc(n + 1, sizeof *old); // given back before the model is freed
@@ -302,7 +304,6 @@ enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_te
         }
     }
     if (st == SMKD_OK) {
-        to_inference(m);
         for (size_t i = 0; i < n_meta; i++) set_meta(m, meta[i].key, meta[i].value);
         st = write_model(m, path, d);
     }

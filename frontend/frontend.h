@@ -31,7 +31,8 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
 // The model without weight data, for the artifact; *size bytes owned by the arena. What fe_export needs.
 void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size);
 
-// Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, BatchNormalization
+// Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, nothing that no output
+// needs, BatchNormalization
 // in inference form (training_mode 0, one output) with its trained statistics, Dropout in inference form,
 // metadata_props set.
 struct fe_tensor {

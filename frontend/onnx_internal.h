@@ -37,6 +37,8 @@ void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, co
 void fe_unshare(struct fe_model *m);
 // Makes one row and an Expand of a weight that a fixed batch has repeated (unbake.c).
 void fe_unbake(struct fe_model *m);
+// Removes nodes and initializers that no output needs (prune.c).
+void fe_prune(Onnx__GraphProto *g);
 // Edits of a graph (skeleton.c): an initializer i64[n], a node, a node put in front of the one at `at`.
 void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n);
 Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in);

@@ -887,6 +887,45 @@ static void test_export(void **state) {
     assert_int_equal(fe_export(skeleton, size / 2, t, n, NULL, 0, out, &diag), SMKD_INVALID);
 }
 
+// What only training needs, or nobody, is not in the exported file.
+static void test_export_prunes(void **state) {
+    (void)state;
+    INPUT("x", 0, 3);
+    OUTPUT("y", 0, 3);
+    WEIGHT("used", 3);
+    WEIGHT("unused", 3);
+    WEIGHT("ratio", 1);
+    INTS("one", 1);
+    node("Add", "x,used", "sum");
+    node("Neg", "sum", "nobody");
+    node("Equal", "one,one", "training");
+    node("Dropout", "sum,,training", "y");
+    assert_non_null(import());
+    size_t size;
+    void *skeleton = fe_skeleton(model, &arena, &size);
+    float ones[3] = {1, 1, 1};
+    struct fe_tensor t = {.name = "used", .rank = 1, .dims = {3}, .data = ones};
+    char out[96];
+    snprintf(out, sizeof out, "%s/out.onnx", dir);
+    assert_int_equal(fe_export(skeleton, size, &t, 1, NULL, 0, out, &diag), SMKD_OK);
+    const void *bytes;
+    size_t n;
+    assert_int_equal(io_map(out, &bytes, &n), SMKD_OK);
+    static const struct {
+        const char *name;
+        bool there;
+    } expected[] = {{"used", true}, {"sum", true}, {"unused", false}, {"ratio", false}, {"nobody", false}, {"training", false}};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        char field[16]; // a string field: its length in front
+        size_t len = (size_t)snprintf(field, sizeof field, "%c%s", (int)strlen(expected[i].name), expected[i].name);
+        bool there = false;
+        for (size_t at = 0; at + len <= n; at++) there |= !memcmp((const char *)bytes + at, field, len);
+        if (there != expected[i].there) fail_msg("%s is %sthere", expected[i].name, there ? "" : "not ");
+    }
+    io_unmap(bytes, n);
+    unlink(out);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -907,7 +946,7 @@ int main(void) {
         T(test_external_data),
         T(test_tensor_size),
         T(test_attributes),
-        T(test_export),
+        T(test_export), T(test_export_prunes),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
