@@ -32,9 +32,8 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
 void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size);
 
 // Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, nothing that no output
-// needs, BatchNormalization
-// in inference form (training_mode 0, one output) with its trained statistics, Dropout in inference form,
-// metadata_props set.
+// needs, BatchNormalization in inference form (training_mode 0, one output) with its trained statistics, Dropout in
+// inference form, metadata_props set.
 struct fe_tensor {
     const char *name;
     int rank;
