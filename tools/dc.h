@@ -42,8 +42,8 @@ struct dc_build {
 };
 // Reads those options. False after a usage error.
 bool dc_build_options(struct dc_build *b, const struct args *a);
-// -o - is for text only. False after a usage error.
-bool dc_output_ok(const struct dc_build *b, const struct args *a);
+// Looks at -o before the work: its folder must be there, and - is for text only. DONE, or an exit code after a report.
+int dc_output_check(const struct dc_build *b, const struct args *a);
 
 // Runs `names` on each graph that is not NULL; `mode` is per graph. Reports to the graphs' diag.
 enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g,

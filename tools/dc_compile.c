@@ -72,8 +72,10 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
 static int run(const struct args *a) {
     struct dc_build b;
     struct dc_model m;
-    if (!dc_build_options(&b, a) || !dc_output_ok(&b, a)) return EXIT_USAGE;
-    int code = dc_model_open(&m, a->pos[0], a);
+    if (!dc_build_options(&b, a)) return EXIT_USAGE;
+    int code = dc_output_check(&b, a);
+    if (code != EXIT_DONE) return code;
+    code = dc_model_open(&m, a->pos[0], a);
     if (code == EXIT_DONE) code = dc_exit(build(&m, &b, a->pos[0], args_str(a, "output")), &m.diag);
     dc_model_close(&m);
     return code;

@@ -68,6 +68,10 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
     if (n_buffers) printf("statistics  %llu in %zu tensors\n", (unsigned long long)buffers, n_buffers);
     printf("FLOPs       forward %.4g, backward %.4g per sample\n", note_number(notes, "flops_forward"),
            note_number(notes, "flops_backward"));
+    printf("nodes       %.0f", note_number(notes, "nodes"));
+    if (cJSON_HasObjectItem(notes, "nodes_infer"))
+        printf(" in training, %.0f in inference", note_number(notes, "nodes_infer"));
+    printf("\n");
     for (int p = 0; p < SMKD_ABI_PHASES; p++) {
         const struct smkd_abi_entry *e = &a->entries[p];
         if (e->run)

@@ -34,11 +34,13 @@ static enum smkd_status build(const char *name, const struct loss_options *o, st
                               struct arena *arena, struct diag *d) {
     struct ir_graph *g = loss_build(name, o, arena, d);
     if (!g) return SMKD_INVALID;
-    if (b->stage == DC_ONNX_IR) {
-        // As the paper writes it: before expansion, without gradients.
+    if (b->stage <= DC_IR) {
+        // Without gradients: as the paper writes it, then in primitive ops.
         const struct loss_info *info = loss_find(name);
         g = info->build(arena, d, info, o);
-        return g ? dc_emit_graphs(out, &g, 1, d) : SMKD_INVALID;
+        if (!g) return SMKD_INVALID;
+        if (b->stage == DC_IR) TRY(dc_run_passes(b, DC_MIDDLE_PASSES, g, IR_TRAIN));
+        return dc_emit_graphs(out, &g, 1, d);
     }
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, g, IR_TRAIN));
     const bool fused = b->stage == DC_FUSED || dc_stops_in(b, "fuse");
@@ -57,8 +59,10 @@ static int run(const struct args *a) {
     if (!a->n_pos) return args_fail(&cmd, "missing NAME (smkdc loss --list prints them)");
     if (!args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
     if (!args_i64(a, "classes", 2, 1000000, &o.classes) || !args_f64(a, "log-floor", 0, 0.5, &o.log_floor) ||
-        !dc_build_options(&b, a) || !dc_output_ok(&b, a))
+        !dc_build_options(&b, a))
         return EXIT_USAGE;
+    int code = dc_output_check(&b, a);
+    if (code != EXIT_DONE) return code;
     o.refine = args_str(a, "refine");
     o.peer_denom = args_str(a, "peer-denom");
     o.r_scope = args_str(a, "r-scope");
@@ -67,7 +71,7 @@ static int run(const struct args *a) {
     struct arena arena;
     struct diag d = {0};
     arena_init(&arena);
-    int code = dc_exit(build(a->pos[0], &o, &b, args_str(a, "output"), &arena, &d), &d);
+    code = dc_exit(build(a->pos[0], &o, &b, args_str(a, "output"), &arena, &d), &d);
     arena_release(&arena);
     return code;
 }

@@ -36,6 +36,9 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
         const char *text = args_nth(a, "shape", i);
         if (!parse_shape(&m->arena, text, &shapes[i]))
             return args_fail(a->cmd, "--shape %s: expected INPUT=N,D,D... such as x=N,3,224,224", text);
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(shapes[k].input, shapes[i].input))
+                return args_fail(a->cmd, "--shape %s: the shape of %s is given twice", text, shapes[i].input);
     }
     m->file = fe_open(&m->arena, &m->diag, path);
     if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);

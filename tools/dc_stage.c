@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const dc_stages[] = {[DC_ONNX_IR] = "onnx-ir",
                                  [DC_IR] = "ir",
@@ -59,11 +60,33 @@ bool dc_build_options(struct dc_build *b, const struct args *a) {
     return true;
 }
 
-bool dc_output_ok(const struct dc_build *b, const struct args *a) {
+// Whether a file can be made beside `path`, asked before minutes go into what it would hold.
+static bool folder_ok(const char *path) {
+    const char *slash = strrchr(path, '/');
+    struct str folder = STR_INIT;
+    if (slash == path)
+        str_add(&folder, "/");
+    else if (slash)
+        str_addf(&folder, "%.*s", (int)(slash - path), path);
+    else
+        str_add(&folder, ".");
+    const bool ok = access(folder.s, W_OK | X_OK) == 0;
+    const int why = errno;
+    str_release(&folder);
+    errno = why;
+    return ok;
+}
+
+int dc_output_check(const struct dc_build *b, const struct args *a) {
     const char *out = args_str(a, "output");
-    if (b->stage < DC_OBJ || !out || strcmp(out, "-")) return true;
-    args_fail(a->cmd, "--emit %s is not text: give -o a file", dc_stages[b->stage]);
-    return false;
+    if (!out) return EXIT_DONE;
+    if (!strcmp(out, "-")) {
+        if (b->stage < DC_OBJ) return EXIT_DONE;
+        return args_fail(a->cmd, "--emit %s is not text: give -o a file", dc_stages[b->stage]);
+    }
+    if (folder_ok(out)) return EXIT_DONE;
+    fprintf(stderr, "error: cannot write %s: %s\n", out, strerror(errno));
+    return EXIT_FAILED;
 }
 
 bool dc_stops_in(const struct dc_build *b, const char *names) {

@@ -62,6 +62,9 @@ expect 2 "--shape x: expected INPUT=N,D,D..." compile x.onnx --shape x
 expect 2 "--shape x=3,N: expected" check x.onnx --shape x=3,N
 expect 2 "--shape x=: expected" check x.onnx --shape x=
 expect 2 "--shape =1,2: expected" check x.onnx --shape =1,2
+expect 2 "--shape x=N,4: the shape of x is given twice" check x.onnx --shape x=N,3 --shape x=N,4
+expect 1 "error: cannot write no/such/x.smkd: No such file or directory" compile x.onnx -o no/such/x.smkd
+expect 1 "error: cannot write no/such/l.smkd: No such file or directory" loss ce --classes 10 -o no/such/l.smkd
 expect 1 "x.onnx" compile x.onnx
 expect 1 "x.smkd" inspect x.smkd
 

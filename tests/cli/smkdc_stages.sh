@@ -32,6 +32,7 @@ grep -q "conv_grad_w" grad.txt || no "grad has no weight gradient"
 [ -s m.smkd ] || no "compile wrote no m.smkd"
 "$smkdc" inspect m.smkd >inspect.txt || no "inspect"
 grep -qF "input       x f32[N,1,12,12]" inspect.txt || no "inspect does not show the input"
+grep -qE "^nodes       [1-9][0-9]* in training, [1-9][0-9]* in inference" inspect.txt || no "inspect does not count nodes"
 grep -qF "batches     up to 8" inspect.txt || no "inspect does not show --max-batch"
 "$smkdc" inspect m.smkd --json >inspect.json || no "inspect --json"
 if command -v python3 >/dev/null; then
@@ -67,11 +68,15 @@ cmp one.smkd other/two.smkd || no "two compilations of a model differ"
 "$smkdc" loss smkd-p --classes 10 -o one.loss && "$smkdc" loss smkd-p --classes 10 --threads 3 -o two.loss || no "loss twice"
 cmp one.loss two.loss || no "two compilations of a loss differ"
 
-for stage in onnx-ir ir fused llvm; do
+for stage in onnx-ir ir grad fused layout plan llvm asm; do
     "$smkdc" loss smkd-p --classes 10 --emit $stage >loss.$stage 2>err || { no "loss --emit $stage"; cat err; }
     [ -s loss.$stage ] || no "loss --emit $stage printed nothing"
 done
 grep -q "smkd\.threshold" loss.onnx-ir || no "the loss as written has no smkd.threshold"
+grep -q "smkd\." loss.ir && no "the loss in primitive ops still has ops of its own"
+grep -q '"loss\.1"' loss.ir || no "the loss in primitive ops has no losses"
+grep -q '"grad\.1"' loss.ir && no "the loss has gradients before differentiation"
+grep -q '"grad\.1"' loss.grad || no "the differentiated loss has no gradients"
 "$smkdc" loss smkd-p --classes 10 || no "loss"
 "$smkdc" inspect smkd-p.smkd | grep -q "(loss)" || no "inspect of a loss"
 exit $bad
