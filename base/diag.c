@@ -50,10 +50,10 @@ void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc 
     str_release(&line);
 }
 
-#define REPORT(sev) \
-    va_list ap; \
-    va_start(ap, fmt); \
-    diag_vreport(d, sev, loc, fmt, ap); \
+#define REPORT(sev)                                                                                                    \
+    va_list ap;                                                                                                        \
+    va_start(ap, fmt);                                                                                                 \
+    diag_vreport(d, sev, loc, fmt, ap);                                                                                \
     va_end(ap)
 
 void diag_error(struct diag *d, const struct diag_loc *loc, const char *fmt, ...) { REPORT(DIAG_ERROR); }

@@ -131,6 +131,5 @@ bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
     if (n->arg) x = fe_e1(c, IR_OP_neg, x);
     bool keepdims = fe_attr_i(c, n, "keepdims", 1) != 0;
     if (!keepdims) fe_moved_lost(n, (int64_t[1]){axis}, 1);
-    return fe_out(c, n, 0,
-                  fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims))));
+    return fe_out(c, n, 0, fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims))));
 }

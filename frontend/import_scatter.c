@@ -29,8 +29,9 @@ bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *s[3];
     for (size_t i = 0; i < 3; i++)
         if (!(s[i] = fe_known(c, fe_arg(n, i), i > 0))) // what is assigned may lie in the file
-            return fe_fail(c, n, "it assigns to parts of a computed tensor, which is supported only for constants; "
-                                 "build the tensor by concatenation (torch.cat) or torch.where instead");
+            return fe_fail(c, n,
+                           "it assigns to parts of a computed tensor, which is supported only for constants; "
+                           "build the tensor by concatenation (torch.cat) or torch.where instead");
     int rank = s[1]->type.rank;
     int64_t k = rank ? s[1]->type.dims[rank - 1] : 0;
     if (strcmp(fe_attr_s(c, n, "reduction", "none"), "none")) return fe_fail(c, n, "reduction is not supported");

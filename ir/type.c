@@ -70,8 +70,11 @@ void ir_strides(const struct ir_type *t, int64_t strides[IR_MAX_RANK]) {
 }
 
 const char *ir_dim_text(int64_t d, char *buf) {
-    if (d == IR_N) snprintf(buf, 24, "N");
-    else if (d < 0) snprintf(buf, 24, "%" PRIu64 "N", 0 - (uint64_t)d);
-    else snprintf(buf, 24, "%" PRId64, d);
+    if (d == IR_N)
+        snprintf(buf, 24, "N");
+    else if (d < 0)
+        snprintf(buf, 24, "%" PRIu64 "N", 0 - (uint64_t)d);
+    else
+        snprintf(buf, 24, "%" PRId64, d);
     return buf;
 }

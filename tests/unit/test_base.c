@@ -243,9 +243,9 @@ static void test_file_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena), cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
-        cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers), cmocka_unit_test(test_diag),
-        cmocka_unit_test(test_files), cmocka_unit_test(test_file_failures),
+        cmocka_unit_test(test_arena),    cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
+        cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
