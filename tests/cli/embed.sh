@@ -30,7 +30,8 @@ done
 moved/bin/smkdc --version >version.txt && moved/bin/smkd-run --version >>version.txt || { echo "the installed programs do not run"; exit 1; }
 pc=$(dirname "$(find "$dir/moved" -name smkd.pc)")
 line=$(grep -m 1 -oE 'gcc .*embed\.c.*' "$SMKD_SRC/README.md") || { echo "README.md does not say how to compile embed.c"; exit 1; }
-PKG_CONFIG_PATH="$pc" bash -ec "$line" >gcc.txt 2>&1 || { echo "$line"; cat gcc.txt; exit 1; }
+cc=$(sed -n 's/^CMAKE_C_COMPILER:[A-Z]*=//p' "$SMKD_BUILD/CMakeCache.txt") # another compiler brings another OpenMP
+PKG_CONFIG_PATH="$pc" bash -ec "${line/#gcc/${cc:-gcc}}" >gcc.txt 2>&1 || { echo "$line"; cat gcc.txt; exit 1; }
 [ ! -s gcc.txt ] || { cat gcc.txt; exit 1; }
 learns ./embed
 # A C++ program links it, too.
