@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-static const struct { const char *name; enum rt_noise_kind kind; } kinds[] = {
+static const struct {
+    const char *name;
+    enum rt_noise_kind kind;
+} kinds[] = {
     {"symmetric", RT_NOISE_SYMMETRIC},
     {"symmetric-inclusive", RT_NOISE_SYMMETRIC_INCLUSIVE},
     {"pairflip", RT_NOISE_PAIRFLIP},
@@ -21,8 +24,10 @@ enum smkd_result rt_noise_parse(const char *text, struct rt_noise *out) {
         *out = (struct rt_noise){kinds[i].kind, rate};
         return SMKD_R_OK;
     }
-    return rt_fail(SMKD_R_INVALID, "--noise %s: expected none, symmetric:R, symmetric-inclusive:R or pairflip:R with R "
-                   "from 0 to 1", text);
+    return rt_fail(SMKD_R_INVALID,
+                   "--noise %s: expected none, symmetric:R, symmetric-inclusive:R or pairflip:R with R "
+                   "from 0 to 1",
+                   text);
 }
 
 void rt_noise_apply(const struct rt_noise *noise, uint64_t seed, int classes, int32_t *labels, size_t n) {

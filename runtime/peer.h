@@ -5,13 +5,13 @@
 #include "runtime.h"
 
 struct rt_peer {
-    const char *path;             // for messages; borrowed
-    smkd_model *model;            // owned
-    smkd_session *session;        // owned; NULL before rt_peer_start
+    const char *path;                             // for messages; borrowed
+    smkd_model *model;                            // owned
+    smkd_session *session;                        // owned; NULL before rt_peer_start
     const struct smkd_abi_tensor *input, *logits; // the one image input, and the [N, classes] output
     int channels, height, width, classes;
-    float *out, *cotangent;       // [batch][classes]; owned
-    float **zeros;                // cotangents of further outputs, all zero
+    float *out, *cotangent; // [batch][classes]; owned
+    float **zeros;          // cotangents of further outputs, all zero
     size_t n_zeros;
 };
 

@@ -15,7 +15,7 @@ struct run_saved {
     struct rt_config config;
     char *artifact[2]; // paths of the peers; owned
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
-    int channels;      // of the data
+    int channels; // of the data
     int classes;
 };
 // Reads DIR/config.json. Release also after a failure.

@@ -82,7 +82,7 @@ struct body {
     LLVMValueRef acc[64]; // locals, row by row
     LLVMValueRef pa, pb;  // locals: A and B of the current k
     LLVMValueRef C;
-    int flush_depth;      // loop level after whose body the sums move to C; 0: only at the end
+    int flush_depth; // loop level after whose body the sums move to C; 0: only at the end
 };
 
 // Rounding errors of a float32 sum grow with the square root of its length, so long sums are made in runs of a few

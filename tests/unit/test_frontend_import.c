@@ -914,7 +914,8 @@ static void test_export_prunes(void **state) {
     static const struct {
         const char *name;
         bool there;
-    } expected[] = {{"used", true}, {"sum", true}, {"unused", false}, {"ratio", false}, {"nobody", false}, {"training", false}};
+    } expected[] = {{"used", true},   {"sum", true},     {"unused", false},
+                    {"ratio", false}, {"nobody", false}, {"training", false}};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         char field[16]; // a string field: its length in front
         size_t len = (size_t)snprintf(field, sizeof field, "%c%s", (int)strlen(expected[i].name), expected[i].name);
@@ -930,8 +931,16 @@ static void test_export_prunes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
-        T(test_batch_moved), T(test_sequence_first), T(test_shape_arithmetic),
-        T(test_baked_batch), T(test_baked_token), T(test_merged_biases), T(test_known_tables), T(test_named_merge), T(test_sample_numbers), T(test_images_of_no_batch),
+        T(test_batch_moved),
+        T(test_sequence_first),
+        T(test_shape_arithmetic),
+        T(test_baked_batch),
+        T(test_baked_token),
+        T(test_merged_biases),
+        T(test_known_tables),
+        T(test_named_merge),
+        T(test_sample_numbers),
+        T(test_images_of_no_batch),
         T(test_constant_branch),
         T(test_sequences),
         T(test_function),
@@ -946,7 +955,8 @@ int main(void) {
         T(test_external_data),
         T(test_tensor_size),
         T(test_attributes),
-        T(test_export), T(test_export_prunes),
+        T(test_export),
+        T(test_export_prunes),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

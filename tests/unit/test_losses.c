@@ -361,13 +361,13 @@ static void test_bad_options(void **state) {
     }
 
 BUILD(softmax, FD_IN(FD_ANY, IR_N, 5))
-EMIT(softmax, IR_ATTRS(IR_I("axis", -1))) BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
-    EMIT(softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
-        EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
-            EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5))
-                EMIT(entropy, IR_NO_ATTRS) BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
-                    EMIT(cross_entropy, IR_NO_ATTRS) BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
-                                                           FD_IN(FD_ANY, IR_N, 5))
+EMIT(softmax, IR_ATTRS(IR_I("axis", -1)))
+BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2)) EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
+    BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1)))
+        BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0)))
+            BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
+                BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
+                    BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
                         EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
                             BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
                                 BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
