@@ -177,7 +177,7 @@ static enum smkd_result check_tables(const char *path, const struct smkd_artifac
               : rt_fail(SMKD_R_INVALID, "%s: the artifact's tables are damaged; compile the model again", path);
 }
 
-smkd_model *smkd_model_load(const char *path) {
+static smkd_model *load(const char *path, bool to_read) {
     if (check_elf(path) != SMKD_R_OK) return NULL;
     smkd_model *m = calloc(1, sizeof *m);
     if (m) m->path = malloc(strlen(path) + 3);
@@ -186,6 +186,7 @@ smkd_model *smkd_model_load(const char *path) {
         rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
         return NULL;
     }
+    m->to_read = to_read;
     // Without a slash dlopen would search the library path.
     sprintf(m->path, "%s%s", strchr(path, '/') ? "" : "./", path);
     m->lib = dlopen(m->path, RTLD_NOW | RTLD_LOCAL);
@@ -203,7 +204,7 @@ smkd_model *smkd_model_load(const char *path) {
         rt_fail(SMKD_R_MISMATCH,
                 "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again", path,
                 SMKD_ABI_VERSION);
-    if (!m->art || check_tables(path, m->art) != SMKD_R_OK || check_cpu(path, m->art) != SMKD_R_OK) {
+    if (!m->art || check_tables(path, m->art) != SMKD_R_OK || (!to_read && check_cpu(path, m->art) != SMKD_R_OK)) {
         smkd_model_free(m);
         return NULL;
     }
@@ -217,6 +218,9 @@ smkd_model *smkd_model_load(const char *path) {
     if (m->art->initial) memcpy(m->params, m->art->initial, m->art->param_bytes);
     return m;
 }
+
+smkd_model *smkd_model_load(const char *path) { return load(path, false); }
+smkd_model *smkd_model_read(const char *path) { return load(path, true); }
 
 void smkd_model_free(smkd_model *m) {
     if (!m) return;

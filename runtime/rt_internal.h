@@ -9,6 +9,7 @@ struct smkd_model {
     char *path;
     const struct smkd_artifact *art;
     void *params, *grads, *momentum; // grads and momentum are made when first asked for
+    bool to_read;                    // this CPU was not checked
 };
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);

@@ -26,6 +26,10 @@ static size_t count(const smkd_model *m, uint32_t role) {
 }
 
 smkd_session *smkd_session_new(smkd_model *m, smkd_team *t) {
+    if (m->to_read) {
+        rt_fail(SMKD_R_INVALID, "%s: was opened with smkd_model_read; smkd_model_load one to run it", m->path);
+        return NULL;
+    }
     smkd_session *s = calloc(1, sizeof *s);
     bool ok = s != NULL;
     if (ok) {

@@ -143,7 +143,7 @@ static void print_json(const struct smkd_artifact *a, const cJSON *notes) {
 }
 
 static int run(const struct args *a) {
-    smkd_model *m = smkd_model_load(a->pos[0]);
+    smkd_model *m = smkd_model_read(a->pos[0]);
     if (!m) {
         fprintf(stderr, "error: %s\n", smkd_last_error());
         return EXIT_FAILED;

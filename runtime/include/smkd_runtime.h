@@ -37,6 +37,8 @@ typedef struct smkd_model smkd_model; // one loaded artifact: code, tensor table
 // Loads `path`. Checks the file (a regular ELF shared object with the smkd_query symbol), ABI version and this CPU's
 // features. The parameter block starts as a copy of the artifact's initial weights; gradients and momentum are zero.
 SMKD_API smkd_model *smkd_model_load(const char *path);
+// The same for another CPU's artifact, too: its tables and weights can be read, smkd_session_new refuses it.
+SMKD_API smkd_model *smkd_model_read(const char *path);
 SMKD_API void smkd_model_free(smkd_model *m);
 SMKD_API const struct smkd_artifact *smkd_model_info(const smkd_model *m);
 // Table row by role and name; NULL when there is none (no error is set).

@@ -108,6 +108,9 @@ onnx models 'models: cannot read the file: Is a directory'
 # --- artifacts: every command that takes one
 artifact() { # FILE TEXT
     bad "$2" "$smkdc" inspect "$1"
+    runs "$1" "$2"
+}
+runs() { # FILE TEXT: nothing that would run it does
     bad "$2" infer "$1"
     bad "$2" infer "$1" keep.st
     bad "$2" grad "$1"
@@ -143,12 +146,13 @@ for at in 40 300 $((size / 8)) $((size / 3)) $((size / 2)) $((size * 3 / 4)) $((
 done
 # Of another CPU: without the seal, which would tell first.
 head -c -24 a.smkd | LC_ALL=C sed 's/avx2 fma bmi1/avx7 fmb bmi1/' >cpu.smkd
-artifact cpu.smkd 'avx7, fmb; this CPU has not: compile the model again with --mcpu native'
+runs cpu.smkd 'avx7, fmb; this CPU has not: compile the model again with --mcpu native'
+"$smkdc" inspect cpu.smkd | grep -q 'target .*avx7 fmb bmi1' || fail "inspect tells what another CPU's artifact needs"
 head -c -24 a.smkd >unsealed.smkd && infer unsealed.smkd unsealed.st || fail "an artifact without a seal is one all the same"
 rm unsealed.st
 "$smkdc" compile a.onnx --mcpu x86-64-v4 -o v4.smkd
 if grep -q avx512vl /proc/cpuinfo; then echo "note: this CPU has AVX-512, so nothing is compiled for another"
-else artifact v4.smkd 'v4.smkd: was compiled for x86-64-v4'; fi
+else runs v4.smkd 'v4.smkd: was compiled for x86-64-v4'; fi
 bad 'L.smkd: is a loss, not a model' infer L.smkd
 bad 'a.smkd: is a model, not a loss' loss ./a.smkd
 bad 'L.smkd: is for 10 classes, not for 3' loss L.smkd

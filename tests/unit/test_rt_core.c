@@ -53,6 +53,14 @@ static void faulty_artifacts(void **state) {
                  {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuses(artifact(cases[i].bad), cases[i].words);
     refuses(artifact(8), "--mcpu native");
+    smkd_model *m = smkd_model_read(artifact(8)); // its description can be read all the same, but not run
+    assert_non_null(m);
+    assert_non_null(strstr(smkd_model_info(m)->required_features, "avx512imaginary"));
+    smkd_team *t = smkd_team_new(1);
+    assert_null(smkd_session_new(m, t));
+    assert_non_null(strstr(smkd_last_error(), "smkd_model_load"));
+    smkd_team_free(t);
+    smkd_model_free(m);
 }
 
 static void not_artifacts(void **state) {
