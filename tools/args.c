@@ -316,6 +316,15 @@ static int run_command(const struct args_program *p, int argc, char **argv) {
     return EXIT_USAGE;
 }
 
+int args_command_main(const struct args_cmd *cmd, int (*run)(const struct args *a), int argc, char **argv) {
+    struct args a;
+    enum args_result r = args_parse(&a, cmd, argc, argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    int code = run(&a);
+    args_release(&a);
+    return code;
+}
+
 int args_program_main(const struct args_program *p, int argc, char **argv) {
     int code = run_command(p, argc, argv);
     if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) {

@@ -58,6 +58,8 @@ struct args {
 // second one is an error.
 enum args_result args_parse(struct args *a, const struct args_cmd *cmd, int argc, char **argv);
 void args_release(struct args *a);
+// A command's entry: parses, runs `run` where the arguments are good, releases. Returns the exit code.
+int args_command_main(const struct args_cmd *cmd, int (*run)(const struct args *a), int argc, char **argv);
 void args_help(const struct args_cmd *cmd, FILE *f);
 
 // One usage error line for the command, ending in "; see PROG --help". Returns EXIT_USAGE, so `return args_fail(...)`.

@@ -159,11 +159,4 @@ static int run(const struct args *a) {
     return EXIT_DONE;
 }
 
-int dc_inspect(int argc, char **argv) {
-    struct args a;
-    enum args_result r = args_parse(&a, &cmd, argc, argv);
-    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
-    int code = run(&a);
-    args_release(&a);
-    return code;
-}
+int dc_inspect(int argc, char **argv) { return args_command_main(&cmd, run, argc, argv); }

@@ -72,11 +72,4 @@ static int run(const struct args *a) {
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("infer");
 }
 
-int run_infer(int argc, char **argv) {
-    struct args a;
-    enum args_result r = args_parse(&a, &cmd, argc, argv);
-    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
-    int code = run(&a);
-    args_release(&a);
-    return code;
-}
+int run_infer(int argc, char **argv) { return args_command_main(&cmd, run, argc, argv); }
