@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *text(const char *s) {
-    size_t n = strlen(s) + 1;
-    return memcpy(xmalloc(n), s, n);
-}
-
 // --- inference form
 
 static void drop_outputs(Onnx__NodeProto *p, size_t keep) {
@@ -76,16 +71,12 @@ static void expect_masks(Onnx__GraphProto *g) {
         const Onnx__NodeProto *r = producer(g, cmp->input[less ? 0 : 1]);
         if (!is_op(r, "RandomUniformLike") && !is_op(r, "RandomUniform")) continue;
         free(p->input[0]);
-        p->input[0] = text(cmp->input[less ? 1 : 0]);
+        p->input[0] = fe_text(cmp->input[less ? 1 : 0]);
     }
 }
 
 static bool made(const Onnx__GraphProto *g, const char *name) {
-    for (size_t i = 0; i < g->n_node; i++)
-        for (size_t k = 0; k < g->node[i]->n_output; k++)
-            if (!strcmp(g->node[i]->output[k], name)) return true;
-    for (size_t i = 0; i < g->n_initializer; i++)
-        if (!strcmp(g->initializer[i]->name, name)) return true;
+    if (producer(g, name) || fe_initializer(g, name)) return true;
     for (size_t i = 0; i < g->n_input; i++)
         if (!strcmp(g->input[i]->name, name)) return true;
     return false;
@@ -99,13 +90,7 @@ static void dynamic_batch(Onnx__ValueInfoProto *v) {
     if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM)
         return; // dynamic, with a name of its own
     d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
-    d->dim_param = text("N");
-}
-
-static bool is_initializer(const Onnx__GraphProto *g, const char *name) {
-    for (size_t i = 0; i < g->n_initializer; i++)
-        if (!strcmp(g->initializer[i]->name, name)) return true;
-    return false;
+    d->dim_param = fe_text("N");
 }
 
 static void to_inference(Onnx__ModelProto *m) {
@@ -125,7 +110,7 @@ static void to_inference(Onnx__ModelProto *m) {
     }
     g->n_output = k;
     for (size_t i = 0; i < g->n_input; i++)
-        if (!is_initializer(g, g->input[i]->name)) dynamic_batch(g->input[i]);
+        if (!fe_initializer(g, g->input[i]->name)) dynamic_batch(g->input[i]);
     for (size_t i = 0; i < m->n_training_info; i++) onnx__training_info_proto__free_unpacked(m->training_info[i], NULL);
     m->n_training_info = 0;
     fe_prune(g);
@@ -135,13 +120,13 @@ static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
     for (size_t i = 0; i < m->n_metadata_props; i++)
         if (m->metadata_props[i]->key && !strcmp(m->metadata_props[i]->key, key)) {
             free(m->metadata_props[i]->value);
-            m->metadata_props[i]->value = text(value);
+            m->metadata_props[i]->value = fe_text(value);
             return;
         }
     Onnx__StringStringEntryProto *e = xmalloc(sizeof *e);
     onnx__string_string_entry_proto__init(e);
-    e->key = text(key);
-    e->value = text(value);
+    e->key = fe_text(key);
+    e->value = fe_text(value);
     m->metadata_props = xrealloc(m->metadata_props, (m->n_metadata_props + 1) * sizeof *m->metadata_props);
     m->metadata_props[m->n_metadata_props++] = e;
 }

@@ -39,6 +39,10 @@ void fe_unshare(struct fe_model *m);
 void fe_unbake(struct fe_model *m);
 // Removes nodes and initializers that no output needs (prune.c).
 void fe_prune(Onnx__GraphProto *g);
+// A copy that protobuf-c frees with the message it is put into (skeleton.c).
+char *fe_text(const char *s);
+// The initializer of that name; NULL: there is none (skeleton.c).
+Onnx__TensorProto *fe_initializer(const Onnx__GraphProto *g, const char *name);
 // Edits of a graph (skeleton.c): an initializer i64[n], a node, a node put in front of the one at `at`.
 void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n);
 Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in);

@@ -5,15 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char *text(const char *s) {
+char *fe_text(const char *s) {
     size_t n = strlen(s) + 1;
     return memcpy(xmalloc(n), s, n);
+}
+
+Onnx__TensorProto *fe_initializer(const Onnx__GraphProto *g, const char *name) {
+    for (size_t i = 0; i < g->n_initializer; i++)
+        if (!strcmp(g->initializer[i]->name, name)) return g->initializer[i];
+    return NULL;
 }
 
 void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n) {
     Onnx__TensorProto *t = xmalloc(sizeof *t);
     onnx__tensor_proto__init(t);
-    t->name = text(name);
+    t->name = fe_text(name);
     t->has_data_type = 1;
     t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__INT64;
     t->n_dims = 1;
@@ -29,21 +35,21 @@ void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t
 Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in) {
     Onnx__NodeProto *p = xmalloc(sizeof *p);
     onnx__node_proto__init(p);
-    p->op_type = text(op);
-    p->name = text(out);
+    p->op_type = fe_text(op);
+    p->name = fe_text(out);
     p->n_output = 1;
     p->output = xmalloc(sizeof *p->output);
-    p->output[0] = text(out);
+    p->output[0] = fe_text(out);
     p->n_input = n_in;
     p->input = xmalloc(n_in * sizeof *p->input);
-    for (size_t i = 0; i < n_in; i++) p->input[i] = text(in[i]);
+    for (size_t i = 0; i < n_in; i++) p->input[i] = fe_text(in[i]);
     return p;
 }
 
 static void set_attr_i(Onnx__NodeProto *p, const char *name, int64_t v) {
     Onnx__AttributeProto *a = xmalloc(sizeof *a);
     onnx__attribute_proto__init(a);
-    a->name = text(name);
+    a->name = fe_text(name);
     a->has_type = a->has_i = 1;
     a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT;
     a->i = v;
@@ -103,12 +109,12 @@ static void apply_edits(struct fe_model *m) {
         }
         if (!strcmp(p->op_type, "Gather")) { // of all elements in order (import_shape.c): a reshape
             free(p->op_type);
-            p->op_type = text("Reshape");
+            p->op_type = fe_text("Reshape");
             for (size_t i = 0; i < p->n_attribute; i++) onnx__attribute_proto__free_unpacked(p->attribute[i], NULL);
             p->n_attribute = 0;
         }
         free(p->input[1]);
-        p->input[1] = text(base);
+        p->input[1] = fe_text(base);
     }
 }
 

@@ -23,12 +23,6 @@ static size_t uses(const Onnx__GraphProto *g, const char *name) {
     return n;
 }
 
-static Onnx__TensorProto *find(const Onnx__GraphProto *g, const char *name) {
-    for (size_t i = 0; i < g->n_initializer; i++)
-        if (!strcmp(g->initializer[i]->name, name)) return g->initializer[i];
-    return NULL;
-}
-
 // Leaves the first of t's equal rows; false when they differ.
 static bool shrink(struct fe_model *m, Onnx__TensorProto *t, int64_t batch) {
     struct fe_blob b;
@@ -65,7 +59,7 @@ void fe_unbake(struct fe_model *m) {
         for (size_t k = 0; k < p->n_attribute; k++)
             if (p->attribute[k]->name && !strcmp(p->attribute[k]->name, "axis")) axis = p->attribute[k]->i;
         for (size_t k = 0; k < p->n_input; k++) {
-            Onnx__TensorProto *t = find(g, p->input[k]);
+            Onnx__TensorProto *t = fe_initializer(g, p->input[k]);
             if (!t || axis == 0 || axis == -(int64_t)t->n_dims || t->n_dims < (add ? 3 : 2) ||
                 t->n_dims > IR_MAX_RANK || t->dims[0] != batch || uses(g, t->name) != 1 || !shrink(m, t, batch))
                 continue;
@@ -76,7 +70,7 @@ void fe_unbake(struct fe_model *m) {
             dims[0] = batch;
             fe_add_ints(g, shape, dims, t->n_dims);
             free(p->input[k]);
-            p->input[k] = strcpy(xmalloc(strlen(rows) + 1), rows);
+            p->input[k] = fe_text(rows);
             fe_insert_node(g, i++, fe_new_node("Expand", rows, 2, (const char *const[]){t->name, shape}));
         }
     }

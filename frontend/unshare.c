@@ -27,11 +27,6 @@ static bool is_bn(const Onnx__NodeProto *p) {
     return p->op_type && !strcmp(p->op_type, "BatchNormalization") && p->n_input >= 5;
 }
 
-static char *copy_text(const char *s) {
-    size_t n = strlen(s) + 1;
-    return memcpy(xmalloc(n), s, n);
-}
-
 // A copy of t under `name`; allocated as protobuf-c does, so that it is freed with the model.
 static Onnx__TensorProto *copy_tensor(const Onnx__TensorProto *t, const char *name) {
     size_t n = onnx__tensor_proto__get_packed_size(t);
@@ -41,7 +36,7 @@ static Onnx__TensorProto *copy_tensor(const Onnx__TensorProto *t, const char *na
     free(buf);
     CHECK(r, "a packed tensor does not unpack");
     free(r->name);
-    r->name = copy_text(name);
+    r->name = fe_text(name);
     return r;
 }
 
@@ -75,9 +70,7 @@ static void split_statistics(struct fe_model *m) {
         for (size_t k = 1; k < 5; k++) {
             struct use *u = find(uses, n, g->node[i]->input[k]);
             if (!u || !u->other) continue;
-            const Onnx__TensorProto *t = NULL;
-            for (size_t j = 0; j < g->n_initializer && !t; j++)
-                if (!strcmp(g->initializer[j]->name, u->name)) t = g->initializer[j];
+            const Onnx__TensorProto *t = fe_initializer(g, u->name);
             if (!t) continue;
             const char *result = g->node[i]->n_output ? g->node[i]->output[0] : "bn";
             char *name = arena_printf(m->arena, "%s.%s", result, slot[k]);
@@ -87,7 +80,7 @@ static void split_statistics(struct fe_model *m) {
             g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
             g->initializer[g->n_initializer++] = copy;
             free(g->node[i]->input[k]);
-            g->node[i]->input[k] = copy_text(name);
+            g->node[i]->input[k] = fe_text(name);
         }
     }
 }
@@ -97,12 +90,6 @@ static void split_statistics(struct fe_model *m) {
 struct copy {
     const char *of, *owner, *name; // the initializer, whose it is, and the initializer that stands for it there
 };
-
-static Onnx__TensorProto *initializer(const Onnx__GraphProto *g, const char *name) {
-    for (size_t i = 0; i < g->n_initializer; i++)
-        if (!strcmp(g->initializer[i]->name, name)) return g->initializer[i];
-    return NULL;
-}
 
 static const Onnx__NodeProto *producer(const Onnx__GraphProto *g, const char *name, size_t before) {
     for (size_t i = before; i-- > 0;)
@@ -154,9 +141,9 @@ static void unalias(struct fe_model *m) {
     for (size_t i = 0; i < n_node; i++) {
         Onnx__NodeProto *p = g->node[i];
         bool alias = p->op_type && !strcmp(p->op_type, "Identity") && p->n_input == 1 && p->n_output == 1 &&
-                     strchr(p->output[0], '.') && strchr(p->input[0], '.') && !initializer(g, p->output[0]);
+                     strchr(p->output[0], '.') && strchr(p->input[0], '.') && !fe_initializer(g, p->output[0]);
         for (size_t k = 0; k < g->n_output && alias; k++) alias = strcmp(g->output[k]->name, p->output[0]) != 0;
-        const Onnx__TensorProto *t = alias ? initializer(g, p->input[0]) : NULL;
+        const Onnx__TensorProto *t = alias ? fe_initializer(g, p->input[0]) : NULL;
         if (!t || !is_uniform(m, t)) {
             g->node[kept++] = p;
             continue;
@@ -177,7 +164,7 @@ static void untie(struct fe_model *m) {
         for (size_t k = 0; k < g->node[i]->n_input; k++) {
             char **in = &g->node[i]->input[k];
             const char *who = owner(g, i, k);
-            const Onnx__TensorProto *t = who && **in ? initializer(g, *in) : NULL;
+            const Onnx__TensorProto *t = who && **in ? fe_initializer(g, *in) : NULL;
             if (!t || !is_uniform(m, t)) continue;
             const struct copy *first = NULL, *mine = NULL;
             for (size_t j = 0; j < n; j++) {
@@ -190,7 +177,7 @@ static void untie(struct fe_model *m) {
                 if (first) {
                     name = arena_printf(m->arena, "%s.%s", g->node[i]->output[0],
                                         k == 1 && strstr(g->node[i]->op_type, "Norm") ? "weight" : "bias");
-                    while (initializer(g, name)) name = arena_printf(m->arena, "%s_", name);
+                    while (fe_initializer(g, name)) name = arena_printf(m->arena, "%s_", name);
                     Onnx__TensorProto *copy = copy_tensor(t, name);
                     g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
                     g->initializer[g->n_initializer++] = copy;
@@ -202,7 +189,7 @@ static void untie(struct fe_model *m) {
             }
             if (strcmp(mine->name, *in)) {
                 free(*in);
-                *in = copy_text(mine->name);
+                *in = fe_text(mine->name);
             }
         }
 }
