@@ -13,6 +13,7 @@ struct entry {
     LLVMValueRef call; // ptr to smkd_call
     LLVMValueRef base[16];
     LLVMValueRef thread32, threads32;
+    LLVMValueRef marks; // i1: this thread reports finished kernels
     const struct cg_phase *phase;
     LLVMValueRef *consts;
 };
@@ -97,7 +98,19 @@ static LLVMTypeRef kernel_type(struct cg_fn *f, int n_ptr) {
     return LLVMFunctionType(f->void_, t, (unsigned)n_ptr + 4, 0);
 }
 
-static void emit_call(struct entry *e, const struct cg_call_rec *c) {
+static void emit_mark(struct entry *e, size_t index) {
+    struct cg_fn *f = &e->f;
+    struct cg_if c;
+    cg_if_begin(f, &c, e->marks);
+    LLVMTypeRef t[2] = {f->p, f->i64};
+    LLVMValueRef args[2] = {field(e, f->p, offsetof(struct smkd_call, mark_env)), cg_i64(f, (int64_t)index)};
+    LLVMBuildCall2(f->b, LLVMFunctionType(f->void_, t, 2, 0), field(e, f->p, offsetof(struct smkd_call, mark)), args, 2,
+                   "");
+    cg_if_end(f, &c);
+}
+
+static void emit_call(struct entry *e, size_t index) {
+    const struct cg_call_rec *c = &e->phase->calls[index];
     struct cg_fn *f = &e->f;
     const struct cg_kernel *k = &e->p->kernels[c->kernel];
     char name[32];
@@ -122,6 +135,7 @@ static void emit_call(struct entry *e, const struct cg_call_rec *c) {
     LLVMValueRef ba[3] = {field(e, f->p, offsetof(struct smkd_call, barrier_env)), e->thread32, e->threads32};
     LLVMBuildCall2(f->b, barrier_t, b, ba, 3, "");
     cg_if_end(f, &one);
+    emit_mark(e, index);
 }
 
 static struct cg_fn fn_context(LLVMContextRef cx, LLVMModuleRef mod, const struct cg_target *t) {
@@ -172,6 +186,9 @@ static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, L
                                    offsetof(struct smkd_call, momentum),   offsetof(struct smkd_call, arena),
                                    offsetof(struct smkd_call, scratch),    offsetof(struct smkd_call, scalars)};
     for (int i = 0; i <= B_SCALARS; i++) e.base[i] = field(&e, f->p, at_of[i]);
+    LLVMValueRef wanted = LLVMBuildIsNotNull(f->b, field(&e, f->p, offsetof(struct smkd_call, mark)), "");
+    LLVMValueRef first = LLVMBuildICmp(f->b, LLVMIntEQ, f->thread, cg_i64(f, 0), "");
+    e.marks = LLVMBuildAnd(f->b, wanted, first, "marks");
     int64_t fixed = ph->plan ? ph->plan->fixed_bytes : 0;
     e.base[B_SAMPLES] = cg_gep(f, f->i8, e.base[B_ARENA], cg_i64(f, fixed));
     f->scratch = cg_gep(f, f->i8, e.base[B_SCRATCH], cg_muli(f, f->thread, cg_i64(f, ph->scratch_bytes)));
@@ -179,7 +196,7 @@ static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, L
     LLVMValueRef want = NULL;
     for (size_t i = 0; i < ph->n_calls; i++) {
         if (!ph->calls[i].only_input_grad) {
-            emit_call(&e, &ph->calls[i]);
+            emit_call(&e, i);
             continue;
         }
         if (!want) {
@@ -193,7 +210,7 @@ static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, L
         }
         struct cg_if c;
         cg_if_begin(f, &c, want);
-        for (; i < ph->n_calls && ph->calls[i].only_input_grad; i++) emit_call(&e, &ph->calls[i]);
+        for (; i < ph->n_calls && ph->calls[i].only_input_grad; i++) emit_call(&e, i);
         i--;
         cg_if_end(f, &c);
     }
@@ -254,6 +271,93 @@ static LLVMValueRef tensor_table(const struct cg_program *p, struct cg_fn *f, LL
     return g;
 }
 
+static LLVMValueRef f64(struct cg_fn *f, double v) { return LLVMConstReal(f->f64, v); }
+
+// A name that many rows share is stored once.
+struct names {
+    const char *text[4096];
+    LLVMValueRef global[4096];
+};
+
+static LLVMValueRef shared_text(struct cg_fn *f, struct names *names, const char *s) {
+    if (!s) return LLVMConstNull(f->p);
+    enum { N = sizeof names->text / sizeof *names->text };
+    size_t at = (size_t)(fnv1a(FNV_INIT, s, strlen(s)) % N), tries = 0;
+    for (; tries < 8 && names->text[at] && strcmp(names->text[at], s) != 0; tries++) at = (at + 1) % N;
+    if (tries == 8) return text(f, s);
+    if (!names->text[at]) {
+        names->text[at] = s;
+        names->global[at] = text(f, s);
+    }
+    return names->global[at];
+}
+
+// What a phase runs, for profiles.
+static LLVMValueRef kernel_table(const struct cg_program *p, struct cg_fn *f, LLVMTargetDataRef td, int phase) {
+    const struct cg_phase *ph = &p->phases[phase];
+    if (!ph->n_calls) return LLVMConstNull(f->p);
+    LLVMTypeRef e[] = {f->p, f->p, f->p, f->i32, f->f64, f->f64, f->f64, f->f64};
+    LLVMTypeRef t = LLVMStructTypeInContext(f->cx, e, 8, 0);
+    check_offset(td, t, 3, offsetof(struct smkd_abi_kernel, node_index), "smkd_abi_kernel.node_index");
+    check_offset(td, t, 7, offsetof(struct smkd_abi_kernel, sample_bytes), "smkd_abi_kernel.sample_bytes");
+    LLVMValueRef *rows = xcalloc(ph->n_calls, sizeof *rows);
+    struct names *names = xcalloc(1, sizeof *names);
+    struct arena a;
+    arena_init(&a);
+    for (size_t i = 0; i < ph->n_calls; i++) {
+        const struct cg_call_rec *c = &ph->calls[i];
+        const struct ir_node *n = c->node == IR_NONE ? NULL : &ph->g->nodes[c->node];
+        const char *key = p->kernels[c->kernel].key, *node = n ? n->loc.node : NULL;
+        if (node && n->loc.note) node = arena_printf(&a, "%s %s", n->loc.note, node);
+        struct ir_work w = {0};
+        if (n && (i == 0 || ph->calls[i - 1].node != c->node)) w = ir_fused_cost(ph->g, c->node);
+        if (!n) w.bytes = 5 * (double)p->trained_bytes; // the update reads w, g, v and writes w, v
+        LLVMValueRef v[] = {shared_text(f, names, node),
+                            shared_text(f, names, n ? ir_ops[n->op].name : "update"),
+                            shared_text(f, names, arena_printf(&a, "%.*s", (int)strcspn(key, ":"), key)),
+                            u32(f, c->node),
+                            f64(f, w.flops),
+                            f64(f, w.sample_flops),
+                            f64(f, w.bytes),
+                            f64(f, w.sample_bytes)};
+        rows[i] = LLVMConstStructInContext(f->cx, v, 8, 0);
+    }
+    LLVMValueRef init = LLVMConstArray2(t, rows, ph->n_calls), g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), "kernels");
+    LLVMSetInitializer(g, init);
+    LLVMSetLinkage(g, LLVMPrivateLinkage);
+    LLVMSetGlobalConstant(g, 1);
+    arena_release(&a);
+    free(names);
+    free(rows);
+    return g;
+}
+
+enum { FMA_CHAINS = 12 }; // independent sums: enough to hide the latency, few enough for 16 registers
+
+// void fma_loop(int64_t trips)
+static LLVMValueRef emit_fma_loop(struct cg_fn proto) {
+    struct cg_fn *f = &proto;
+    f->fn = LLVMAddFunction(f->mod, "smkd_fma_loop", LLVMFunctionType(f->void_, &f->i64, 1, 0));
+    LLVMSetLinkage(f->fn, LLVMInternalLinkage);
+    cg_fn_attributes(f->cx, f->fn, f->t);
+    f->b = LLVMCreateBuilderInContext(f->cx);
+    LLVMPositionBuilderAtEnd(f->b, LLVMAppendBasicBlockInContext(f->cx, f->fn, "entry"));
+    LLVMValueRef sum[FMA_CHAINS], sink = cg_local(f, f->vf, NULL);
+    // x*x + sum with x = 2^-40: numbers stay normal however long it runs.
+    LLVMValueRef x = cg_splat(f, cg_f32c(f, 0x1p-40), f->t->vl);
+    for (int i = 0; i < FMA_CHAINS; i++) sum[i] = cg_local(f, f->vf, cg_splat(f, cg_f32c(f, i), f->t->vl));
+    struct cg_loop l;
+    cg_loop_begin(f, &l, cg_i64(f, 0), LLVMGetParam(f->fn, 0), 1);
+    for (int i = 0; i < FMA_CHAINS; i++)
+        LLVMBuildStore(f->b, cg_fma(f, x, x, LLVMBuildLoad2(f->b, f->vf, sum[i], "")), sum[i]);
+    cg_loop_end(f, &l);
+    for (int i = 0; i < FMA_CHAINS; i++) // used, so that the loop stays
+        LLVMSetVolatile(LLVMBuildStore(f->b, LLVMBuildLoad2(f->b, f->vf, sum[i], ""), sink), 1);
+    LLVMBuildRetVoid(f->b);
+    LLVMDisposeBuilder(f->b);
+    return f->fn;
+}
+
 static uint64_t content_hash(const struct cg_program *p) {
     uint64_t h = FNV_INIT;
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
@@ -275,31 +379,42 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
         const struct ir_value *v = &p->consts[i].g->values[p->consts[i].v];
         consts[i] = global_bytes(&f, "const", v->data, (size_t)ir_numel(&v->type) * ir_dtype_size(v->type.dtype), 64);
     }
-    LLVMTypeRef entry_e[] = {f.p, f.i64, f.i64, f.i64}, entry_t = LLVMStructTypeInContext(cx, entry_e, 4, 0);
+    LLVMTypeRef entry_e[] = {f.p, f.i64, f.i64, f.i64, f.p, f.i64},
+                entry_t = LLVMStructTypeInContext(cx, entry_e, 6, 0);
     check_offset(td, entry_t, 3, offsetof(struct smkd_abi_entry, scratch_bytes), "smkd_abi_entry");
+    check_offset(td, entry_t, 5, offsetof(struct smkd_abi_entry, n_kernels), "smkd_abi_entry.n_kernels");
     LLVMValueRef entries[SMKD_ABI_PHASES];
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
         const struct cg_phase *ph = &p->phases[i];
         // 256 bytes of slack: vector loads may read (never write) past the last value.
         uint64_t fixed = ph->plan ? (uint64_t)ph->plan->fixed_bytes + 256 : 0,
                  sample = ph->plan ? (uint64_t)ph->plan->sample_bytes : 0;
-        LLVMValueRef v[] = {ph->g ? emit_phase(p, f, consts, i) : LLVMConstNull(f.p), u64(&f, fixed), u64(&f, sample),
-                            u64(&f, (uint64_t)ph->scratch_bytes)};
-        entries[i] = LLVMConstStructInContext(cx, v, 4, 0);
+        LLVMValueRef v[] = {ph->g ? emit_phase(p, f, consts, i) : LLVMConstNull(f.p),
+                            u64(&f, fixed),
+                            u64(&f, sample),
+                            u64(&f, (uint64_t)ph->scratch_bytes),
+                            kernel_table(p, &f, td, i),
+                            u64(&f, ph->n_calls)};
+        entries[i] = LLVMConstStructInContext(cx, v, 6, 0);
     }
     LLVMTypeRef entries_t = LLVMArrayType2(entry_t, SMKD_ABI_PHASES);
-    LLVMTypeRef ae[] = {f.i32, f.i32, f.p,   f.p, f.p, f.p,   f.p,   f.i64, entries_t,
-                        f.i64, f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p};
+    LLVMTypeRef ae[] = {f.i32, f.i32, f.p, f.p, f.p,   f.p,   f.p, f.i64, entries_t, f.i64,
+                        f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p, f.p,   f.i64};
     enum { N_FIELDS = sizeof ae / sizeof *ae };
     LLVMTypeRef at = LLVMStructTypeInContext(cx, ae, N_FIELDS, 0);
     static const struct {
         unsigned element;
         size_t offset;
     } check[] = {
-        {2, offsetof(struct smkd_artifact, name)},           {6, offsetof(struct smkd_artifact, tensors)},
-        {8, offsetof(struct smkd_artifact, entries)},        {9, offsetof(struct smkd_artifact, max_batch)},
-        {11, offsetof(struct smkd_artifact, trained_bytes)}, {12, offsetof(struct smkd_artifact, initial)},
-        {14, offsetof(struct smkd_artifact, onnx_bytes)},    {16, offsetof(struct smkd_artifact, notes)},
+        {2, offsetof(struct smkd_artifact, name)},
+        {6, offsetof(struct smkd_artifact, tensors)},
+        {8, offsetof(struct smkd_artifact, entries)},
+        {9, offsetof(struct smkd_artifact, max_batch)},
+        {11, offsetof(struct smkd_artifact, trained_bytes)},
+        {12, offsetof(struct smkd_artifact, initial)},
+        {14, offsetof(struct smkd_artifact, onnx_bytes)},
+        {16, offsetof(struct smkd_artifact, notes)},
+        {18, offsetof(struct smkd_artifact, fma_loop_flops)},
     };
     for (size_t i = 0; i < sizeof check / sizeof *check; i++)
         check_offset(td, at, check[i].element, check[i].offset, "smkd_artifact");
@@ -328,7 +443,9 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          onnx,
                          u64(&f, m->onnx_bytes),
                          u64(&f, content_hash(p)),
-                         text(&f, m->notes ? m->notes : "{}")};
+                         text(&f, m->notes ? m->notes : "{}"),
+                         emit_fma_loop(f),
+                         u64(&f, (uint64_t)FMA_CHAINS * 2 * (uint64_t)p->t->vl)};
     LLVMValueRef art = LLVMAddGlobal(mod, at, "artifact");
     LLVMSetInitializer(art, LLVMConstStructInContext(cx, av, N_FIELDS, 0));
     LLVMSetLinkage(art, LLVMPrivateLinkage);

@@ -57,3 +57,48 @@ void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, d
     rule *r = rule_of_op[n->op];
     *flops = (r ? r : rule_of_kind[ir_ops[n->op].kind])(g, n);
 }
+
+struct walk {
+    const struct ir_graph *g;
+    struct ir_work work;
+    ir_vid seen[64]; // a fused expression is small; what does not fit counts twice
+    int n_seen;
+};
+
+static bool is_batched(const struct ir_graph *g, const struct ir_node *n) {
+    bool batched = false;
+    for (int k = 0; k < n->n_in; k++) batched |= n->in[k] != IR_NONE && ir_is_batched(in(g, n, k));
+    for (int k = 0; k < n->n_out; k++) batched |= ir_is_batched(&g->values[n->out[k]].type);
+    return batched;
+}
+
+static void add_value(struct walk *w, ir_vid v) {
+    const struct ir_type *t = &w->g->values[v].type;
+    *(ir_is_batched(t) ? &w->work.sample_bytes : &w->work.bytes) += (double)ir_type_bytes(t);
+}
+
+static void visit(struct walk *w, const struct ir_node *n) {
+    double flops, bytes;
+    ir_cost(w->g, n, &flops, &bytes);
+    *(is_batched(w->g, n) ? &w->work.sample_flops : &w->work.flops) += flops;
+    for (int k = 0; k < n->n_in; k++) {
+        ir_vid v = n->in[k];
+        bool again = v == IR_NONE;
+        for (int i = 0; i < w->n_seen && !again; i++) again = w->seen[i] == v;
+        if (again) continue;
+        if (w->n_seen < (int)(sizeof w->seen / sizeof *w->seen)) w->seen[w->n_seen++] = v;
+        const struct ir_value *val = &w->g->values[v];
+        if (val->role == IR_ROLE_NODE && w->g->nodes[val->def].is_inline)
+            visit(w, &w->g->nodes[val->def]);
+        else
+            add_value(w, v);
+    }
+}
+
+struct ir_work ir_fused_cost(const struct ir_graph *g, ir_nid id) {
+    struct walk w = {.g = g};
+    const struct ir_node *n = &g->nodes[id];
+    visit(&w, n);
+    for (int k = 0; k < n->n_out; k++) add_value(&w, n->out[k]);
+    return w.work;
+}

@@ -275,6 +275,13 @@ enum smkd_status ir_gradients(struct ir_graph *g, const struct ir_grad_seed *see
 
 // Bytes moved and floating-point operations of a node per sample (fixed part for unbatched values), for `inspect`.
 void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, double *bytes);
+// What running a node takes with everything inline that it computes on the fly (after pass `fuse`): operations, and
+// bytes of the values in memory that it reads and writes, each once; the part that does not depend on the batch, and a
+// sample's.
+struct ir_work {
+    double flops, sample_flops, bytes, sample_bytes;
+};
+struct ir_work ir_fused_cost(const struct ir_graph *g, ir_nid n);
 
 // --- memory plan ----------------------------------------------------------------------------------------------------
 

@@ -150,6 +150,7 @@ static bool check_entries(const struct smkd_artifact *a) {
     const struct smkd_abi_entry *f = &a->entries[SMKD_ABI_FORWARD], *b = &a->entries[SMKD_ABI_BACKWARD];
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
         const struct smkd_abi_entry *e = &a->entries[i];
+        if (e->n_kernels > UINT32_MAX || (e->n_kernels && !e->kernels)) return false;
         if (e->fixed_bytes > MAX_BYTES || e->scratch_bytes > MAX_BYTES || e->sample_bytes > MAX_BYTES / a->max_batch)
             return false;
     }

@@ -13,6 +13,9 @@ struct smkd_model {
 };
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
+const struct smkd_model *rt_session_model(const smkd_session *s);
+// Every later run calls `mark` as smkd_call says; NULL: no more.
+void rt_session_mark(smkd_session *s, void (*mark)(void *env, uint64_t kernel), void *env);
 // Zeroed memory for big blocks: 64-aligned, 2 MiB-aligned with huge pages asked for when large. NULL when there is
 // none.
 void *rt_block_alloc(size_t bytes);

@@ -16,6 +16,8 @@ struct smkd_session {
     double *scalars;
     void *arena, *scratch;
     size_t arena_bytes, scratch_bytes;
+    void (*mark)(void *env, uint64_t kernel);
+    void *mark_env;
     int64_t forward_batch; // batch of the FORWARD whose activations are in the arena; 0: none
 };
 
@@ -63,6 +65,13 @@ void smkd_session_free(smkd_session *s) {
     rt_block_free(s->arena, s->arena_bytes);
     rt_block_free(s->scratch, s->scratch_bytes);
     free(s);
+}
+
+const struct smkd_model *rt_session_model(const smkd_session *s) { return s->model; }
+
+void rt_session_mark(smkd_session *s, void (*mark)(void *env, uint64_t kernel), void *env) {
+    s->mark = mark;
+    s->mark_env = env;
 }
 
 enum smkd_result smkd_bind(smkd_session *s, enum smkd_abi_role role, const char *name, void *data) {
@@ -174,6 +183,8 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
         .scratch = s->scratch,
         .scalars = s->scalars,
         .batch = batch,
+        .mark = s->mark,
+        .mark_env = s->mark_env,
     };
     rt_team_run(s->team, e->run, &call);
     for (size_t i = 0; i < s->n[SMKD_ABI_OUTPUT]; i++)

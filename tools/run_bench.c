@@ -2,9 +2,10 @@
 #include "../runtime/peer.h"
 #include "../runtime/train.h"
 #include "run_io.h"
+#include "run_profile.h"
 #include "run_train.h"
 
-#include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,8 @@ static const struct args_opt opts[] = {
     {"steps", 0, "N", "10", "timed steps", 0},
     {"warmup", 0, "N", "2", "steps before them", 0},
     RUN_THREADS_OPT,
+    {"per-node", 0, NULL, NULL, "time every node of the graph, beside what the machine could do", 0},
+    {"roofline", 0, "FILE.svg", NULL, "draw the nodes under the machine's roofline", 0},
     {"json", 0, NULL, NULL, "print JSON", 0},
     {0}};
 static const struct args_cmd cmd = {
@@ -32,7 +35,12 @@ struct subject {
     smkd_model *model;
     smkd_session *session;
     struct rt_tensors memory; // inputs and cotangents
+    struct rt_profile profile[SMKD_ABI_PHASES];
 };
+
+static const enum smkd_abi_phase train_phases[] = {SMKD_ABI_FORWARD, SMKD_ABI_BACKWARD, SMKD_ABI_UPDATE},
+                                 infer_phases[] = {SMKD_ABI_INFER};
+enum { TRAIN_PHASES = sizeof train_phases / sizeof *train_phases };
 
 static void fill(struct rt_tensor *t, struct rt_rng *rng, float scale) {
     if (t->dtype != RT_F32) return; // integers stay 0: valid as classes and as indices
@@ -74,14 +82,35 @@ static enum smkd_result start(struct subject *s, const char *path, smkd_team *te
 }
 
 // As a pair trains: every forward before the first backward.
-static enum smkd_result step(struct subject *s, int n, int64_t batch, bool train, double i) {
-    static const enum smkd_abi_phase phases[] = {SMKD_ABI_FORWARD, SMKD_ABI_BACKWARD, SMKD_ABI_UPDATE};
+static enum smkd_result step(struct subject *s, int n, int64_t batch, bool train, bool profile, double i) {
+    const enum smkd_abi_phase *phases = train ? train_phases : infer_phases;
     enum smkd_result r = SMKD_R_OK;
     for (int k = 0; k < n && r == SMKD_R_OK; k++) r = rt_set_if_there(s[k].session, s[k].model, "seed", i);
-    for (int p = 0; p < 3; p++)
+    for (int p = 0; p < (train ? TRAIN_PHASES : 1); p++)
         for (int k = 0; k < n && r == SMKD_R_OK; k++)
-            if (train || p == 0) r = smkd_run(s[k].session, train ? phases[p] : SMKD_ABI_INFER, batch);
+            r = profile ? rt_profile_run(&s[k].profile[phases[p]], s[k].session, phases[p], batch)
+                        : smkd_run(s[k].session, phases[p], batch);
     return r;
+}
+
+static enum smkd_result begin_profiles(struct subject *s, bool train) {
+    enum smkd_result r = SMKD_R_OK;
+    for (int p = 0; p < (train ? TRAIN_PHASES : 1) && r == SMKD_R_OK; p++) {
+        enum smkd_abi_phase phase = (train ? train_phases : infer_phases)[p];
+        r = rt_profile_begin(&s->profile[phase], s->session, phase);
+    }
+    return r;
+}
+
+static void collect(struct run_nodes *ns, const struct subject *s, bool train, int64_t batch, int64_t steps) {
+    static const char *const names[] = {[SMKD_ABI_INFER] = "infer",
+                                        [SMKD_ABI_FORWARD] = "forward",
+                                        [SMKD_ABI_BACKWARD] = "backward",
+                                        [SMKD_ABI_UPDATE] = "update"};
+    for (int p = 0; p < (train ? TRAIN_PHASES : 1); p++) {
+        enum smkd_abi_phase phase = (train ? train_phases : infer_phases)[p];
+        run_nodes_add(ns, names[phase], &s->profile[phase], batch, steps);
+    }
 }
 
 // VmHWM of this process in bytes; 0 where it is not known.
@@ -101,7 +130,8 @@ static int by_size(const void *a, const void *b) {
 }
 
 static void report(const struct args *a, const struct subject *s, int n, int threads, int64_t batch,
-                   const double *seconds, int64_t steps) {
+                   const double *seconds, int64_t steps, const struct run_nodes *nodes,
+                   const struct rt_limits *limits) {
     double sum = 0, session = 0, params = 0;
     double *sorted = xmalloc((size_t)steps * sizeof *sorted);
     memcpy(sorted, seconds, (size_t)steps * sizeof *sorted);
@@ -119,6 +149,7 @@ static void report(const struct args *a, const struct subject *s, int n, int thr
                "MiB)\n",
                args_str(a, "phase"), rate, median, (long long)steps, (long long)batch, threads, threads == 1 ? "" : "s",
                peak_memory() / 1048576, session / 1048576);
+        if (args_given(a, "per-node")) run_nodes_print(nodes, limits);
         return;
     }
     cJSON *j = cJSON_CreateObject(), *names = cJSON_AddArrayToObject(j, "artifacts");
@@ -132,6 +163,10 @@ static void report(const struct args *a, const struct subject *s, int n, int thr
     cJSON_AddNumberToObject(j, "peak_memory_bytes", peak_memory());
     cJSON_AddNumberToObject(j, "arena_bytes", session);
     cJSON_AddNumberToObject(j, "param_bytes", params);
+    if (args_given(a, "per-node")) {
+        cJSON_AddItemToObject(j, "limits", run_limits_json(limits));
+        cJSON_AddItemToObject(j, "nodes", run_nodes_json(nodes, limits));
+    }
     char *text = cJSON_Print(j);
     CHECK(text, "out of memory for the report");
     puts(text);
@@ -147,21 +182,31 @@ static int run(const struct args *a) {
         !args_i64(a, "steps", 1, 1000000, &steps) || !args_i64(a, "warmup", 0, 1000000, &warmup) ||
         !args_i64(a, "threads", 0, 1024, &threads))
         return EXIT_USAGE;
-    bool train = phase == 1;
+    bool train = phase == 1, profile = args_given(a, "per-node") || args_given(a, "roofline");
     struct subject s[MAX_MODELS] = {{0}};
+    struct run_nodes nodes = {0};
+    struct rt_limits limits = {0};
     int n = (int)a->n_pos;
     smkd_team *team = smkd_team_new((int)threads);
     enum smkd_result r = team ? SMKD_R_OK : SMKD_R_NOMEM;
     for (int k = 0; k < n && r == SMKD_R_OK; k++) r = start(&s[k], a->pos[k], team, batch, train);
+    for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) r = begin_profiles(&s[k], train);
+    if (r == SMKD_R_OK && profile) r = rt_limits_measure(s[0].model, team, &limits);
     double *seconds = xcalloc((size_t)steps, sizeof *seconds);
     for (int64_t i = 0; i < warmup + steps && r == SMKD_R_OK; i++) {
         double t = rt_now();
-        r = step(s, n, batch, train, (double)i);
+        r = step(s, n, batch, train, profile && i >= warmup, (double)i);
         if (i >= warmup) seconds[i - warmup] = rt_now() - t;
     }
-    if (r == SMKD_R_OK) report(a, s, n, smkd_team_threads(team), batch, seconds, steps);
+    for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) collect(&nodes, &s[k], train, batch, steps);
+    if (r == SMKD_R_OK) report(a, s, n, smkd_team_threads(team), batch, seconds, steps, &nodes, &limits);
+    const char *picture = args_str(a, "roofline");
+    if (r == SMKD_R_OK && picture && !run_roofline_write(picture, smkd_model_info(s[0].model)->name, &nodes, &limits))
+        r = rt_fail(SMKD_R_IO, "cannot write %s: %s", picture, strerror(errno));
     free(seconds);
+    run_nodes_release(&nodes);
     for (int k = 0; k < n; k++) {
+        for (int p = 0; p < SMKD_ABI_PHASES; p++) rt_profile_release(&s[k].profile[p]);
         smkd_session_free(s[k].session);
         smkd_model_free(s[k].model);
         rt_tensors_release(&s[k].memory);

@@ -1,5 +1,6 @@
 // smkd-run: runs and trains artifacts of smkdc. Commands only; the work is in run_*.c and the runtime.
 #include "run_io.h"
+#include "run_profile.h"
 #include "run_train.h"
 
 static const struct args_program_cmd commands[] = {
@@ -9,7 +10,8 @@ static const struct args_program_cmd commands[] = {
     {"infer", run_infer, "outputs of a network for given inputs"},
     {"grad", run_grad, "outputs and gradients of a network in train mode"},
     {"loss", run_loss, "value, gradients and gates of a training loss"},
-    {"bench", run_bench, "speed and memory of inference or training"},
+    {"bench", run_bench, "speed and memory of inference or training, by step or by node"},
+    {"limits", run_limits, "operations and bytes a second that this machine can do"},
     {0}};
 
 int main(int argc, char **argv) {

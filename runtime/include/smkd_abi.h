@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define SMKD_ABI_VERSION  1u
+#define SMKD_ABI_VERSION  2u
 #define SMKD_ABI_MAX_RANK 8
 
 enum smkd_abi_dtype { SMKD_ABI_F32, SMKD_ABI_I64, SMKD_ABI_I32, SMKD_ABI_U8, SMKD_ABI_BOOL, SMKD_ABI_F64 };
@@ -54,6 +54,10 @@ struct smkd_call {
     int64_t batch;                 // N, 1 .. max_batch
     void (*barrier)(void *env, int32_t thread, int32_t threads); // all threads meet; a full memory fence
     void *barrier_env;
+    // Called by thread 0 behind kernel `kernel` of the entry's table and the barrier that follows it: for profiles.
+    // NULL: not wanted.
+    void (*mark)(void *env, uint64_t kernel);
+    void *mark_env;
 };
 
 typedef void (*smkd_entry)(const struct smkd_call *call, int32_t thread, int32_t threads);
@@ -66,11 +70,24 @@ enum smkd_abi_phase {
     SMKD_ABI_PHASES
 };
 
+// One kernel that an entry runs, in order. A node of the graph may take several (pack its weights, convolve).
+struct smkd_abi_kernel {
+    const char *node;      // the ONNX node it serves, "gradient of " in front where it computes one; NULL: none (update)
+    const char *op;        // the IR's op
+    const char *algorithm; // what it does: "conv", "winograd", "pack" ...
+    uint32_t node_index;   // equal for all kernels of one node
+    // The node's cost, on its first kernel (0 on the others): operations of the definition, whatever the algorithm saves,
+    // and bytes of operands and results, each moved once. fixed + batch * per sample.
+    double flops, sample_flops, bytes, sample_bytes;
+};
+
 struct smkd_abi_entry {
     smkd_entry run;       // NULL: this artifact has no such phase
     uint64_t fixed_bytes; // arena; FORWARD and BACKWARD share one arena of the same figures
     uint64_t sample_bytes;
     uint64_t scratch_bytes; // per thread
+    const struct smkd_abi_kernel *kernels;
+    uint64_t n_kernels;
 };
 
 // A LOSS has only FORWARD: logits, labels, scalars -> losses, gradients
@@ -94,6 +111,9 @@ struct smkd_artifact {
     uint64_t onnx_bytes;
     uint64_t content_hash; // of the graph and compiler, not of the weights
     const char *notes;     // JSON object: flops per sample, nodes, ...
+    // Runs `trips` rounds of multiply-adds in registers, to measure what this code could reach on this CPU.
+    void (*fma_loop)(int64_t trips);
+    uint64_t fma_loop_flops; // operations of a round
 };
 
 // The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
