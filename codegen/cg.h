@@ -22,6 +22,7 @@ struct cg_target {
     int nregs;                     // vector registers
     int64_t l2_bytes; // cache a thread may fill with a tile (conservative constant, not measured: code must not depend
                       // on the machine that compiles)
+    bool winograd;    // may be chosen
     LLVMTargetRef llvm;
 };
 

@@ -9,6 +9,7 @@ struct cg_options {
     int64_t max_batch;
     const char *emit; // "layout", "plan", "llvm", "asm", "obj" or "lib" (earlier stages are printed by the caller)
     int threads;      // modules compiled at once; 0 = all cores
+    bool no_winograd; // every convolution by its definition
     bool verify;      // IR verifier after each pass, LLVM verifier on each module
     bool time;        // print seconds of every part to stderr
     const char *dump_after, *stop_after;

@@ -349,6 +349,7 @@ static void drop_buffer_outputs(struct ir_graph *g) {
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
     struct cg_target target;
     TRY(cg_target_init(&target, o->mcpu, d));
+    target.winograd = !o->no_winograd;
     struct arena arena;
     arena_init(&arena);
     struct cg_program p = {.arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch};

@@ -36,18 +36,20 @@ static bool known_pass(const struct args *a, const char *option, bool all) {
 }
 
 bool dc_build_options(struct dc_build *b, const struct args *a) {
-    size_t stage = DC_LIB;
+    static const char *const off_on[] = {"off", "on", NULL};
+    size_t stage = DC_LIB, winograd = 1;
     int64_t threads = 0;
     *b = (struct dc_build){0};
-    if (!args_choice(a, "emit", dc_stages, &stage) || !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) ||
-        !args_i64(a, "threads", 0, 1024, &threads) || !known_pass(a, "dump-after", true) ||
-        !known_pass(a, "stop-after", false))
+    if (!args_choice(a, "emit", dc_stages, &stage) || !args_choice(a, "winograd", off_on, &winograd) ||
+        !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) || !args_i64(a, "threads", 0, 1024, &threads) ||
+        !known_pass(a, "dump-after", true) || !known_pass(a, "stop-after", false))
         return false;
     b->stage = (enum dc_stage)stage;
     b->verbose = args_given(a, "verbose");
     b->cg.emit = dc_stages[stage];
     b->cg.mcpu = args_str(a, "mcpu");
     b->cg.threads = (int)threads;
+    b->cg.no_winograd = !winograd;
     // A broken invariant must stop here with the pass's name, not become wrong code; it costs milliseconds.
     b->cg.verify = b->pass.verify = true;
     b->cg.time = b->pass.time = args_given(a, "time");

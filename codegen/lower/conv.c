@@ -1,5 +1,5 @@
 // conv, conv_grad_x and conv_grad_w as calls: pack the weights, run the kernel; or run the kernel, add and unpack.
-#include "../kernels/kernels.h"
+#include "../kernels/winograd.h"
 
 struct conv {
     int64_t C, H, W, K, P, Q, R, S, G; // C and K of all groups
@@ -84,6 +84,56 @@ static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, 
     return cg_ceil_div(cg_pack_floats(t, p) * 4, 64) * 64;
 }
 
+// --- Winograd -------------------------------------------------------------------------------------------------------
+
+// Whether F(4x4, 3x3) applies and pays.
+static bool winograd(const struct cg_target *t, const struct conv *c) {
+    if (!t->winograd || c->R != 3 || c->S != 3 || c->G != 1) return false;
+    for (int i = 0; i < 2; i++)
+        if (c->st[i] != 1 || c->dil[i] != 1 || c->pad[i] > 2) return false;
+    // Padding at the far side follows from the sizes.
+    if (c->P - c->H - c->pad[0] + 2 > 2 || c->Q - c->W - c->pad[1] + 2 > 2) return false;
+    return c->C >= 16 && c->K >= 16;
+}
+
+static struct cg_wino wino_forward(const struct conv *c) {
+    return (struct cg_wino){.H = c->H,
+                            .W = c->W,
+                            .C = c->C,
+                            .xc = c->C,
+                            .P = c->P,
+                            .Q = c->Q,
+                            .K = c->K,
+                            .yc = c->K,
+                            .ph = c->pad[0],
+                            .pw = c->pad[1]};
+}
+
+// dx is a convolution of dy with the flipped taps, padded by what the forward one was not.
+static struct cg_wino wino_grad_x(const struct conv *c) {
+    return (struct cg_wino){.H = c->P,
+                            .W = c->Q,
+                            .C = c->K,
+                            .xc = c->K,
+                            .P = c->H,
+                            .Q = c->W,
+                            .K = c->C,
+                            .yc = c->C,
+                            .ph = 2 - c->pad[0],
+                            .pw = 2 - c->pad[1]};
+}
+
+static int64_t wino_weight_bytes(const struct cg_target *t, const struct cg_wino *w) {
+    return cg_ceil_div(cg_wino_weight_floats(t, w->C, w->K) * 4, 64) * 64;
+}
+
+static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const struct cg_wino_pack *p, ir_vid x,
+                         ir_vid weights, ir_vid y) {
+    struct cg_arg pack[2] = {CG_VALUE(weights), CG_WS(0)}, run[3] = {CG_VALUE(x), CG_WS(0), CG_VALUE(y)};
+    cg_call_record(L, "winograd_pack", cg_emit_wino_pack, p, sizeof *p, 2, 0, pack);
+    cg_call_record(L, "winograd", cg_emit_winograd, w, sizeof *w, 3, cg_wino_scratch(L->t, w), run);
+}
+
 static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depthwise, ir_vid w, int64_t offset) {
     struct cg_arg args[2] = {CG_VALUE(w), CG_WS(offset)};
     cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2, 0,
@@ -96,6 +146,12 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
     struct cg_pack pack = forward_pack(&c);
     struct cg_tap_conv taps = forward_taps(&c);
     L->images = cg_in_type(L, id, 0).dims[0];
+    if (winograd(L->t, &c)) {
+        struct cg_wino w = wino_forward(&c);
+        struct cg_wino_pack p = {.C = c.C, .K = c.K, .k_stride = 9 * c.C, .c_stride = 9};
+        run_winograd(L, &w, &p, n->in[0], n->in[1], n->out[0]);
+        return;
+    }
     pack_weights(L, &pack, c.depthwise, n->in[1], 0);
     struct cg_arg args[3] = {CG_VALUE(n->in[0]), CG_WS(0), CG_VALUE(n->out[0])};
     cg_call_record(L, "conv", cg_emit_tap_conv, &taps, sizeof taps, 3, cg_tap_conv_scratch(L->t, &taps), args);
@@ -105,7 +161,8 @@ void cg_ws_conv(const struct cg_target *t, const struct ir_graph *g, ir_nid id, 
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->in[0], n->out[0], n->in[1]);
     struct cg_pack pack = forward_pack(&c);
-    *fixed = packed_bytes(t, &pack, c.depthwise);
+    struct cg_wino w = wino_forward(&c);
+    *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w) : packed_bytes(t, &pack, c.depthwise);
     *per_sample = 0;
 }
 
@@ -238,6 +295,12 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     struct conv c = conv_of(L->t, L->g, n, n->out[0], n->in[0], n->in[1]);
     struct grad_x_env env = {.L = L, .n = n, .depthwise = c.depthwise};
     L->images = cg_in_type(L, id, 0).dims[0];
+    if (winograd(L->t, &c)) {
+        struct cg_wino w = wino_grad_x(&c);
+        struct cg_wino_pack p = {.C = c.K, .K = c.C, .k_stride = 9, .c_stride = 9 * c.C, .flip = 1};
+        run_winograd(L, &w, &p, n->in[0], n->in[1], n->out[0]);
+        return;
+    }
     each_phase(L->t, &c, pack_phase, &env);
     each_phase(L->t, &c, run_phase, &env);
 }
@@ -246,7 +309,8 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
                        int64_t *per_sample) {
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->out[0], n->in[0], n->in[1]);
-    *fixed = each_phase(t, &c, NULL, NULL);
+    struct cg_wino w = wino_grad_x(&c);
+    *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w) : each_phase(t, &c, NULL, NULL);
     *per_sample = 0;
 }
 
@@ -254,6 +318,11 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
 
 #define MAX_PARTS     16
 #define PARTIAL_BYTES (16 << 20)
+
+// Items of a Winograd weight gradient: chunks of channels times parts.
+static int64_t wino_parts(const struct conv *c) {
+    return cg_max64(1, MAX_PARTS / (cg_ceil_div(c->C, 64) * cg_ceil_div(c->K, 64)));
+}
 
 static int64_t parts_of(int64_t bytes) { return cg_max64(1, cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes))); }
 
@@ -265,7 +334,12 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
     struct cg_wgrad w = {.c = forward_taps(&c), .parts = un.parts};
     struct cg_arg run[3] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_WS(0)}, add[2] = {CG_WS(0), CG_VALUE(n->out[0])};
     L->images = cg_in_type(L, id, 0).dims[0];
-    if (c.depthwise) {
+    if (winograd(L->t, &c)) {
+        struct cg_wino_wgrad g = {.w = wino_forward(&c), .parts = wino_parts(&c)};
+        un.parts = g.parts;
+        cg_call_record(L, "winograd_wgrad", cg_emit_wino_wgrad, &g, sizeof g, 3, cg_wino_wgrad_scratch(L->t, &g), run);
+        cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, 0, add);
+    } else if (c.depthwise) {
         cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &w, sizeof w, 3, cg_wgrad_dw_scratch(L->t, &w), run);
         cg_call_record(L, "unpack_dw", cg_emit_unpack_dw, &un, sizeof un, 2, 0, add);
     } else {
@@ -280,6 +354,6 @@ void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_n
     struct conv c = conv_of(t, g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_pack shape = forward_pack(&c);
     int64_t bytes = packed_bytes(t, &shape, c.depthwise);
-    *fixed = bytes * parts_of(bytes);
+    *fixed = bytes * (winograd(t, &c) ? wino_parts(&c) : parts_of(bytes));
     *per_sample = 0;
 }

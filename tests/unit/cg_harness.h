@@ -32,6 +32,8 @@ struct cgh {
     struct ir_graph *g;
     unsigned n_inputs, n_outputs, n_bad;
     uint32_t random;
+    struct cg_options options;      // what a test wants different; cgh_end fills in the rest
+    double worst;                   // largest error of an element over its output's largest, so far
     double (*value)(struct cgh *h); // what inputs are filled with; the default is uniform in [-1, 1)
 };
 
@@ -122,6 +124,15 @@ static double cgh_error(const struct ir_tensor *ref, const void *got) {
     return sqrt(se) / (sqrt(sr) + 1e-20);
 }
 
+static double cgh_max_error(const struct ir_tensor *ref, const void *got) {
+    double e = 0, most = 1e-30;
+    for (size_t i = 0; ref->f && i < ir_tensor_numel(ref); i++) {
+        e = fmax(e, fabs(cgh_element(got, ref->type.dtype, i) - ref->f[i]));
+        most = fmax(most, fabs(ref->f[i]));
+    }
+    return e / most;
+}
+
 static void cgh_compare(struct cgh *h, const char *cpu, smkd_model *m, int64_t batch, double tol) {
     enum { MAX = 512, TEAMS = 3 };
     struct ir_graph *g = h->g;
@@ -155,6 +166,7 @@ static void cgh_compare(struct cgh *h, const char *cpu, smkd_model *m, int64_t b
         const struct ir_tensor *ref = values[g->outputs[i].value];
         size_t n = ir_tensor_numel(ref), bytes = n * ir_dtype_size(ref->type.dtype);
         double e = cgh_error(ref, out[0][i]);
+        h->worst = fmax(h->worst, cgh_max_error(ref, out[0][i]));
         if (!(e <= tol)) {
             print_error("%s, N = %d, %s: error %.2e\n", cpu, (int)batch, g->outputs[i].name, e);
             h->n_bad++;
@@ -191,7 +203,11 @@ static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double
         close(fd);
         struct cg_model model = {
             .name = "test", .kind = SMKD_ABI_LOSS, .train = ir_graph_clone(&h->arena, h->g), .notes = "{}"};
-        struct cg_options o = {.mcpu = cpus[c], .max_batch = 256, .emit = "lib", .verify = true};
+        struct cg_options o = h->options;
+        o.mcpu = cpus[c];
+        o.max_batch = 256;
+        o.emit = "lib";
+        o.verify = true;
         enum smkd_status st = cg_compile(&model, &o, path, &h->diag);
         assert_int_equal(st, SMKD_OK);
         smkd_model *m = smkd_model_load(path);

@@ -52,6 +52,50 @@ static void test_dense(void **state) {
     RUN(cases, 1, 2, 5);
 }
 
+// The direct kernel where Winograd would be chosen.
+static void test_dense_direct(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 40, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {33, 64, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {24, 58, 17, 14, 3, 3, {1, 1}, 1, {1, 0, 1, 2}, 1},
+    };
+    struct cgh h;
+    cgh_begin(&h);
+    h.options.no_winograd = true;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i], IR_N);
+    cgh_end(&h, (int64_t[]){1, 3}, 2, 1e-5);
+}
+
+// Every kind of border, planes smaller than a tile, channels beside multiples of the vectors and of the chunks.
+static void test_winograd(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 16, 1, 1, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},    {17, 24, 2, 2, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {24, 17, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},    {58, 16, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {16, 116, 17, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1}, {20, 33, 9, 35, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {16, 16, 14, 17, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 1},  {16, 48, 6, 9, 3, 3, {1, 1}, 1, {2, 2, 2, 2}, 1},
+        {32, 16, 10, 5, 3, 3, {1, 1}, 1, {2, 0, 1, 1}, 1},   {16, 20, 5, 12, 3, 3, {1, 1}, 1, {0, 1, 2, 0}, 1},
+        {130, 72, 5, 5, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},   {65, 129, 4, 3, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+    };
+    RUN(cases, 1, 5);
+}
+
+// Many tiles: whole items, the batch in parts; and errors that stay under 5e-5 of the largest output.
+static void test_winograd_large(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {256, 32, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+    };
+    struct cgh h;
+    cgh_begin(&h);
+    for (size_t i = 0; i < 2; i++) add(&h, &cases[i], IR_N);
+    cgh_end(&h, (int64_t[]){41}, 1, 1e-5);
+    print_message("largest error over largest output: %.1e\n", h.worst);
+    assert_true(h.worst < 5e-5);
+}
+
 static void test_strided(void **state) {
     (void)state;
     static const struct c cases[] = {
@@ -103,8 +147,6 @@ static void test_large_batch(void **state) {
     RUN(cases, 40, 128);
 }
 
-// The sums of a micro-kernel must stay in registers: no vector of its code may touch the stack, on either target.
-// Cross- compiled, so it needs no machine that runs the code.
 // Images that are not one to a sample: k to each, or a fixed number whatever the batch.
 static void test_images(void **state) {
     (void)state;
@@ -122,12 +164,13 @@ static void test_images(void **state) {
     cgh_end(&h, (int64_t[]){1, 2, 5}, 3, 1e-5);
 }
 
+// The sums of a micro-kernel must stay in registers: no vector of its code may touch the stack, on either target.
+// Cross-compiled, so it needs no machine that runs the code.
 static void check_spills(const char *cpu) {
     static const struct c cases[] = {
-        {64, 64, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-        {64, 128, 32, 32, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
-        {512, 512, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-        {256, 64, 56, 56, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+        {64, 64, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1}, {64, 128, 32, 32, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
+        {512, 512, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1}, {256, 64, 56, 56, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+        {64, 64, 32, 31, 3, 3, {1, 1}, 2, {1, 1, 1, 1}, 1},
     };
     struct cgh h;
     cgh_begin(&h);
@@ -167,9 +210,10 @@ static void test_no_spills(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense),   cmocka_unit_test(test_strided),   cmocka_unit_test(test_dilated),
-        cmocka_unit_test(test_grouped), cmocka_unit_test(test_depthwise), cmocka_unit_test(test_large_batch),
-        cmocka_unit_test(test_images),  cmocka_unit_test(test_no_spills),
+        cmocka_unit_test(test_dense),          cmocka_unit_test(test_dense_direct), cmocka_unit_test(test_winograd),
+        cmocka_unit_test(test_winograd_large), cmocka_unit_test(test_strided),      cmocka_unit_test(test_dilated),
+        cmocka_unit_test(test_grouped),        cmocka_unit_test(test_depthwise),    cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_images),         cmocka_unit_test(test_no_spills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,62 @@
+// What the Winograd kernels share: F(4x4, 3x3), stride 1, one group. See winograd.c.
+#ifndef SMKD_CG_WINOGRAD_H
+#define SMKD_CG_WINOGRAD_H
+
+#include "kernels.h"
+
+// y[n,p,q,k] = sum over r, s < 3 and c of x[n, p-ph+r, q-pw+s, c] * w[r,s,c,k]; x outside its plane is 0.
+struct cg_wino {
+    int64_t H, W, C, xc; // input plane, its channels, floats between pixels
+    int64_t P, Q, K, yc; // output plane
+    int64_t ph, pw;      // padding on top and on the left
+};
+static inline int64_t cg_wino_th(const struct cg_wino *w) { return cg_ceil_div(w->P, 4); }
+static inline int64_t cg_wino_tw(const struct cg_wino *w) { return cg_ceil_div(w->Q, 4); }
+
+// Pointers: x, transformed weights, y
+void cg_emit_winograd(struct cg_fn *f, const void *params);
+int64_t cg_wino_scratch(const struct cg_target *t, const struct cg_wino *w);
+
+// U[q][block][c][lane] = (G g G^T)[q] for weights at k*k_stride + c*c_stride + tap. Pointers: weights, U.
+struct cg_wino_pack {
+    int64_t C, K; // of the convolution that will use them
+    int64_t k_stride, c_stride;
+    int64_t flip; // taps in reverse, as the gradient by data wants them
+};
+void cg_emit_wino_pack(struct cg_fn *f, const void *params);
+int64_t cg_wino_weight_floats(const struct cg_target *t, int64_t C, int64_t K);
+
+// Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.
+struct cg_wino_wgrad {
+    struct cg_wino w; // of the forward convolution
+    int64_t parts;
+};
+void cg_emit_wino_wgrad(struct cg_fn *f, const void *params);
+int64_t cg_wino_wgrad_scratch(const struct cg_target *t, const struct cg_wino_wgrad *w);
+
+// --- between winograd.c and winograd_wgrad.c
+
+// Tiles [.., end) of one axis whose window lies in the plane from `lo` to `hi`.
+enum { CG_WINO_KINDS = 4 };
+struct cg_wino_kind {
+    int64_t lo, hi, end;
+};
+struct cg_wino_axes {
+    bool input; // windows of 6 over x; else of 4 over y
+    struct cg_wino_kind h[CG_WINO_KINDS], w[CG_WINO_KINDS];
+    int n_h, n_w;
+};
+struct cg_wino_axes cg_wino_axes_of(const struct cg_wino *w, bool input);
+// A packed block of tiles: [q][tile][channel].
+struct cg_wino_room {
+    int64_t row, q; // floats between tiles and between q
+};
+struct cg_wino_room cg_wino_room_of(const struct cg_target *t, int64_t tiles, int64_t channels);
+// Transforms tiles [first, first+count) of `channels` channels: B^T d B of x, or A d A^T of y.
+void cg_wino_pack_tiles(struct cg_fn *f, const struct cg_wino *w, const struct cg_wino_axes *a, LLVMValueRef plane,
+                        int64_t channel_stride, int64_t channels, LLVMValueRef first, LLVMValueRef count,
+                        LLVMValueRef packed, int64_t row, int64_t q_stride);
+void cg_wino_filter(struct cg_fn *f, LLVMValueRef out[36], const LLVMValueRef in[9]);
+void cg_wino_filter_adjoint(struct cg_fn *f, LLVMValueRef out[9], const LLVMValueRef in[36]);
+
+#endif
