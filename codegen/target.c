@@ -11,10 +11,11 @@
 struct level {
     const char *cpu, *required;
     int vl, nregs;
+    int64_t l2_bytes; // of the machines of the level, their smallest common one
 };
-static const struct level v3 = {"x86-64-v3", "avx avx2 fma bmi1 bmi2 f16c movbe abm", 8, 16};
+static const struct level v3 = {"x86-64-v3", "avx avx2 fma bmi1 bmi2 f16c movbe abm", 8, 16, 512 << 10};
 static const struct level v4 = {
-    "x86-64-v4", "avx avx2 fma bmi1 bmi2 f16c movbe abm avx512f avx512bw avx512cd avx512dq avx512vl", 16, 32};
+    "x86-64-v4", "avx avx2 fma bmi1 bmi2 f16c movbe abm avx512f avx512bw avx512cd avx512dq avx512vl", 16, 32, 1 << 20};
 
 static const struct {
     const char *name;
@@ -88,7 +89,7 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, struct di
     t->features = dup("");
     t->vl = level->vl;
     t->nregs = level->nregs;
-    t->l2_bytes = 512 * 1024;
+    t->l2_bytes = level->l2_bytes;
     char *err = NULL;
     if (LLVMGetTargetFromTriple(t->triple, &t->llvm, &err)) BUG("LLVM has no target %s: %s", t->triple, err);
     return SMKD_OK;

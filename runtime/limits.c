@@ -90,24 +90,26 @@ enum smkd_result rt_limits_measure(const smkd_model *m, smkd_team *team, struct 
 
 // --- profiles --------------------------------------------------------------------------------------------------------
 
-enum smkd_result rt_profile_begin(struct rt_profile *p, smkd_session *s, enum smkd_abi_phase phase) {
-    p->entry = &rt_session_model(s)->art->entries[phase];
-    p->seconds = calloc(p->entry->n_kernels + 1, sizeof *p->seconds);
-    return p->seconds ? SMKD_R_OK : rt_fail(SMKD_R_NOMEM, "out of memory for a profile");
+enum smkd_result rt_profile_begin(struct rt_profile *p, smkd_session *s, enum smkd_abi_phase phase, int64_t runs) {
+    *p = (struct rt_profile){.entry = &rt_session_model(s)->art->entries[phase], .runs = runs};
+    p->seconds = calloc((size_t)(p->entry->n_kernels + 1) * (size_t)runs, sizeof *p->seconds);
+    return p->seconds ? SMKD_R_OK : rt_fail(SMKD_R_NOMEM, "out of memory for a profile of %lld runs", (long long)runs);
 }
 
 static void mark(void *env, uint64_t kernel) {
     struct rt_profile *p = env;
     double now = rt_now();
-    if (kernel < p->entry->n_kernels) p->seconds[kernel] += now - p->last;
+    if (kernel < p->entry->n_kernels) p->seconds[(uint64_t)p->done * p->entry->n_kernels + kernel] += now - p->last;
     p->last = now;
 }
 
 enum smkd_result rt_profile_run(struct rt_profile *p, smkd_session *s, enum smkd_abi_phase phase, int64_t batch) {
+    CHECK(p->done < p->runs, "a profile of %lld runs has no room for another", (long long)p->runs);
     rt_session_mark(s, mark, p);
     p->last = rt_now();
     enum smkd_result r = smkd_run(s, phase, batch);
     rt_session_mark(s, NULL, NULL);
+    p->done++;
     return r;
 }
 

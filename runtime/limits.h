@@ -12,13 +12,15 @@ struct rt_limits {
 // Takes about half a second and 192 MiB. Best of several rounds: other work on the machine only ever lowers a figure.
 enum smkd_result rt_limits_measure(const smkd_model *m, smkd_team *team, struct rt_limits *out);
 
-// Seconds of each kernel of one phase of a session, added up over runs; thread 0's clock from barrier to barrier.
+// Seconds of each kernel of one phase of a session in each of several runs; thread 0's clock from barrier to barrier.
 struct rt_profile {
     const struct smkd_abi_entry *entry;
-    double *seconds; // by kernel
+    int64_t runs, done;
+    double *seconds; // [run][kernel]
     double last;
 };
-enum smkd_result rt_profile_begin(struct rt_profile *p, smkd_session *s, enum smkd_abi_phase phase);
+enum smkd_result rt_profile_begin(struct rt_profile *p, smkd_session *s, enum smkd_abi_phase phase, int64_t runs);
+// At most `runs` times.
 enum smkd_result rt_profile_run(struct rt_profile *p, smkd_session *s, enum smkd_abi_phase phase, int64_t batch);
 void rt_profile_release(struct rt_profile *p);
 #endif

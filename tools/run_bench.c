@@ -93,23 +93,23 @@ static enum smkd_result step(struct subject *s, int n, int64_t batch, bool train
     return r;
 }
 
-static enum smkd_result begin_profiles(struct subject *s, bool train) {
+static enum smkd_result begin_profiles(struct subject *s, bool train, int64_t runs) {
     enum smkd_result r = SMKD_R_OK;
     for (int p = 0; p < (train ? TRAIN_PHASES : 1) && r == SMKD_R_OK; p++) {
         enum smkd_abi_phase phase = (train ? train_phases : infer_phases)[p];
-        r = rt_profile_begin(&s->profile[phase], s->session, phase);
+        r = rt_profile_begin(&s->profile[phase], s->session, phase, runs);
     }
     return r;
 }
 
-static void collect(struct run_nodes *ns, const struct subject *s, bool train, int64_t batch, int64_t steps) {
+static void collect(struct run_nodes *ns, const struct subject *s, bool train, int64_t batch) {
     static const char *const names[] = {[SMKD_ABI_INFER] = "infer",
                                         [SMKD_ABI_FORWARD] = "forward",
                                         [SMKD_ABI_BACKWARD] = "backward",
                                         [SMKD_ABI_UPDATE] = "update"};
     for (int p = 0; p < (train ? TRAIN_PHASES : 1); p++) {
         enum smkd_abi_phase phase = (train ? train_phases : infer_phases)[p];
-        run_nodes_add(ns, names[phase], &s->profile[phase], batch, steps);
+        run_nodes_add(ns, names[phase], &s->profile[phase], batch);
     }
 }
 
@@ -190,7 +190,7 @@ static int run(const struct args *a) {
     smkd_team *team = smkd_team_new((int)threads);
     enum smkd_result r = team ? SMKD_R_OK : SMKD_R_NOMEM;
     for (int k = 0; k < n && r == SMKD_R_OK; k++) r = start(&s[k], a->pos[k], team, batch, train);
-    for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) r = begin_profiles(&s[k], train);
+    for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) r = begin_profiles(&s[k], train, steps);
     if (r == SMKD_R_OK && profile) r = rt_limits_measure(s[0].model, team, &limits);
     double *seconds = xcalloc((size_t)steps, sizeof *seconds);
     for (int64_t i = 0; i < warmup + steps && r == SMKD_R_OK; i++) {
@@ -198,7 +198,7 @@ static int run(const struct args *a) {
         r = step(s, n, batch, train, profile && i >= warmup, (double)i);
         if (i >= warmup) seconds[i - warmup] = rt_now() - t;
     }
-    for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) collect(&nodes, &s[k], train, batch, steps);
+    for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) collect(&nodes, &s[k], train, batch);
     if (r == SMKD_R_OK) report(a, s, n, smkd_team_threads(team), batch, seconds, steps, &nodes, &limits);
     const char *picture = args_str(a, "roofline");
     if (r == SMKD_R_OK && picture && !run_roofline_write(picture, smkd_model_info(s[0].model)->name, &nodes, &limits))

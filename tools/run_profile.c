@@ -4,26 +4,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-void run_nodes_add(struct run_nodes *ns, const char *phase, const struct rt_profile *p, int64_t batch, int64_t steps) {
-    const struct smkd_abi_kernel *k = p->entry->kernels;
-    for (uint64_t i = 0; i < p->entry->n_kernels; i++, k++) {
-        if (i == 0 || k->node_index != k[-1].node_index) {
-            if (ns->count == ns->cap) {
-                ns->cap = ns->cap ? 2 * ns->cap : 256;
-                ns->n = xrealloc(ns->n, ns->cap * sizeof *ns->n);
-            }
-            ns->n[ns->count++] = (struct run_node){.phase = phase, .name = k->node ? k->node : "", .op = k->op};
-        }
-        struct run_node *n = &ns->n[ns->count - 1];
-        double s = p->seconds[i] / (double)steps;
-        n->seconds += s;
-        n->flops += k->flops + (double)batch * k->sample_flops;
-        n->bytes += k->bytes + (double)batch * k->sample_bytes;
-        if (s >= n->longest) {
-            n->longest = s;
-            n->algorithm = k->algorithm;
-        }
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Of the sum of kernels [first, end). `room` holds a number a run.
+static double median_seconds(const struct rt_profile *p, uint64_t first, uint64_t end, double *room) {
+    for (int64_t run = 0; run < p->done; run++) {
+        room[run] = 0;
+        for (uint64_t k = first; k < end; k++) room[run] += p->seconds[(uint64_t)run * p->entry->n_kernels + k];
     }
+    qsort(room, (size_t)p->done, sizeof *room, by_size);
+    return p->done ? (room[(p->done - 1) / 2] + room[p->done / 2]) / 2 : 0;
+}
+
+void run_nodes_add(struct run_nodes *ns, const char *phase, const struct rt_profile *p, int64_t batch) {
+    const struct smkd_abi_kernel *k = p->entry->kernels;
+    double *room = xcalloc((size_t)p->runs + 1, sizeof *room);
+    for (uint64_t i = 0, end; i < p->entry->n_kernels; i = end) {
+        for (end = i + 1; end < p->entry->n_kernels && k[end].node_index == k[i].node_index; end++) continue;
+        struct run_node n = {.phase = phase, .name = k[i].node ? k[i].node : "", .op = k[i].op};
+        n.seconds = median_seconds(p, i, end, room);
+        double longest = -1;
+        for (uint64_t j = i; j < end; j++) {
+            double s = median_seconds(p, j, j + 1, room);
+            if (s > longest) {
+                n.second = n.algorithm;
+                n.second_seconds = longest;
+                n.algorithm = k[j].algorithm;
+                longest = s;
+            } else if (!n.second || s > n.second_seconds) {
+                n.second = k[j].algorithm;
+                n.second_seconds = s;
+            }
+            n.flops += k[j].flops + (double)batch * k[j].sample_flops;
+            n.bytes += k[j].bytes + (double)batch * k[j].sample_bytes;
+        }
+        if (ns->count == ns->cap) {
+            ns->cap = ns->cap ? 2 * ns->cap : 256;
+            ns->n = xrealloc(ns->n, ns->cap * sizeof *ns->n);
+        }
+        ns->n[ns->count++] = n;
+    }
+    free(room);
 }
 
 void run_nodes_release(struct run_nodes *ns) {
@@ -80,9 +104,11 @@ void run_nodes_print(const struct run_nodes *ns, const struct rt_limits *l) {
         const struct run_node *n = &ns->n[i];
         bool memory;
         double s = n->seconds > 0 ? n->seconds : 1e-12, limit = run_node_limit(n, l, &memory);
-        printf("%9.3f %5.1f%% %9.1f %8.2f %6.0f%%%c %-9s %-14s %s %s\n", n->seconds * 1e3, 100 * n->seconds / total,
+        printf("%9.3f %5.1f%% %9.1f %8.2f %6.0f%%%c %-9s %-14s %s %s", n->seconds * 1e3, 100 * n->seconds / total,
                n->flops / s * 1e-9, n->bytes / s * 1e-9, 100 * limit / s, memory ? 'm' : 'c', n->phase, n->algorithm,
                n->op, n->name);
+        if (n->second && n->second_seconds > 0.02 * s) printf(" (%s %.0f%%)", n->second, 100 * n->second_seconds / s);
+        puts("");
     }
     struct group *g = xcalloc(ns->count + 1, sizeof *g);
     size_t count = group_by_algorithm(ns, l, g);
@@ -120,6 +146,10 @@ cJSON *run_nodes_json(const struct run_nodes *ns, const struct rt_limits *l) {
         cJSON_AddStringToObject(j, "op", n->op);
         cJSON_AddStringToObject(j, "algorithm", n->algorithm);
         cJSON_AddNumberToObject(j, "seconds", n->seconds);
+        if (n->second) {
+            cJSON_AddStringToObject(j, "second_kernel", n->second);
+            cJSON_AddNumberToObject(j, "second_seconds", n->second_seconds);
+        }
         cJSON_AddNumberToObject(j, "flops", n->flops);
         cJSON_AddNumberToObject(j, "bytes", n->bytes);
         cJSON_AddNumberToObject(j, "share_of_limit", n->seconds > 0 ? limit / n->seconds : 0);

@@ -6,18 +6,19 @@
 
 #include <cjson/cJSON.h>
 
-// A node of the graph as it ran: all its kernels together, a step's mean.
+// A node of the graph as it ran: all its kernels together, the median of the runs.
 struct run_node {
     const char *phase, *name, *op, *algorithm; // name may be ""; algorithm: of its longest kernel
-    double seconds, flops, bytes;              // one step's
-    double longest;                            // seconds of the kernel that gave the algorithm
+    double seconds, flops, bytes;              // one run's
+    const char *second;                        // its second longest kernel, NULL when it has one only
+    double second_seconds;
 };
 struct run_nodes {
     struct run_node *n;
     size_t count, cap;
 };
-// Appends the nodes of one phase, in order. `steps` is how many runs the profile adds up.
-void run_nodes_add(struct run_nodes *ns, const char *phase, const struct rt_profile *p, int64_t batch, int64_t steps);
+// Appends the nodes of one phase, in order.
+void run_nodes_add(struct run_nodes *ns, const char *phase, const struct rt_profile *p, int64_t batch);
 void run_nodes_release(struct run_nodes *ns);
 // The least seconds the machine needs for a node: its operations at the peak or its bytes at the bandwidth, whichever
 // is longer. *memory tells which. An algorithm that saves operations can beat it.

@@ -12,9 +12,13 @@ static int64_t gathered_rows(const struct cg_tap_conv *c, int64_t eh, int64_t bh
     return (bh - 1) * eh + (c->R - 1) * c->dr + 1;
 }
 
-struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t bytes) {
+// Neighbouring pixels of the input meet in the same few sets of the first-level cache: 4 KiB apart, or 2.
+static bool pixels_collide(int64_t px) { return px * 4 % 2048 == 0; }
+
+struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t channels,
+                                int64_t bytes) {
     (void)t;
-    struct cg_gather g = {0};
+    struct cg_gather g = {.channels = channels};
     // A filter one row (column) high touches only every ish-th input row: gather just those.
     g.step_h = c->R == 1 ? c->ish : 1;
     g.step_w = c->S == 1 ? c->isw : 1;
@@ -22,13 +26,14 @@ struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_c
     g.ew = c->S == 1 ? 1 : c->isw;
     int64_t last_h = (c->PH - 1) * c->ish + c->dh0 + (c->R - 1) * c->dr;
     int64_t last_w = (c->PW - 1) * c->isw + c->dw0 + (c->S - 1) * c->ds;
-    g.in_place = g.step_h == 1 && g.step_w == 1 && c->dh0 >= 0 && c->dw0 >= 0 && last_h < c->H && last_w < c->W;
+    g.in_place = g.step_h == 1 && g.step_w == 1 && c->dh0 >= 0 && c->dw0 >= 0 && last_h < c->H && last_w < c->W &&
+                 !pixels_collide(c->xc * g.ew);
     g.gw = (c->PW - 1) * g.ew + (c->S - 1) * c->ds + 1;
-    g.px = c->xc;
-    g.row = (g.in_place ? c->W : g.gw) * c->xc;
+    g.px = g.in_place ? c->xc : channels;
+    if (!g.in_place && pixels_collide(channels * g.ew)) g.px += 16;
+    g.row = (g.in_place ? c->W : g.gw) * g.px;
     int64_t bh = cg_min64(cg_max64(1, cg_ceil_div(BAND_PIXELS, c->PW)), c->PH);
-    if (!g.in_place)
-        while (bh > 1 && gathered_rows(c, g.eh, bh) * g.row * 4 > bytes) bh--;
+    while (bh > 1 && gathered_rows(c, g.eh, bh) * g.gw * channels * 4 > bytes) bh--;
     g.bands = cg_ceil_div(c->PH, bh);
     g.bh = cg_ceil_div(c->PH, g.bands);
     g.bands = cg_ceil_div(c->PH, g.bh);
@@ -36,9 +41,14 @@ struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_c
     g.images = 1;
     if (g.bands == 1) {
         g.images = cg_max64(1, BAND_PIXELS / (c->PH * c->PW));
-        while (g.images > 1 && g.images * g.plane * 4 > bytes) g.images--;
+        while (g.images > 1 && g.images * gathered_rows(c, g.eh, g.bh) * g.gw * channels * 4 > bytes) g.images--;
     }
     return g;
+}
+
+// Vector loads may run past the last channel.
+int64_t cg_gather_bytes(const struct cg_gather *g) {
+    return g->in_place ? 0 : cg_ceil_div(g->images * g->plane * 4 + 256, 64) * 64;
 }
 
 // One gathered row: `src` is column 0 of the input row.
@@ -48,19 +58,19 @@ static void gather_row(struct cg_fn *f, const struct cg_tap_conv *c, const struc
     int64_t j1 = c->dw0 > c->W - 1 ? 0 : cg_min64(g->gw, (c->W - 1 - c->dw0) / g->step_w + 1);
     j0 = cg_min64(j0, g->gw);
     j1 = cg_max64(j0, j1);
-    if (j0) cg_zero_floats(f, dst, cg_i64(f, j0 * c->xc));
+    if (j0) cg_zero_floats(f, dst, cg_i64(f, j0 * g->px));
     LLVMValueRef from = cg_gep(f, f->f32, src, cg_i64(f, (c->dw0 + j0 * g->step_w) * c->xc));
-    LLVMValueRef to = cg_gep(f, f->f32, dst, cg_i64(f, j0 * c->xc));
-    if (j1 > j0 && g->step_w == 1) {
+    LLVMValueRef to = cg_gep(f, f->f32, dst, cg_i64(f, j0 * g->px));
+    if (j1 > j0 && g->step_w == 1 && g->px == c->xc) {
         cg_copy_floats(f, to, from, cg_i64(f, (j1 - j0) * c->xc));
     } else if (j1 > j0) {
         struct cg_loop l;
         LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, j1 - j0), 1);
-        cg_copy_floats(f, cg_gep(f, f->f32, to, cg_muli(f, j, cg_i64(f, c->xc))),
-                       cg_gep(f, f->f32, from, cg_muli(f, j, cg_i64(f, g->step_w * c->xc))), cg_i64(f, c->xc));
+        cg_copy_floats(f, cg_gep(f, f->f32, to, cg_muli(f, j, cg_i64(f, g->px))),
+                       cg_gep(f, f->f32, from, cg_muli(f, j, cg_i64(f, g->step_w * c->xc))), cg_i64(f, g->channels));
         cg_loop_end(f, &l);
     }
-    if (j1 < g->gw) cg_zero_floats(f, cg_gep(f, f->f32, dst, cg_i64(f, j1 * c->xc)), cg_i64(f, (g->gw - j1) * c->xc));
+    if (j1 < g->gw) cg_zero_floats(f, cg_gep(f, f->f32, dst, cg_i64(f, j1 * g->px)), cg_i64(f, (g->gw - j1) * g->px));
 }
 
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
@@ -155,7 +165,7 @@ struct item {
 };
 
 static struct cg_micro micro_of(const struct cg_tap_conv *c, const struct cg_gather *g, int64_t nr) {
-    bool merged = c->groups == 1 && c->ds == 1; // then (s, c) is one run of floats
+    bool merged = c->groups == 1 && c->ds == 1 && g->px == c->C; // then (s, c) is one run of floats
     struct cg_micro m = {
         .a_h = g->eh * g->row,
         .a_w = g->ew * g->px,
@@ -249,24 +259,31 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
     bool zero = c->R == 0 || c->S == 0;
     struct cg_tap_conv probe = *c;
     if (zero) probe.R = probe.S = 1;
-    struct cg_gather g = cg_gather_plan(f->t, &probe, f->t->l2_bytes / 2);
+    struct cg_gather g = cg_gather_plan(f->t, &probe, c->xc, f->t->l2_bytes / 2);
     int64_t n_kb = cg_blocks_of(f->t, c->K).n, split = c->depthwise || zero ? 1 : c->groups > 1 ? c->groups : n_kb;
+    // Images are dealt out evenly: as many groups as needed, in a multiple of the threads where there are images for it.
     LLVMValueRef groups = cg_divi(f, cg_addi(f, f->N, cg_i64(f, g.images - 1)), cg_i64(f, g.images));
+    LLVMValueRef whole = cg_addi(f, groups, cg_subi(f, f->threads, cg_i64(f, 1)));
+    groups = cg_mini(f, cg_muli(f, cg_divi(f, whole, f->threads), f->threads), f->N);
     LLVMValueRef items = cg_muli(f, groups, cg_i64(f, g.bands)), ks = cg_i64(f, 1);
     if (split > 1) {
         // Few items (inference): share the output channels out, too.
-        LLVMValueRef enough = LLVMBuildICmp(f->b, LLVMIntSGE, items, cg_muli(f, f->threads, cg_i64(f, 4)), "");
-        ks = LLVMBuildSelect(f->b, enough, ks, cg_i64(f, split), "");
+        LLVMValueRef many = cg_muli(f, f->threads, cg_i64(f, 4));
+        ks = cg_divi(f, cg_addi(f, many, cg_subi(f, items, cg_i64(f, 1))), items);
+        LLVMValueRef enough = LLVMBuildICmp(f->b, LLVMIntSGE, items, many, "");
+        ks = LLVMBuildSelect(f->b, enough, cg_i64(f, 1), cg_mini(f, ks, cg_i64(f, split)), "");
         items = cg_muli(f, items, ks);
     }
     LLVMValueRef begin, end;
     cg_share(f, items, 1, &begin, &end);
     struct cg_loop l;
+    LLVMValueRef gathered = cg_local(f, f->i64, cg_i64(f, -1)); // what lies in scratch
     LLVMValueRef item = cg_loop_begin(f, &l, begin, end, 1), part = cg_remi(f, item, ks), rest = cg_divi(f, item, ks);
     LLVMValueRef band = cg_remi(f, rest, cg_i64(f, g.bands)), group = cg_divi(f, rest, cg_i64(f, g.bands));
     struct item it;
-    it.n0 = cg_muli(f, group, cg_i64(f, g.images));
-    it.n_img = g.images == 1 ? cg_i64(f, 1) : cg_mini(f, cg_i64(f, g.images), cg_subi(f, f->N, it.n0));
+    it.n0 = cg_divi(f, cg_muli(f, f->N, group), groups);
+    LLVMValueRef n1 = cg_divi(f, cg_muli(f, f->N, cg_addi(f, group, cg_i64(f, 1))), groups);
+    it.n_img = g.images == 1 ? cg_i64(f, 1) : cg_subi(f, n1, it.n0);
     it.oh = cg_muli(f, band, cg_i64(f, g.bh));
     it.bh = g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, g.bh), cg_subi(f, cg_i64(f, c->PH), it.oh));
     it.w = f->ptr[1];
@@ -275,7 +292,17 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
     if (zero) {
         zero_band(f, c, &it);
     } else {
-        it.A = cg_gather_emit(f, c, &g, f->ptr[0], f->scratch, it.n0, it.n_img, it.oh, it.bh);
+        if (g.in_place) {
+            it.A = cg_gather_emit(f, c, &g, f->ptr[0], f->scratch, it.n0, it.n_img, it.oh, it.bh);
+        } else {
+            struct cg_if fresh;
+            LLVMValueRef old = LLVMBuildLoad2(f->b, f->i64, gathered, "");
+            cg_if_begin(f, &fresh, LLVMBuildICmp(f->b, LLVMIntNE, old, rest, ""));
+            cg_gather_emit(f, c, &g, f->ptr[0], f->scratch, it.n0, it.n_img, it.oh, it.bh);
+            LLVMBuildStore(f->b, rest, gathered);
+            cg_if_end(f, &fresh);
+            it.A = f->scratch;
+        }
         LLVMValueRef u0 = cg_divi(f, cg_muli(f, part, cg_i64(f, split)), ks);
         LLVMValueRef u1 = cg_divi(f, cg_muli(f, cg_addi(f, part, cg_i64(f, 1)), cg_i64(f, split)), ks);
         if (c->depthwise) {
@@ -294,6 +321,6 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
 
 int64_t cg_tap_conv_scratch(const struct cg_target *t, const struct cg_tap_conv *c) {
     if (c->R == 0 || c->S == 0) return 0;
-    struct cg_gather g = cg_gather_plan(t, c, t->l2_bytes / 2);
-    return g.in_place ? 0 : g.images * g.plane * 4 + 256; // vector loads may run past the last channel
+    struct cg_gather g = cg_gather_plan(t, c, c->xc, t->l2_bytes / 2);
+    return cg_gather_bytes(&g);
 }

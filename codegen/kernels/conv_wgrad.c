@@ -1,42 +1,78 @@
 // Weight gradient of a convolution: dw[k][c][r][s] = sum over pixels of dy[pixel][k] * x[pixel + tap][c].
 //
-// The batch is cut into a fixed number of parts. A work item is (part, group, block of k): it walks its part's images
-// in groups/bands small enough for cache, gathers x with padding and packs its block of dy, and keeps mr x nr sums in
-// registers over all of a band's pixels before adding them to the item's partial sums. cg_emit_unpack adds the parts in
-// order, so neither the thread count nor the schedule shows in the result.
+// The batch is cut into a fixed number of parts. A work item is (part, group, chunk of c, chunk of k): it walks its part's
+// images in groups/bands small enough for cache, gathers its chunk of x with padding, packs its chunk of dy, and keeps
+// mr x nr sums in registers over all of a band's pixels before adding them to the item's partial sums. cg_emit_unpack adds
+// the parts in order, so neither the thread count nor the schedule shows in the result.
 #include "kernels.h"
+
+enum { CHUNK = 128 }; // channels of an item on either side, where there are many
+
+// How a weight gradient is cut up.
+struct cut {
+    int64_t cc, n_cc;     // channels of a chunk of c (the last may be smaller); chunks
+    int64_t blocks, n_kc; // blocks of a chunk of k; chunks
+    bool merged;          // (s, c) is one run of rows
+    struct cg_gather g;
+};
+
+static struct cut cut_of(const struct cg_target *t, const struct cg_tap_conv *c) {
+    struct cut u = {.cc = c->C, .n_cc = 1};
+    if (c->groups == 1 && c->R * c->S * c->C > 512 && c->C > CHUNK) {
+        u.n_cc = cg_ceil_div(c->C, CHUNK);
+        u.cc = cg_ceil_div(cg_ceil_div(c->C, u.n_cc), 16) * 16;
+        u.n_cc = cg_ceil_div(c->C, u.cc);
+    }
+    int64_t nr = 2 * t->vl, n_kb = cg_blocks_of(t, c->K).n, block_bytes = c->R * c->S * u.cc * nr * 4;
+    u.blocks = cg_max64(1, cg_min64(t->l2_bytes * 5 / 16 / block_bytes, CHUNK / nr));
+    u.n_kc = cg_ceil_div(n_kb, u.blocks);
+    u.blocks = cg_ceil_div(n_kb, u.n_kc);
+    u.n_kc = cg_ceil_div(n_kb, u.blocks);
+    u.g = cg_gather_plan(t, c, u.cc, t->l2_bytes / 4);
+    u.merged = c->ds == 1 && u.n_cc == 1 && u.g.px == c->C;
+    return u;
+}
+
+int64_t cg_wgrad_items(const struct cg_target *t, const struct cg_tap_conv *c) {
+    struct cut u = cut_of(t, c);
+    return c->groups * u.n_cc * u.n_kc;
+}
 
 struct wgrad {
     const struct cg_tap_conv *c;
-    struct cg_gather g;
+    struct cut cut;
+    int64_t channels;               // of this chunk of c
     LLVMValueRef dy, x, sums;       // sums: of the part
     LLVMValueRef xs, dys;           // scratch of gathered x and packed dy
-    LLVMValueRef n0, n1, group, kb; // images of the part
+    LLVMValueRef n0, n1, group;     // images of the part
+    LLVMValueRef c0, kb0, kb1;      // first channel and the blocks of the chunks
 };
 
-// Half of L2 holds x and dy of a band.
-static struct cg_gather plan(const struct cg_target *t, const struct cg_tap_conv *c) {
-    return cg_gather_plan(t, c, t->l2_bytes * 3 / 8);
+static int64_t dy_floats(const struct cg_target *t, const struct wgrad *w) { // of one block
+    return w->cut.g.images * w->cut.g.bh * w->c->PW * 2 * t->vl;
 }
 
-int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *w) {
-    struct cg_gather g = plan(t, &w->c);
-    int64_t xs = g.in_place ? 0 : cg_ceil_div(g.images * g.plane * 4 + 256, 64) * 64;
-    return xs + g.images * g.bh * w->c.PW * 2 * t->vl * 4;
+int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *p) {
+    struct wgrad w = {.c = &p->c, .cut = cut_of(t, &p->c)};
+    return cg_gather_bytes(&w.cut.g) + w.cut.blocks * dy_floats(t, &w) * 4;
 }
 
-// Packs k [k0, k0 + nr) of the band's pixels; missing lanes become 0.
-static void pack_dy(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
-                    LLVMValueRef bh, int64_t nvec, int64_t last_lanes) {
+struct band { // images, rows and the gathered input of one band
+    LLVMValueRef n0, n_img, oh, bh, A;
+};
+
+// Packs block kb of the band's pixels; missing lanes become 0.
+static void pack_dy(struct cg_fn *f, const struct wgrad *w, const struct band *b, LLVMValueRef kb, LLVMValueRef dys,
+                    int64_t nvec, int64_t last_lanes) {
     const struct cg_tap_conv *c = w->c;
     int vl = f->t->vl;
     struct cg_loop li, lq;
-    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), n_img, 1);
-    LLVMValueRef line = cg_muladd(f, cg_addi(f, n0, i), c->P, oh);
-    LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, w->kb, cg_i64(f, 2 * vl)));
+    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), b->n_img, 1);
+    LLVMValueRef line = cg_muladd(f, cg_addi(f, b->n0, i), c->P, b->oh);
+    LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, kb, cg_i64(f, 2 * vl)));
     LLVMValueRef src = cg_gep(f, f->f32, w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
-    LLVMValueRef dst = cg_gep(f, f->f32, w->dys, cg_muli(f, i, cg_i64(f, w->g.bh * c->Q * nvec * vl)));
-    LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_muli(f, bh, cg_i64(f, c->Q)), 1);
+    LLVMValueRef dst = cg_gep(f, f->f32, dys, cg_muli(f, i, cg_i64(f, w->cut.g.bh * c->Q * nvec * vl)));
+    LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_muli(f, b->bh, cg_i64(f, c->Q)), 1);
     for (int64_t v = 0; v < nvec; v++) {
         LLVMValueRef from = cg_gep(f, f->f32, src, cg_muladd(f, q, c->yc, cg_i64(f, v * vl)));
         LLVMValueRef to = cg_gep(f, f->f32, dst, cg_muladd(f, q, nvec * vl, cg_i64(f, v * vl)));
@@ -46,12 +82,11 @@ static void pack_dy(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLV
     cg_loop_end(f, &li);
 }
 
-// All rows of dw's block for one filter row (and, unless (s, c) is one run, one filter column).
-static void filter_row(struct cg_fn *f, const struct wgrad *w, const struct cg_micro *proto, int64_t m, LLVMValueRef A,
-                       LLVMValueRef C, LLVMValueRef n_img, LLVMValueRef bh) {
+// `m` rows of dw's block for one filter row (and, unless (s, c) is one run, one filter column).
+static void filter_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t m, LLVMValueRef A, LLVMValueRef dys,
+                        LLVMValueRef C, const struct band *b) {
     struct cg_split tiles = cg_split_even(m, cg_micro_rows(f->t, proto->nvec));
     int64_t at = 0, size[2] = {tiles.big, tiles.big - 1}, count[2] = {tiles.n_big, tiles.n_small};
-    (void)w;
     for (int k = 0; k < 2; k++) {
         if (!count[k]) continue;
         struct cg_micro mk = *proto;
@@ -60,22 +95,21 @@ static void filter_row(struct cg_fn *f, const struct wgrad *w, const struct cg_m
         struct cg_loop l;
         LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
         LLVMValueRef row = cg_muladd(f, j, size[k], cg_i64(f, at));
-        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), w->dys,
-                      cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))), NULL, bh, n_img);
+        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), dys,
+                      cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))), NULL, b->bh, b->n_img);
         cg_loop_end(f, &l);
         at += size[k] * count[k];
     }
 }
 
-static void band(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
-                 LLVMValueRef bh, int64_t nvec, int64_t last_lanes, LLVMValueRef sums) {
+// One block of k: packs its dy, adds the band's pixels to its sums (at the chunk's first channel).
+static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, LLVMValueRef kb, LLVMValueRef sums,
+                  int64_t nvec, int64_t last_lanes) {
     const struct cg_tap_conv *c = w->c;
-    const struct cg_gather *g = &w->g;
+    const struct cg_gather *g = &w->cut.g;
     int64_t nr = nvec * f->t->vl;
-    bool merged = c->groups == 1 && c->ds == 1;
-    LLVMValueRef A = cg_gather_emit(f, c, g, w->x, w->xs, n0, n_img, oh, bh);
-    A = cg_gep(f, f->f32, A, cg_muli(f, w->group, cg_i64(f, c->C)));
-    pack_dy(f, w, n0, n_img, oh, bh, nvec, last_lanes);
+    LLVMValueRef dys = cg_gep(f, f->f32, w->dys, cg_muli(f, cg_subi(f, kb, w->kb0), cg_i64(f, dy_floats(f->t, w))));
+    pack_dy(f, w, b, kb, dys, nvec, last_lanes);
     struct cg_micro proto = {
         .nvec = nvec,
         .last_lanes = f->t->vl,
@@ -92,32 +126,76 @@ static void band(struct cg_fn *f, const struct wgrad *w, LLVMValueRef n0, LLVMVa
         .b2 = g->bh * c->PW * nr,
         .accumulate = 1,
     };
+    if (proto.a1 == c->PW * proto.a_k && g->bands == 1) { // the whole plane is one run of pixels
+        proto.inner = c->PW * c->PH;
+        proto.n1 = 1;
+    }
     struct cg_loop lr, ls;
     LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, c->R), 1);
     LLVMValueRef s = cg_i64(f, 0);
-    if (!merged) s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
+    if (!w->cut.merged) s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
     LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, c->ds * g->px)));
     LLVMValueRef out = cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, c->C * nr));
-    filter_row(f, w, &proto, merged ? c->S * c->C : c->C, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, sums, out), n_img,
-               bh);
-    if (!merged) cg_loop_end(f, &ls);
+    filter_rows(f, &proto, w->cut.merged ? c->S * c->C : w->channels, cg_gep(f, f->f32, b->A, a), dys,
+                cg_gep(f, f->f32, sums, out), b);
+    if (!w->cut.merged) cg_loop_end(f, &ls);
     cg_loop_end(f, &lr);
 }
 
-static void block(struct cg_fn *f, const struct wgrad *w, int64_t nvec, int64_t last_lanes) {
+static void zero_block(struct cg_fn *f, const struct wgrad *w, LLVMValueRef sums, int64_t nr) {
     const struct cg_tap_conv *c = w->c;
-    int64_t vl = f->t->vl, rows = c->R * c->S * c->C;
-    LLVMValueRef width = cg_muladd(f, w->group, cg_blocks_of(f->t, c->K).floats, cg_muli(f, w->kb, cg_i64(f, 2 * vl)));
-    LLVMValueRef sums = cg_gep(f, f->f32, w->sums, cg_muli(f, width, cg_i64(f, rows)));
-    cg_zero_floats(f, sums, cg_i64(f, rows * nvec * vl));
+    struct cg_loop l;
+    LLVMValueRef tap = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, c->R * c->S), 1);
+    cg_zero_floats(f, cg_gep(f, f->f32, sums, cg_muli(f, tap, cg_i64(f, c->C * nr))), cg_i64(f, w->channels * nr));
+    cg_loop_end(f, &l);
+}
+
+// Every block of the chunk of k: zeroes its sums (b NULL), or adds a band.
+static void blocks(struct cg_fn *f, const struct wgrad *w, const struct band *b) {
+    const struct cg_tap_conv *c = w->c;
+    struct cg_blocks kbs = cg_blocks_of(f->t, c->K);
+    int64_t full = 2 * f->t->vl, rows = c->R * c->S * c->C;
+    LLVMValueRef base = cg_muli(f, w->group, cg_i64(f, kbs.floats * rows));
+    if (kbs.full) {
+        struct cg_loop l;
+        LLVMValueRef kb = cg_loop_begin(f, &l, w->kb0, cg_mini(f, w->kb1, cg_i64(f, kbs.full)), 1);
+        LLVMValueRef at = cg_addi(f, cg_muladd(f, kb, full * rows, base), cg_muli(f, w->c0, cg_i64(f, full)));
+        LLVMValueRef sums = cg_gep(f, f->f32, w->sums, at);
+        if (b)
+            block(f, w, b, kb, sums, 2, f->t->vl);
+        else
+            zero_block(f, w, sums, full);
+        cg_loop_end(f, &l);
+    }
+    if (kbs.tail_vec) {
+        int64_t nr = kbs.tail_vec * f->t->vl;
+        struct cg_if last;
+        cg_if_begin(f, &last, LLVMBuildICmp(f->b, LLVMIntSGT, w->kb1, cg_i64(f, kbs.full), ""));
+        LLVMValueRef at =
+            cg_addi(f, cg_addi(f, base, cg_i64(f, kbs.full * full * rows)), cg_muli(f, w->c0, cg_i64(f, nr)));
+        LLVMValueRef sums = cg_gep(f, f->f32, w->sums, at);
+        if (b)
+            block(f, w, b, cg_i64(f, kbs.full), sums, kbs.tail_vec, kbs.tail_lanes);
+        else
+            zero_block(f, w, sums, nr);
+        cg_if_end(f, &last);
+    }
+}
+
+static void chunk(struct cg_fn *f, const struct wgrad *w) {
+    const struct cg_tap_conv *c = w->c;
+    const struct cg_gather *g = &w->cut.g;
+    blocks(f, w, NULL);
+    LLVMValueRef x = cg_gep(f, f->f32, w->x, cg_muladd(f, w->group, c->C, w->c0)); // the chunk's first channel
     struct cg_loop ln, lb;
-    LLVMValueRef n = cg_loop_begin(f, &ln, w->n0, w->n1, w->g.images);
-    LLVMValueRef n_img = w->g.images == 1 ? cg_i64(f, 1) : cg_mini(f, cg_i64(f, w->g.images), cg_subi(f, w->n1, n));
-    LLVMValueRef b = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, w->g.bands), 1);
-    LLVMValueRef oh = cg_muli(f, b, cg_i64(f, w->g.bh));
-    LLVMValueRef bh =
-        w->g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, w->g.bh), cg_subi(f, cg_i64(f, c->PH), oh));
-    band(f, w, n, n_img, oh, bh, nvec, last_lanes, sums);
+    struct band b;
+    b.n0 = cg_loop_begin(f, &ln, w->n0, w->n1, g->images);
+    b.n_img = g->images == 1 ? cg_i64(f, 1) : cg_mini(f, cg_i64(f, g->images), cg_subi(f, w->n1, b.n0));
+    LLVMValueRef i = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, g->bands), 1);
+    b.oh = cg_muli(f, i, cg_i64(f, g->bh));
+    b.bh = g->bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, g->bh), cg_subi(f, cg_i64(f, c->PH), b.oh));
+    b.A = cg_gather_emit(f, c, g, x, w->xs, b.n0, b.n_img, b.oh, b.bh);
+    blocks(f, w, &b);
     cg_loop_end(f, &lb);
     cg_loop_end(f, &ln);
 }
@@ -126,30 +204,33 @@ void cg_emit_wgrad(struct cg_fn *f, const void *params) {
     const struct cg_wgrad *p = params;
     const struct cg_tap_conv *c = &p->c;
     struct cg_blocks kbs = cg_blocks_of(f->t, c->K);
-    struct wgrad w = {.c = c, .g = plan(f->t, c), .dy = f->ptr[0], .x = f->ptr[1], .xs = f->scratch};
-    int64_t xs = w.g.in_place ? 0 : cg_ceil_div(w.g.images * w.g.plane * 4 + 256, 64) * 64;
-    w.dys = cg_gep(f, f->f32, f->scratch, cg_i64(f, xs / 4));
+    struct wgrad w = {.c = c, .cut = cut_of(f->t, c), .dy = f->ptr[0], .x = f->ptr[1], .xs = f->scratch};
+    const struct cut *u = &w.cut;
+    w.dys = cg_gep(f, f->i8, f->scratch, cg_i64(f, cg_gather_bytes(&u->g)));
     LLVMValueRef begin, end;
-    cg_share(f, cg_i64(f, p->parts * c->groups * kbs.n), 1, &begin, &end);
+    cg_share(f, cg_i64(f, p->parts * c->groups * u->n_cc * u->n_kc), 1, &begin, &end);
     struct cg_loop l;
     LLVMValueRef item = cg_loop_begin(f, &l, begin, end, 1);
-    w.kb = cg_remi(f, item, cg_i64(f, kbs.n));
-    LLVMValueRef rest = cg_divi(f, item, cg_i64(f, kbs.n)), part = cg_divi(f, rest, cg_i64(f, c->groups));
-    w.group = cg_remi(f, rest, cg_i64(f, c->groups));
+    LLVMValueRef kc = cg_remi(f, item, cg_i64(f, u->n_kc)), rest = cg_divi(f, item, cg_i64(f, u->n_kc));
+    LLVMValueRef cc = cg_remi(f, rest, cg_i64(f, u->n_cc)), rest2 = cg_divi(f, rest, cg_i64(f, u->n_cc));
+    LLVMValueRef part = cg_divi(f, rest2, cg_i64(f, c->groups));
+    w.group = cg_remi(f, rest2, cg_i64(f, c->groups));
+    w.c0 = cg_muli(f, cc, cg_i64(f, u->cc));
+    w.kb0 = cg_muli(f, kc, cg_i64(f, u->blocks));
+    w.kb1 = cg_mini(f, cg_addi(f, w.kb0, cg_i64(f, u->blocks)), cg_i64(f, kbs.n));
     w.n0 = cg_divi(f, cg_muli(f, f->N, part), cg_i64(f, p->parts));
     w.n1 = cg_divi(f, cg_muli(f, f->N, cg_addi(f, part, cg_i64(f, 1))), cg_i64(f, p->parts));
     w.sums = cg_gep(f, f->f32, f->ptr[2], cg_muli(f, part, cg_i64(f, c->groups * kbs.floats * c->R * c->S * c->C)));
-    if (kbs.full && kbs.tail_vec) {
-        struct cg_if tail;
-        cg_if_begin(f, &tail, LLVMBuildICmp(f->b, LLVMIntSLT, w.kb, cg_i64(f, kbs.full), ""));
-        block(f, &w, 2, f->t->vl);
-        cg_if_else(f, &tail);
-        block(f, &w, kbs.tail_vec, kbs.tail_lanes);
-        cg_if_end(f, &tail);
-    } else if (kbs.full) {
-        block(f, &w, 2, f->t->vl);
-    } else {
-        block(f, &w, kbs.tail_vec, kbs.tail_lanes);
+    int64_t last = c->C - (u->n_cc - 1) * u->cc;
+    struct cg_if more;
+    w.channels = u->cc;
+    if (last < u->cc) cg_if_begin(f, &more, LLVMBuildICmp(f->b, LLVMIntSLT, cc, cg_i64(f, u->n_cc - 1), ""));
+    chunk(f, &w);
+    if (last < u->cc) {
+        cg_if_else(f, &more);
+        w.channels = w.cut.g.channels = last;
+        chunk(f, &w);
+        cg_if_end(f, &more);
     }
     cg_loop_end(f, &l);
 }

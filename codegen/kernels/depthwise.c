@@ -126,8 +126,8 @@ static void filter(struct cg_fn *f, const struct dw_grad *d, int lanes, LLVMValu
 }
 
 int64_t cg_wgrad_dw_scratch(const struct cg_target *t, const struct cg_wgrad *w) {
-    struct cg_gather g = cg_gather_plan(t, &w->c, t->l2_bytes / 2);
-    return g.in_place ? 0 : g.images * g.plane * 4 + 256;
+    struct cg_gather g = cg_gather_plan(t, &w->c, w->c.xc, t->l2_bytes / 2);
+    return cg_gather_bytes(&g);
 }
 
 // A work item is one part of the batch: its x is gathered once for all channels.
@@ -136,7 +136,7 @@ void cg_emit_wgrad_dw(struct cg_fn *f, const void *params) {
     const struct cg_tap_conv *c = &p->c;
     int vl = f->t->vl;
     int64_t cp = cg_ceil_div(c->yc, vl) * vl, whole = c->yc / vl * vl;
-    struct dw_grad d = {.c = c, .g = cg_gather_plan(f->t, c, f->t->l2_bytes / 2)};
+    struct dw_grad d = {.c = c, .g = cg_gather_plan(f->t, c, c->xc, f->t->l2_bytes / 2)};
     LLVMValueRef begin, end;
     cg_share(f, cg_i64(f, p->parts), 1, &begin, &end);
     struct cg_loop lp, ln, lb, lc;

@@ -43,6 +43,9 @@ struct cg_split cg_split_even(int64_t total, int64_t most);
 void cg_copy_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n);
 void cg_zero_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef n);
 
+// Transposes the square of t->vl vectors in place.
+void cg_transpose(struct cg_fn *f, LLVMValueRef *rows);
+
 // Blocks of output channels: `full` blocks of 2 vectors, then one of tail_vec vectors with tail_lanes in its last one.
 struct cg_blocks {
     int64_t full, tail_vec, tail_lanes, n; // n = full + (tail_vec > 0)
@@ -74,11 +77,15 @@ struct cg_gather {
     int64_t step_h, step_w;    // x rows/columns between gathered ones
     int64_t eh, ew;            // gathered rows/columns between neighbouring outputs
     int64_t gw;                // gathered columns
+    int64_t channels;          // of a pixel that are gathered
     int64_t px, row, plane;    // strides of the gathered (or in-place) input
 };
-struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t bytes);
+// For `channels` neighbouring channels of each pixel (c->xc: all), in at most `bytes`.
+struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t channels,
+                                int64_t bytes);
+int64_t cg_gather_bytes(const struct cg_gather *g);
 // Address of input (first row of the band, column 0 of the taps) for image n0 and the band at row oh; gathers when
-// needed.
+// needed. x: the first of the channels.
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
                             LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img, LLVMValueRef oh,
                             LLVMValueRef bh);
@@ -93,6 +100,7 @@ struct cg_pack {
     int64_t group_stride, k_stride, c_stride, r_stride, s_stride;
 };
 void cg_emit_pack(struct cg_fn *f, const void *params);
+int64_t cg_pack_scratch(const struct cg_target *t, const struct cg_pack *p); // of packing and unpacking
 int64_t cg_pack_floats(const struct cg_target *t, const struct cg_pack *p);
 // The reverse for weight gradients: dw = sum over `parts` of the packed blocks. Pointers: packed partial sums, dw.
 struct cg_unpack {
@@ -112,6 +120,7 @@ struct cg_wgrad {
     int64_t parts;
 };
 void cg_emit_wgrad(struct cg_fn *f, const void *params);
+int64_t cg_wgrad_items(const struct cg_target *t, const struct cg_tap_conv *c); // independent of each other, a part
 int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *w);
 void cg_emit_wgrad_dw(struct cg_fn *f, const void *params);
 int64_t cg_wgrad_dw_scratch(const struct cg_target *t, const struct cg_wgrad *w);

@@ -232,6 +232,28 @@ void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LL
     LLVMBuildCall2(f->b, type, fn, args, 6, "");
 }
 
+// --- transposing -----------------------------------------------------------------------------------------------------
+
+// Round d exchanges what lies d off the diagonal of each square of 2d: the square is transposed when every d had its turn.
+void cg_transpose(struct cg_fn *f, LLVMValueRef *rows) {
+    int n = f->t->vl;
+    for (int d = 1; d < n; d *= 2) {
+        LLVMValueRef low[64], high[64];
+        for (int j = 0; j < n; j++) {
+            // From rows (a, b): lanes of a with bit d clear and, in place of the others, those of b d to the left ...
+            low[j] = cg_i32(f, j & d ? n + j - d : j);
+            // ... and lanes of b with bit d set, with those of a d to the right.
+            high[j] = cg_i32(f, j & d ? n + j : j + d);
+        }
+        for (int i = 0; i < n; i++) {
+            if (i & d) continue;
+            LLVMValueRef a = rows[i], b = rows[i + d];
+            rows[i] = LLVMBuildShuffleVector(f->b, a, b, LLVMConstVector(low, (unsigned)n), "");
+            rows[i + d] = LLVMBuildShuffleVector(f->b, a, b, LLVMConstVector(high, (unsigned)n), "");
+        }
+    }
+}
+
 // --- moving floats ---------------------------------------------------------------------------------------------------
 
 static void move_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) {

@@ -378,7 +378,7 @@ void cg_emit_winograd(struct cg_fn *f, const void *params) {
     LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_i64(f, 36), 1);
     LLVMValueRef Vq = cg_gep(f, f->f32, V, cg_muli(f, q, cg_i64(f, v.q))),
                  Mq = cg_gep(f, f->f32, M, cg_muli(f, q, cg_i64(f, m.q)));
-    LLVMValueRef Uq = cg_gep(f, f->f32, f->ptr[1], cg_muli(f, q, cg_i64(f, kb.floats * w->C)));
+    LLVMValueRef Uq = cg_gep(f, f->f32, f->ptr[1], cg_muli(f, q, cg_i64(f, cg_wino_weight_stride(t, w->C, w->K))));
     if (kb.full) {
         LLVMValueRef b = cg_loop_begin(f, &lk, cg_i64(f, 0), cg_i64(f, kb.full), 1);
         multiply(f, w, &v, &m, 2, Vq, cg_gep(f, f->f32, Uq, cg_muli(f, b, cg_i64(f, nr * w->C))),
@@ -391,57 +391,4 @@ void cg_emit_winograd(struct cg_fn *f, const void *params) {
     cg_loop_end(f, &lq);
     unpack_tiles(f, w, f->ptr[2], t0, count, M, m.row, m.q);
     cg_loop_end(f, &l);
-}
-
-// --- weights ---------------------------------------------------------------------------------------------------------
-
-int64_t cg_wino_weight_floats(const struct cg_target *t, int64_t C, int64_t K) {
-    return 36 * cg_blocks_of(t, K).floats * C;
-}
-
-// Vectors of one block of output channels, for this thread's share of the input channels.
-static void transform_block(struct cg_fn *f, const struct cg_wino_pack *p, LLVMValueRef k0, int64_t width,
-                            int64_t valid, LLVMValueRef at, LLVMValueRef c) {
-    int vl = f->t->vl;
-    int64_t q_stride = cg_blocks_of(f->t, p->K).floats * p->C;
-    LLVMValueRef src =
-        cg_gep(f, f->f32, f->ptr[0], cg_muladd(f, k0, p->k_stride, cg_muli(f, c, cg_i64(f, p->c_stride))));
-    for (int64_t v = 0; v < width / vl; v++) {
-        LLVMValueRef in[9], out[36];
-        for (int i = 0; i < 9; i++) {
-            int64_t tap = p->flip ? 8 - i : i;
-            in[i] = LLVMConstNull(f->vf);
-            for (int64_t lane = 0; lane < cg_min64(vl, valid - v * vl); lane++) {
-                LLVMValueRef a = cg_gep(f, f->f32, src, cg_i64(f, (v * vl + lane) * p->k_stride + tap));
-                in[i] = LLVMBuildInsertElement(f->b, in[i], cg_load(f, f->f32, a, 4), cg_i32(f, (int32_t)lane), "");
-            }
-        }
-        cg_wino_filter(f, out, in);
-        LLVMValueRef dst = cg_gep(f, f->f32, f->ptr[1], cg_addi(f, at, cg_i64(f, v * vl)));
-        for (int q = 0; q < 36; q++) cg_store(f, out[q], cg_gep(f, f->f32, dst, cg_i64(f, q * q_stride)), vl * 4);
-    }
-}
-
-void cg_emit_wino_pack(struct cg_fn *f, const void *params) {
-    const struct cg_wino_pack *p = params;
-    struct cg_blocks b = cg_blocks_of(f->t, p->K);
-    int64_t nr = 2 * f->t->vl;
-    LLVMValueRef begin, end;
-    cg_share(f, cg_i64(f, p->C), 1, &begin, &end);
-    struct cg_loop lb, lc;
-    if (b.full) {
-        LLVMValueRef kb = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, b.full), 1);
-        LLVMValueRef c = cg_loop_begin(f, &lc, begin, end, 1);
-        LLVMValueRef k0 = cg_muli(f, kb, cg_i64(f, nr));
-        transform_block(f, p, k0, nr, nr, cg_muladd(f, cg_muladd(f, kb, p->C, c), nr, cg_i64(f, 0)), c);
-        cg_loop_end(f, &lc);
-        cg_loop_end(f, &lb);
-    }
-    if (b.tail_vec) {
-        int64_t width = b.tail_vec * f->t->vl;
-        LLVMValueRef c = cg_loop_begin(f, &lc, begin, end, 1);
-        transform_block(f, p, cg_i64(f, b.full * nr), width, width - f->t->vl + b.tail_lanes,
-                        cg_muladd(f, c, width, cg_i64(f, b.full * nr * p->C)), c);
-        cg_loop_end(f, &lc);
-    }
 }

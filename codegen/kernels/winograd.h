@@ -17,14 +17,16 @@ static inline int64_t cg_wino_tw(const struct cg_wino *w) { return cg_ceil_div(w
 void cg_emit_winograd(struct cg_fn *f, const void *params);
 int64_t cg_wino_scratch(const struct cg_target *t, const struct cg_wino *w);
 
-// U[q][block][c][lane] = (G g G^T)[q] for weights at k*k_stride + c*c_stride + tap. Pointers: weights, U.
-struct cg_wino_pack {
-    int64_t C, K; // of the convolution that will use them
-    int64_t k_stride, c_stride;
-    int64_t flip; // taps in reverse, as the gradient by data wants them
-};
+// U[q][block][c][lane] = (G g G^T)[q] for the weights of a struct cg_pack of one group with 3x3 taps (conv_pack.c; scratch
+// of cg_pack_scratch). Pointers: weights, U.
 void cg_emit_wino_pack(struct cg_fn *f, const void *params);
-int64_t cg_wino_weight_floats(const struct cg_target *t, int64_t C, int64_t K);
+// Floats between two q, and of all of U. Not a power of two: 36 streams would meet in one cache set.
+static inline int64_t cg_wino_weight_stride(const struct cg_target *t, int64_t C, int64_t K) {
+    return cg_blocks_of(t, K).floats * C + 16;
+}
+static inline int64_t cg_wino_weight_floats(const struct cg_target *t, int64_t C, int64_t K) {
+    return 36 * cg_wino_weight_stride(t, C, K);
+}
 
 // Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.
 struct cg_wino_wgrad {

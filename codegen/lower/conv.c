@@ -8,6 +8,8 @@ struct conv {
     bool depthwise;
 };
 
+static void reshape_plane(const struct cg_target *t, struct conv *c);
+
 static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, const struct ir_node *n, ir_vid x,
                            ir_vid y, ir_vid w) {
     const int64_t *xd = g->values[x].type.dims, *yd = g->values[y].type.dims, *wd = g->values[w].type.dims;
@@ -28,7 +30,26 @@ static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, 
     for (int64_t m = 2; m <= c.G && m * wide <= t->vl; m++)
         if (c.G % m == 0) c.merge = m;
     c.groups = c.G / c.merge;
+    reshape_plane(t, &c);
     return c;
+}
+
+// A convolution by single pixels knows no planes: each of its pixels stands for itself, so that the plane may be given
+// any shape. The one whose lines are cut into register tiles with the least waste, of a size that makes good bands.
+static void reshape_plane(const struct cg_target *t, struct conv *c) {
+    bool same = c->P == c->H && c->Q == c->W && c->st[0] == 1 && c->st[1] == 1;
+    if (c->R != 1 || c->S != 1 || !same || c->depthwise) return;
+    enum { WIDEST = 256 };
+    int64_t pixels = c->P * c->Q, rows = cg_micro_rows(t, 2), best = c->Q;
+    double most = 0;
+    for (int64_t q = 1; q <= cg_min64(pixels, WIDEST); q++) {
+        double use = (double)q / (double)(cg_ceil_div(q, rows) * rows);
+        if (pixels % q || use <= most) continue;
+        most = use;
+        best = q;
+    }
+    c->Q = c->W = best;
+    c->P = c->H = pixels / best;
 }
 
 // --- forward -------------------------------------------------------------------------------------------------------
@@ -127,17 +148,17 @@ static int64_t wino_weight_bytes(const struct cg_target *t, const struct cg_wino
     return cg_ceil_div(cg_wino_weight_floats(t, w->C, w->K) * 4, 64) * 64;
 }
 
-static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const struct cg_wino_pack *p, ir_vid x,
+static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const struct cg_pack *p, ir_vid x,
                          ir_vid weights, ir_vid y) {
     struct cg_arg pack[2] = {CG_VALUE(weights), CG_WS(0)}, run[3] = {CG_VALUE(x), CG_WS(0), CG_VALUE(y)};
-    cg_call_record(L, "winograd_pack", cg_emit_wino_pack, p, sizeof *p, 2, 0, pack);
+    cg_call_record(L, "winograd_pack", cg_emit_wino_pack, p, sizeof *p, 2, cg_pack_scratch(L->t, p), pack);
     cg_call_record(L, "winograd", cg_emit_winograd, w, sizeof *w, 3, cg_wino_scratch(L->t, w), run);
 }
 
 static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depthwise, ir_vid w, int64_t offset) {
     struct cg_arg args[2] = {CG_VALUE(w), CG_WS(offset)};
-    cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2, 0,
-                   args);
+    cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2,
+                   depthwise ? 0 : cg_pack_scratch(L->t, p), args);
 }
 
 void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
@@ -148,8 +169,7 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
     L->images = cg_in_type(L, id, 0).dims[0];
     if (winograd(L->t, &c)) {
         struct cg_wino w = wino_forward(&c);
-        struct cg_wino_pack p = {.C = c.C, .K = c.K, .k_stride = 9 * c.C, .c_stride = 9};
-        run_winograd(L, &w, &p, n->in[0], n->in[1], n->out[0]);
+        run_winograd(L, &w, &pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
     pack_weights(L, &pack, c.depthwise, n->in[1], 0);
@@ -297,8 +317,9 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     L->images = cg_in_type(L, id, 0).dims[0];
     if (winograd(L->t, &c)) {
         struct cg_wino w = wino_grad_x(&c);
-        struct cg_wino_pack p = {.C = c.K, .K = c.C, .k_stride = 9, .c_stride = 9 * c.C, .flip = 1};
-        run_winograd(L, &w, &p, n->in[0], n->in[1], n->out[0]);
+        struct phase p;
+        CHECK(grad_x_phase(&c, 0, 0, &p), "a plane without pixels");
+        run_winograd(L, &w, &p.pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
     each_phase(L->t, &c, pack_phase, &env);
@@ -324,27 +345,37 @@ static int64_t wino_parts(const struct conv *c) {
     return cg_max64(1, MAX_PARTS / (cg_ceil_div(c->C, 64) * cg_ceil_div(c->K, 64)));
 }
 
-static int64_t parts_of(int64_t bytes) { return cg_max64(1, cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes))); }
+static int64_t parts_of(int64_t bytes, int64_t items) {
+    int64_t fit = cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes));
+    return cg_max64(1, cg_min64(fit, 2 * MAX_PARTS / items));
+}
+
+// How many partial sums a weight gradient makes.
+static int64_t grad_w_parts(const struct cg_target *t, const struct conv *c) {
+    struct cg_pack shape = forward_pack(c);
+    struct cg_tap_conv taps = forward_taps(c);
+    if (winograd(t, c)) return wino_parts(c);
+    return parts_of(packed_bytes(t, &shape, c->depthwise), c->depthwise ? 1 : cg_wgrad_items(t, &taps));
+}
 
 void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct conv c = conv_of(L->t, L->g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_unpack un = {.shape = forward_pack(&c)};
-    un.parts = parts_of(packed_bytes(L->t, &un.shape, c.depthwise));
+    un.parts = grad_w_parts(L->t, &c);
     struct cg_wgrad w = {.c = forward_taps(&c), .parts = un.parts};
     struct cg_arg run[3] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_WS(0)}, add[2] = {CG_WS(0), CG_VALUE(n->out[0])};
     L->images = cg_in_type(L, id, 0).dims[0];
     if (winograd(L->t, &c)) {
-        struct cg_wino_wgrad g = {.w = wino_forward(&c), .parts = wino_parts(&c)};
-        un.parts = g.parts;
+        struct cg_wino_wgrad g = {.w = wino_forward(&c), .parts = un.parts};
         cg_call_record(L, "winograd_wgrad", cg_emit_wino_wgrad, &g, sizeof g, 3, cg_wino_wgrad_scratch(L->t, &g), run);
-        cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, 0, add);
+        cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, cg_pack_scratch(L->t, &un.shape), add);
     } else if (c.depthwise) {
         cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &w, sizeof w, 3, cg_wgrad_dw_scratch(L->t, &w), run);
         cg_call_record(L, "unpack_dw", cg_emit_unpack_dw, &un, sizeof un, 2, 0, add);
     } else {
         cg_call_record(L, "wgrad", cg_emit_wgrad, &w, sizeof w, 3, cg_wgrad_scratch(L->t, &w), run);
-        cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, 0, add);
+        cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, cg_pack_scratch(L->t, &un.shape), add);
     }
 }
 
@@ -353,7 +384,6 @@ void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_n
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_pack shape = forward_pack(&c);
-    int64_t bytes = packed_bytes(t, &shape, c.depthwise);
-    *fixed = bytes * (winograd(t, &c) ? wino_parts(&c) : parts_of(bytes));
+    *fixed = packed_bytes(t, &shape, c.depthwise) * grad_w_parts(t, &c);
     *per_sample = 0;
 }
