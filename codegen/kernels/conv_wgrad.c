@@ -6,7 +6,9 @@
 // the parts in order, so neither the thread count nor the schedule shows in the result.
 #include "kernels.h"
 
-enum { CHUNK = 128 }; // channels of an item on either side, where there are many
+// Channels of an item on either side, where there are many: gathering a pixel costs as much as CHUNK, multiplying it
+// CHUNK^2.
+static int64_t chunk_of(const struct cg_target *t) { return t->l2_bytes >= 1 << 20 ? 256 : 128; }
 
 // How a weight gradient is cut up.
 struct cut {
@@ -18,13 +20,13 @@ struct cut {
 
 static struct cut cut_of(const struct cg_target *t, const struct cg_tap_conv *c) {
     struct cut u = {.cc = c->C, .n_cc = 1};
-    if (c->groups == 1 && c->R * c->S * c->C > 512 && c->C > CHUNK) {
-        u.n_cc = cg_ceil_div(c->C, CHUNK);
+    if (c->groups == 1 && c->R * c->S * c->C > 512 && c->C > chunk_of(t)) {
+        u.n_cc = cg_ceil_div(c->C, chunk_of(t));
         u.cc = cg_ceil_div(cg_ceil_div(c->C, u.n_cc), 16) * 16;
         u.n_cc = cg_ceil_div(c->C, u.cc);
     }
     int64_t nr = 2 * t->vl, n_kb = cg_blocks_of(t, c->K).n, block_bytes = c->R * c->S * u.cc * nr * 4;
-    u.blocks = cg_max64(1, cg_min64(t->l2_bytes * 5 / 16 / block_bytes, CHUNK / nr));
+    u.blocks = cg_max64(1, cg_min64(t->l2_bytes * 5 / 16 / block_bytes, chunk_of(t) / nr));
     u.n_kc = cg_ceil_div(n_kb, u.blocks);
     u.blocks = cg_ceil_div(n_kb, u.n_kc);
     u.n_kc = cg_ceil_div(n_kb, u.blocks);

@@ -1,8 +1,32 @@
-"""ResNet-18 (3x32x32, batch 128) trains at no less than half of PyTorch's speed, in no more memory, measured in turns."""
-import os, subprocess, sys
-try:
-    import torch  # noqa: F401
-except ImportError:
-    print('skipped: no torch'); sys.exit(77)
-sys.exit(subprocess.run([sys.executable, os.path.join(os.environ['SMKD_SRC'], 'bench', 'compare_pytorch.py'), '--build', os.environ['SMKD_BUILD'],
-                         '--rounds', '2', '--steps', '2', '--min-ratio', '0.5']).returncode)
+"""ResNet-18 (3x32x32, batch 128) trains no slower than in PyTorch and in no more memory, measured in turns (bench/compare.py).
+
+bench/run.sh measures properly; this notices when something went badly wrong.
+"""
+import json
+import pathlib
+import subprocess
+import sys
+
+from common import BUILD, RUN, SMKDC, SRC, Report, need, need_tools, temp_dir
+
+
+def main():
+    need_tools(SMKDC, RUN)
+    need("torch", "onnx")
+    report = Report()
+    with temp_dir() as tmp:
+        file = pathlib.Path(tmp) / "speed.json"
+        p = subprocess.run([sys.executable, str(SRC / "bench" / "compare.py"), "--quick", "--rounds", "2", "--build", str(BUILD), "--json",
+                            str(file)])
+        row = json.loads(file.read_text())["rows"][0] if file.exists() else {"error": f"bench/compare.py: exit {p.returncode}"}
+    if "error" in row:
+        report.fail("compared", row["error"])
+    else:
+        theirs, seconds = row["pytorch"], row["ours"]["median_s"]
+        print(f"{seconds:.3f} s a step, PyTorch ({theirs['mode']}) {theirs['median_s']:.3f} s: {row['ratio']:.2f} times as fast")
+        report.check("our time over PyTorch's", 1 / row["ratio"], 1.0)
+        report.check("our memory over PyTorch's", row["ours"]["peak_bytes"] / theirs["peak_bytes"], 1.0)
+    report.end()
+
+
+main()
