@@ -7,11 +7,12 @@
 struct cg_options {
     const char *mcpu; // "native" or an LLVM CPU name: x86-64-v3, x86-64-v4, znver4, sapphirerapids ...
     int64_t max_batch;
-    const char *emit; // "layout", "plan", "llvm", "asm", "obj" or "lib" (earlier stages are printed by the caller)
-    int threads;      // modules compiled at once; 0 = all cores
-    bool no_winograd; // every convolution by its definition
-    bool verify;      // IR verifier after each pass, LLVM verifier on each module
-    bool time;        // print seconds of every part to stderr
+    const char *emit;  // "layout", "plan", "llvm", "asm", "obj" or "lib" (earlier stages are printed by the caller)
+    int threads;       // modules compiled at once; 0 = all cores
+    bool no_winograd;  // every convolution by its definition
+    bool no_recompute; // keep every activation that the backward pass reads
+    bool verify;       // IR verifier after each pass, LLVM verifier on each module
+    bool time;         // print seconds of every part to stderr
     const char *dump_after, *stop_after;
 };
 

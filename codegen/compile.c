@@ -364,7 +364,8 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
     double t0 = seconds();
     if (m->infer) drop_buffer_outputs(m->infer);
     for (int i = 0; i < 2 && s == SMKD_OK; i++)
-        if (graphs[i]) s = ir_run_passes(graphs[i], "dce,fuse,layout", &po);
+        if (graphs[i])
+            s = ir_run_passes(graphs[i], o->no_recompute ? "dce,fuse,layout" : "dce,recompute,fuse,layout", &po);
     if (s != SMKD_OK) goto done;
     struct str text = STR_INIT;
     if (strcmp(o->emit, "layout") == 0) {

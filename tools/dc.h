@@ -21,12 +21,14 @@ int dc_ops(int argc, char **argv);
 enum dc_stage { DC_ONNX_IR, DC_IR, DC_GRAD, DC_FUSED, DC_LAYOUT, DC_PLAN, DC_LLVM, DC_ASM, DC_OBJ, DC_LIB };
 extern const char *const dc_stages[]; // names, ends with NULL
 
-// Options that compile and loss share: --emit --mcpu --winograd --max-batch --threads --dump-after --stop-after --time
+// Options that compile and loss share: --emit --mcpu --winograd --recompute --max-batch --threads --dump-after
+// --stop-after --time
 // --verbose.
 #define DC_CODEGEN_OPTS(max_batch)                                                                                     \
     {"max-batch", 0, "N", max_batch, "largest batch the artifact will accept; its memory is not reserved", 0},         \
         {"mcpu", 0, "CPU", "native", "CPU to compile for: native, x86-64-v3, x86-64-v4, znver4 ...", 0},               \
         {"winograd", 0, "on|off", "on", "3x3 convolutions by fewer multiplications where that pays", 0},               \
+        {"recompute", 0, "on|off", "on", "compute cheap activations again in the backward pass: less memory", 0},      \
         {"emit", 0, "STAGE", "lib", "stop at and write: onnx-ir ir grad fused layout plan llvm asm (text), obj, lib",  \
          0},                                                                                                           \
         {"dump-after", 0, "PASS", NULL, "print the graph after that pass (or all) to stderr", 0},                      \
@@ -52,6 +54,8 @@ enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, stru
                                enum ir_expand_mode mode);
 // The passes between import and codegen.
 #define DC_MIDDLE_PASSES "expand,fold,cse,dce"
+// The passes behind them up to fuse, which codegen runs itself unless their result is asked for.
+const char *dc_fuse_passes(const struct dc_build *b);
 // Whether --stop-after names a pass of the list.
 bool dc_stops_in(const struct dc_build *b, const char *names);
 

@@ -48,9 +48,9 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
     say(b, "forward and backward", train);
     if (emit_here(b->stage == DC_GRAD, out, train, infer, d, &s)) return s;
 
-    if (b->stage == DC_FUSED || dc_stops_in(b, "fuse")) {
-        TRY(dc_run_passes(b, "fuse", infer, IR_INFER));
-        TRY(dc_run_passes(b, "fuse", train, IR_TRAIN));
+    if (b->stage == DC_FUSED || dc_stops_in(b, dc_fuse_passes(b))) {
+        TRY(dc_run_passes(b, dc_fuse_passes(b), infer, IR_INFER));
+        TRY(dc_run_passes(b, dc_fuse_passes(b), train, IR_TRAIN));
         return dc_emit_graphs(out, (struct ir_graph *[]){train, infer}, 2, d);
     }
 

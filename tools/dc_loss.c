@@ -43,8 +43,8 @@ static enum smkd_status build(const char *name, const struct loss_options *o, st
         return dc_emit_graphs(out, &g, 1, d);
     }
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, g, IR_TRAIN));
-    const bool fused = b->stage == DC_FUSED || dc_stops_in(b, "fuse");
-    if (fused) TRY(dc_run_passes(b, "fuse", g, IR_TRAIN));
+    const bool fused = b->stage == DC_FUSED || dc_stops_in(b, dc_fuse_passes(b));
+    if (fused) TRY(dc_run_passes(b, dc_fuse_passes(b), g, IR_TRAIN));
     if (fused || b->stage < DC_FUSED || dc_stops_in(b, DC_MIDDLE_PASSES)) return dc_emit_graphs(out, &g, 1, d);
 
     struct cg_model cm = {.name = name, .kind = SMKD_ABI_LOSS, .train = g, .notes = dc_notes(arena, NULL, g)};

@@ -37,12 +37,13 @@ static bool known_pass(const struct args *a, const char *option, bool all) {
 
 bool dc_build_options(struct dc_build *b, const struct args *a) {
     static const char *const off_on[] = {"off", "on", NULL};
-    size_t stage = DC_LIB, winograd = 1;
+    size_t stage = DC_LIB, winograd = 1, recompute = 1;
     int64_t threads = 0;
     *b = (struct dc_build){0};
     if (!args_choice(a, "emit", dc_stages, &stage) || !args_choice(a, "winograd", off_on, &winograd) ||
-        !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) || !args_i64(a, "threads", 0, 1024, &threads) ||
-        !known_pass(a, "dump-after", true) || !known_pass(a, "stop-after", false))
+        !args_choice(a, "recompute", off_on, &recompute) || !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) ||
+        !args_i64(a, "threads", 0, 1024, &threads) || !known_pass(a, "dump-after", true) ||
+        !known_pass(a, "stop-after", false))
         return false;
     b->stage = (enum dc_stage)stage;
     b->verbose = args_given(a, "verbose");
@@ -50,6 +51,7 @@ bool dc_build_options(struct dc_build *b, const struct args *a) {
     b->cg.mcpu = args_str(a, "mcpu");
     b->cg.threads = (int)threads;
     b->cg.no_winograd = !winograd;
+    b->cg.no_recompute = !recompute;
     // A broken invariant must stop here with the pass's name, not become wrong code; it costs milliseconds.
     b->cg.verify = b->pass.verify = true;
     b->cg.time = b->pass.time = args_given(a, "time");
@@ -90,6 +92,8 @@ int dc_output_check(const struct dc_build *b, const struct args *a) {
     fprintf(stderr, "error: cannot write %s: %s\n", out, strerror(errno));
     return EXIT_FAILED;
 }
+
+const char *dc_fuse_passes(const struct dc_build *b) { return b->cg.no_recompute ? "fuse" : "recompute,fuse"; }
 
 bool dc_stops_in(const struct dc_build *b, const char *names) {
     if (!b->stop_after) return false;

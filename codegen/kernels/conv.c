@@ -261,7 +261,8 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
     if (zero) probe.R = probe.S = 1;
     struct cg_gather g = cg_gather_plan(f->t, &probe, c->xc, f->t->l2_bytes / 2);
     int64_t n_kb = cg_blocks_of(f->t, c->K).n, split = c->depthwise || zero ? 1 : c->groups > 1 ? c->groups : n_kb;
-    // Images are dealt out evenly: as many groups as needed, in a multiple of the threads where there are images for it.
+    // Images are dealt out evenly: as many groups as needed, in a multiple of the threads where there are images for
+    // it.
     LLVMValueRef groups = cg_divi(f, cg_addi(f, f->N, cg_i64(f, g.images - 1)), cg_i64(f, g.images));
     LLVMValueRef whole = cg_addi(f, groups, cg_subi(f, f->threads, cg_i64(f, 1)));
     groups = cg_mini(f, cg_muli(f, cg_divi(f, whole, f->threads), f->threads), f->N);

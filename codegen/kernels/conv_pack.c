@@ -79,14 +79,14 @@ static void pack_row(struct cg_fn *f, const struct cg_pack *p, const struct row 
 
 // --- in blocks -------------------------------------------------------------------------------------------------------
 //
-// Memory holds w[a][b][taps]. Read lane by lane, neighbouring a would lie in the same few cache sets, so weights are moved
-// in blocks of vl x vl pairs (a, b) with all their taps: every line is used at once, and lanes are exchanged by
+// Memory holds w[a][b][taps]. Read lane by lane, neighbouring a would lie in the same few cache sets, so weights are
+// moved in blocks of vl x vl pairs (a, b) with all their taps: every line is used at once, and lanes are exchanged by
 // transposing squares of registers.
 
 struct block {
     const struct cg_pack *p;
-    int64_t taps;    // of a filter in memory
-    bool lanes_in_a; // output channels, the lanes, are a: forward; else b: the gradient by data
+    int64_t taps;            // of a filter in memory
+    bool lanes_in_a;         // output channels, the lanes, are a: forward; else b: the gradient by data
     int64_t lanes, channels; // in use of vl lanes and vl input channels
     int64_t nr, v;           // width of the block of output channels, this vector of it
     LLVMValueRef g, kb, c;   // group, block of output channels, first input channel
@@ -119,7 +119,8 @@ static LLVMValueRef first_weight(struct cg_fn *f, const struct block *k, LLVMVal
     return cg_gep(f, f->f32, weights, cg_muladd(f, k->g, p->group_stride, at));
 }
 
-// Moves rows of memory to scratch or back, one vector of each of the a at a time: T[o] holds float o of a row for all a.
+// Moves rows of memory to scratch or back, one vector of each of the a at a time: T[o] holds float o of a row for all
+// a.
 static void move_rows(struct cg_fn *f, const struct block *k, LLVMValueRef w, LLVMValueRef T, bool load) {
     int vl = f->t->vl;
     int64_t rows = k->lanes_in_a ? k->lanes : k->channels, row = k->lanes_in_a ? k->p->k_stride : k->p->c_stride;
@@ -138,10 +139,10 @@ static void move_rows(struct cg_fn *f, const struct block *k, LLVMValueRef w, LL
             cg_transpose(f, x);
             for (int i = 0; i < vl; i++) cg_store(f, x[i], vector_at(f, T, cg_addi(f, t0, cg_i64(f, i))), vl * 4);
         } else {
-            for (int i = 0; i < vl; i++) x[i] = cg_load(f, f->vf, vector_at(f, T, cg_addi(f, t0, cg_i64(f, i))), vl * 4);
+            for (int i = 0; i < vl; i++)
+                x[i] = cg_load(f, f->vf, vector_at(f, T, cg_addi(f, t0, cg_i64(f, i))), vl * 4);
             cg_transpose(f, x);
-            for (int i = 0; i < rows; i++)
-                cg_store_first(f, x[i], cg_gep(f, f->f32, from, cg_i64(f, i * row)), lanes);
+            for (int i = 0; i < rows; i++) cg_store_first(f, x[i], cg_gep(f, f->f32, from, cg_i64(f, i * row)), lanes);
         }
         cg_loop_end(f, &l);
     }
@@ -160,7 +161,8 @@ static void channels_of_tap(struct cg_fn *f, const struct block *k, LLVMValueRef
 static void each_block(struct cg_fn *f, const struct cg_pack *p, int64_t taps, block_fn each, void *env) {
     struct cg_blocks b = cg_blocks_of(f->t, p->k);
     int64_t vl = f->t->vl, whole = p->c / vl * vl;
-    struct block k = {.p = p, .taps = taps, .lanes_in_a = p->c_stride < p->k_stride || (p->c_stride == p->k_stride && p->c == 1)};
+    struct block k = {
+        .p = p, .taps = taps, .lanes_in_a = p->c_stride < p->k_stride || (p->c_stride == p->k_stride && p->c == 1)};
     LLVMValueRef begin, end;
     cg_share(f, cg_i64(f, p->c), vl, &begin, &end);
     struct cg_loop lg, lb, lc;
@@ -314,8 +316,7 @@ static void wino_block(struct cg_fn *f, const struct block *k, void *env) {
     // [q][block][c][lane]: a block of one tap
     LLVMValueRef channel = cg_muli(f, cg_addi(f, k->c, c), cg_i64(f, k->nr));
     LLVMValueRef block = cg_muli(f, k->kb, cg_i64(f, 2 * vl * k->p->c));
-    LLVMValueRef dst =
-        cg_gep(f, f->f32, f->ptr[1], cg_addi(f, cg_addi(f, block, channel), cg_i64(f, k->v * vl)));
+    LLVMValueRef dst = cg_gep(f, f->f32, f->ptr[1], cg_addi(f, cg_addi(f, block, channel), cg_i64(f, k->v * vl)));
     for (int q = 0; q < 36; q++) cg_store(f, out[q], cg_gep(f, f->f32, dst, cg_i64(f, q * q_stride)), vl * 4);
     cg_loop_end(f, &lc);
 }

@@ -1,9 +1,9 @@
 // Weight gradient of a convolution: dw[k][c][r][s] = sum over pixels of dy[pixel][k] * x[pixel + tap][c].
 //
-// The batch is cut into a fixed number of parts. A work item is (part, group, chunk of c, chunk of k): it walks its part's
-// images in groups/bands small enough for cache, gathers its chunk of x with padding, packs its chunk of dy, and keeps
-// mr x nr sums in registers over all of a band's pixels before adding them to the item's partial sums. cg_emit_unpack adds
-// the parts in order, so neither the thread count nor the schedule shows in the result.
+// The batch is cut into a fixed number of parts. A work item is (part, group, chunk of c, chunk of k): it walks its
+// part's images in groups/bands small enough for cache, gathers its chunk of x with padding, packs its chunk of dy, and
+// keeps mr x nr sums in registers over all of a band's pixels before adding them to the item's partial sums.
+// cg_emit_unpack adds the parts in order, so neither the thread count nor the schedule shows in the result.
 #include "kernels.h"
 
 // Channels of an item on either side, where there are many: gathering a pixel costs as much as CHUNK, multiplying it
@@ -43,11 +43,11 @@ int64_t cg_wgrad_items(const struct cg_target *t, const struct cg_tap_conv *c) {
 struct wgrad {
     const struct cg_tap_conv *c;
     struct cut cut;
-    int64_t channels;               // of this chunk of c
-    LLVMValueRef dy, x, sums;       // sums: of the part
-    LLVMValueRef xs, dys;           // scratch of gathered x and packed dy
-    LLVMValueRef n0, n1, group;     // images of the part
-    LLVMValueRef c0, kb0, kb1;      // first channel and the blocks of the chunks
+    int64_t channels;           // of this chunk of c
+    LLVMValueRef dy, x, sums;   // sums: of the part
+    LLVMValueRef xs, dys;       // scratch of gathered x and packed dy
+    LLVMValueRef n0, n1, group; // images of the part
+    LLVMValueRef c0, kb0, kb1;  // first channel and the blocks of the chunks
 };
 
 static int64_t dy_floats(const struct cg_target *t, const struct wgrad *w) { // of one block
@@ -97,8 +97,8 @@ static void filter_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t m
         struct cg_loop l;
         LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
         LLVMValueRef row = cg_muladd(f, j, size[k], cg_i64(f, at));
-        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), dys,
-                      cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))), NULL, b->bh, b->n_img);
+        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), dys, cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))),
+                      NULL, b->bh, b->n_img);
         cg_loop_end(f, &l);
         at += size[k] * count[k];
     }

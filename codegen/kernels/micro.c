@@ -234,7 +234,8 @@ void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LL
 
 // --- transposing -----------------------------------------------------------------------------------------------------
 
-// Round d exchanges what lies d off the diagonal of each square of 2d: the square is transposed when every d had its turn.
+// Round d exchanges what lies d off the diagonal of each square of 2d: the square is transposed when every d had its
+// turn.
 void cg_transpose(struct cg_fn *f, LLVMValueRef *rows) {
     int n = f->t->vl;
     for (int d = 1; d < n; d *= 2) {

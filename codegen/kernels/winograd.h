@@ -17,8 +17,8 @@ static inline int64_t cg_wino_tw(const struct cg_wino *w) { return cg_ceil_div(w
 void cg_emit_winograd(struct cg_fn *f, const void *params);
 int64_t cg_wino_scratch(const struct cg_target *t, const struct cg_wino *w);
 
-// U[q][block][c][lane] = (G g G^T)[q] for the weights of a struct cg_pack of one group with 3x3 taps (conv_pack.c; scratch
-// of cg_pack_scratch). Pointers: weights, U.
+// U[q][block][c][lane] = (G g G^T)[q] for the weights of a struct cg_pack of one group with 3x3 taps (conv_pack.c;
+// scratch of cg_pack_scratch). Pointers: weights, U.
 void cg_emit_wino_pack(struct cg_fn *f, const void *params);
 // Floats between two q, and of all of U. Not a power of two: 36 streams would meet in one cache set.
 static inline int64_t cg_wino_weight_stride(const struct cg_target *t, int64_t C, int64_t K) {

@@ -148,8 +148,8 @@ static int64_t wino_weight_bytes(const struct cg_target *t, const struct cg_wino
     return cg_ceil_div(cg_wino_weight_floats(t, w->C, w->K) * 4, 64) * 64;
 }
 
-static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const struct cg_pack *p, ir_vid x,
-                         ir_vid weights, ir_vid y) {
+static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const struct cg_pack *p, ir_vid x, ir_vid weights,
+                         ir_vid y) {
     struct cg_arg pack[2] = {CG_VALUE(weights), CG_WS(0)}, run[3] = {CG_VALUE(x), CG_WS(0), CG_VALUE(y)};
     cg_call_record(L, "winograd_pack", cg_emit_wino_pack, p, sizeof *p, 2, cg_pack_scratch(L->t, p), pack);
     cg_call_record(L, "winograd", cg_emit_winograd, w, sizeof *w, 3, cg_wino_scratch(L->t, w), run);
