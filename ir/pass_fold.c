@@ -91,6 +91,45 @@ static ir_vid same_as(const struct ir_graph *g, const struct ir_node *n) {
     return IR_NONE;
 }
 
+// The axis along which two pads of zeros, added, lay their operands side by side; -1 when they do not. *first: whether
+// a's comes first.
+static int joins(const struct ir_graph *g, const struct ir_node *a, const struct ir_node *b, bool *first) {
+    const struct ir_type *t = &g->values[a->in[0]].type, *u = &g->values[b->in[0]].type;
+    const struct ir_node *pads[2] = {a, b};
+    const int64_t *lo[2], *hi[2];
+    size_t n, n_steps;
+    if (ir_attr_f(a, "value") != 0 || ir_attr_f(b, "value") != 0 || t->dtype != u->dtype) return -1;
+    for (int k = 0; k < 2; k++) {
+        lo[k] = ir_attr_ints(pads[k], "lo", &n);
+        hi[k] = ir_attr_ints(pads[k], "hi", &n);
+        const int64_t *steps = ir_attr_ints(pads[k], "steps", &n_steps);
+        for (size_t i = 0; i < n_steps; i++)
+            if (steps[i] != 1) return -1;
+    }
+    int axis = -1;
+    for (int i = 0; i < t->rank; i++) {
+        if (!lo[0][i] && !hi[0][i] && !lo[1][i] && !hi[1][i]) continue;
+        bool ab = !lo[0][i] && hi[0][i] == u->dims[i] && lo[1][i] == t->dims[i] && !hi[1][i];
+        bool ba = !lo[1][i] && hi[1][i] == t->dims[i] && lo[0][i] == u->dims[i] && !hi[0][i];
+        if (axis >= 0 || (!ab && !ba)) return -1;
+        axis = i;
+        *first = ab;
+    }
+    return axis;
+}
+
+// The gradient of a split is a sum of zero-padded parts: a concatenation.
+static ir_vid joined(struct ir_graph *g, const struct ir_node *add) {
+    if (add->op != IR_OP_add || !ir_defined_by(g, add->in[0], IR_OP_pad) || !ir_defined_by(g, add->in[1], IR_OP_pad))
+        return IR_NONE;
+    const struct ir_node *a = &g->nodes[g->values[add->in[0]].def], *b = &g->nodes[g->values[add->in[1]].def];
+    bool first = true;
+    int axis = joins(g, a, b, &first);
+    if (axis < 0) return IR_NONE;
+    ir_vid in[2] = {first ? a->in[0] : b->in[0], first ? b->in[0] : a->in[0]};
+    return ir_emit(g, IR_OP_concat, in, 2, IR_ATTRS(IR_I("axis", axis)));
+}
+
 enum smkd_status ir_pass_fold(struct ir_graph *g, const struct ir_pass_options *o) {
     (void)o;
     struct ir_rewriter rw;
@@ -102,6 +141,10 @@ enum smkd_status ir_pass_fold(struct ir_graph *g, const struct ir_pass_options *
         if (foldable(g, n)) {
             fold(&rw, id);
         } else if ((same = same_as(g, n)) != IR_NONE) {
+            ir_rw_replace(&rw, n->out[0], same);
+            ir_rw_drop(&rw, id);
+        } else if ((same = (ir_rw_at(&rw, i), joined(g, n))) != IR_NONE) {
+            n = &g->nodes[id]; // the new node may have moved the array
             ir_rw_replace(&rw, n->out[0], same);
             ir_rw_drop(&rw, id);
         } else if (n->op == IR_OP_reshape && ir_defined_by(g, n->in[0], IR_OP_reshape)) {

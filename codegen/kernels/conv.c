@@ -115,6 +115,8 @@ static void one_tile(struct cg_fn *f, struct tiles *t, int64_t th, int64_t tw, L
     m.tw = tw;
     LLVMValueRef a = cg_muladd(f, row, t->g->eh * t->g->row, cg_muli(f, col, cg_i64(f, t->g->ew * t->g->px)));
     LLVMValueRef y = cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, col, cg_i64(f, c->osw * c->yc)));
+    // Read from memory where it lies, tile after tile: the hardware does not see the pattern in as many rows at once.
+    if (t->g->in_place && m.a_w == c->C && th * tw > 1 && m.n1 == 1 && m.n2 == 1) m.ahead = th * tw * t->g->px;
     cg_micro_call(f, &m, cg_gep(f, f->f32, t->A, a), t->B, cg_gep(f, f->f32, t->Y, y), NULL, NULL, NULL);
 }
 

@@ -10,6 +10,8 @@
 // CHUNK^2.
 static int64_t chunk_of(const struct cg_target *t) { return t->l2_bytes >= 1 << 20 ? 256 : 128; }
 
+enum { AHEAD = 16 }; // pixels fetched ahead where x is read in place
+
 // How a weight gradient is cut up.
 struct cut {
     int64_t cc, n_cc;     // channels of a chunk of c (the last may be smaller); chunks
@@ -127,6 +129,7 @@ static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, 
         .a2 = g->plane,
         .b2 = g->bh * c->PW * nr,
         .accumulate = 1,
+        .ahead = g->in_place ? AHEAD * g->ew * g->px : 0,
     };
     if (proto.a1 == c->PW * proto.a_k && g->bands == 1) { // the whole plane is one run of pixels
         proto.inner = c->PW * c->PH;

@@ -164,13 +164,13 @@ static LLVMValueRef leaf_value(struct cg_ev *ev, int k, LLVMValueRef inner, int 
     return from_mem(f, cg_load_first(f, mt, lanes, a, valid), l->dtype);
 }
 
-void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]) {
+void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef out[2]) {
     LLVMValueRef v[CG_MAX_STEPS];
     const struct cg_expr *e = ev->e;
     for (int k = 0; k < e->n_steps; k++) {
         const struct cg_step *s = &e->steps[k], *in[5];
         if (s->op == IR_OP_NONE) {
-            v[k] = leaf_value(ev, s->leaf, inner, lanes, valid);
+            v[k] = leaves[s->leaf];
             continue;
         }
         struct cg_pw_args a = {.f = ev->f, .s = s, .in_steps = in, .lanes = lanes};
@@ -183,6 +183,12 @@ void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVM
         v[k] = cg_pw_table[s->op](&a);
     }
     for (int k = 0; k < e->n_roots; k++) out[k] = v[e->root[k]];
+}
+
+void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]) {
+    LLVMValueRef leaves[CG_MAX_LEAVES];
+    for (int k = 0; k < ev->e->n_leaves; k++) leaves[k] = leaf_value(ev, k, inner, lanes, valid);
+    cg_ev_steps(ev, leaves, lanes, out);
 }
 
 LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out) {

@@ -73,6 +73,8 @@ void cg_ev_row(struct cg_ev *ev);
 // Evaluates root k at inner index `inner`, `lanes` wide; of these only the first `valid` are in range (others are
 // whatever). Bool results are i1.
 void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]);
+// The same with values for the leaves, `lanes` wide.
+void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef out[2]);
 // Number of lanes the expression's inner loop can be evaluated with: f->t->vl, or 1 when a leaf has another inner
 // stride.
 int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t);

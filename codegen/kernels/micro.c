@@ -9,8 +9,16 @@
 
 // Steps of k in one trip of the inner loop. Where A is strided along k the scheduler would hoist loads across steps and
 // spill; 28 sums a step need no unrolling to hide the loop, 12 need a little.
+enum { LINE = 16 }; // floats of a cache line
 static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
     return m->a_k == 1 ? 4 : t->nregs >= 32 ? 1 : 2;
+}
+
+static void fetch(struct cg_fn *f, LLVMValueRef at) {
+    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", 13);
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, &f->p, 1);
+    LLVMValueRef args[4] = {at, cg_i32(f, 0), cg_i32(f, 3), cg_i32(f, 1)}; // to read, into all levels, data
+    LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, &f->p, 1), fn, args, 4, "");
 }
 
 static const char *record_key(struct arena *a, const char *name, const void *record, size_t n_fields) {
@@ -81,6 +89,7 @@ struct body {
     const struct cg_micro *m;
     LLVMValueRef acc[64]; // locals, row by row
     LLVMValueRef pa, pb;  // locals: A and B of the current k
+    LLVMValueRef pf;      // local: what to fetch next, or NULL
     LLVMValueRef C;
     int flush_depth; // loop level after whose body the sums move to C; 0: only at the end
 };
@@ -118,12 +127,24 @@ static void store_sums(struct cg_fn *f, struct body *b, bool add, bool restart) 
         }
 }
 
+// What `n` steps fetch of the next tile: their share of the tile's lines.
+static void fetch_more(struct cg_fn *f, const struct body *b, int64_t n) {
+    const struct cg_micro *m = b->m;
+    int64_t lines = cg_ceil_div(m->th * m->tw * m->a_w, LINE), each = cg_ceil_div(lines * n, m->inner);
+    LLVMValueRef p = get(f, f->p, b->pf);
+    for (int64_t i = 0; i < each; i++) fetch(f, cg_gep(f, f->f32, p, cg_i64(f, i * LINE)));
+    advance(f, b->pf, each * LINE);
+}
+
 // `n` steps of k, without moving the pointers.
 static void steps(struct cg_fn *f, struct body *b, int64_t n) {
     const struct cg_micro *m = b->m;
     int vl = f->t->vl;
     LLVMValueRef pa = get(f, f->p, b->pa), pb = get(f, f->p, b->pb);
+    if (b->pf) fetch_more(f, b, n); // in one place: between steps it would keep the scheduler from its work
     for (int64_t k = 0; k < n; k++) {
+        // A line of A a step, at a stride: the hardware would fetch only what lies on the same page.
+        if (m->ahead && m->a_k != 1) fetch(f, cg_gep(f, f->f32, pa, cg_i64(f, k * m->a_k + m->ahead)));
         LLVMValueRef bv[8];
         for (int64_t v = 0; v < m->nvec; v++)
             bv[v] = cg_load(f, f->vf, cg_gep(f, f->f32, pb, cg_i64(f, k * m->b_k + v * vl)), vl * 4);
@@ -203,6 +224,8 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
           (long long)(m->th * m->tw), (long long)m->nvec);
     b.pa = cg_local(f, f->p, LLVMGetParam(f->fn, 0));
     b.pb = cg_local(f, f->p, LLVMGetParam(f->fn, 1));
+    if (m->ahead && m->a_k == 1)
+        b.pf = cg_local(f, f->p, cg_gep(f, f->f32, LLVMGetParam(f->fn, 0), cg_i64(f, m->ahead)));
     for (int64_t i = 0; i < m->th * m->tw * m->nvec; i++) b.acc[i] = cg_local(f, f->vf, LLVMConstNull(f->vf));
     if (b.flush_depth && !m->accumulate) store_sums(f, &b, false, false); // C starts at zero
     level(f, &b, 2, LLVMGetParam(f->fn, 3), LLVMGetParam(f->fn, 4), LLVMGetParam(f->fn, 5));

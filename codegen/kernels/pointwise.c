@@ -26,8 +26,128 @@ static void flat(struct cg_fn *f, const struct cg_expr *e, int lanes) {
     cg_loop_end(f, &l);
 }
 
+// --- a short inner loop ----------------------------------------------------------------------------------------------
+//
+// Where the innermost loop is a few steps long (the two halves of a channel shuffle, three colours), lanes go along the
+// loop around it instead. What lies there in pairs or triples is loaded and stored whole and taken apart in registers.
+
+enum { SHORT = 4 };
+
+static bool can_interleave(const struct cg_leaf *l, int inner, int64_t width) {
+    if (l->kind != CG_LEAF_MEM || l->dtype != IR_F32) return false;
+    int64_t along = l->stride[inner - 1], across = l->stride[inner];
+    return along == 1 || (along == width && across == 1);
+}
+
+static bool interleaves(const struct cg_expr *e, const struct cg_target *t) {
+    int inner = e->loops.n - 1;
+    if (inner < 1 || (inner == 1 && e->loops.batched)) return false;
+    int64_t width = e->loops.extent[inner];
+    if (width < 2 || width > SHORT || e->loops.extent[inner - 1] < t->vl) return false;
+    for (int k = 0; k < e->n_leaves; k++)
+        if (!can_interleave(&e->leaves[k], inner, width)) return false;
+    return e->n_roots == 1 && can_interleave(&e->out[0], inner, width);
+}
+
+// Lane j of the result is element from + j*step of the vectors x[0..n), n <= 4, laid end to end.
+static LLVMValueRef pick(struct cg_fn *f, LLVMValueRef *x, int n, int (*element)(int lane, int lanes, int n, int which),
+                         int which) {
+    int vl = f->t->vl;
+    LLVMValueRef mask[64], whole[64], pair[2];
+    for (int j = 0; j < vl; j++) mask[j] = cg_i32(f, element(j, vl, n, which));
+    for (int j = 0; j < 2 * vl; j++) whole[j] = cg_i32(f, j);
+    LLVMValueRef m = LLVMConstVector(mask, (unsigned)vl), all = LLVMConstVector(whole, (unsigned)(2 * vl));
+    if (n == 2) return LLVMBuildShuffleVector(f->b, x[0], x[1], m, "");
+    pair[0] = LLVMBuildShuffleVector(f->b, x[0], x[1], all, "");
+    pair[1] = LLVMBuildShuffleVector(f->b, x[2], n > 3 ? x[3] : LLVMGetPoison(f->vf), all, "");
+    return LLVMBuildShuffleVector(f->b, pair[0], pair[1], m, "");
+}
+
+static int apart(int lane, int lanes, int n, int which) { return (void)lanes, lane * n + which; }
+static int together(int lane, int lanes, int n, int which) {
+    int at = which * lanes + lane; // position in memory
+    return at % n * lanes + at / n;
+}
+
+// Floats of the m-th of n vectors in use when `valid` lanes of each part are.
+static int used(int valid, int lanes, int n, int m) {
+    return (int)(valid * n - m * lanes < 0 ? 0 : valid * n - m * lanes > lanes ? lanes : valid * n - m * lanes);
+}
+
+static void interleaved_at(struct cg_ev *ev, LLVMValueRef j, int valid) {
+    struct cg_fn *f = ev->f;
+    const struct cg_expr *e = ev->e;
+    int vl = f->t->vl, inner = e->loops.n - 1, n = (int)e->loops.extent[inner];
+    LLVMValueRef parts[SHORT][CG_MAX_LEAVES], res[SHORT], v[2];
+    for (int k = 0; k < e->n_leaves; k++) {
+        const struct cg_leaf *l = &e->leaves[k];
+        LLVMValueRef at = cg_gep(f, f->f32, cg_ev_out_row(ev, l), cg_muli(f, j, cg_i64(f, l->stride[inner - 1])));
+        LLVMValueRef x[SHORT];
+        bool planes = l->stride[inner - 1] == 1;
+        for (int i = 0; i < n; i++) {
+            int64_t off = planes ? i * l->stride[inner] : i * vl;
+            int lanes = planes ? valid : used(valid, vl, n, i);
+            x[i] = lanes ? cg_load_first(f, f->f32, vl, cg_gep(f, f->f32, at, cg_i64(f, off)), lanes)
+                         : LLVMConstNull(f->vf);
+        }
+        for (int i = 0; i < n; i++) parts[i][k] = planes ? x[i] : pick(f, x, n, apart, i);
+    }
+    for (int i = 0; i < n; i++) {
+        cg_ev_steps(ev, parts[i], vl, v);
+        res[i] = v[0];
+    }
+    const struct cg_leaf *o = &e->out[0];
+    LLVMValueRef to = cg_gep(f, f->f32, cg_ev_out_row(ev, o), cg_muli(f, j, cg_i64(f, o->stride[inner - 1])));
+    bool planes = o->stride[inner - 1] == 1;
+    for (int i = 0; i < n; i++) {
+        int64_t off = planes ? i * o->stride[inner] : i * vl;
+        int lanes = planes ? valid : used(valid, vl, n, i);
+        if (lanes)
+            cg_store_first(f, planes ? res[i] : pick(f, res, n, together, i), cg_gep(f, f->f32, to, cg_i64(f, off)),
+                           lanes);
+    }
+}
+
+static void emit_interleaved(struct cg_fn *f, const struct cg_expr *e) {
+    int inner = e->loops.n - 1;
+    int64_t J = e->loops.extent[inner - 1], vl = f->t->vl, whole = J / vl * vl;
+    LLVMValueRef rows = cg_i64(f, 1), begin, end;
+    for (int i = 0; i < inner - 1; i++) rows = cg_muli(f, rows, cg_extent(f, &e->loops, i));
+    // A row may be a whole plane: its vectors are shared out, too.
+    int64_t chunks = (J + 4095) / 4096;
+    cg_share(f, cg_muli(f, rows, cg_i64(f, chunks)), 1, &begin, &end);
+    struct cg_ev ev;
+    cg_ev_begin(&ev, f, e);
+    struct cg_loop lr, lj;
+    LLVMValueRef item = cg_loop_begin(f, &lr, begin, end, 1), r = cg_divi(f, item, cg_i64(f, chunks)),
+                 j0 = cg_muli(f, cg_remi(f, item, cg_i64(f, chunks)), cg_i64(f, 4096));
+    for (int i = inner - 2; i > 0; i--) {
+        LLVMValueRef k = cg_i64(f, e->loops.extent[i]);
+        ev.i[i] = cg_remi(f, r, k);
+        r = cg_divi(f, r, k);
+    }
+    ev.i[0] = r;
+    ev.i[inner - 1] = cg_i64(f, 0);
+    LLVMValueRef j1 = cg_mini(f, cg_addi(f, j0, cg_i64(f, 4096)), cg_i64(f, whole));
+    LLVMValueRef j = cg_loop_begin(f, &lj, j0, j1, vl);
+    interleaved_at(&ev, j, (int)vl);
+    cg_loop_end(f, &lj);
+    if (J > whole) {
+        struct cg_if last;
+        LLVMValueRef is_last = LLVMBuildICmp(f->b, LLVMIntSGE, cg_addi(f, j0, cg_i64(f, 4096)), cg_i64(f, J), "");
+        cg_if_begin(f, &last, is_last);
+        interleaved_at(&ev, cg_i64(f, whole), (int)(J - whole));
+        cg_if_end(f, &last);
+    }
+    cg_loop_end(f, &lr);
+}
+
 void cg_emit_pointwise(struct cg_fn *f, const void *expr) {
     const struct cg_expr *e = expr;
+    if (interleaves(e, f->t)) {
+        emit_interleaved(f, e);
+        return;
+    }
     int lanes = cg_expr_lanes(e, f->t), inner = e->loops.n - 1;
     if (e->loops.n == 1) {
         flat(f, e, lanes);
