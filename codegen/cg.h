@@ -70,6 +70,11 @@ struct cg_lower { // lowering of one graph phase
     const struct cg_target *t;
     ir_nid node;    // being lowered
     int64_t images; // what the node's kernels get as N: a dim, IR_N unless its hook says otherwise
+    // Of the calls being made: only the parameters and the batch decide what they write, so that inference may keep it
+    // ...
+    bool prepares;
+    // ... and they are wanted for a batch of at least from_n, and below below_n (0: no limit).
+    int64_t from_n, below_n;
     struct cg_program *prog;
 };
 // Appends one call. The kernel is registered under its key (first registration wins).

@@ -109,8 +109,26 @@ static void emit_mark(struct entry *e, size_t index) {
     cg_if_end(f, &c);
 }
 
+// Whether this run wants the call; NULL: always.
+static LLVMValueRef wanted(struct entry *e, const struct cg_call_rec *c) {
+    struct cg_fn *f = &e->f;
+    LLVMValueRef w = NULL, all[3] = {NULL};
+    if (c->prepares) {
+        LLVMValueRef done = field(e, f->i32, offsetof(struct smkd_call, prepared));
+        all[0] = LLVMBuildICmp(f->b, LLVMIntEQ, done, cg_i32(f, 0), "");
+    }
+    if (c->from_n) all[1] = LLVMBuildICmp(f->b, LLVMIntSGE, f->N, cg_i64(f, c->from_n), "");
+    if (c->below_n) all[2] = LLVMBuildICmp(f->b, LLVMIntSLT, f->N, cg_i64(f, c->below_n), "");
+    for (int i = 0; i < 3; i++)
+        if (all[i]) w = w ? LLVMBuildAnd(f->b, w, all[i], "") : all[i];
+    return w;
+}
+
 static void emit_call(struct entry *e, size_t index) {
     const struct cg_call_rec *c = &e->phase->calls[index];
+    LLVMValueRef guard = wanted(e, c);
+    struct cg_if run;
+    if (guard) cg_if_begin(&e->f, &run, guard);
     struct cg_fn *f = &e->f;
     const struct cg_kernel *k = &e->p->kernels[c->kernel];
     char name[32];
@@ -136,6 +154,7 @@ static void emit_call(struct entry *e, size_t index) {
     LLVMBuildCall2(f->b, barrier_t, b, ba, 3, "");
     cg_if_end(f, &one);
     emit_mark(e, index);
+    if (guard) cg_if_end(f, &run);
 }
 
 static struct cg_fn fn_context(LLVMContextRef cx, LLVMModuleRef mod, const struct cg_target *t) {

@@ -144,8 +144,18 @@ static void workspace(void *env, const struct ir_graph *g, ir_nid n, int64_t *fi
     if (cg_ws_table[g->nodes[n].op]) cg_ws_table[g->nodes[n].op](p->t, g, n, fixed, per_sample);
 }
 
+// In inference, packed weights stay from one run to the next.
+static bool workspace_stays(void *env, const struct ir_graph *g, ir_nid n) {
+    const struct cg_program *p = env;
+    return g == p->model->infer && g->nodes[n].op == IR_OP_conv && g->values[g->nodes[n].in[1]].role == IR_ROLE_PARAM;
+}
+
 struct ir_plan *cg_plan(struct cg_program *p, const struct ir_graph *g) {
-    struct ir_plan_options o = {.workspace = workspace, .env = p, .boundary = boundary_slot, .output = output_slot};
+    struct ir_plan_options o = {.workspace = workspace,
+                                .workspace_stays = workspace_stays,
+                                .env = p,
+                                .boundary = boundary_slot,
+                                .output = output_slot};
     return ir_plan_make(g, &o);
 }
 
@@ -173,6 +183,9 @@ void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg 
     CHECK(n_args == k->n_ptr && n_args <= CG_MAX_PTRS, "kernel %s called with %d arguments", k->key, n_args);
     struct cg_call_rec c = {.kernel = kernel_index(p, k), .n_args = n_args, .images = L->images, .node = L->node};
     c.args = arena_dup(p->arena, args, sizeof *args * (size_t)n_args);
+    c.prepares = L->prepares && p->cur == &p->phases[SMKD_ABI_INFER];
+    c.from_n = L->from_n;
+    c.below_n = L->below_n;
     c.only_input_grad = p->only_input_grad && p->only_input_grad[L->node];
     for (int i = 0; i < n_args; i++) {
         if (args[i].kind != CG_ARG_VALUE || L->plan->values[args[i].value].place != IR_PLACE_CONST) continue;
@@ -217,6 +230,8 @@ void cg_lower_graph(struct cg_program *p, struct ir_graph *g, const struct ir_pl
         p->cur->plan = plan;
         L.node = (ir_nid)i;
         L.images = IR_N;
+        L.prepares = false;
+        L.from_n = L.below_n = 0;
         bug_pass = "lower";
         bug_node = n->loc.node;
         CHECK(cg_lower_table[n->op], "op %s reached lowering", ir_ops[n->op].name);

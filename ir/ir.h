@@ -315,6 +315,8 @@ struct ir_plan {
 struct ir_plan_options {
     // Bytes of shared scratch node n's kernel wants while it runs: fixed and per-sample. NULL = none.
     void (*workspace)(void *env, const struct ir_graph *g, ir_nid n, int64_t *fixed, int64_t *per_sample);
+    // Whether node n's scratch is nobody else's at any time, so that it outlives the run. NULL: none's is.
+    bool (*workspace_stays)(void *env, const struct ir_graph *g, ir_nid n);
     void *env;
     // Gives the place of each boundary value and of each output; the plan never moves those.
     struct ir_slot (*boundary)(void *env, const struct ir_graph *g, ir_vid v);

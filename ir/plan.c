@@ -229,7 +229,9 @@ static void collect(struct planner *s, const struct ir_plan_options *o) {
         int64_t fixed = 0, per_sample = 0;
         if (o->workspace) o->workspace(o->env, s->g, i, &fixed, &per_sample);
         CHECK(!fixed || !per_sample, "a workspace is fixed or per sample, not both");
-        if (fixed || per_sample) s->of_node[i] = want(s, fixed + per_sample, i, i, per_sample > 0);
+        bool stays = o->workspace_stays && o->workspace_stays(o->env, s->g, i);
+        uint32_t born = stays ? 0 : i, dies = stays ? (uint32_t)s->g->n_nodes - 1 : i;
+        if (fixed || per_sample) s->of_node[i] = want(s, fixed + per_sample, born, dies, per_sample > 0);
     }
 }
 

@@ -249,7 +249,10 @@ const struct smkd_abi_tensor *smkd_model_nth(const smkd_model *m, enum smkd_abi_
     return NULL;
 }
 
-void *smkd_model_params(smkd_model *m) { return m->params; }
+void *smkd_model_params(smkd_model *m) {
+    m->changes++; // the caller may write
+    return m->params;
+}
 
 static void *lazy(smkd_model *m, void **block) {
     if (!*block) *block = rt_block_alloc(m->art->trained_bytes);

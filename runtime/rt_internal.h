@@ -10,6 +10,7 @@ struct smkd_model {
     const struct smkd_artifact *art;
     void *params, *grads, *momentum; // grads and momentum are made when first asked for
     bool to_read;                    // this CPU was not checked
+    uint64_t changes;                // of the parameters: grows whenever they may have been written
 };
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);

@@ -18,6 +18,9 @@ struct smkd_session {
     size_t arena_bytes, scratch_bytes;
     void (*mark)(void *env, uint64_t kernel);
     void *mark_env;
+    // What the arena holds prepared weights for: the batch (0: none) and the state of the parameters.
+    int64_t prepared_batch;
+    uint64_t prepared_changes;
     int64_t forward_batch; // batch of the FORWARD whose activations are in the arena; 0: none
 };
 
@@ -161,6 +164,9 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
         if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes)
             return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
         if (phase != SMKD_ABI_BACKWARD) s->forward_batch = 0;
+        if (phase != SMKD_ABI_INFER || arena > s->arena_bytes || s->prepared_batch != batch ||
+            s->prepared_changes != s->model->changes)
+            s->prepared_batch = 0;
         if (!grow(&s->arena, &s->arena_bytes, arena))
             return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld needs %llu MiB; use a smaller batch",
                            s->model->path, (long long)batch, (unsigned long long)(arena >> 20));
@@ -183,6 +189,7 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
         .scratch = s->scratch,
         .scalars = s->scalars,
         .batch = batch,
+        .prepared = phase == SMKD_ABI_INFER && s->prepared_batch == batch,
         .mark = s->mark,
         .mark_env = s->mark_env,
     };
@@ -190,6 +197,11 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
     for (size_t i = 0; i < s->n[SMKD_ABI_OUTPUT]; i++)
         if (out[i] == s->own[i]) out[i] = NULL;
     if (phase == SMKD_ABI_FORWARD) s->forward_batch = batch;
+    if (phase == SMKD_ABI_UPDATE) s->model->changes++;
+    if (phase == SMKD_ABI_INFER) {
+        s->prepared_batch = batch;
+        s->prepared_changes = s->model->changes;
+    }
     return SMKD_R_OK;
 }
 

@@ -33,7 +33,7 @@ enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *
                             "%s: tensor \"%s\" has another shape or type than %s expects (%llu f32 elements)", path,
                             name, m->path, (unsigned long long)t->numel);
             else if (copy)
-                memcpy((char *)m->params + t->offset, w->data, w->bytes);
+                memcpy((char *)smkd_model_params(m) + t->offset, w->data, w->bytes);
             free(name);
         }
     rt_tensors_release(&ts);

@@ -7,22 +7,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . samples/install.sh
+. tests/tools/venv.sh
 
 # shellcheck disable=SC2086
 install_packages $BUILD_PACKAGES $TEST_PACKAGES
 
-make_venv() { # the packages of requirements.txt; a stamp of its text says that they are all there
-    local stamp
-    stamp=$(sha256sum tests/oracle/requirements.txt | cut -c1-16)
-    [ -e ".venv/done-$stamp" ] && return 0
-    echo "Making .venv for the oracle tests (PyTorch and onnxruntime)"
-    python3 -m venv .venv || return 1
-    local pip=(.venv/bin/python -m pip --disable-pip-version-check -q install --no-input)
-    timeout 420 "${pip[@]}" -r tests/oracle/requirements.txt || return 1
-    # Without their dependencies: they would replace the CPU build of PyTorch.
-    timeout 120 "${pip[@]}" --no-deps torchvision==0.28.0 timm || echo "torchvision or timm cannot be had; their models are skipped"
-    touch ".venv/done-$stamp"
-}
 make_venv </dev/null || {
     # numpy alone still allows the losses to be compared with their reference.
     echo "PyTorch, onnx or onnxruntime cannot be had here; the tests that need them will be reported as skipped"

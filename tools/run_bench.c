@@ -77,7 +77,7 @@ static enum smkd_result start(struct subject *s, const char *path, smkd_team *te
     // A rate at which weights move but never run away, however many steps there are.
     if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "lr", 1e-6);
     if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "momentum", 0.9);
-    if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "weight_decay", 1e-4);
+    if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "weight_decay", 5e-4);
     return r;
 }
 

@@ -150,15 +150,19 @@ static int64_t wino_weight_bytes(const struct cg_target *t, const struct cg_wino
 
 static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const struct cg_pack *p, ir_vid x, ir_vid weights,
                          ir_vid y) {
+    L->prepares = true;
     struct cg_arg pack[2] = {CG_VALUE(weights), CG_WS(0)}, run[3] = {CG_VALUE(x), CG_WS(0), CG_VALUE(y)};
     cg_call_record(L, "winograd_pack", cg_emit_wino_pack, p, sizeof *p, 2, cg_pack_scratch(L->t, p), pack);
+    L->prepares = false;
     cg_call_record(L, "winograd", cg_emit_winograd, w, sizeof *w, 3, cg_wino_scratch(L->t, w), run);
 }
 
 static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depthwise, ir_vid w, int64_t offset) {
     struct cg_arg args[2] = {CG_VALUE(w), CG_WS(offset)};
+    L->prepares = true;
     cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2,
                    depthwise ? 0 : cg_pack_scratch(L->t, p), args);
+    L->prepares = false;
 }
 
 void cg_kernel_conv(struct cg_lower *L, ir_nid id) {

@@ -52,6 +52,9 @@ struct smkd_call {
     void *scratch;                 // threads * scratch_bytes, 64-aligned
     const double *scalars;         // by index
     int64_t batch;                 // N, 1 .. max_batch
+    // INFER: the arena still holds what an INFER of the same batch made there of the same parameters (weights in the order
+    // the kernels read them), so that it need not be made again. Zero is always right.
+    int32_t prepared;
     void (*barrier)(void *env, int32_t thread, int32_t threads); // all threads meet; a full memory fence
     void *barrier_env;
     // Called by thread 0 behind kernel `kernel` of the entry's table and the barrier that follows it: for profiles.

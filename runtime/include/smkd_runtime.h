@@ -46,6 +46,7 @@ SMKD_API const struct smkd_abi_tensor *smkd_model_find(const smkd_model *m, enum
 // The n-th row of a role, in table order; NULL past the end.
 SMKD_API const struct smkd_abi_tensor *smkd_model_nth(const smkd_model *m, enum smkd_abi_role role, size_t n);
 // Blocks (see smkd_abi.h); owned by the model. A row's elements are at block + row->offset.
+// Sessions keep weights in an order of their own: whoever writes through the pointer after a run must ask for it again.
 SMKD_API void *smkd_model_params(smkd_model *m);
 SMKD_API void *smkd_model_grads(smkd_model *m);
 SMKD_API void *smkd_model_momentum(smkd_model *m);
