@@ -117,6 +117,8 @@ LLVMValueRef cg_load_first(struct cg_fn *f, LLVMTypeRef elem, int width, LLVMVal
     return LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, over, 2), fn, args, 4, "");
 }
 
+// Whole pieces of 8, 4, 2 and 1 lanes rather than a masked store: a load of what lies behind (or, 4 KiB away, of what
+// merely looks so) would wait for the masked store to retire, and on AVX2 masked stores are slow by themselves.
 void cg_store_first(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int lanes) {
     LLVMTypeRef vt = LLVMTypeOf(v);
     if (LLVMGetTypeKind(vt) != LLVMVectorTypeKind) {
@@ -128,11 +130,18 @@ void cg_store_first(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int lane
         cg_store(f, v, addr, align);
         return;
     }
-    unsigned id = LLVMLookupIntrinsicID("llvm.masked.store", 17);
-    LLVMTypeRef over[2] = {vt, f->p};
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, over, 2);
-    LLVMValueRef args[4] = {v, addr, cg_i32(f, align), first_mask(f, width, lanes)};
-    LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, over, 2), fn, args, 4, "");
+    LLVMTypeRef elem = LLVMGetElementType(vt);
+    for (int at = 0, piece = width / 2; at < lanes; piece /= 2) {
+        if (!(lanes & piece)) continue;
+        LLVMValueRef pick[64], to = cg_gep(f, elem, addr, cg_i64(f, at)), x;
+        for (int i = 0; i < piece; i++) pick[i] = cg_i32(f, at + i);
+        if (piece == 1)
+            x = LLVMBuildExtractElement(f->b, v, pick[0], "");
+        else
+            x = LLVMBuildShuffleVector(f->b, v, LLVMGetPoison(vt), LLVMConstVector(pick, (unsigned)piece), "");
+        cg_store(f, x, to, align);
+        at += piece;
+    }
 }
 
 LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overload, LLVMValueRef *args, int n) {

@@ -178,6 +178,19 @@ static enum smkd_result check_tables(const char *path, const struct smkd_artifac
               : rt_fail(SMKD_R_INVALID, "%s: the artifact's tables are damaged; compile the model again", path);
 }
 
+// Copies from a mapped file, telling the system piece by piece that the file's pages are not needed in memory any more:
+// they count as the process's.
+static void copy_and_forget(char *to, const char *from, size_t n) {
+    enum { PAGE = 4096, PIECE = 8 << 20 };
+    for (size_t at = 0; at < n; at += PIECE) {
+        size_t len = n - at < PIECE ? n - at : PIECE;
+        memcpy(to + at, from + at, len);
+        uintptr_t begin = ((uintptr_t)from + at + PAGE - 1) / PAGE * PAGE,
+                  end = ((uintptr_t)from + at + len) / PAGE * PAGE;
+        if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED); // a wish
+    }
+}
+
 static smkd_model *load(const char *path, bool to_read) {
     if (check_elf(path) != SMKD_R_OK) return NULL;
     smkd_model *m = calloc(1, sizeof *m);
@@ -216,7 +229,7 @@ static smkd_model *load(const char *path, bool to_read) {
         smkd_model_free(m);
         return NULL;
     }
-    if (m->art->initial) memcpy(m->params, m->art->initial, m->art->param_bytes);
+    if (m->art->initial) copy_and_forget(m->params, m->art->initial, m->art->param_bytes);
     return m;
 }
 

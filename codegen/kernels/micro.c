@@ -11,7 +11,7 @@
 // spill; 28 sums a step need no unrolling to hide the loop, 12 need a little.
 enum { LINE = 16 }; // floats of a cache line
 static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
-    return m->a_k == 1 ? 4 : t->nregs >= 32 ? 1 : 2;
+    return m->a_k == 1 ? 4 : t->nregs >= 32 || m->nvec == 1 ? 1 : 2;
 }
 
 static void fetch(struct cg_fn *f, LLVMValueRef at) {
@@ -45,8 +45,12 @@ void cg_call_record(struct cg_lower *L, const char *name, void (*emit)(struct cg
     cg_call(L, &k, args, n_ptr);
 }
 
-// Four registers stay free: nvec vectors of B and the broadcast elements of A.
-int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec) { return cg_max64(1, (t->nregs - 4) / nvec); }
+// Four registers stay free: nvec vectors of B and the broadcast elements of A. A single vector of B gives the scheduler
+// many broadcasts to hoist; where they cannot be operands of the multiply-add (AVX2) it would rather spill sums.
+int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec) {
+    int64_t rows = (t->nregs - 4) / nvec;
+    return cg_max64(1, nvec == 1 && t->nregs < 32 ? t->nregs / 2 : rows);
+}
 
 struct cg_split cg_split_even(int64_t total, int64_t most) {
     int64_t n = cg_max64(1, cg_ceil_div(total, most)), big = cg_ceil_div(total, n);

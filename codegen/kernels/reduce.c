@@ -85,7 +85,7 @@ struct nest {
     const struct cg_reduce *r;
     struct cg_ev ev;
     int order[CG_MAX_LOOPS], n_kept, n_red; // loop numbers: kept first, then reduced, each slowest first
-    LLVMValueRef acc[2][4];                 // allocas
+    LLVMValueRef acc[2][8];                 // allocas
     LLVMValueRef sacc[2];                   // scalar-tail allocas (inner reduced)
     int width, lanes;                       // inner kept: vectors per block
     LLVMValueRef col;                       // inner kept: first column of the block
@@ -275,18 +275,46 @@ bool cg_reduce_two_stage(const struct cg_reduce *r) {
     return true;
 }
 
+// Whether short runs of rows may be summed in float32 before they are widened.
+static bool short_sums(const struct cg_reduce *r) {
+    for (int k = 0; k < r->e.n_roots; k++)
+        if (r->e.steps[r->e.root[k]].dtype != IR_F32) return false;
+    return true;
+}
+
+// One row of the block into the float32 sums.
+static void add_row(struct nest *s) {
+    struct cg_fn *f = s->f;
+    LLVMValueRef v[2];
+    cg_ev_row(&s->ev);
+    for (int j = 0; j < s->width; j++) {
+        int valid = j == s->width - 1 ? s->valid_last : s->lanes;
+        cg_ev_eval(&s->ev, cg_addi(f, s->col, cg_i64(f, j * s->lanes)), s->lanes, valid, v);
+        LLVMTypeRef t = LLVMTypeOf(v[0]);
+        bool squares = s->r->fin == CG_FIN_BN_STATS;
+        for (int k = 0; k < n_acc(s->r); k++) {
+            LLVMValueRef old = LLVMBuildLoad2(f->b, t, s->acc[k][j], "");
+            LLVMValueRef sum =
+                squares && k ? cg_fma(f, v[0], v[0], old) : LLVMBuildFAdd(f->b, old, v[squares ? 0 : k], "");
+            LLVMBuildStore(f->b, sum, s->acc[k][j]);
+        }
+    }
+}
+
 // Stage 1: group g sums rows [R*g/G, R*(g+1)/G) into workspace [g][acc][cols], walking rows in short runs so that the
-// columns of a run are read from cache.
+// columns of a run are read from cache. A run of float32 is summed as such: a few dozen terms cost no more than a bit
+// or two, at random, where widening each would cost more than reading it. The runs are added up in float64.
 void cg_emit_reduce_groups(struct cg_fn *f, const void *reduce) {
     const struct cg_reduce *r = reduce;
     const struct cg_expr *e = &r->e;
     struct nest s;
     begin_nest(&s, f, r);
-    int na = n_acc(r), lanes = s.lanes, max_width = f->t->nregs >= 32 ? 4 : 2;
+    bool narrow = short_sums(r);
+    int na = n_acc(r), lanes = s.lanes, max_width = (f->t->nregs >= 32 ? 4 : 2) * (narrow ? 2 : 1);
     int64_t cols = e->loops.extent[1], per_block = (int64_t)lanes * max_width, padded = (cols + 63) / 64 * 64;
-    LLVMTypeRef vt = cg_vec_type(f, f->f64, lanes);
+    LLVMTypeRef wide = cg_vec_type(f, f->f64, lanes), vt = narrow ? cg_vec_type(f, f->f32, lanes) : wide;
     for (int k = 0; k < 2; k++)
-        for (int j = 0; j < 4; j++) s.acc[k][j] = cg_local(f, vt, NULL);
+        for (int j = 0; j < max_width; j++) s.acc[k][j] = cg_local(f, vt, NULL);
     LLVMValueRef begin, end, rows = cg_extent(f, &e->loops, 0), G = cg_i64(f, CG_RED_GROUPS);
     cg_share(f, G, 1, &begin, &end);
     struct cg_loop lg, lz, lr, lb, li;
@@ -297,7 +325,7 @@ void cg_emit_reduce_groups(struct cg_fn *f, const void *reduce) {
     cg_loop_end(f, &lz);
     LLVMValueRef r0 = cg_divi(f, cg_muli(f, rows, g), G);
     LLVMValueRef r1 = cg_divi(f, cg_muli(f, rows, cg_addi(f, g, cg_i64(f, 1))), G);
-    enum { RUN = 64 };
+    enum { RUN = 32 };
     LLVMValueRef run = cg_loop_begin(f, &lr, r0, r1, RUN);
     LLVMValueRef run_end = cg_mini(f, cg_addi(f, run, cg_i64(f, RUN)), r1);
     for (int part = 0; part < 2; part++) { // whole column blocks, then the rest
@@ -310,15 +338,20 @@ void cg_emit_reduce_groups(struct cg_fn *f, const void *reduce) {
         for (int k = 0; k < na; k++)
             for (int j = 0; j < s.width; j++) {
                 LLVMValueRef a = cg_gep(f, f->f64, ws, cg_addi(f, s.col, cg_i64(f, k * padded + j * lanes)));
-                LLVMBuildStore(f->b, cg_load(f, vt, a, 8), s.acc[k][j]);
+                LLVMBuildStore(f->b, narrow ? LLVMConstNull(vt) : cg_load(f, vt, a, 8), s.acc[k][j]);
             }
         s.ev.i[0] = cg_loop_begin(f, &li, run, run_end, 1);
-        reduce_block(&s);
+        if (narrow)
+            add_row(&s);
+        else
+            reduce_block(&s);
         cg_loop_end(f, &li);
         for (int k = 0; k < na; k++)
             for (int j = 0; j < s.width; j++) {
                 LLVMValueRef a = cg_gep(f, f->f64, ws, cg_addi(f, s.col, cg_i64(f, k * padded + j * lanes)));
-                cg_store(f, LLVMBuildLoad2(f->b, vt, s.acc[k][j], ""), a, 8);
+                LLVMValueRef sum = LLVMBuildLoad2(f->b, vt, s.acc[k][j], "");
+                if (narrow) sum = LLVMBuildFAdd(f->b, cg_load(f, wide, a, 8), LLVMBuildFPExt(f->b, sum, wide, ""), "");
+                cg_store(f, sum, a, 8);
             }
         cg_loop_end(f, &lb);
     }
