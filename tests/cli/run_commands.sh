@@ -54,6 +54,29 @@ ls cache/smkd/*.smkd >/dev/null 2>&1 || no "compiled losses are not cached"
     || no "a loss compiled beforehand differs"
 "$run" bench m.smkd --batch-size 4 --steps 2 --json | grep -q images_per_s || no bench
 "$run" bench m.smkd m.smkd --batch-size 4 --steps 2 --phase infer >/dev/null || no "bench of a pair"
+"$run" bench m.smkd --batch-size 4 --steps 3 --per-node --roofline m.svg >nodes.txt || no "bench --per-node"
+for want in "conv_grad_w gradient of" "limits: " "by phase, op and algorithm" " update "; do
+    grep -qF "$want" nodes.txt || no "bench --per-node does not say \"$want\""
+done
+"$run" bench m.smkd --batch-size 4 --steps 2 --per-node --json >nodes.json || no "bench --per-node --json"
+"$run" limits m.smkd --json >limits.json || no limits
+"$run" bench m.smkd --batch-size 4 --steps 1 --roofline none/m.svg 2>err && no "a roofline into a folder that is not there"
+grep -q "cannot write none/m.svg" err || no "a roofline into a folder that is not there: $(cat err)"
+if command -v python3 >/dev/null; then
+    python3 - <<'PY' || no "the profile is not what it should be"
+import json, xml.etree.ElementTree as xml
+j = json.load(open("nodes.json"))
+total = sum(n["seconds"] for n in j["nodes"])
+assert {n["phase"] for n in j["nodes"]} == {"forward", "backward", "update"}
+assert 0.3 * j["median_s"] < total < 1.5 * j["median_s"], (total, j["median_s"])  # its parts are the step
+conv = [n for n in j["nodes"] if n["op"] == "conv"]
+assert conv and all(n["flops"] > 0 and n["bytes"] > 0 and n["share_of_limit"] > 0 for n in conv)
+for l in (j["limits"], json.load(open("limits.json"))):
+    assert l["fma_gflops"] > 1 and l["triad_gbs"] > 0.1 and l["read_gbs"] > 0.1, l
+svg = xml.parse("m.svg").getroot()
+assert svg.tag.endswith("svg") and len(svg.findall(".//{*}circle")) > 5
+PY
+fi
 
 refuses() { # WORD COMMAND...: one line on standard error with WORD in it, non-zero exit, no output file
     local word=$1 n
