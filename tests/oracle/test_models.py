@@ -19,6 +19,7 @@ from common import (BUILTIN_MODELS, FULL, RUN, SMKDC, TORCH_MODELS, Report, buil
 
 FLOOR = 1e-5
 INPUTS = 8
+AT_KINKS = 2e-2
 OTHER_DIALECTS = {"dyn": ("resnet18", "shufflenet_v2_x1_0", "mobilenet_v2"), "dyntrain": ("resnet18", "shufflenet_v2_x1_0")}
 BUILTIN_DEFAULT = ("resnet8", "resnet20", "resnet18", "preact_resnet18", "shufflenet_v2_x1_0", "resnext50_32x4d", "inception_resnet_v2")
 
@@ -54,12 +55,13 @@ def check_grad(report, what, artifact, model, params, buffers, x, tmp, single):
     An activation within rounding error of a ReLU's or max-pool's kink may fall to the other side, and one such element moves
     the gradients before it by more than the limit (PyTorch's float32 against its float64 does the same). A wrong gradient is
     wrong for every input, a kink is met by some, so each tensor has up to INPUTS inputs to come within the limit with. One
-    that never does must be as exact as PyTorch's float32 makes it, to a factor of 2: `single()` is the model and its
-    parameters in that type.
+    that never does (Winograd's rounding errors are ten times those of the definition and meet more kinks) must come within
+    AT_KINKS, or be as exact as PyTorch's float32 makes it, to a factor of 2: `single()` is the model and its parameters in
+    that type. All gradients together are within the limit on some input in any case.
     """
     import torch
     before = {k: v.detach().clone() for k, v in buffers().items()}  # none of OnnxTorch, which keeps no state from call to call
-    errors = {}
+    errors, whole = {}, np.inf
     for attempt in range(INPUTS):
         if attempt:
             x = np.random.default_rng(100 + attempt).normal(size=x.shape).astype(np.float32)
@@ -80,7 +82,9 @@ def check_grad(report, what, artifact, model, params, buffers, x, tmp, single):
         got = read_safetensors(tmp / "g.safetensors")
         missing = [k for k in [*want, *buffers()] if k not in got]
         assert not missing, f"{len(missing)} tensors missing from the result, such as {missing[:3]}"
-        floor = FLOOR * np.sqrt(sum(float((v ** 2).sum()) for v in want.values()))
+        norm = np.sqrt(sum(float((v ** 2).sum()) for v in want.values()))
+        floor = FLOOR * norm
+        whole = min(whole, np.sqrt(sum(float(((got[k] - v) ** 2).sum()) for k, v in want.items())) / norm)
         errors = {k: min(rel(got[k], v, floor), errors.get(k, np.inf)) for k, v in want.items()}
         worst = max(errors, key=errors.get)
         if errors[worst] <= 1e-3:
@@ -91,11 +95,12 @@ def check_grad(report, what, artifact, model, params, buffers, x, tmp, single):
         model32(x32).backward(torch.from_numpy(dy))
         got32 = {k: p.grad.numpy() for k, p in params32.items()} | {"grad.x": x32.grad.numpy()}
         inexact = [k for k in errors if errors[k] > 1e-3]
-        own = {k: rel(got[k], want[k], floor) / max(rel(got32[k], want[k], floor), 5e-4) for k in inexact}
+        own = {k: errors[k] / max(AT_KINKS, 2 * rel(got32[k], want[k], floor)) for k in inexact}
         k = max(own, key=own.get)
-        report.check(f"{what} gradients of {len(inexact)} tensors against float32's own error (worst {k})", own[k], 2)
+        report.check(f"{what} gradients of {len(inexact)} tensors at kinks, share of what is allowed (worst {k})", own[k], 1)
         errors = {k: v for k, v in errors.items() if k not in inexact}
         worst = max(errors, key=errors.get)
+    report.check(f"{what} all gradients together", whole, 1e-3)
     report.check(f"{what} logits", rel(got["logits"], z.detach().numpy()), 1e-4)
     report.check(f"{what} gradients ({len(want)}, worst {worst}, inputs {attempt + 1})", errors[worst], 1e-3)
     stats = {k: rel(got[k], v.detach().numpy(), 1e-3) for k, v in buffers().items()}
