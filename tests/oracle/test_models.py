@@ -19,7 +19,7 @@ from common import (BUILTIN_MODELS, FULL, RUN, SMKDC, TORCH_MODELS, Report, buil
 
 FLOOR = 1e-5
 INPUTS = 8
-AT_KINKS = 2e-2
+AT_KINKS = 1e-2
 OTHER_DIALECTS = {"dyn": ("resnet18", "shufflenet_v2_x1_0", "mobilenet_v2"), "dyntrain": ("resnet18", "shufflenet_v2_x1_0")}
 BUILTIN_DEFAULT = ("resnet8", "resnet20", "resnet18", "preact_resnet18", "shufflenet_v2_x1_0", "resnext50_32x4d", "inception_resnet_v2")
 
