@@ -70,11 +70,7 @@ struct cg_lower { // lowering of one graph phase
     const struct cg_target *t;
     ir_nid node;    // being lowered
     int64_t images; // what the node's kernels get as N: a dim, IR_N unless its hook says otherwise
-    // Of the calls being made: only the parameters and the batch decide what they write, so that inference may keep it
-    // ...
-    bool prepares;
-    // ... and they are wanted for a batch of at least from_n, and below below_n (0: no limit).
-    int64_t from_n, below_n;
+    bool prepares;  // the calls being made depend on parameters and batch only: inference may keep what they write
     struct cg_program *prog;
 };
 // Appends one call. The kernel is registered under its key (first registration wins).
@@ -134,6 +130,8 @@ void cg_share(struct cg_fn *f, LLVMValueRef total, int64_t unit, LLVMValueRef *b
 // A helper function inside the kernel's module (internal linkage), e.g. a micro-kernel called from several places. Made
 // once per (module, name): returns it, with *is_new telling the caller to emit the body (through a nested cg_fn).
 LLVMValueRef cg_subfunction(struct cg_fn *f, const char *name, LLVMTypeRef fn_type, bool *is_new);
+// Inlining it into every caller would undo the sharing (and the caller's loops would cost it registers).
+void cg_noinline(struct cg_fn *f, LLVMValueRef fn);
 // A cg_fn to emit into `fn` (entry block made, builder of its own); finish with cg_fn_done, which adds `ret void`.
 struct cg_fn cg_fn_nested(struct cg_fn *outer, LLVMValueRef fn);
 void cg_fn_done(struct cg_fn *nested);

@@ -109,27 +109,14 @@ static void emit_mark(struct entry *e, size_t index) {
     cg_if_end(f, &c);
 }
 
-// Whether this run wants the call; NULL: always.
-static LLVMValueRef wanted(struct entry *e, const struct cg_call_rec *c) {
-    struct cg_fn *f = &e->f;
-    LLVMValueRef w = NULL, all[3] = {NULL};
-    if (c->prepares) {
-        LLVMValueRef done = field(e, f->i32, offsetof(struct smkd_call, prepared));
-        all[0] = LLVMBuildICmp(f->b, LLVMIntEQ, done, cg_i32(f, 0), "");
-    }
-    if (c->from_n) all[1] = LLVMBuildICmp(f->b, LLVMIntSGE, f->N, cg_i64(f, c->from_n), "");
-    if (c->below_n) all[2] = LLVMBuildICmp(f->b, LLVMIntSLT, f->N, cg_i64(f, c->below_n), "");
-    for (int i = 0; i < 3; i++)
-        if (all[i]) w = w ? LLVMBuildAnd(f->b, w, all[i], "") : all[i];
-    return w;
-}
-
 static void emit_call(struct entry *e, size_t index) {
     const struct cg_call_rec *c = &e->phase->calls[index];
-    LLVMValueRef guard = wanted(e, c);
-    struct cg_if run;
-    if (guard) cg_if_begin(&e->f, &run, guard);
     struct cg_fn *f = &e->f;
+    struct cg_if unprepared;
+    if (c->prepares) {
+        LLVMValueRef done = field(e, f->i32, offsetof(struct smkd_call, prepared));
+        cg_if_begin(f, &unprepared, LLVMBuildICmp(f->b, LLVMIntEQ, done, cg_i32(f, 0), ""));
+    }
     const struct cg_kernel *k = &e->p->kernels[c->kernel];
     char name[32];
     cg_kernel_symbol(e->p, c->kernel, name);
@@ -154,7 +141,7 @@ static void emit_call(struct entry *e, size_t index) {
     LLVMBuildCall2(f->b, barrier_t, b, ba, 3, "");
     cg_if_end(f, &one);
     emit_mark(e, index);
-    if (guard) cg_if_end(f, &run);
+    if (c->prepares) cg_if_end(f, &unprepared);
 }
 
 static struct cg_fn fn_context(LLVMContextRef cx, LLVMModuleRef mod, const struct cg_target *t) {
@@ -238,12 +225,17 @@ static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, L
     return f->fn;
 }
 
-static LLVMValueRef global_bytes(struct cg_fn *f, const char *name, const void *data, size_t n, unsigned align) {
-    LLVMValueRef init = LLVMConstStringInContext2(f->cx, data, n, 1);
-    LLVMValueRef g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), name);
+static LLVMValueRef constant_global(LLVMModuleRef mod, LLVMValueRef init, const char *name) {
+    LLVMValueRef g = LLVMAddGlobal(mod, LLVMTypeOf(init), name);
     LLVMSetInitializer(g, init);
     LLVMSetLinkage(g, LLVMPrivateLinkage);
     LLVMSetGlobalConstant(g, 1);
+    return g;
+}
+
+static LLVMValueRef global_bytes(struct cg_fn *f, const char *name, const void *data, size_t n, unsigned align) {
+    LLVMValueRef init = LLVMConstStringInContext2(f->cx, data, n, 1);
+    LLVMValueRef g = constant_global(f->mod, init, name);
     LLVMSetAlignment(g, align);
     return g;
 }
@@ -282,10 +274,7 @@ static LLVMValueRef tensor_table(const struct cg_program *p, struct cg_fn *f, LL
                             u64(f, (uint64_t)r->numel)};
         rows[i] = LLVMConstStructInContext(f->cx, v, 8, 0);
     }
-    LLVMValueRef init = LLVMConstArray2(t, rows, p->n_tensors), g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), "tensors");
-    LLVMSetInitializer(g, init);
-    LLVMSetLinkage(g, LLVMPrivateLinkage);
-    LLVMSetGlobalConstant(g, 1);
+    LLVMValueRef init = LLVMConstArray2(t, rows, p->n_tensors), g = constant_global(f->mod, init, "tensors");
     free(rows);
     return g;
 }
@@ -341,10 +330,7 @@ static LLVMValueRef kernel_table(const struct cg_program *p, struct cg_fn *f, LL
                             f64(f, w.sample_bytes)};
         rows[i] = LLVMConstStructInContext(f->cx, v, 8, 0);
     }
-    LLVMValueRef init = LLVMConstArray2(t, rows, ph->n_calls), g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), "kernels");
-    LLVMSetInitializer(g, init);
-    LLVMSetLinkage(g, LLVMPrivateLinkage);
-    LLVMSetGlobalConstant(g, 1);
+    LLVMValueRef init = LLVMConstArray2(t, rows, ph->n_calls), g = constant_global(f->mod, init, "kernels");
     arena_release(&a);
     free(names);
     free(rows);
@@ -465,10 +451,7 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          text(&f, m->notes ? m->notes : "{}"),
                          emit_fma_loop(f),
                          u64(&f, (uint64_t)FMA_CHAINS * 2 * (uint64_t)p->t->vl)};
-    LLVMValueRef art = LLVMAddGlobal(mod, at, "artifact");
-    LLVMSetInitializer(art, LLVMConstStructInContext(cx, av, N_FIELDS, 0));
-    LLVMSetLinkage(art, LLVMPrivateLinkage);
-    LLVMSetGlobalConstant(art, 1);
+    LLVMValueRef art = constant_global(mod, LLVMConstStructInContext(cx, av, N_FIELDS, 0), "artifact");
     // const struct smkd_artifact *smkd_query(uint32_t version): plain x86-64, so that it can run on any machine.
     LLVMValueRef q = LLVMAddFunction(mod, SMKD_QUERY_SYMBOL, LLVMFunctionType(f.p, &f.i32, 1, 0));
     LLVMAddAttributeAtIndex(q, LLVMAttributeFunctionIndex,

@@ -244,6 +244,11 @@ LLVMValueRef cg_subfunction(struct cg_fn *f, const char *name, LLVMTypeRef fn_ty
     return fn;
 }
 
+void cg_noinline(struct cg_fn *f, LLVMValueRef fn) {
+    unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(f->cx, kind, 0));
+}
+
 struct cg_fn cg_fn_nested(struct cg_fn *outer, LLVMValueRef fn) {
     struct cg_fn f = *outer;
     f.fn = fn;

@@ -184,8 +184,6 @@ void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg 
     struct cg_call_rec c = {.kernel = kernel_index(p, k), .n_args = n_args, .images = L->images, .node = L->node};
     c.args = arena_dup(p->arena, args, sizeof *args * (size_t)n_args);
     c.prepares = L->prepares && p->cur == &p->phases[SMKD_ABI_INFER];
-    c.from_n = L->from_n;
-    c.below_n = L->below_n;
     c.only_input_grad = p->only_input_grad && p->only_input_grad[L->node];
     for (int i = 0; i < n_args; i++) {
         if (args[i].kind != CG_ARG_VALUE || L->plan->values[args[i].value].place != IR_PLACE_CONST) continue;
@@ -231,7 +229,6 @@ void cg_lower_graph(struct cg_program *p, struct ir_graph *g, const struct ir_pl
         L.node = (ir_nid)i;
         L.images = IR_N;
         L.prepares = false;
-        L.from_n = L.below_n = 0;
         bug_pass = "lower";
         bug_node = n->loc.node;
         CHECK(cg_lower_table[n->op], "op %s reached lowering", ir_ops[n->op].name);

@@ -11,9 +11,8 @@ struct cg_call_rec {
     int n_args;
     int64_t images; // a dim: what the kernel gets as N
     ir_nid node;
-    bool prepares;           // done once for a batch and a state of the parameters (INFER)
-    int64_t from_n, below_n; // the batches that want it; 0: no limit
-    bool only_input_grad;    // needed for nothing but gradients of inputs: skipped when the caller wants none
+    bool prepares;        // done once for a batch and a state of the parameters (INFER)
+    bool only_input_grad; // needed for nothing but gradients of inputs: skipped when the caller wants none
 };
 
 struct cg_phase {

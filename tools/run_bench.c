@@ -124,19 +124,13 @@ static double peak_memory(void) {
     return kib * 1024;
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void report(const struct args *a, const struct subject *s, int n, int threads, int64_t batch,
                    const double *seconds, int64_t steps, const struct run_nodes *nodes,
                    const struct rt_limits *limits) {
     double sum = 0, session = 0, params = 0;
     double *sorted = xmalloc((size_t)steps * sizeof *sorted);
     memcpy(sorted, seconds, (size_t)steps * sizeof *sorted);
-    qsort(sorted, (size_t)steps, sizeof *sorted, by_size);
-    double median = steps % 2 ? sorted[steps / 2] : (sorted[steps / 2 - 1] + sorted[steps / 2]) / 2;
+    double median = run_median(sorted, (size_t)steps);
     free(sorted);
     for (int64_t i = 0; i < steps; i++) sum += seconds[i];
     for (int k = 0; k < n; k++) {

@@ -9,14 +9,18 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+double run_median(double *x, size_t n) {
+    qsort(x, n, sizeof *x, by_size);
+    return n ? (x[(n - 1) / 2] + x[n / 2]) / 2 : 0;
+}
+
 // Of the sum of kernels [first, end). `room` holds a number a run.
 static double median_seconds(const struct rt_profile *p, uint64_t first, uint64_t end, double *room) {
     for (int64_t run = 0; run < p->done; run++) {
         room[run] = 0;
         for (uint64_t k = first; k < end; k++) room[run] += p->seconds[(uint64_t)run * p->entry->n_kernels + k];
     }
-    qsort(room, (size_t)p->done, sizeof *room, by_size);
-    return p->done ? (room[(p->done - 1) / 2] + room[p->done / 2]) / 2 : 0;
+    return run_median(room, (size_t)p->done);
 }
 
 void run_nodes_add(struct run_nodes *ns, const char *phase, const struct rt_profile *p, int64_t batch) {

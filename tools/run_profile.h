@@ -17,6 +17,7 @@ struct run_nodes {
     struct run_node *n;
     size_t count, cap;
 };
+double run_median(double *x, size_t n); // sorts x; 0 of none
 // Appends the nodes of one phase, in order.
 void run_nodes_add(struct run_nodes *ns, const char *phase, const struct rt_profile *p, int64_t batch);
 void run_nodes_release(struct run_nodes *ns);

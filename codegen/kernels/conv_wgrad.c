@@ -86,26 +86,6 @@ static void pack_dy(struct cg_fn *f, const struct wgrad *w, const struct band *b
     cg_loop_end(f, &li);
 }
 
-// `m` rows of dw's block for one filter row (and, unless (s, c) is one run, one filter column).
-static void filter_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t m, LLVMValueRef A, LLVMValueRef dys,
-                        LLVMValueRef C, const struct band *b) {
-    struct cg_split tiles = cg_split_even(m, cg_micro_rows(f->t, proto->nvec));
-    int64_t at = 0, size[2] = {tiles.big, tiles.big - 1}, count[2] = {tiles.n_big, tiles.n_small};
-    for (int k = 0; k < 2; k++) {
-        if (!count[k]) continue;
-        struct cg_micro mk = *proto;
-        mk.th = 1;
-        mk.tw = size[k];
-        struct cg_loop l;
-        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
-        LLVMValueRef row = cg_muladd(f, j, size[k], cg_i64(f, at));
-        cg_micro_call(f, &mk, cg_gep(f, f->f32, A, row), dys, cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, mk.c_w))),
-                      NULL, b->bh, b->n_img);
-        cg_loop_end(f, &l);
-        at += size[k] * count[k];
-    }
-}
-
 // One block of k: packs its dy, adds the band's pixels to its sums (at the chunk's first channel).
 static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, LLVMValueRef kb, LLVMValueRef sums,
                   int64_t nvec, int64_t last_lanes) {
@@ -141,8 +121,8 @@ static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, 
     if (!w->cut.merged) s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
     LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, c->ds * g->px)));
     LLVMValueRef out = cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, c->C * nr));
-    filter_rows(f, &proto, w->cut.merged ? c->S * c->C : w->channels, cg_gep(f, f->f32, b->A, a), dys,
-                cg_gep(f, f->f32, sums, out), b);
+    cg_micro_over_rows(f, &proto, w->cut.merged ? c->S * c->C : w->channels, cg_micro_rows(f->t, nvec),
+                       cg_gep(f, f->f32, b->A, a), dys, cg_gep(f, f->f32, sums, out), NULL, b->bh, b->n_img);
     if (!w->cut.merged) cg_loop_end(f, &ls);
     cg_loop_end(f, &lr);
 }

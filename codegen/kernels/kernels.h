@@ -28,13 +28,16 @@ struct cg_micro {
     int64_t n1, a1, b1;         // n1, n2 < 0: run-time argument, >= 1
     int64_t n2, a2, b2;
     int64_t accumulate; // C is added to, else overwritten
-    // Fetched into cache meanwhile: a_k == 1: as many floats as A's tile has, from A + ahead on, evenly over the steps (the
-    // next tile, where tiles lie one behind the other); else the line at A + ahead, each step. 0: nothing.
+    // Fetched into cache meanwhile: a_k == 1: as many floats as A's tile has, from A + ahead on, evenly over the steps
+    // (the next tile, where tiles lie one behind the other); else the line at A + ahead, each step. 0: nothing.
     int64_t ahead;
 };
 // Calls the micro-kernel (emitted into the module on first use). Count arguments may be NULL where the record has them.
 void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C,
                    LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2);
+// The same for `rows` rows of A that lie side by side (a_w = 1), in even tiles of at most `most`.
+void cg_micro_over_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t rows, int64_t most, LLVMValueRef A,
+                        LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2);
 // Most rows a tile of nvec vectors can hold in registers.
 int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec);
 // `total` split into the fewest tiles of at most `most`, of two sizes: n_big tiles of `big`, then n_small of big-1.

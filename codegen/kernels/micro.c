@@ -247,9 +247,7 @@ void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LL
     bool is_new;
     LLVMValueRef fn = cg_subfunction(f, name, type, &is_new);
     if (is_new) {
-        // Inlining it into every caller would undo the sharing (and the caller's loops would cost it registers).
-        unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
-        LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(f->cx, kind, 0));
+        cg_noinline(f, fn);
         struct cg_fn inner_fn = cg_fn_nested(f, fn);
         emit_body(&inner_fn, m);
         cg_fn_done(&inner_fn);
@@ -257,6 +255,25 @@ void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LL
     LLVMValueRef one = cg_i64(f, 1);
     LLVMValueRef args[6] = {A, B, C, inner ? inner : one, n1 ? n1 : one, n2 ? n2 : one};
     LLVMBuildCall2(f->b, type, fn, args, 6, "");
+}
+
+void cg_micro_over_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t rows, int64_t most, LLVMValueRef A,
+                        LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2) {
+    struct cg_split tiles = cg_split_even(rows, most);
+    int64_t at = 0, size[2] = {tiles.big, tiles.big - 1}, count[2] = {tiles.n_big, tiles.n_small};
+    for (int k = 0; k < 2; k++) {
+        if (!count[k]) continue;
+        struct cg_micro m = *proto;
+        m.th = 1;
+        m.tw = size[k];
+        struct cg_loop l;
+        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
+        LLVMValueRef row = cg_muladd(f, j, size[k], cg_i64(f, at));
+        cg_micro_call(f, &m, cg_gep(f, f->f32, A, row), B, cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, m.c_w))),
+                      inner, n1, n2);
+        cg_loop_end(f, &l);
+        at += size[k] * count[k];
+    }
 }
 
 // --- transposing -----------------------------------------------------------------------------------------------------

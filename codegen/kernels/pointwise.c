@@ -49,7 +49,7 @@ static bool interleaves(const struct cg_expr *e, const struct cg_target *t) {
     return e->n_roots == 1 && can_interleave(&e->out[0], inner, width);
 }
 
-// Lane j of the result is element from + j*step of the vectors x[0..n), n <= 4, laid end to end.
+// Lane j of the result is element element(j, vl, n, which) of the vectors x[0..n), n <= 4, laid end to end.
 static LLVMValueRef pick(struct cg_fn *f, LLVMValueRef *x, int n, int (*element)(int lane, int lanes, int n, int which),
                          int which) {
     int vl = f->t->vl;

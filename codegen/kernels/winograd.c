@@ -14,8 +14,7 @@
 
 #include <stdio.h>
 
-// --- one-dimensional transforms; NULL is zero
-// -------------------------------------------------------------------------
+// --- one-dimensional transforms; NULL is zero ----------------------------------------------------------------------
 
 static LLVMValueRef times(struct cg_fn *f, double k, LLVMValueRef x) {
     return x ? LLVMBuildFMul(f->b, x, cg_splat(f, cg_f32c(f, k), f->t->vl), "") : NULL;
@@ -136,9 +135,8 @@ struct cg_wino_axes cg_wino_axes_of(const struct cg_wino *w, bool input) {
     return a;
 }
 
-// A function of the module that transforms all channels of one tile of one kind: (ptr plane, ptr packed, i64 channels)
+// A function of the module that transforms all channels of one tile of one kind: (ptr plane, ptr packed)
 struct tile_fn {
-    const struct cg_wino *w;
     const struct cg_wino_axes *axes;
     const char *name;
     int64_t px, line;    // floats between pixels and between lines of the plane
@@ -146,12 +144,7 @@ struct tile_fn {
     int64_t lanes, full; // channels of the last vector; vectors in front of it
 };
 
-static void noinline_fn(struct cg_fn *f, LLVMValueRef fn) {
-    unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
-    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(f->cx, kind, 0));
-}
-
-// One vector of channels: plane -> packed. `load`: lanes in use.
+// One vector of channels, of which `lanes` are in use: plane -> packed.
 static void pack_vector(struct cg_fn *f, const struct tile_fn *t, int kh, int kw, LLVMValueRef plane,
                         LLVMValueRef packed, int lanes) {
     const struct cg_wino_kind *h = &t->axes->h[kh], *w = &t->axes->w[kw];
@@ -194,7 +187,7 @@ static LLVMValueRef tile_function(struct cg_fn *f, const struct tile_fn *t, int 
     bool is_new;
     LLVMValueRef fn = cg_subfunction(f, name, *type, &is_new);
     if (!is_new) return fn;
-    noinline_fn(f, fn);
+    cg_noinline(f, fn);
     unsigned noalias = LLVMGetEnumAttributeKindForName("noalias", 7);
     for (unsigned i = 1; i <= 2; i++) LLVMAddAttributeAtIndex(fn, i, LLVMCreateEnumAttribute(f->cx, noalias, 0));
     struct cg_fn in = cg_fn_nested(f, fn);
@@ -250,11 +243,9 @@ static struct tile_at tile_at(struct cg_fn *f, const struct cg_wino *w, LLVMValu
     return at;
 }
 
-static struct tile_fn tiles_of(const struct cg_target *t, const struct cg_wino *w, const struct cg_wino_axes *a,
-                               const char *name, int64_t px, int64_t width, int64_t channels, int64_t q_stride) {
-    (void)w;
-    return (struct tile_fn){.w = w,
-                            .axes = a,
+static struct tile_fn tiles_of(const struct cg_target *t, const struct cg_wino_axes *a, const char *name, int64_t px,
+                               int64_t width, int64_t channels, int64_t q_stride) {
+    return (struct tile_fn){.axes = a,
                             .name = name,
                             .px = px,
                             .line = width * px,
@@ -267,7 +258,7 @@ void cg_wino_pack_tiles(struct cg_fn *f, const struct cg_wino *w, const struct c
                         int64_t channel_stride, int64_t channels, LLVMValueRef first, LLVMValueRef count,
                         LLVMValueRef packed, int64_t row, int64_t q_stride) {
     int64_t height = a->input ? w->H : w->P, width = a->input ? w->W : w->Q;
-    struct tile_fn t = tiles_of(f->t, w, a, a->input ? "input" : "adjoint", channel_stride, width, channels, q_stride);
+    struct tile_fn t = tiles_of(f->t, a, a->input ? "input" : "adjoint", channel_stride, width, channels, q_stride);
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), count, 1);
     struct tile_at at = tile_at(f, w, cg_addi(f, first, i));
@@ -284,7 +275,7 @@ void cg_wino_pack_tiles(struct cg_fn *f, const struct cg_wino *w, const struct c
 static void unpack_tiles(struct cg_fn *f, const struct cg_wino *w, LLVMValueRef y, LLVMValueRef first,
                          LLVMValueRef count, LLVMValueRef packed, int64_t row, int64_t q_stride) {
     struct cg_wino_axes a = cg_wino_axes_of(w, false);
-    struct tile_fn t = tiles_of(f->t, w, &a, "output", w->yc, w->Q, w->K, q_stride);
+    struct tile_fn t = tiles_of(f->t, &a, "output", w->yc, w->Q, w->K, q_stride);
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), count, 1);
     struct tile_at at = tile_at(f, w, cg_addi(f, first, i));

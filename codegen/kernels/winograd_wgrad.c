@@ -6,7 +6,10 @@
 // are fixed in number and added in order by cg_emit_unpack, so the thread count does not show.
 #include "winograd.h"
 
-enum { CHUNK = 64 }; // channels on either side of an item: dU is 36 * 64 * 64 floats
+enum {
+    CHUNK = 64, // channels on either side of an item: dU is 36 * 64 * 64 floats
+    TILES = 32, // transformed and multiplied at a time
+};
 
 struct item {
     const struct cg_wino *w;
@@ -19,13 +22,8 @@ struct item {
     int64_t c, k_full, k_tail, k_rest; // sizes: channels; whole blocks, vectors and lanes of a last narrower one
 };
 
-static int64_t block_tiles(const struct cg_target *t) {
-    (void)t;
-    return 32;
-}
-
 static struct cg_wino_room room(const struct cg_target *t, int64_t channels) {
-    return cg_wino_room_of(t, block_tiles(t), cg_min64(CHUNK, channels));
+    return cg_wino_room_of(t, TILES, cg_min64(CHUNK, channels));
 }
 
 static int64_t u_stride(const struct cg_target *t, const struct cg_wino *w) {
@@ -40,31 +38,17 @@ int64_t cg_wino_wgrad_scratch(const struct cg_target *t, const struct cg_wino_wg
 // dU[q] += V[q]^T Y[q] for one block of output channels, `tiles` long.
 static void multiply(struct cg_fn *f, const struct item *it, int64_t nvec, LLVMValueRef V, LLVMValueRef Y,
                      LLVMValueRef U, LLVMValueRef tiles) {
-    int64_t nr = nvec * f->t->vl;
-    struct cg_split rows = cg_split_even(it->c, cg_micro_rows(f->t, 2));
-    int64_t at = 0, size[2] = {rows.big, rows.big - 1}, count[2] = {rows.n_big, rows.n_small};
-    for (int k = 0; k < 2; k++) {
-        if (!count[k]) continue;
-        struct cg_micro m = {.th = 1,
-                             .tw = size[k],
-                             .nvec = nvec,
-                             .last_lanes = f->t->vl,
-                             .a_w = 1,
-                             .c_w = nr,
-                             .a_k = it->v.row,
-                             .b_k = it->y.row,
-                             .inner = -1,
-                             .n1 = 1,
-                             .n2 = 1,
-                             .accumulate = 1};
-        struct cg_loop l;
-        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
-        LLVMValueRef c = cg_muladd(f, j, size[k], cg_i64(f, at));
-        cg_micro_call(f, &m, cg_gep(f, f->f32, V, c), Y, cg_gep(f, f->f32, U, cg_muli(f, c, cg_i64(f, nr))), tiles,
-                      NULL, NULL);
-        cg_loop_end(f, &l);
-        at += size[k] * count[k];
-    }
+    struct cg_micro m = {.nvec = nvec,
+                         .last_lanes = f->t->vl,
+                         .a_w = 1,
+                         .c_w = nvec * f->t->vl,
+                         .a_k = it->v.row,
+                         .b_k = it->y.row,
+                         .inner = -1,
+                         .n1 = 1,
+                         .n2 = 1,
+                         .accumulate = 1};
+    cg_micro_over_rows(f, &m, it->c, cg_micro_rows(f->t, 2), V, Y, U, tiles, NULL, NULL);
 }
 
 // dw of one block of output channels: [tap][c][lane] of the partial sums.
@@ -92,8 +76,8 @@ static void chunk(struct cg_fn *f, const struct item *it) {
     struct cg_loop lt, lq, lk;
     LLVMValueRef x = cg_gep(f, f->f32, it->x, it->c0),
                  dy = cg_gep(f, f->f32, it->dy, cg_muli(f, it->kb0, cg_i64(f, nr)));
-    LLVMValueRef t = cg_loop_begin(f, &lt, it->first, it->last, block_tiles(f->t));
-    LLVMValueRef count = cg_mini(f, cg_i64(f, block_tiles(f->t)), cg_subi(f, it->last, t));
+    LLVMValueRef t = cg_loop_begin(f, &lt, it->first, it->last, TILES);
+    LLVMValueRef count = cg_mini(f, cg_i64(f, TILES), cg_subi(f, it->last, t));
     cg_wino_pack_tiles(f, w, &xa, x, w->xc, it->c, t, count, it->V, it->v.row, it->v.q);
     cg_wino_pack_tiles(f, w, &ya, dy, w->yc, channels, t, count, it->Y, it->y.row, it->y.q);
     LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_i64(f, 36), 1);
