@@ -18,11 +18,13 @@
 
 struct cg_target {
     char *triple, *cpu, *features; // LLVM's
+    char *required;                // of the machine that runs the code, in /proc/cpuinfo's words
     int vl;                        // f32 lanes of the widest vector register
     int nregs;                     // vector registers
     int64_t l2_bytes; // cache a thread may fill with a tile (conservative constant, not measured: code must not depend
                       // on the machine that compiles)
     bool winograd;    // may be chosen
+    bool bf16_dot;    // multiplies pairs of bfloat16: AVX512_BF16
     LLVMTargetRef llvm;
 };
 
@@ -35,8 +37,8 @@ struct cg_fn {
     LLVMValueRef fn;
     const struct cg_target *t;
     LLVMValueRef ptr[CG_MAX_PTRS];
-    LLVMValueRef N, thread, threads, scratch;      // scratch: this thread's private scratch, 64-aligned
-    LLVMTypeRef f32, f64, i1, i8, i32, i64, p, vf; // vf = <vl x f32>
+    LLVMValueRef N, thread, threads, scratch;           // scratch: this thread's private scratch, 64-aligned
+    LLVMTypeRef f32, f64, i1, i8, i16, i32, i64, p, vf; // vf = <vl x f32>
     LLVMTypeRef void_;
 };
 
@@ -105,6 +107,13 @@ void cg_store(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int align);
 LLVMValueRef cg_load_first(struct cg_fn *f, LLVMTypeRef elem, int width, LLVMValueRef addr, int lanes);
 void cg_store_first(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int lanes);
 LLVMValueRef cg_fma(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c); // llvm.fma, scalar or vector
+// f32 values that memory holds as f32 or, `narrow`, as bfloat16 (ir_type.narrow): the element type of the memory, and
+// vectors of `width` f32 of which the first `lanes` are in memory (width 1: a scalar). Storing rounds to nearest even.
+LLVMTypeRef cg_f32_in_memory(struct cg_fn *f, bool narrow);
+LLVMValueRef cg_load_f32(struct cg_fn *f, bool narrow, int width, LLVMValueRef addr, int lanes);
+void cg_store_f32(struct cg_fn *f, bool narrow, LLVMValueRef v, LLVMValueRef addr, int lanes);
+LLVMValueRef cg_from_bf16(struct cg_fn *f, LLVMValueRef bits); // i16, scalar or vector -> f32
+LLVMValueRef cg_to_bf16(struct cg_fn *f, LLVMValueRef v);
 // Any overloaded intrinsic on one type: cg_intrinsic(f, "llvm.sqrt", type, args, n)
 LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overload, LLVMValueRef *args, int n);
 // A mutable local (alloca in the entry block; pass sroa turns it into registers).

@@ -11,8 +11,10 @@ struct cg_options {
     int threads;       // modules compiled at once; 0 = all cores
     bool no_winograd;  // every convolution by its definition
     bool no_recompute; // keep every activation that the backward pass reads
-    bool verify;       // IR verifier after each pass, LLVM verifier on each module
-    bool time;         // print seconds of every part to stderr
+    bool bf16;   // activations and gradients are bfloat16 in memory (pass bf16), products of bfloat16 where the CPU has
+                 // them
+    bool verify; // IR verifier after each pass, LLVM verifier on each module
+    bool time;   // print seconds of every part to stderr
     const char *dump_after, *stop_after;
 };
 

@@ -348,7 +348,7 @@ static void drop_buffer_outputs(struct ir_graph *g) {
 
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
     struct cg_target target;
-    TRY(cg_target_init(&target, o->mcpu, d));
+    TRY(cg_target_init(&target, o->mcpu, o->bf16, d));
     target.winograd = !o->no_winograd;
     struct arena arena;
     arena_init(&arena);
@@ -362,10 +362,11 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
                                  .time = o->time};
     enum smkd_status s = SMKD_OK;
     double t0 = seconds();
+    struct str passes = STR_INIT;
+    str_addf(&passes, "dce,%sfuse,layout%s", o->no_recompute ? "" : "recompute,", o->bf16 ? ",bf16" : "");
     if (m->infer) drop_buffer_outputs(m->infer);
     for (int i = 0; i < 2 && s == SMKD_OK; i++)
-        if (graphs[i])
-            s = ir_run_passes(graphs[i], o->no_recompute ? "dce,fuse,layout" : "dce,recompute,fuse,layout", &po);
+        if (graphs[i]) s = ir_run_passes(graphs[i], passes.s, &po);
     if (s != SMKD_OK) goto done;
     struct str text = STR_INIT;
     if (strcmp(o->emit, "layout") == 0) {
@@ -401,6 +402,7 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
 done_text:
     str_release(&text);
 done:
+    str_release(&passes);
     arena_release(&arena);
     cg_target_release(&target);
     return s;

@@ -150,6 +150,7 @@ static struct cg_fn fn_context(LLVMContextRef cx, LLVMModuleRef mod, const struc
     f.f64 = LLVMDoubleTypeInContext(cx);
     f.i1 = LLVMInt1TypeInContext(cx);
     f.i8 = LLVMInt8TypeInContext(cx);
+    f.i16 = LLVMInt16TypeInContext(cx);
     f.i32 = LLVMInt32TypeInContext(cx);
     f.i64 = LLVMInt64TypeInContext(cx);
     f.p = LLVMPointerTypeInContext(cx, 0);
@@ -437,7 +438,7 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          text(&f, m->name),
                          text(&f, producer),
                          text(&f, p->t->cpu),
-                         text(&f, cg_target_required(p->t)),
+                         text(&f, p->t->required),
                          tensor_table(p, &f, td),
                          u64(&f, p->n_tensors),
                          LLVMConstArray2(entry_t, entries, SMKD_ABI_PHASES),

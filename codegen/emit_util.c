@@ -1,5 +1,6 @@
 // The small vocabulary all emitters share: constants, addresses, loops, conditionals, masked tails.
 #include "cg.h"
+#include "kernels/vmath.h"
 
 #include <string.h>
 
@@ -142,6 +143,46 @@ void cg_store_first(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int lane
         cg_store(f, x, to, align);
         at += piece;
     }
+}
+
+// --- bfloat16 --------------------------------------------------------------------------------------------------------
+
+LLVMTypeRef cg_f32_in_memory(struct cg_fn *f, bool narrow) { return narrow ? f->i16 : f->f32; }
+
+LLVMValueRef cg_from_bf16(struct cg_fn *f, LLVMValueRef bits) {
+    int lanes = cg_lanes(LLVMTypeOf(bits));
+    LLVMTypeRef wide = cg_vec_type(f, f->i32, lanes);
+    LLVMValueRef high = LLVMBuildShl(f->b, LLVMBuildZExt(f->b, bits, wide, ""), cg_splat(f, cg_i32(f, 16), lanes), "");
+    return LLVMBuildBitCast(f->b, high, cg_vec_type(f, f->f32, lanes), "");
+}
+
+LLVMValueRef cg_to_bf16(struct cg_fn *f, LLVMValueRef v) {
+    int lanes = cg_lanes(LLVMTypeOf(v));
+    LLVMTypeRef wide = cg_vec_type(f, f->i32, lanes), half = cg_vec_type(f, f->i16, lanes);
+    if (f->t->bf16_dot && lanes == 16) { // the instruction; it takes denormals for zero
+        static const char name[] = "llvm.x86.avx512bf16.cvtneps2bf16.512";
+        unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+        LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, NULL, 0);
+        v = LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, NULL, 0), fn, &v, 1, "");
+        return LLVMBuildBitCast(f->b, v, half, "");
+    }
+    LLVMValueRef bits = LLVMBuildBitCast(f->b, v, wide, ""), s16 = cg_splat(f, cg_i32(f, 16), lanes);
+    LLVMValueRef high = LLVMBuildLShr(f->b, bits, s16, "");
+    LLVMValueRef odd = LLVMBuildAnd(f->b, high, cg_splat(f, cg_i32(f, 1), lanes), "");
+    LLVMValueRef half_ulp = LLVMBuildAdd(f->b, odd, cg_splat(f, cg_i32(f, 0x7fff), lanes), "");
+    LLVMValueRef rounded = LLVMBuildLShr(f->b, LLVMBuildAdd(f->b, bits, half_ulp, ""), s16, "");
+    LLVMValueRef quiet = LLVMBuildOr(f->b, high, cg_splat(f, cg_i32(f, 0x40), lanes), "");
+    LLVMValueRef nan = LLVMBuildFCmp(f->b, LLVMRealUNO, v, v, "");
+    return LLVMBuildTrunc(f->b, LLVMBuildSelect(f->b, nan, quiet, rounded, ""), half, "");
+}
+
+LLVMValueRef cg_load_f32(struct cg_fn *f, bool narrow, int width, LLVMValueRef addr, int lanes) {
+    LLVMValueRef v = cg_load_first(f, cg_f32_in_memory(f, narrow), width, addr, lanes);
+    return narrow ? cg_from_bf16(f, v) : v;
+}
+
+void cg_store_f32(struct cg_fn *f, bool narrow, LLVMValueRef v, LLVMValueRef addr, int lanes) {
+    cg_store_first(f, narrow ? cg_to_bf16(f, v) : v, addr, lanes);
 }
 
 LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overload, LLVMValueRef *args, int n) {

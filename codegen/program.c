@@ -77,7 +77,7 @@ enum smkd_status cg_tensors_build(struct cg_program *p, struct diag *d) {
 
 // --- plan ---------------------------------------------------------------------------------------------------------
 
-static int64_t bytes_of(const struct ir_type *t) { return ir_numel(t) * (int64_t)ir_dtype_size(t->dtype); }
+static int64_t bytes_of(const struct ir_type *t) { return ir_numel(t) * (int64_t)ir_stored_size(t); }
 
 static struct ir_slot boundary_slot(void *env, const struct ir_graph *g, ir_vid vid) {
     struct cg_program *p = env;

@@ -1,6 +1,7 @@
 // Targets: the micro-architecture levels x86-64-v3 (AVX2, FMA) and x86-64-v4 (AVX-512), tuned for a CPU. Code is
 // generated for the level, not for every feature of the machine at hand, so that an artifact runs on any machine of its
-// level and the loader can say exactly what it needs.
+// level and the loader can say exactly what it needs. Products of bfloat16 are the exception: --dtype bf16 uses them
+// where the CPU compiled for has them.
 #include "program.h"
 
 #include <llvm-c/Target.h>
@@ -20,13 +21,15 @@ static const struct level v4 = {
 static const struct {
     const char *name;
     const struct level *level;
+    bool bf16; // AVX512_BF16
 } cpus[] = {
-    {"x86-64-v3", &v3},      {"haswell", &v3},        {"broadwell", &v3},     {"skylake", &v3},
-    {"alderlake", &v3},      {"znver1", &v3},         {"znver2", &v3},        {"znver3", &v3},
-    {"x86-64-v4", &v4},      {"skylake-avx512", &v4}, {"cascadelake", &v4},   {"cooperlake", &v4},
-    {"icelake-client", &v4}, {"icelake-server", &v4}, {"rocketlake", &v4},    {"tigerlake", &v4},
-    {"sapphirerapids", &v4}, {"emeraldrapids", &v4},  {"graniterapids", &v4}, {"znver4", &v4},
-    {"znver5", &v4},
+    {"x86-64-v3", &v3, false},      {"haswell", &v3, false},        {"broadwell", &v3, false},
+    {"skylake", &v3, false},        {"alderlake", &v3, false},      {"znver1", &v3, false},
+    {"znver2", &v3, false},         {"znver3", &v3, false},         {"x86-64-v4", &v4, false},
+    {"skylake-avx512", &v4, false}, {"cascadelake", &v4, false},    {"cooperlake", &v4, true},
+    {"icelake-client", &v4, false}, {"icelake-server", &v4, false}, {"rocketlake", &v4, false},
+    {"tigerlake", &v4, false},      {"sapphirerapids", &v4, true},  {"emeraldrapids", &v4, true},
+    {"graniterapids", &v4, true},   {"znver4", &v4, true},          {"znver5", &v4, true},
 };
 
 static bool host_has(const char *features, const char *name) {
@@ -45,7 +48,7 @@ static void init_llvm(void) {
     LLVMInitializeX86AsmParser();
 }
 
-static const struct level *host_level(void) {
+static const struct level *host_level(bool *bf16) {
     static const char *const need4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, *const need3[] = {
                                                                                                         "avx2", "fma",
                                                                                                         "bmi2"};
@@ -53,6 +56,7 @@ static const struct level *host_level(void) {
     bool is4 = true, is3 = true;
     for (size_t i = 0; i < 5; i++) is4 &= host_has(f, need4[i]);
     for (size_t i = 0; i < 3; i++) is3 &= host_has(f, need3[i]);
+    *bf16 = host_has(f, "avx512bf16");
     LLVMDisposeMessage(f);
     return is4 && is3 ? &v4 : is3 ? &v3 : NULL;
 }
@@ -62,12 +66,13 @@ static char *dup(const char *s) {
     return strcpy(p, s);
 }
 
-enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, struct diag *d) {
+enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, bool bf16, struct diag *d) {
     pthread_once(&once, init_llvm);
     memset(t, 0, sizeof *t);
     const struct level *level = NULL;
+    bool has_bf16 = false;
     if (!mcpu || strcmp(mcpu, "native") == 0) {
-        level = host_level();
+        level = host_level(&has_bf16);
         if (!level) {
             diag_error(d, NULL,
                        "this machine has no AVX2 and FMA, which generated code needs; compile for another with --mcpu "
@@ -77,7 +82,10 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, struct di
     } else {
         struct str known = STR_INIT;
         for (size_t i = 0; i < sizeof cpus / sizeof *cpus; i++) {
-            if (strcmp(mcpu, cpus[i].name) == 0) level = cpus[i].level;
+            if (strcmp(mcpu, cpus[i].name) == 0) {
+                level = cpus[i].level;
+                has_bf16 = cpus[i].bf16;
+            }
             str_addf(&known, " %s", cpus[i].name);
         }
         if (!level) diag_error(d, NULL, "unknown CPU '%s' for --mcpu; one of: native%s", mcpu, known.s);
@@ -86,7 +94,11 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, struct di
     }
     t->triple = dup("x86_64-pc-linux-gnu");
     t->cpu = dup(level->cpu);
-    t->features = dup("");
+    t->bf16_dot = bf16 && has_bf16 && level == &v4;
+    t->features = dup(t->bf16_dot ? "+avx512bf16" : "");
+    struct str required = STR_INIT;
+    str_addf(&required, "%s%s", level->required, t->bf16_dot ? " avx512_bf16" : "");
+    t->required = required.s;
     t->vl = level->vl;
     t->nregs = level->nregs;
     t->l2_bytes = level->l2_bytes;
@@ -99,10 +111,9 @@ void cg_target_release(struct cg_target *t) {
     free(t->triple);
     free(t->cpu);
     free(t->features);
+    free(t->required);
     memset(t, 0, sizeof *t);
 }
-
-const char *cg_target_required(const struct cg_target *t) { return t->vl == 16 ? v4.required : v3.required; }
 
 LLVMTargetMachineRef cg_target_machine(const struct cg_target *t) {
     LLVMTargetMachineRef tm = LLVMCreateTargetMachine(t->llvm, t->triple, t->cpu, t->features, LLVMCodeGenLevelDefault,

@@ -214,4 +214,4 @@ bool ir_defined_by(const struct ir_graph *g, ir_vid v, enum ir_op op) {
     return v != IR_NONE && g->values[v].def != IR_NONE && g->nodes[g->values[v].def].op == op;
 }
 
-size_t ir_type_bytes(const struct ir_type *t) { return (size_t)ir_numel(t) * ir_dtype_size(t->dtype); }
+size_t ir_type_bytes(const struct ir_type *t) { return (size_t)ir_numel(t) * ir_stored_size(t); }

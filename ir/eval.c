@@ -75,6 +75,19 @@ void ir_tensor_store(const struct ir_tensor *t, void *dst) {
         }
 }
 
+static void round_to_bf16(struct ir_tensor *t) {
+    size_t n = ir_tensor_numel(t);
+    for (size_t k = 0; k < n; k++) {
+        float f = (float)t->f[k];
+        uint32_t bits;
+        if (isnan(f)) continue;
+        memcpy(&bits, &f, 4);
+        bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+        memcpy(&f, &bits, 4);
+        t->f[k] = f;
+    }
+}
+
 void ir_eval(const struct ir_graph *g, struct arena *a, int64_t batch, struct ir_tensor **values) {
     for (size_t v = 0; v < g->n_values; v++)
         if (!values[v] && g->values[v].role != IR_ROLE_NODE && g->values[v].data)
@@ -96,6 +109,8 @@ void ir_eval(const struct ir_graph *g, struct arena *a, int64_t batch, struct ir
             out[0]->f[0] = (double)batch;
         else
             ir_ops[n->op].eval(g, n, in, out);
+        for (int k = 0; k < n->n_out; k++)
+            if (out[k]->type.narrow) round_to_bf16(out[k]);
     }
     bug_node = NULL;
 }

@@ -7,6 +7,7 @@
 //   - a node's operands are defined before it; every value has exactly one definition (a node or the boundary);
 //   - types are what the op's `infer` hook says; attributes are those of the op's schema;
 //   - boundary values are row-major, and no two of a role have one name;
+//   - what is narrow is an f32 node result in memory, no output, and read only by what can (pass bf16);
 //   - nodes of phase IR_FORWARD come before nodes of phase IR_BACKWARD, and never use their results;
 //   - after pass `expand`, no op of kind EXPAND remains; after pass `fuse`, only pointwise and view nodes are inline.
 #ifndef SMKD_IR_H
@@ -37,12 +38,14 @@ struct ir_type {
     uint8_t rank; // 0 is a scalar
     // perm[i] = logical dim stored at physical position i, slowest first. Identity = row-major
     uint8_t perm[IR_MAX_RANK];
+    bool narrow; // f32 that memory holds as bfloat16, rounded to nearest even; late and invisible, as `perm` is
     int64_t dims[IR_MAX_RANK]; // logical dimensions
 };
 
 struct ir_type ir_type_make(enum ir_dtype t, int rank, const int64_t *dims); // row-major
 struct ir_type ir_scalar_type(enum ir_dtype t);
-bool ir_type_equal(const struct ir_type *a, const struct ir_type *b); // dtype, dims and perm
+bool ir_type_equal(const struct ir_type *a, const struct ir_type *b); // dtype, dims, perm and narrow
+size_t ir_stored_size(const struct ir_type *t);                       // bytes of an element in memory
 bool ir_same_dims(const struct ir_type *a, const struct ir_type *b);
 bool ir_is_row_major(const struct ir_type *t);
 bool ir_is_batched(const struct ir_type *t); // has a symbolic dimension

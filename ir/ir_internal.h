@@ -25,7 +25,10 @@ bool ir_attr_equal(const struct ir_attr *a, const struct ir_attr *b);
 
 // Is v the result of a node, and of this op?
 bool ir_defined_by(const struct ir_graph *g, ir_vid v, enum ir_op op);
-size_t ir_type_bytes(const struct ir_type *t); // ir_numel * element size: per sample when batched
+// Whether an operand, or the result, may be narrow (pass_bf16.c).
+bool ir_reads_narrow(const struct ir_node *n, int operand);
+bool ir_writes_narrow(const struct ir_node *n);
+size_t ir_type_bytes(const struct ir_type *t); // ir_numel * its element's size in memory: per sample when batched
 
 // --- the rewriter (rewrite.c) ----------------------------------------------------------------------------------------
 //

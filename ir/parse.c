@@ -146,10 +146,11 @@ static bool dim(struct parser *p, int64_t *d) {
 static bool type(struct parser *p, struct ir_type *t) {
     char name[16];
     if (!word(p, name, sizeof name, "a type such as f32[N,3]")) return false;
+    bool narrow = !strcmp(name, "bf16");
     enum ir_dtype dtype = IR_F32;
-    while (dtype < IR_DTYPE_COUNT && strcmp(name, ir_dtype_name(dtype))) dtype++;
+    while (!narrow && dtype < IR_DTYPE_COUNT && strcmp(name, ir_dtype_name(dtype))) dtype++;
     if (dtype == IR_DTYPE_COUNT)
-        return parse_error(p, "unknown element type '%s'; known are f32 i64 i32 u8 bool f64", name);
+        return parse_error(p, "unknown element type '%s'; known are f32 i64 i32 u8 bool f64, and bf16 in memory", name);
     int64_t dims[IR_MAX_RANK];
     int rank = 0;
     if (!expect(p, "[")) return false;
@@ -159,6 +160,7 @@ static bool type(struct parser *p, struct ir_type *t) {
         rank++;
     }
     *t = ir_type_make(dtype, rank, dims);
+    t->narrow = narrow;
     double numel = 1;
     for (int i = 0; i < rank; i++) numel *= fabs((double)dims[i]);
     if (numel > 0x1p40) return parse_error(p, "the type has too many elements");

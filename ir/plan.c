@@ -79,8 +79,7 @@ static bool find_victim(struct planner *s, const struct ir_node *n, uint32_t t, 
         }
         ir_vid r = root_of(s, x);
         const struct ir_type *xt = &s->g->values[x].type;
-        if (!in_arena(s, x) || !in_arena(s, r) || s->last[r] != t ||
-            ir_dtype_size(xt->dtype) != ir_dtype_size(out->dtype))
+        if (!in_arena(s, x) || !in_arena(s, r) || s->last[r] != t || ir_stored_size(xt) != ir_stored_size(out))
             continue;
         if (!ir_same_dims(xt, out) || memcmp(xt->perm, out->perm, out->rank) != 0) continue;
         if (ir_type_bytes(&s->g->values[r].type) != ir_type_bytes(out)) continue;

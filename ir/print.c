@@ -19,7 +19,7 @@ const char *const ir_out_names[] = {[IR_OUT_OUTPUT] = "output",
 
 void ir_print_type(const struct ir_type *t, struct str *out) {
     char buf[24];
-    str_addf(out, "%s[", ir_dtype_name(t->dtype));
+    str_addf(out, "%s[", t->narrow ? "bf16" : ir_dtype_name(t->dtype));
     for (int i = 0; i < t->rank; i++) str_addf(out, "%s%s", i ? "," : "", ir_dim_text(t->dims[i], buf));
     str_add(out, "]");
     if (ir_is_row_major(t)) return;

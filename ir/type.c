@@ -17,6 +17,8 @@ size_t ir_dtype_size(enum ir_dtype t) {
     return dtypes[t].size;
 }
 
+size_t ir_stored_size(const struct ir_type *t) { return t->narrow ? 2 : ir_dtype_size(t->dtype); }
+
 const char *ir_dtype_name(enum ir_dtype t) { return (unsigned)t < IR_DTYPE_COUNT ? dtypes[t].name : "?"; }
 
 struct ir_type ir_type_make(enum ir_dtype t, int rank, const int64_t *dims) {
@@ -36,7 +38,7 @@ bool ir_same_dims(const struct ir_type *a, const struct ir_type *b) {
 }
 
 bool ir_type_equal(const struct ir_type *a, const struct ir_type *b) {
-    return a->dtype == b->dtype && ir_same_dims(a, b) && !memcmp(a->perm, b->perm, a->rank);
+    return a->dtype == b->dtype && a->narrow == b->narrow && ir_same_dims(a, b) && !memcmp(a->perm, b->perm, a->rank);
 }
 
 bool ir_is_row_major(const struct ir_type *t) {

@@ -38,6 +38,19 @@ static const char *malformed(const struct ir_type *t) {
     return t->rank && t->dims[0] < 0 && t->perm[0] != 0 ? "a batch dimension that is not outermost in memory" : NULL;
 }
 
+// What may lie in memory as bfloat16, and who may read it.
+static const char *misplaced_narrow(const struct ir_graph *g, const struct ir_node *n) {
+    for (int k = 0; k < n->n_out; k++) {
+        const struct ir_type *t = &g->values[n->out[k]].type;
+        if (t->narrow && (t->dtype != IR_F32 || n->is_inline || !ir_writes_narrow(n))) return "a narrow result";
+    }
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] != IR_NONE && g->values[n->in[k]].type.narrow && !ir_reads_narrow(n, k)) return "a narrow operand";
+    if (n->op == IR_OP_reshape && g->values[n->in[0]].type.narrow != g->values[n->out[0]].type.narrow)
+        return "a result stored otherwise than its operand";
+    return NULL;
+}
+
 static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made, struct diag *d) {
     const struct ir_node *n = &g->nodes[i];
     const struct ir_op_info *op = &ir_ops[n->op];
@@ -103,6 +116,8 @@ static void check_node(const struct ir_graph *g, size_t i, const uint32_t *made,
             ok = false;
         }
     }
+    const char *narrow = ok ? misplaced_narrow(g, n) : NULL;
+    if (narrow) diag_error(d, &n->loc, "%s has %s", op->name, narrow);
     if (ok) check_types(g, n, d);
 }
 
@@ -160,6 +175,8 @@ bool ir_verify(const struct ir_graph *g, struct diag *d) {
     for (size_t i = 0; i < g->n_outputs; i++)
         if (g->outputs[i].value >= g->n_values || made[g->outputs[i].value] == UINT32_MAX)
             diag_error(d, NULL, "output \"%s\" has no value", g->outputs[i].name);
+        else if (g->values[g->outputs[i].value].type.narrow)
+            diag_error(d, NULL, "output \"%s\" is narrow", g->outputs[i].name);
     check_boundary(g, d);
     free(made);
     return d->errors == before;

@@ -64,7 +64,7 @@ bool dc_stops_in(const struct dc_build *b, const char *names);
 enum smkd_status dc_emit_graphs(const char *path, struct ir_graph *const *graphs, size_t n, struct diag *d);
 
 // The artifact's notes, a JSON object in the arena: FLOPs per sample of each phase, nodes, how often each op occurs.
-const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train);
+const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16);
 
 // PATH with the suffix `from` replaced by `to` (appended where it doesn't end in `from`).
 const char *dc_replace_suffix(struct arena *a, const char *path, const char *from, const char *to);

@@ -7,6 +7,7 @@
 static const struct args_opt opts[] = {
     {"output", 'o', "FILE", NULL, "file to write (default: M.smkd beside M.onnx; text stages: standard output)", 0},
     DC_SHAPE_OPT,
+    {"dtype", 0, "f32|bf16", "f32", "what activations and gradients are kept in; parameters and sums stay f32", 0},
     DC_CODEGEN_OPTS("256"),
     {0}};
 static const struct args_cmd cmd = {
@@ -59,7 +60,7 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
                           .infer = infer,
                           .train = train,
                           .update = true,
-                          .notes = dc_notes(&m->arena, infer, train)};
+                          .notes = dc_notes(&m->arena, infer, train, b->cg.bf16)};
     cm.onnx = fe_skeleton(m->file, &m->arena, &cm.onnx_bytes);
     if (!out)
         out =
@@ -72,7 +73,10 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
 static int run(const struct args *a) {
     struct dc_build b;
     struct dc_model m;
-    if (!dc_build_options(&b, a)) return EXIT_USAGE;
+    static const char *const dtypes[] = {"f32", "bf16", NULL};
+    size_t dtype = 0;
+    if (!dc_build_options(&b, a) || !args_choice(a, "dtype", dtypes, &dtype)) return EXIT_USAGE;
+    b.cg.bf16 = dtype == 1;
     int code = dc_output_check(&b, a);
     if (code != EXIT_DONE) return code;
     code = dc_model_open(&m, a->pos[0], a);

@@ -63,6 +63,8 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
     printf("made by     %s, ABI %u\n", a->producer, a->abi_version);
     printf("target      %s (needs %s)\n", a->target_cpu,
            *a->required_features ? a->required_features : "nothing special");
+    const char *dtype = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(notes, "dtype"));
+    if (dtype) printf("dtype       %s\n", dtype);
     printf("batches     up to %llu\n", (unsigned long long)a->max_batch);
     printf("parameters  %llu in %zu tensors\n", (unsigned long long)params, n_params);
     if (n_buffers) printf("statistics  %llu in %zu tensors\n", (unsigned long long)buffers, n_buffers);

@@ -47,7 +47,7 @@ static enum smkd_status build(const char *name, const struct loss_options *o, st
     if (fused) TRY(dc_run_passes(b, dc_fuse_passes(b), g, IR_TRAIN));
     if (fused || b->stage < DC_FUSED || dc_stops_in(b, DC_MIDDLE_PASSES)) return dc_emit_graphs(out, &g, 1, d);
 
-    struct cg_model cm = {.name = name, .kind = SMKD_ABI_LOSS, .train = g, .notes = dc_notes(arena, NULL, g)};
+    struct cg_model cm = {.name = name, .kind = SMKD_ABI_LOSS, .train = g, .notes = dc_notes(arena, NULL, g, false)};
     if (!out) out = b->stage < DC_OBJ ? "-" : arena_printf(arena, "%s%s", name, b->stage == DC_OBJ ? ".o" : ".smkd");
     return cg_compile(&cm, &b->cg, out, d);
 }

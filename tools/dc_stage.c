@@ -59,7 +59,8 @@ bool dc_build_options(struct dc_build *b, const struct args *a) {
     b->cg.stop_after = b->stop_after = args_str(a, "stop-after");
     b->pass.stop_after = b->stop_after;
     // The graph after codegen's last pass has a stage of its own.
-    if (b->stop_after && !strcmp(b->stop_after, "layout")) b->cg.emit = dc_stages[b->stage = DC_LAYOUT];
+    if (b->stop_after && (!strcmp(b->stop_after, "layout") || !strcmp(b->stop_after, "bf16")))
+        b->cg.emit = dc_stages[b->stage = DC_LAYOUT];
     b->pass.dump = stderr;
     return true;
 }
@@ -144,8 +145,9 @@ static cJSON *op_counts(const struct ir_graph *g) {
     return ops;
 }
 
-const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train) {
+const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16) {
     cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "dtype", bf16 ? "bf16" : "f32");
     if (infer) cJSON_AddNumberToObject(j, "flops_infer", phase_flops(infer, IR_FORWARD));
     cJSON_AddNumberToObject(j, "flops_forward", phase_flops(train, IR_FORWARD));
     cJSON_AddNumberToObject(j, "flops_backward", phase_flops(train, IR_BACKWARD));

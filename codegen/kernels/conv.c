@@ -6,6 +6,7 @@
 // packed weights stay in cache over all of the item's pixels. Each output is computed whole by one thread in one order.
 #include "kernels.h"
 
+enum { LANES = 16 };    // of pairs of bfloat16: AVX512_BF16
 #define BAND_PIXELS 400 // outputs an item aims at: enough to reuse a weight block, few enough to stay in L2
 
 static int64_t gathered_rows(const struct cg_tap_conv *c, int64_t eh, int64_t bh) {
@@ -14,6 +15,19 @@ static int64_t gathered_rows(const struct cg_tap_conv *c, int64_t eh, int64_t bh
 
 // Neighbouring pixels of the input meet in the same few sets of the first-level cache: 4 KiB apart, or 2.
 static bool pixels_collide(int64_t px) { return px * 4 % 2048 == 0; }
+
+// Bands and groups of images whose gathered rows, of `row` floats, take at most `bytes`.
+static void cut_into_bands(struct cg_gather *g, const struct cg_tap_conv *c, int64_t row, int64_t bytes) {
+    int64_t bh = cg_min64(cg_max64(1, cg_ceil_div(BAND_PIXELS, c->PW)), c->PH);
+    while (bh > 1 && gathered_rows(c, g->eh, bh) * row * 4 > bytes) bh--;
+    g->bands = cg_ceil_div(c->PH, bh);
+    g->bh = cg_ceil_div(c->PH, g->bands);
+    g->bands = cg_ceil_div(c->PH, g->bh);
+    g->images = 1;
+    if (g->bands > 1) return;
+    g->images = cg_max64(1, BAND_PIXELS / (c->PH * c->PW));
+    while (g->images > 1 && g->images * gathered_rows(c, g->eh, g->bh) * row * 4 > bytes) g->images--;
+}
 
 struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t channels,
                                 int64_t bytes) {
@@ -27,22 +41,25 @@ struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_c
     int64_t last_h = (c->PH - 1) * c->ish + c->dh0 + (c->R - 1) * c->dr;
     int64_t last_w = (c->PW - 1) * c->isw + c->dw0 + (c->S - 1) * c->ds;
     g.in_place = g.step_h == 1 && g.step_w == 1 && c->dh0 >= 0 && c->dw0 >= 0 && last_h < c->H && last_w < c->W &&
-                 !pixels_collide(c->xc * g.ew);
+                 !pixels_collide(c->xc * g.ew) && !c->x_narrow;
     g.gw = (c->PW - 1) * g.ew + (c->S - 1) * c->ds + 1;
     g.px = g.in_place ? c->xc : channels;
     if (!g.in_place && pixels_collide(channels * g.ew)) g.px += 16;
     g.row = (g.in_place ? c->W : g.gw) * g.px;
-    int64_t bh = cg_min64(cg_max64(1, cg_ceil_div(BAND_PIXELS, c->PW)), c->PH);
-    while (bh > 1 && gathered_rows(c, g.eh, bh) * g.gw * channels * 4 > bytes) bh--;
-    g.bands = cg_ceil_div(c->PH, bh);
-    g.bh = cg_ceil_div(c->PH, g.bands);
-    g.bands = cg_ceil_div(c->PH, g.bh);
+    cut_into_bands(&g, c, g.gw * channels, bytes);
     g.plane = g.in_place ? c->H * c->W * c->xc : gathered_rows(c, g.eh, g.bh) * g.row;
-    g.images = 1;
-    if (g.bands == 1) {
-        g.images = cg_max64(1, BAND_PIXELS / (c->PH * c->PW));
-        while (g.images > 1 && g.images * gathered_rows(c, g.eh, g.bh) * g.gw * channels * 4 > bytes) g.images--;
-    }
+    return g;
+}
+
+struct cg_gather cg_gather_pairs_plan(const struct cg_tap_conv *c, int64_t channels, int64_t bytes) {
+    struct cg_gather g = {.channels = channels, .gw = cg_ceil_div(c->PW, 2)};
+    g.step_h = c->R == 1 ? c->ish : 1;
+    g.eh = c->R == 1 ? 1 : c->ish;
+    g.px = cg_ceil_div(channels, LANES) * LANES;
+    if (pixels_collide(g.px)) g.px += LANES;
+    g.row = c->S * g.gw * g.px;
+    cut_into_bands(&g, c, g.row, bytes);
+    g.plane = gathered_rows(c, g.eh, g.bh) * g.row;
     return g;
 }
 
@@ -59,18 +76,80 @@ static void gather_row(struct cg_fn *f, const struct cg_tap_conv *c, const struc
     j0 = cg_min64(j0, g->gw);
     j1 = cg_max64(j0, j1);
     if (j0) cg_zero_floats(f, dst, cg_i64(f, j0 * g->px));
-    LLVMValueRef from = cg_gep(f, f->f32, src, cg_i64(f, (c->dw0 + j0 * g->step_w) * c->xc));
+    LLVMTypeRef mem = cg_f32_in_memory(f, c->x_narrow);
+    LLVMValueRef from = cg_gep(f, mem, src, cg_i64(f, (c->dw0 + j0 * g->step_w) * c->xc));
     LLVMValueRef to = cg_gep(f, f->f32, dst, cg_i64(f, j0 * g->px));
     if (j1 > j0 && g->step_w == 1 && g->px == c->xc) {
-        cg_copy_floats(f, to, from, cg_i64(f, (j1 - j0) * c->xc));
+        cg_copy_f32(f, to, c->x_narrow, from, cg_i64(f, (j1 - j0) * c->xc));
     } else if (j1 > j0) {
         struct cg_loop l;
         LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, j1 - j0), 1);
-        cg_copy_floats(f, cg_gep(f, f->f32, to, cg_muli(f, j, cg_i64(f, g->px))),
-                       cg_gep(f, f->f32, from, cg_muli(f, j, cg_i64(f, g->step_w * c->xc))), cg_i64(f, g->channels));
+        cg_copy_f32(f, cg_gep(f, f->f32, to, cg_muli(f, j, cg_i64(f, g->px))), c->x_narrow,
+                    cg_gep(f, mem, from, cg_muli(f, j, cg_i64(f, g->step_w * c->xc))), cg_i64(f, g->channels));
         cg_loop_end(f, &l);
     }
     if (j1 < g->gw) cg_zero_floats(f, cg_gep(f, f->f32, dst, cg_i64(f, j1 * g->px)), cg_i64(f, (g->gw - j1) * g->px));
+}
+
+LLVMValueRef cg_pair_up(struct cg_fn *f, LLVMValueRef even, LLVMValueRef odd) {
+    int lanes = (int)LLVMGetVectorSize(LLVMTypeOf(even));
+    LLVMTypeRef wide = cg_vec_type(f, f->i32, lanes);
+    LLVMValueRef high = LLVMBuildZExt(f->b, odd, wide, "");
+    high = LLVMBuildShl(f->b, high, cg_splat(f, cg_i32(f, 16), lanes), "");
+    return LLVMBuildOr(f->b, LLVMBuildZExt(f->b, even, wide, ""), high, "");
+}
+
+// All channels of a pair of pixels; what lies outside is 0, whatever the clamped address holds.
+static void gather_pair(struct cg_fn *f, const struct cg_gather *g, LLVMValueRef dst, const LLVMValueRef *px,
+                        const LLVMValueRef *inside) {
+    int64_t whole = g->channels / LANES * LANES;
+    for (int part = 0; part < 2; part++) {
+        int lanes = part ? (int)(g->channels - whole) : LANES;
+        if (part ? !lanes : !whole) continue;
+        struct cg_loop l;
+        LLVMValueRef c = cg_loop_begin(f, &l, cg_i64(f, part ? whole : 0), cg_i64(f, part ? whole + 1 : whole), LANES);
+        LLVMValueRef v[2];
+        for (int i = 0; i < 2; i++) {
+            v[i] = cg_load_first(f, f->i16, LANES, cg_gep(f, f->i16, px[i], c), lanes);
+            v[i] = LLVMBuildSelect(f->b, inside[i], v[i], LLVMConstNull(LLVMTypeOf(v[i])), "");
+        }
+        cg_store(f, cg_pair_up(f, v[0], v[1]), cg_gep(f, f->i32, dst, c), LANES * 4);
+        cg_loop_end(f, &l);
+    }
+}
+
+LLVMValueRef cg_gather_pairs_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g,
+                                  LLVMValueRef x, LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img,
+                                  LLVMValueRef oh, LLVMValueRef bh) {
+    LLVMValueRef h0 = cg_muladd(f, oh, c->ish, cg_i64(f, c->dh0));
+    LLVMValueRef rows = cg_muladd(f, cg_subi(f, bh, cg_i64(f, 1)), g->eh, cg_i64(f, (c->R - 1) * c->dr + 1));
+    struct cg_loop li, lr, ls, lj;
+    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), n_img, 1);
+    LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), rows, 1);
+    LLVMValueRef dst = cg_gep(f, f->i32, scratch, cg_muladd(f, i, g->plane, cg_muli(f, r, cg_i64(f, g->row))));
+    LLVMValueRef h = cg_muladd(f, r, g->step_h, h0), line = cg_muladd(f, cg_addi(f, n0, i), c->H, h);
+    struct cg_if in;
+    cg_if_begin(f, &in, LLVMBuildICmp(f->b, LLVMIntULT, h, cg_i64(f, c->H), ""));
+    LLVMValueRef s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
+    LLVMValueRef j = cg_loop_begin(f, &lj, cg_i64(f, 0), cg_i64(f, g->gw), 1);
+    LLVMValueRef px[2], inside[2];
+    for (int k = 0; k < 2; k++) {
+        LLVMValueRef q = cg_muladd(f, j, 2, cg_i64(f, k));
+        LLVMValueRef w = cg_addi(f, cg_muladd(f, q, c->isw, cg_muli(f, s, cg_i64(f, c->ds))), cg_i64(f, c->dw0));
+        LLVMValueRef near = cg_maxi(f, cg_i64(f, 0), cg_mini(f, w, cg_i64(f, c->W - 1)));
+        inside[k] = LLVMBuildAnd(f->b, LLVMBuildICmp(f->b, LLVMIntULT, w, cg_i64(f, c->W), ""),
+                                 LLVMBuildICmp(f->b, LLVMIntULT, q, cg_i64(f, c->PW), ""), "");
+        px[k] = cg_gep(f, f->i16, x, cg_muli(f, cg_muladd(f, line, c->W, near), cg_i64(f, c->xc)));
+    }
+    gather_pair(f, g, cg_gep(f, f->i32, dst, cg_muli(f, cg_muladd(f, s, g->gw, j), cg_i64(f, g->px))), px, inside);
+    cg_loop_end(f, &lj);
+    cg_loop_end(f, &ls);
+    cg_if_else(f, &in);
+    cg_zero_floats(f, dst, cg_i64(f, g->row));
+    cg_if_end(f, &in);
+    cg_loop_end(f, &lr);
+    cg_loop_end(f, &li);
+    return scratch;
 }
 
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
@@ -90,7 +169,7 @@ LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const 
     struct cg_if in;
     cg_if_begin(f, &in, LLVMBuildICmp(f->b, LLVMIntULT, h, cg_i64(f, c->H), ""));
     LLVMValueRef line = cg_muladd(f, cg_addi(f, n0, i), c->H, h);
-    gather_row(f, c, g, dst, cg_gep(f, f->f32, x, cg_muli(f, line, cg_i64(f, c->W * c->xc))));
+    gather_row(f, c, g, dst, cg_gep(f, cg_f32_in_memory(f, c->x_narrow), x, cg_muli(f, line, cg_i64(f, c->W * c->xc))));
     cg_if_else(f, &in);
     cg_zero_floats(f, dst, cg_i64(f, g->row));
     cg_if_end(f, &in);
@@ -117,7 +196,8 @@ static void one_tile(struct cg_fn *f, struct tiles *t, int64_t th, int64_t tw, L
     LLVMValueRef y = cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, col, cg_i64(f, c->osw * c->yc)));
     // Read from memory where it lies, tile after tile: the hardware does not see the pattern in as many rows at once.
     if (t->g->in_place && m.a_w == c->C && th * tw > 1 && m.n1 == 1 && m.n2 == 1) m.ahead = th * tw * t->g->px;
-    cg_micro_call(f, &m, cg_gep(f, f->f32, t->A, a), t->B, cg_gep(f, f->f32, t->Y, y), NULL, NULL, NULL);
+    LLVMValueRef Y = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), t->Y, y);
+    cg_micro_call(f, &m, cg_gep(f, f->f32, t->A, a), t->B, Y, NULL, NULL, NULL);
 }
 
 // Tiles of th rows over the width of the plane.
@@ -182,6 +262,8 @@ static struct cg_micro micro_of(const struct cg_tap_conv *c, const struct cg_gat
         .n2 = c->R,
         .a2 = c->dr * g->row,
         .b2 = c->S * c->C * nr,
+        .pairs = c->pairs,
+        .c_narrow = c->y_narrow,
     };
     // A long run of (s, c) is cut into equal pieces, so that the micro-kernel can add up piece by piece.
     for (int64_t pieces = 2; merged && m.inner > 640 && pieces <= 64; pieces++)
@@ -209,7 +291,7 @@ static void block(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), it->n_img, 1);
     t.A = cg_gep(f, f->f32, it->A, cg_muladd(f, i, g->plane, cg_muli(f, group, cg_i64(f, c->C))));
-    t.Y = cg_gep(f, f->f32, it->y, cg_muladd(f, i, c->P * c->Q * c->yc, k0));
+    t.Y = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), it->y, cg_muladd(f, i, c->P * c->Q * c->yc, k0));
     band_tiles(f, &t, it->bh);
     cg_loop_end(f, &l);
 }
@@ -237,7 +319,7 @@ static void depthwise_images(struct cg_fn *f, const struct cg_tap_conv *c, const
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), it->n_img, 1);
     LLVMValueRef A = cg_gep(f, f->f32, it->A, cg_muli(f, i, cg_i64(f, g->plane)));
-    LLVMValueRef Y = cg_gep(f, f->f32, it->y, cg_muli(f, i, cg_i64(f, c->P * c->Q * c->yc)));
+    LLVMValueRef Y = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), it->y, cg_muli(f, i, cg_i64(f, c->P * c->Q * c->yc)));
     cg_depthwise_band(f, c, g, A, it->w, Y, it->bh);
     cg_loop_end(f, &l);
 }
@@ -250,7 +332,7 @@ static void zero_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct
     LLVMValueRef q = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, c->PW), 1);
     LLVMValueRef at = cg_muladd(f, i, c->P * c->Q * c->yc,
                                 cg_muladd(f, r, c->osh * c->Q * c->yc, cg_muli(f, q, cg_i64(f, c->osw * c->yc))));
-    cg_zero_floats(f, cg_gep(f, f->f32, it->y, at), cg_i64(f, c->yc));
+    cg_zero_f32(f, c->y_narrow, cg_gep(f, cg_f32_in_memory(f, c->y_narrow), it->y, at), cg_i64(f, c->yc));
     cg_loop_end(f, &lc);
     cg_loop_end(f, &lr);
     cg_loop_end(f, &li);
@@ -291,7 +373,8 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
     it.bh = g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, g.bh), cg_subi(f, cg_i64(f, c->PH), it.oh));
     it.w = f->ptr[1];
     LLVMValueRef y = cg_muladd(f, it.n0, c->P, cg_muladd(f, it.oh, c->osh, cg_i64(f, c->oh0)));
-    it.y = cg_gep(f, f->f32, f->ptr[2], cg_muladd(f, y, c->Q * c->yc, cg_i64(f, c->ow0 * c->yc)));
+    it.y = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), f->ptr[2],
+                  cg_muladd(f, y, c->Q * c->yc, cg_i64(f, c->ow0 * c->yc)));
     if (zero) {
         zero_band(f, c, &it);
     } else {

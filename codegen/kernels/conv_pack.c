@@ -2,13 +2,15 @@
 #include "winograd.h"
 
 int64_t cg_pack_floats(const struct cg_target *t, const struct cg_pack *p) {
-    return p->groups * cg_blocks_of(t, p->merge * p->k).floats * p->R * p->S * p->merge * p->c;
+    int64_t channels = p->merge * p->c / (p->pairs ? 2 : 1);
+    return p->groups * cg_blocks_of(t, p->merge * p->k).floats * p->R * p->S * channels;
 }
 
 // Where a packed row lies: indices of one (group, block, r, s, channel) and the addresses that belong to it.
 struct row {
     int64_t nr, lanes, first_k; // width; lanes in use; k of lane 0 when first_k >= 0, else the block loop's
     int64_t j;                  // group inside the super-group of this row's input channel
+    LLVMValueRef channel;       // index of the row among those of its block: tap and channel
     LLVMValueRef packed;        // index of the row's first float
     LLVMValueRef src;           // index of weight (group, k = 0 of the super-group's group 0, channel, r, s)
     LLVMValueRef kb;
@@ -33,6 +35,7 @@ static void rows(struct cg_fn *f, const struct cg_pack *p, bool tail, row_fn eac
         LLVMValueRef block =
             cg_muli(f, cg_muladd(f, g, b.floats, cg_muli(f, row.kb, cg_i64(f, 2 * vl))), cg_i64(f, taps * cs));
         LLVMValueRef at = cg_addi(f, cg_muladd(f, cg_muladd(f, r, p->S, s), cs, c), cg_i64(f, row.j * p->c));
+        row.channel = at;
         row.packed = cg_muladd(f, at, row.nr, block);
         LLVMValueRef wr = cg_muladd(f, r, p->r_step, cg_i64(f, p->r0)),
                      ws = cg_muladd(f, s, p->s_step, cg_i64(f, p->s0));
@@ -67,8 +70,24 @@ static LLVMValueRef lane_index(struct cg_fn *f, const struct cg_pack *p, const s
     return cg_addi(f, r->src, cg_i64(f, l / p->k * p->group_stride + l % p->k * p->k_stride));
 }
 
+// One channel of a pair: every other bfloat16 of the pair's row.
+static void pack_half_row(struct cg_fn *f, const struct cg_pack *p, const struct row *r) {
+    LLVMValueRef half = LLVMBuildAnd(f->b, r->channel, cg_i64(f, 1), "");
+    LLVMValueRef pair = LLVMBuildSub(f->b, r->packed, cg_muli(f, half, cg_i64(f, r->nr)), ""); // twice its row
+    LLVMValueRef dst = cg_gep(f, f->i16, f->ptr[1], cg_addi(f, pair, half));
+    for (int64_t l = 0; l < r->nr; l++) {
+        LLVMValueRef at = lane_index(f, p, r, l);
+        LLVMValueRef v = at ? cg_load(f, f->f32, cg_gep(f, f->f32, f->ptr[0], at), 4) : cg_f32c(f, 0);
+        cg_store_f32(f, true, v, cg_gep(f, f->i16, dst, cg_i64(f, 2 * l)), 1);
+    }
+}
+
 static void pack_row(struct cg_fn *f, const struct cg_pack *p, const struct row *r, void *env) {
     (void)env;
+    if (p->pairs) {
+        pack_half_row(f, p, r);
+        return;
+    }
     LLVMValueRef dst = cg_gep(f, f->f32, f->ptr[1], r->packed);
     for (int64_t l = 0; l < r->nr; l++) {
         LLVMValueRef at = lane_index(f, p, r, l);
@@ -212,15 +231,26 @@ static LLVMValueRef taps_begin(struct cg_fn *f, const struct block *k, struct cg
     return cg_muladd(f, wr, p->r_stride, ws);
 }
 
+// Two channels of each lane side by side, as bfloat16.
+static LLVMValueRef pair_of(struct cg_fn *f, LLVMValueRef even, LLVMValueRef odd) {
+    return cg_pair_up(f, cg_to_bf16(f, even), cg_to_bf16(f, odd));
+}
+
 static void pack_block(struct cg_fn *f, const struct block *k, void *env) {
     (void)env;
     int vl = f->t->vl;
+    int64_t step = k->p->pairs ? 2 : 1;
     move_rows(f, k, first_weight(f, k, f->ptr[0]), f->scratch, true);
     struct cg_loop lr, ls;
     LLVMValueRef packed, x[64], tap = taps_begin(f, k, &lr, &ls, &packed);
-    LLVMValueRef dst = cg_gep(f, f->f32, f->ptr[1], cg_addi(f, packed_block(f, k), packed));
+    LLVMValueRef first = cg_addi(f, packed_block(f, k), packed);
+    if (step == 2)
+        first = cg_addi(f, cg_divi(f, cg_subi(f, first, cg_i64(f, k->v * vl)), cg_i64(f, 2)), cg_i64(f, k->v * vl));
+    LLVMValueRef dst = cg_gep(f, f->f32, f->ptr[1], first);
     channels_of_tap(f, k, f->scratch, tap, x);
-    for (int64_t i = 0; i < k->channels; i++) cg_store(f, x[i], cg_gep(f, f->f32, dst, cg_i64(f, i * k->nr)), vl * 4);
+    for (int64_t i = 0; i < k->channels; i += step)
+        cg_store(f, step == 2 ? pair_of(f, x[i], x[i + 1]) : x[i], cg_gep(f, f->f32, dst, cg_i64(f, i / step * k->nr)),
+                 vl * 4);
     cg_loop_end(f, &ls);
     cg_loop_end(f, &lr);
 }

@@ -32,8 +32,8 @@ static struct cut cut_of(const struct cg_target *t, const struct cg_tap_conv *c)
     u.n_kc = cg_ceil_div(n_kb, u.blocks);
     u.blocks = cg_ceil_div(n_kb, u.n_kc);
     u.n_kc = cg_ceil_div(n_kb, u.blocks);
-    u.g = cg_gather_plan(t, c, u.cc, t->l2_bytes / 4);
-    u.merged = c->ds == 1 && u.n_cc == 1 && u.g.px == c->C;
+    u.g = c->pairs ? cg_gather_pairs_plan(c, u.cc, t->l2_bytes / 4) : cg_gather_plan(t, c, u.cc, t->l2_bytes / 4);
+    u.merged = !c->pairs && c->ds == 1 && u.n_cc == 1 && u.g.px == c->C;
     return u;
 }
 
@@ -52,8 +52,11 @@ struct wgrad {
     LLVMValueRef c0, kb0, kb1;  // first channel and the blocks of the chunks
 };
 
+// Steps of the inner product along a row of outputs.
+static int64_t steps_of_row(const struct cg_tap_conv *c) { return c->pairs ? cg_ceil_div(c->PW, 2) : c->PW; }
+
 static int64_t dy_floats(const struct cg_target *t, const struct wgrad *w) { // of one block
-    return w->cut.g.images * w->cut.g.bh * w->c->PW * 2 * t->vl;
+    return w->cut.g.images * w->cut.g.bh * steps_of_row(w->c) * 2 * t->vl;
 }
 
 int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *p) {
@@ -74,15 +77,46 @@ static void pack_dy(struct cg_fn *f, const struct wgrad *w, const struct band *b
     LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), b->n_img, 1);
     LLVMValueRef line = cg_muladd(f, cg_addi(f, b->n0, i), c->P, b->oh);
     LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, kb, cg_i64(f, 2 * vl)));
-    LLVMValueRef src = cg_gep(f, f->f32, w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
+    LLVMTypeRef mem = cg_f32_in_memory(f, c->y_narrow);
+    LLVMValueRef src = cg_gep(f, mem, w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
     LLVMValueRef dst = cg_gep(f, f->f32, dys, cg_muli(f, i, cg_i64(f, w->cut.g.bh * c->Q * nvec * vl)));
     LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_muli(f, b->bh, cg_i64(f, c->Q)), 1);
     for (int64_t v = 0; v < nvec; v++) {
-        LLVMValueRef from = cg_gep(f, f->f32, src, cg_muladd(f, q, c->yc, cg_i64(f, v * vl)));
+        LLVMValueRef from = cg_gep(f, mem, src, cg_muladd(f, q, c->yc, cg_i64(f, v * vl)));
         LLVMValueRef to = cg_gep(f, f->f32, dst, cg_muladd(f, q, nvec * vl, cg_i64(f, v * vl)));
-        cg_store(f, cg_load_first(f, f->f32, vl, from, v == nvec - 1 ? (int)last_lanes : vl), to, vl * 4);
+        cg_store(f, cg_load_f32(f, c->y_narrow, vl, from, v == nvec - 1 ? (int)last_lanes : vl), to, vl * 4);
     }
     cg_loop_end(f, &lq);
+    cg_loop_end(f, &li);
+}
+
+// The same for pairs of pixels: [row][q / 2][lane][q % 2].
+static void pack_dy_pairs(struct cg_fn *f, const struct wgrad *w, const struct band *b, LLVMValueRef kb,
+                          LLVMValueRef dys, int64_t nvec, int64_t last_lanes) {
+    const struct cg_tap_conv *c = w->c;
+    int64_t vl = f->t->vl, pairs = steps_of_row(c), whole = c->PW / 2;
+    struct cg_loop li, lr, lq;
+    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), b->n_img, 1);
+    LLVMValueRef row = cg_loop_begin(f, &lr, cg_i64(f, 0), b->bh, 1);
+    LLVMValueRef line = cg_addi(f, cg_muladd(f, cg_addi(f, b->n0, i), c->P, b->oh), row);
+    LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, kb, cg_i64(f, 2 * vl)));
+    LLVMValueRef src = cg_gep(f, f->i16, w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
+    LLVMValueRef at = cg_muladd(f, i, w->cut.g.bh * pairs * nvec * vl, cg_muli(f, row, cg_i64(f, pairs * nvec * vl)));
+    LLVMValueRef dst = cg_gep(f, f->i32, dys, at);
+    for (int part = 0; part < 2; part++) { // the last of an odd number stands alone
+        if (part ? whole == pairs : !whole) continue;
+        LLVMValueRef j = cg_loop_begin(f, &lq, cg_i64(f, part ? whole : 0), cg_i64(f, part ? pairs : whole), 1);
+        for (int64_t v = 0; v < nvec; v++) {
+            int lanes = v == nvec - 1 ? (int)last_lanes : (int)vl;
+            LLVMValueRef from = cg_gep(f, f->i16, src, cg_muladd(f, j, 2 * c->yc, cg_i64(f, v * vl)));
+            LLVMValueRef even = cg_load_first(f, f->i16, (int)vl, from, lanes), odd = LLVMConstNull(LLVMTypeOf(even));
+            if (!part) odd = cg_load_first(f, f->i16, (int)vl, cg_gep(f, f->i16, from, cg_i64(f, c->yc)), lanes);
+            LLVMValueRef to = cg_gep(f, f->i32, dst, cg_muladd(f, j, nvec * vl, cg_i64(f, v * vl)));
+            cg_store(f, cg_pair_up(f, even, odd), to, (int)vl * 4);
+        }
+        cg_loop_end(f, &lq);
+    }
+    cg_loop_end(f, &lr);
     cg_loop_end(f, &li);
 }
 
@@ -93,33 +127,35 @@ static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, 
     const struct cg_gather *g = &w->cut.g;
     int64_t nr = nvec * f->t->vl;
     LLVMValueRef dys = cg_gep(f, f->f32, w->dys, cg_muli(f, cg_subi(f, kb, w->kb0), cg_i64(f, dy_floats(f->t, w))));
-    pack_dy(f, w, b, kb, dys, nvec, last_lanes);
+    (c->pairs ? pack_dy_pairs : pack_dy)(f, w, b, kb, dys, nvec, last_lanes);
+    int64_t row = steps_of_row(c);
     struct cg_micro proto = {
         .nvec = nvec,
         .last_lanes = f->t->vl,
         .a_w = 1,
         .c_w = nr,
-        .a_k = g->ew * g->px,
+        .a_k = c->pairs ? g->px : g->ew * g->px,
         .b_k = nr,
-        .inner = c->PW,
+        .inner = row,
         .n1 = g->bands == 1 ? c->PH : -1,
         .a1 = g->eh * g->row,
-        .b1 = c->PW * nr,
+        .b1 = row * nr,
         .n2 = g->images == 1 ? 1 : -1,
         .a2 = g->plane,
-        .b2 = g->bh * c->PW * nr,
+        .b2 = g->bh * row * nr,
         .accumulate = 1,
+        .pairs = c->pairs,
         .ahead = g->in_place ? AHEAD * g->ew * g->px : 0,
     };
-    if (proto.a1 == c->PW * proto.a_k && g->bands == 1) { // the whole plane is one run of pixels
-        proto.inner = c->PW * c->PH;
+    if (proto.a1 == row * proto.a_k && g->bands == 1) { // the whole plane is one run of pixels
+        proto.inner = row * c->PH;
         proto.n1 = 1;
     }
     struct cg_loop lr, ls;
     LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, c->R), 1);
     LLVMValueRef s = cg_i64(f, 0);
     if (!w->cut.merged) s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
-    LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, c->ds * g->px)));
+    LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, (c->pairs ? row : c->ds) * g->px)));
     LLVMValueRef out = cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, c->C * nr));
     cg_micro_over_rows(f, &proto, w->cut.merged ? c->S * c->C : w->channels, cg_micro_rows(f->t, nvec),
                        cg_gep(f, f->f32, b->A, a), dys, cg_gep(f, f->f32, sums, out), NULL, b->bh, b->n_img);
@@ -171,7 +207,8 @@ static void chunk(struct cg_fn *f, const struct wgrad *w) {
     const struct cg_tap_conv *c = w->c;
     const struct cg_gather *g = &w->cut.g;
     blocks(f, w, NULL);
-    LLVMValueRef x = cg_gep(f, f->f32, w->x, cg_muladd(f, w->group, c->C, w->c0)); // the chunk's first channel
+    // the chunk's first channel
+    LLVMValueRef x = cg_gep(f, cg_f32_in_memory(f, c->x_narrow), w->x, cg_muladd(f, w->group, c->C, w->c0));
     struct cg_loop ln, lb;
     struct band b;
     b.n0 = cg_loop_begin(f, &ln, w->n0, w->n1, g->images);
@@ -179,7 +216,7 @@ static void chunk(struct cg_fn *f, const struct wgrad *w) {
     LLVMValueRef i = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, g->bands), 1);
     b.oh = cg_muli(f, i, cg_i64(f, g->bh));
     b.bh = g->bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, g->bh), cg_subi(f, cg_i64(f, c->PH), b.oh));
-    b.A = cg_gather_emit(f, c, g, x, w->xs, b.n0, b.n_img, b.oh, b.bh);
+    b.A = (c->pairs ? cg_gather_pairs_emit : cg_gather_emit)(f, c, g, x, w->xs, b.n0, b.n_img, b.oh, b.bh);
     blocks(f, w, &b);
     cg_loop_end(f, &lb);
     cg_loop_end(f, &ln);

@@ -39,8 +39,8 @@ static void tile(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_g
         cg_loop_end(f, &lr);
     }
     for (int64_t i = 0; i < tw; i++)
-        cg_store_first(f, LLVMBuildLoad2(f->b, f->vf, acc[i], ""), cg_gep(f, f->f32, Y, cg_i64(f, i * c->osw * c->yc)),
-                       lanes);
+        cg_store_f32(f, c->y_narrow, LLVMBuildLoad2(f->b, f->vf, acc[i], ""),
+                     cg_gep(f, cg_f32_in_memory(f, c->y_narrow), Y, cg_i64(f, i * c->osw * c->yc)), lanes);
 }
 
 static void vector_of_channels(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int lanes,
@@ -55,7 +55,8 @@ static void vector_of_channels(struct cg_fn *f, const struct cg_tap_conv *c, con
         LLVMValueRef a = cg_addi(f, cg_muladd(f, row, g->eh * g->row, cg_muli(f, q, cg_i64(f, g->ew * g->px))), c0);
         LLVMValueRef y =
             cg_addi(f, cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, q, cg_i64(f, c->osw * c->yc))), c0);
-        tile(f, c, g, size[k], lanes, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, B, c0), cg_gep(f, f->f32, Y, y));
+        tile(f, c, g, size[k], lanes, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, B, c0),
+             cg_gep(f, cg_f32_in_memory(f, c->y_narrow), Y, y));
         cg_loop_end(f, &l);
         at += size[k] * count[k];
     }
@@ -104,9 +105,10 @@ static void filter_part(struct cg_fn *f, const struct dw_grad *d, LLVMValueRef r
     LLVMValueRef xr =
         cg_muladd(f, i, g->plane, cg_muladd(f, row, g->eh * g->row, cg_muli(f, r, cg_i64(f, c->dr * g->row))));
     LLVMValueRef yr = cg_muladd(f, i, c->P * c->Q * c->yc, cg_muli(f, row, cg_i64(f, c->Q * c->yc)));
-    LLVMValueRef x = cg_gep(f, f->f32, d->x, cg_addi(f, xr, c0)), dy = cg_gep(f, f->f32, d->dy, cg_addi(f, yr, c0));
+    LLVMTypeRef mem = cg_f32_in_memory(f, c->y_narrow);
+    LLVMValueRef x = cg_gep(f, f->f32, d->x, cg_addi(f, xr, c0)), dy = cg_gep(f, mem, d->dy, cg_addi(f, yr, c0));
     LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_i64(f, c->Q), 1);
-    LLVMValueRef v = cg_load_first(f, f->f32, vl, cg_gep(f, f->f32, dy, cg_muli(f, q, cg_i64(f, c->yc))), lanes);
+    LLVMValueRef v = cg_load_f32(f, c->y_narrow, vl, cg_gep(f, mem, dy, cg_muli(f, q, cg_i64(f, c->yc))), lanes);
     for (int64_t k = 0; k < ns; k++) {
         LLVMValueRef at = cg_muladd(f, q, g->ew * g->px, cg_i64(f, (s0 + k) * c->ds * g->px));
         LLVMValueRef xv = cg_load_first(f, f->f32, vl, cg_gep(f, f->f32, x, at), lanes);
@@ -151,7 +153,8 @@ void cg_emit_wgrad_dw(struct cg_fn *f, const void *params) {
     LLVMValueRef oh = cg_muli(f, b, cg_i64(f, d.g.bh));
     d.bh = d.g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, d.g.bh), cg_subi(f, cg_i64(f, c->PH), oh));
     d.x = cg_gather_emit(f, c, &d.g, f->ptr[1], f->scratch, n, d.n_img, oh, d.bh);
-    d.dy = cg_gep(f, f->f32, f->ptr[0], cg_muli(f, cg_muladd(f, n, c->P, oh), cg_i64(f, c->Q * c->yc)));
+    d.dy = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), f->ptr[0],
+                  cg_muli(f, cg_muladd(f, n, c->P, oh), cg_i64(f, c->Q * c->yc)));
     if (whole) {
         LLVMValueRef c0 = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, whole), vl);
         filter(f, &d, vl, c0);

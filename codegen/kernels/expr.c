@@ -43,7 +43,8 @@ void cg_expr_key(const struct cg_expr *e, struct str *key) {
     str_addf(key, "R%x", e->reduced);
     for (int k = 0; k < e->n_leaves + e->n_roots; k++) {
         const struct cg_leaf *l = k < e->n_leaves ? &e->leaves[k] : &e->out[k - e->n_leaves];
-        str_addf(key, ";%d:%d:%d:%lld", (int)l->kind, l->ptr, (int)l->dtype, (long long)l->offset);
+        str_addf(key, ";%d:%d:%d%s:%lld", (int)l->kind, l->ptr, (int)l->dtype, l->narrow ? "n" : "",
+                 (long long)l->offset);
         for (int i = 0; i < e->loops.n; i++) str_addf(key, "/%lld", (long long)l->stride[i]);
     }
     for (int k = 0; k < e->n_steps; k++) {
@@ -95,10 +96,21 @@ static bool invariant(const struct cg_leaf *l, int loops) {
     return true;
 }
 
+static LLVMTypeRef stored_type(struct cg_fn *f, const struct cg_leaf *l) {
+    return l->narrow ? f->i16 : cg_mem_type(f, l->dtype);
+}
+
+static int stored_size(const struct cg_leaf *l) { return l->narrow ? 2 : (int)ir_dtype_size(l->dtype); }
+
 // Memory -> value: bytes that hold bools become i1.
-static LLVMValueRef from_mem(struct cg_fn *f, LLVMValueRef v, enum ir_dtype t) {
-    if (t != IR_BOOL) return v;
+static LLVMValueRef from_mem(struct cg_fn *f, LLVMValueRef v, const struct cg_leaf *l) {
+    if (l->narrow) return cg_from_bf16(f, v);
+    if (l->dtype != IR_BOOL) return v;
     return LLVMBuildICmp(f->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
+}
+
+static LLVMValueRef load_one(struct cg_fn *f, const struct cg_leaf *l, LLVMValueRef at) {
+    return from_mem(f, cg_load(f, stored_type(f, l), at, stored_size(l)), l);
 }
 
 void cg_ev_begin(struct cg_ev *ev, struct cg_fn *f, const struct cg_expr *e) {
@@ -112,9 +124,7 @@ void cg_ev_begin(struct cg_ev *ev, struct cg_fn *f, const struct cg_expr *e) {
                              : l->dtype == IR_F64 ? d
                                                   : LLVMBuildFPToSI(f->b, d, vt, "");
         } else if (l->kind == CG_LEAF_MEM && invariant(l, e->loops.n)) {
-            LLVMTypeRef mt = cg_mem_type(f, l->dtype);
-            LLVMValueRef a = cg_gep(f, mt, f->ptr[l->ptr], cg_i64(f, l->offset));
-            ev->hoisted[k] = from_mem(f, cg_load(f, mt, a, (int)ir_dtype_size(l->dtype)), l->dtype);
+            ev->hoisted[k] = load_one(f, l, cg_gep(f, stored_type(f, l), f->ptr[l->ptr], cg_i64(f, l->offset)));
         }
     }
 }
@@ -137,10 +147,9 @@ void cg_ev_row(struct cg_ev *ev) {
             ev->row[k] = at;
             continue;
         }
-        LLVMTypeRef mt = cg_mem_type(f, l->dtype);
-        LLVMValueRef a = cg_gep(f, mt, f->ptr[l->ptr], at);
+        LLVMValueRef a = cg_gep(f, stored_type(f, l), f->ptr[l->ptr], at);
         // Constant along the row: load it now, in front of the inner loop.
-        ev->row[k] = l->stride[inner] ? a : from_mem(f, cg_load(f, mt, a, (int)ir_dtype_size(l->dtype)), l->dtype);
+        ev->row[k] = l->stride[inner] ? a : load_one(f, l, a);
     }
 }
 
@@ -157,11 +166,11 @@ static LLVMValueRef leaf_value(struct cg_ev *ev, int k, LLVMValueRef inner, int 
         return LLVMBuildAdd(f->b, v, LLVMConstVector(e, (unsigned)lanes), "");
     }
     if (!s) return cg_splat(f, ev->row[k], lanes);
-    LLVMTypeRef mt = cg_mem_type(f, l->dtype);
+    LLVMTypeRef mt = stored_type(f, l);
     LLVMValueRef a = cg_gep(f, mt, ev->row[k], cg_muli(f, inner, cg_i64(f, s)));
-    if (lanes == 1) return from_mem(f, cg_load(f, mt, a, (int)ir_dtype_size(l->dtype)), l->dtype);
+    if (lanes == 1) return load_one(f, l, a);
     CHECK(s == 1, "vector load of a leaf with stride %lld", (long long)s);
-    return from_mem(f, cg_load_first(f, mt, lanes, a, valid), l->dtype);
+    return from_mem(f, cg_load_first(f, mt, lanes, a, valid), l);
 }
 
 void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef out[2]) {
@@ -192,24 +201,25 @@ void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVM
 }
 
 LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out) {
-    return cg_gep(ev->f, cg_mem_type(ev->f, out->dtype), ev->f->ptr[out->ptr], row_index(ev, out));
+    return cg_gep(ev->f, stored_type(ev->f, out), ev->f->ptr[out->ptr], row_index(ev, out));
 }
 
 void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row, LLVMValueRef inner, LLVMValueRef v,
                  int valid) {
     struct cg_fn *f = ev->f;
-    LLVMTypeRef mt = cg_mem_type(f, out->dtype);
+    LLVMTypeRef mt = stored_type(f, out);
     int lanes = cg_lanes(LLVMTypeOf(v));
+    if (out->narrow) v = cg_to_bf16(f, v);
     if (out->dtype == IR_BOOL) v = LLVMBuildZExt(f->b, v, cg_vec_type(f, mt, lanes), "");
     int64_t s = out->stride[ev->e->loops.n - 1];
     LLVMValueRef a = cg_gep(f, mt, row, cg_muli(f, inner, cg_i64(f, s)));
     if (lanes == 1) {
-        cg_store(f, v, a, (int)ir_dtype_size(out->dtype));
+        cg_store(f, v, a, stored_size(out));
     } else if (s == 1) {
         cg_store_first(f, v, a, valid);
     } else { // strided destination: one lane at a time
         for (int i = 0; i < valid; i++)
             cg_store(f, LLVMBuildExtractElement(f->b, v, cg_i32(f, i), ""), cg_gep(f, mt, a, cg_i64(f, i * s)),
-                     (int)ir_dtype_size(out->dtype));
+                     stored_size(out));
     }
 }

@@ -20,6 +20,7 @@ struct cg_leaf {
     enum cg_leaf_kind kind;
     int ptr;
     enum ir_dtype dtype;
+    bool narrow;                  // f32, bfloat16 in memory
     int64_t offset;               // elements
     int64_t stride[CG_MAX_LOOPS]; // elements per loop index
 };

@@ -28,6 +28,8 @@ struct cg_micro {
     int64_t n1, a1, b1;         // n1, n2 < 0: run-time argument, >= 1
     int64_t n2, a2, b2;
     int64_t accumulate; // C is added to, else overwritten
+    int64_t pairs;      // what A and B have at a place is not a float but two bfloat16, multiplied and added pairwise
+    int64_t c_narrow;   // C is bfloat16, overwritten
     // Fetched into cache meanwhile: a_k == 1: as many floats as A's tile has, from A + ahead on, evenly over the steps
     // (the next tile, where tiles lie one behind the other); else the line at A + ahead, each step. 0: nothing.
     int64_t ahead;
@@ -45,9 +47,12 @@ struct cg_split {
     int64_t big, n_big, n_small;
 };
 struct cg_split cg_split_even(int64_t total, int64_t most);
-// dst[0..n) = src[0..n): n a run-time or constant number of floats. zero: dst only.
+// dst[0..n) = src[0..n): n a run-time or constant number of floats. zero: dst only. The last two: src or dst may be
+// narrow.
 void cg_copy_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n);
 void cg_zero_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef n);
+void cg_copy_f32(struct cg_fn *f, LLVMValueRef dst, bool src_narrow, LLVMValueRef src, LLVMValueRef n);
+void cg_zero_f32(struct cg_fn *f, bool narrow, LLVMValueRef dst, LLVMValueRef n);
 
 // Transposes the square of t->vl vectors in place.
 void cg_transpose(struct cg_fn *f, LLVMValueRef *rows);
@@ -72,6 +77,8 @@ struct cg_tap_conv {
     int64_t R, S, dr, ds; // R == 0 or S == 0: writes zeros
     int64_t C, K, groups; // per (super-)group
     int64_t depthwise;    // C == K == 1: channels in lanes, weights [R][S][padded channels]
+    int64_t x_narrow, y_narrow;
+    int64_t pairs; // x is bfloat16, multiplied in pairs of channels, which xc and C count; so are the weights (cg_pack)
 };
 void cg_emit_tap_conv(struct cg_fn *f, const void *params);
 int64_t cg_tap_conv_scratch(const struct cg_target *t, const struct cg_tap_conv *c);
@@ -90,6 +97,14 @@ struct cg_gather {
 struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_conv *c, int64_t channels,
                                 int64_t bytes);
 int64_t cg_gather_bytes(const struct cg_gather *g);
+// For weight gradients by pairs of pixels: a gathered row is [s][q / 2][channel][q % 2], bfloat16: for filter column s,
+// what the outputs q of the row multiply; a missing last q is 0. gw: pairs; px, row, plane: strides in pairs.
+struct cg_gather cg_gather_pairs_plan(const struct cg_tap_conv *c, int64_t channels, int64_t bytes);
+LLVMValueRef cg_gather_pairs_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g,
+                                  LLVMValueRef x, LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img,
+                                  LLVMValueRef oh, LLVMValueRef bh);
+// Two vectors of bfloat16, as integers, side by side in each lane.
+LLVMValueRef cg_pair_up(struct cg_fn *f, LLVMValueRef even, LLVMValueRef odd);
 // Address of input (first row of the band, column 0 of the taps) for image n0 and the band at row oh; gathers when
 // needed. x: the first of the channels.
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
@@ -104,6 +119,7 @@ struct cg_pack {
     int64_t groups, merge, c, k; // super-groups; groups in one; channels a group in the packed operator's own direction
     int64_t R, S, r0, r_step, s0, s_step; // packed tap (r, s) is weight tap (r0 + r*r_step, s0 + s*s_step)
     int64_t group_stride, k_stride, c_stride, r_stride, s_stride;
+    int64_t pairs; // dst[g][block][r][s][c / 2][lane][c % 2], bfloat16; merge * c is even
 };
 void cg_emit_pack(struct cg_fn *f, const void *params);
 int64_t cg_pack_scratch(const struct cg_target *t, const struct cg_pack *p); // of packing and unpacking
@@ -122,8 +138,9 @@ void cg_emit_unpack_dw(struct cg_fn *f, const void *params); // struct cg_unpack
 
 // Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.
 struct cg_wgrad {
-    struct cg_tap_conv c; // of the forward convolution
-    int64_t parts;
+    struct cg_tap_conv
+        c;         // of the forward convolution; y_narrow: dy is. c.pairs: both are bfloat16, multiplied in pairs
+    int64_t parts; // of pixels; xc and C count channels all the same
 };
 void cg_emit_wgrad(struct cg_fn *f, const void *params);
 int64_t cg_wgrad_items(const struct cg_target *t, const struct cg_tap_conv *c); // independent of each other, a part

@@ -103,6 +103,7 @@ struct body {
 // moving the sums costs about 1 % of such a run. The level to flush at, or 0 where the sum is short anyway.
 enum { SHORT_SUM = 640, RUN_MIN = 192 };
 static int flush_depth(const struct cg_micro *m) {
+    if (m->c_narrow) return 0; // C would round the runs far more than the sum does
     if (m->inner < 0 || m->n1 < 0 || m->n2 < 0 || m->inner * m->n1 * m->n2 <= SHORT_SUM) return 0;
     if (m->inner >= RUN_MIN) return 1;
     return m->inner * m->n1 >= RUN_MIN ? 2 : 0;
@@ -122,11 +123,12 @@ static void store_sums(struct cg_fn *f, struct body *b, bool add, bool restart) 
     int vl = f->t->vl;
     for (int64_t i = 0; i < m->th * m->tw; i++)
         for (int64_t v = 0; v < m->nvec; v++) {
-            LLVMValueRef at = cg_gep(f, f->f32, b->C, cg_i64(f, i / m->tw * m->c_h + i % m->tw * m->c_w + v * vl));
+            LLVMValueRef at = cg_gep(f, cg_f32_in_memory(f, m->c_narrow), b->C,
+                                     cg_i64(f, i / m->tw * m->c_h + i % m->tw * m->c_w + v * vl));
             int lanes = v == m->nvec - 1 ? (int)m->last_lanes : vl;
             LLVMValueRef slot = b->acc[i * m->nvec + v], sum = get(f, f->vf, slot);
             if (add) sum = LLVMBuildFAdd(f->b, cg_load_first(f, f->f32, vl, at, lanes), sum, "");
-            cg_store_first(f, sum, at, lanes);
+            cg_store_f32(f, m->c_narrow, sum, at, lanes);
             if (restart) LLVMBuildStore(f->b, LLVMConstNull(f->vf), slot);
         }
 }
@@ -138,6 +140,19 @@ static void fetch_more(struct cg_fn *f, const struct body *b, int64_t n) {
     LLVMValueRef p = get(f, f->p, b->pf);
     for (int64_t i = 0; i < each; i++) fetch(f, cg_gep(f, f->f32, p, cg_i64(f, i * LINE)));
     advance(f, b->pf, each * LINE);
+}
+
+// sum + a * b, or the same for the two bfloat16 in each lane.
+static LLVMValueRef multiply_add(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef a, LLVMValueRef b,
+                                 LLVMValueRef sum) {
+    if (!m->pairs) return cg_fma(f, a, b, sum);
+    static const char name[] = "llvm.x86.avx512bf16.dpbf16ps.512";
+    CHECK(f->t->bf16_dot && f->t->vl == 16, "pairs of bfloat16 for a CPU that cannot multiply them");
+    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, NULL, 0);
+    LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(f->cx), 32);
+    LLVMValueRef args[3] = {sum, LLVMBuildBitCast(f->b, a, halves, ""), LLVMBuildBitCast(f->b, b, halves, "")};
+    return LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, NULL, 0), fn, args, 3, "");
 }
 
 // `n` steps of k, without moving the pointers.
@@ -157,7 +172,7 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
             LLVMValueRef a = cg_splat(f, cg_load(f, f->f32, cg_gep(f, f->f32, pa, cg_i64(f, off)), 4), vl);
             for (int64_t v = 0; v < m->nvec; v++) {
                 LLVMValueRef slot = b->acc[i * m->nvec + v];
-                LLVMBuildStore(f->b, cg_fma(f, a, bv[v], get(f, f->vf, slot)), slot);
+                LLVMBuildStore(f->b, multiply_add(f, m, a, bv[v], get(f, f->vf, slot)), slot);
             }
         }
     }
@@ -301,7 +316,8 @@ void cg_transpose(struct cg_fn *f, LLVMValueRef *rows) {
 
 // --- moving floats ---------------------------------------------------------------------------------------------------
 
-static void move_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) {
+static void move_floats(struct cg_fn *f, LLVMValueRef dst, bool dst_narrow, LLVMValueRef src, bool src_narrow,
+                        LLVMValueRef n) {
     int vl = f->t->vl;
     LLVMValueRef whole = cg_muli(f, cg_divi(f, n, cg_i64(f, vl)), cg_i64(f, vl));
     for (int pass = 0; pass < 2; pass++) {
@@ -309,13 +325,20 @@ static void move_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLV
         int lanes = pass ? 1 : vl;
         LLVMTypeRef t = cg_vec_type(f, f->f32, lanes);
         LLVMValueRef i = cg_loop_begin(f, &l, pass ? whole : cg_i64(f, 0), pass ? n : whole, lanes);
-        LLVMValueRef v = src ? cg_load(f, t, cg_gep(f, f->f32, src, i), 4) : LLVMConstNull(t);
-        cg_store(f, v, cg_gep(f, f->f32, dst, i), 4);
+        LLVMValueRef v = LLVMConstNull(t);
+        if (src) v = cg_load_f32(f, src_narrow, lanes, cg_gep(f, cg_f32_in_memory(f, src_narrow), src, i), lanes);
+        cg_store_f32(f, dst_narrow, v, cg_gep(f, cg_f32_in_memory(f, dst_narrow), dst, i), lanes);
         cg_loop_end(f, &l);
     }
 }
 
 void cg_copy_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef src, LLVMValueRef n) {
-    move_floats(f, dst, src, n);
+    move_floats(f, dst, false, src, false, n);
 }
-void cg_zero_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef n) { move_floats(f, dst, NULL, n); }
+void cg_zero_floats(struct cg_fn *f, LLVMValueRef dst, LLVMValueRef n) { move_floats(f, dst, false, NULL, false, n); }
+void cg_copy_f32(struct cg_fn *f, LLVMValueRef dst, bool src_narrow, LLVMValueRef src, LLVMValueRef n) {
+    move_floats(f, dst, false, src, src_narrow, n);
+}
+void cg_zero_f32(struct cg_fn *f, bool narrow, LLVMValueRef dst, LLVMValueRef n) {
+    move_floats(f, dst, narrow, NULL, false, n);
+}

@@ -81,14 +81,15 @@ static void interleaved_at(struct cg_ev *ev, LLVMValueRef j, int valid) {
     LLVMValueRef parts[SHORT][CG_MAX_LEAVES], res[SHORT], v[2];
     for (int k = 0; k < e->n_leaves; k++) {
         const struct cg_leaf *l = &e->leaves[k];
-        LLVMValueRef at = cg_gep(f, f->f32, cg_ev_out_row(ev, l), cg_muli(f, j, cg_i64(f, l->stride[inner - 1])));
+        LLVMTypeRef mem = cg_f32_in_memory(f, l->narrow);
+        LLVMValueRef at = cg_gep(f, mem, cg_ev_out_row(ev, l), cg_muli(f, j, cg_i64(f, l->stride[inner - 1])));
         LLVMValueRef x[SHORT];
         bool planes = l->stride[inner - 1] == 1;
         for (int i = 0; i < n; i++) {
             int64_t off = planes ? i * l->stride[inner] : i * vl;
             int lanes = planes ? valid : used(valid, vl, n, i);
-            x[i] = lanes ? cg_load_first(f, f->f32, vl, cg_gep(f, f->f32, at, cg_i64(f, off)), lanes)
-                         : LLVMConstNull(f->vf);
+            x[i] =
+                lanes ? cg_load_f32(f, l->narrow, vl, cg_gep(f, mem, at, cg_i64(f, off)), lanes) : LLVMConstNull(f->vf);
         }
         for (int i = 0; i < n; i++) parts[i][k] = planes ? x[i] : pick(f, x, n, apart, i);
     }
@@ -97,14 +98,15 @@ static void interleaved_at(struct cg_ev *ev, LLVMValueRef j, int valid) {
         res[i] = v[0];
     }
     const struct cg_leaf *o = &e->out[0];
-    LLVMValueRef to = cg_gep(f, f->f32, cg_ev_out_row(ev, o), cg_muli(f, j, cg_i64(f, o->stride[inner - 1])));
+    LLVMTypeRef mem = cg_f32_in_memory(f, o->narrow);
+    LLVMValueRef to = cg_gep(f, mem, cg_ev_out_row(ev, o), cg_muli(f, j, cg_i64(f, o->stride[inner - 1])));
     bool planes = o->stride[inner - 1] == 1;
     for (int i = 0; i < n; i++) {
         int64_t off = planes ? i * o->stride[inner] : i * vl;
         int lanes = planes ? valid : used(valid, vl, n, i);
         if (lanes)
-            cg_store_first(f, planes ? res[i] : pick(f, res, n, together, i), cg_gep(f, f->f32, to, cg_i64(f, off)),
-                           lanes);
+            cg_store_f32(f, o->narrow, planes ? res[i] : pick(f, res, n, together, i),
+                         cg_gep(f, mem, to, cg_i64(f, off)), lanes);
     }
 }
 

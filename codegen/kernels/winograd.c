@@ -139,7 +139,8 @@ struct cg_wino_axes cg_wino_axes_of(const struct cg_wino *w, bool input) {
 struct tile_fn {
     const struct cg_wino_axes *axes;
     const char *name;
-    int64_t px, line;    // floats between pixels and between lines of the plane
+    bool narrow;         // the plane is
+    int64_t px, line;    // elements between pixels and between lines of the plane
     int64_t q_stride;    // floats between two q of the packed tile
     int64_t lanes, full; // channels of the last vector; vectors in front of it
 };
@@ -154,8 +155,8 @@ static void pack_vector(struct cg_fn *f, const struct tile_fn *t, int kh, int kw
         for (int j = 0; j < n; j++) {
             bool inside = i >= h->lo && i < h->hi && j >= w->lo && j < w->hi;
             LLVMValueRef off = cg_i64(f, i * t->line + j * t->px); // `plane` itself may lie in front of the memory
-            LLVMValueRef at = LLVMBuildGEP2(f->b, f->f32, plane, &off, 1, "");
-            in[i * n + j] = inside ? cg_load_first(f, f->f32, vl, at, lanes) : NULL;
+            LLVMValueRef at = LLVMBuildGEP2(f->b, cg_f32_in_memory(f, t->narrow), plane, &off, 1, "");
+            in[i * n + j] = inside ? cg_load_f32(f, t->narrow, vl, at, lanes) : NULL;
         }
     transform_2d(f, t->axes->input ? input_1d : output_adjoint_1d, 6, n, out, in);
     for (int q = 0; q < 36; q++)
@@ -171,9 +172,11 @@ static void unpack_vector(struct cg_fn *f, const struct tile_fn *t, int kh, int 
     for (int q = 0; q < 36; q++)
         in[q] = cg_load(f, f->vf, cg_gep(f, f->f32, packed, cg_i64(f, q * t->q_stride)), f->t->vl * 4);
     transform_2d(f, output_1d, 4, 6, out, in);
+    LLVMTypeRef mem = cg_f32_in_memory(f, t->narrow);
     for (int i = 0; i < h->hi; i++)
         for (int j = 0; j < w->hi; j++)
-            cg_store_first(f, out[i * 4 + j], cg_gep(f, f->f32, plane, cg_i64(f, i * t->line + j * t->px)), lanes);
+            cg_store_f32(f, t->narrow, out[i * 4 + j], cg_gep(f, mem, plane, cg_i64(f, i * t->line + j * t->px)),
+                         lanes);
 }
 
 typedef void (*vector_fn)(struct cg_fn *, const struct tile_fn *, int, int, LLVMValueRef, LLVMValueRef, int);
@@ -192,16 +195,17 @@ static LLVMValueRef tile_function(struct cg_fn *f, const struct tile_fn *t, int 
     for (unsigned i = 1; i <= 2; i++) LLVMAddAttributeAtIndex(fn, i, LLVMCreateEnumAttribute(f->cx, noalias, 0));
     struct cg_fn in = cg_fn_nested(f, fn);
     LLVMValueRef plane = LLVMGetParam(fn, 0), packed = LLVMGetParam(fn, 1);
+    LLVMTypeRef mem = cg_f32_in_memory(f, t->narrow);
     int64_t vl = f->t->vl;
     if (t->full) {
         struct cg_loop l;
         LLVMValueRef c = cg_loop_begin(&in, &l, cg_i64(f, 0), cg_i64(f, t->full * vl), vl);
-        vector(&in, t, kh, kw, LLVMBuildGEP2(in.b, f->f32, plane, &c, 1, ""), cg_gep(&in, f->f32, packed, c), (int)vl);
+        vector(&in, t, kh, kw, LLVMBuildGEP2(in.b, mem, plane, &c, 1, ""), cg_gep(&in, f->f32, packed, c), (int)vl);
         cg_loop_end(&in, &l);
     }
     if (t->lanes) {
         LLVMValueRef c = cg_i64(f, t->full * vl);
-        vector(&in, t, kh, kw, LLVMBuildGEP2(in.b, f->f32, plane, &c, 1, ""), cg_gep(&in, f->f32, packed, c),
+        vector(&in, t, kh, kw, LLVMBuildGEP2(in.b, mem, plane, &c, 1, ""), cg_gep(&in, f->f32, packed, c),
                (int)t->lanes);
     }
     cg_fn_done(&in);
@@ -243,10 +247,11 @@ static struct tile_at tile_at(struct cg_fn *f, const struct cg_wino *w, LLVMValu
     return at;
 }
 
-static struct tile_fn tiles_of(const struct cg_target *t, const struct cg_wino_axes *a, const char *name, int64_t px,
-                               int64_t width, int64_t channels, int64_t q_stride) {
+static struct tile_fn tiles_of(const struct cg_target *t, const struct cg_wino_axes *a, const char *name, bool narrow,
+                               int64_t px, int64_t width, int64_t channels, int64_t q_stride) {
     return (struct tile_fn){.axes = a,
                             .name = name,
+                            .narrow = narrow,
                             .px = px,
                             .line = width * px,
                             .q_stride = q_stride,
@@ -258,7 +263,9 @@ void cg_wino_pack_tiles(struct cg_fn *f, const struct cg_wino *w, const struct c
                         int64_t channel_stride, int64_t channels, LLVMValueRef first, LLVMValueRef count,
                         LLVMValueRef packed, int64_t row, int64_t q_stride) {
     int64_t height = a->input ? w->H : w->P, width = a->input ? w->W : w->Q;
-    struct tile_fn t = tiles_of(f->t, a, a->input ? "input" : "adjoint", channel_stride, width, channels, q_stride);
+    bool narrow = a->input ? w->x_narrow : w->y_narrow;
+    struct tile_fn t =
+        tiles_of(f->t, a, a->input ? "input" : "adjoint", narrow, channel_stride, width, channels, q_stride);
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), count, 1);
     struct tile_at at = tile_at(f, w, cg_addi(f, first, i));
@@ -266,8 +273,8 @@ void cg_wino_pack_tiles(struct cg_fn *f, const struct cg_wino *w, const struct c
     LLVMValueRef c = cg_muladd(f, at.tj, 4, cg_i64(f, a->input ? -w->pw : 0));
     LLVMValueRef px = cg_muladd(f, cg_muladd(f, at.n, height, h), width, c);
     // Pixels in front of the plane are addressed from, but never read.
-    LLVMValueRef from =
-        LLVMBuildGEP2(f->b, f->f32, plane, (LLVMValueRef[]){cg_muli(f, px, cg_i64(f, channel_stride))}, 1, "");
+    LLVMValueRef from = LLVMBuildGEP2(f->b, cg_f32_in_memory(f, narrow), plane,
+                                      (LLVMValueRef[]){cg_muli(f, px, cg_i64(f, channel_stride))}, 1, "");
     dispatch(f, &t, pack_vector, at.ti, at.tj, from, cg_gep(f, f->f32, packed, cg_muli(f, i, cg_i64(f, row))));
     cg_loop_end(f, &l);
 }
@@ -275,13 +282,13 @@ void cg_wino_pack_tiles(struct cg_fn *f, const struct cg_wino *w, const struct c
 static void unpack_tiles(struct cg_fn *f, const struct cg_wino *w, LLVMValueRef y, LLVMValueRef first,
                          LLVMValueRef count, LLVMValueRef packed, int64_t row, int64_t q_stride) {
     struct cg_wino_axes a = cg_wino_axes_of(w, false);
-    struct tile_fn t = tiles_of(f->t, &a, "output", w->yc, w->Q, w->K, q_stride);
+    struct tile_fn t = tiles_of(f->t, &a, "output", w->y_narrow, w->yc, w->Q, w->K, q_stride);
     struct cg_loop l;
     LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), count, 1);
     struct tile_at at = tile_at(f, w, cg_addi(f, first, i));
     LLVMValueRef px =
         cg_muladd(f, cg_muladd(f, at.n, w->P, cg_muli(f, at.ti, cg_i64(f, 4))), w->Q, cg_muli(f, at.tj, cg_i64(f, 4)));
-    LLVMValueRef to = cg_gep(f, f->f32, y, cg_muli(f, px, cg_i64(f, w->yc)));
+    LLVMValueRef to = cg_gep(f, cg_f32_in_memory(f, w->y_narrow), y, cg_muli(f, px, cg_i64(f, w->yc)));
     dispatch(f, &t, unpack_vector, at.ti, at.tj, to, cg_gep(f, f->f32, packed, cg_muli(f, i, cg_i64(f, row))));
     cg_loop_end(f, &l);
 }

@@ -9,6 +9,7 @@ struct cg_wino {
     int64_t H, W, C, xc; // input plane, its channels, floats between pixels
     int64_t P, Q, K, yc; // output plane
     int64_t ph, pw;      // padding on top and on the left
+    int64_t x_narrow, y_narrow;
 };
 static inline int64_t cg_wino_th(const struct cg_wino *w) { return cg_ceil_div(w->P, 4); }
 static inline int64_t cg_wino_tw(const struct cg_wino *w) { return cg_ceil_div(w->Q, 4); }

@@ -74,8 +74,8 @@ static void chunk(struct cg_fn *f, const struct item *it) {
     cg_zero_floats(f, it->U, cg_i64(f, 36 * it->u_q));
     struct cg_wino_axes xa = cg_wino_axes_of(w, true), ya = cg_wino_axes_of(w, false);
     struct cg_loop lt, lq, lk;
-    LLVMValueRef x = cg_gep(f, f->f32, it->x, it->c0),
-                 dy = cg_gep(f, f->f32, it->dy, cg_muli(f, it->kb0, cg_i64(f, nr)));
+    LLVMValueRef x = cg_gep(f, cg_f32_in_memory(f, w->x_narrow), it->x, it->c0);
+    LLVMValueRef dy = cg_gep(f, cg_f32_in_memory(f, w->y_narrow), it->dy, cg_muli(f, it->kb0, cg_i64(f, nr)));
     LLVMValueRef t = cg_loop_begin(f, &lt, it->first, it->last, TILES);
     LLVMValueRef count = cg_mini(f, cg_i64(f, TILES), cg_subi(f, it->last, t));
     cg_wino_pack_tiles(f, w, &xa, x, w->xc, it->c, t, count, it->V, it->v.row, it->v.q);

@@ -6,6 +6,7 @@ struct conv {
     int64_t st[2], dil[2], pad[2];     // strides, dilations, top/left padding
     int64_t merge, groups;             // groups in a super-group; super-groups
     bool depthwise;
+    bool x_narrow, y_narrow;
 };
 
 static void reshape_plane(const struct cg_target *t, struct conv *c);
@@ -30,6 +31,8 @@ static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, 
     for (int64_t m = 2; m <= c.G && m * wide <= t->vl; m++)
         if (c.G % m == 0) c.merge = m;
     c.groups = c.G / c.merge;
+    c.x_narrow = g->values[x].type.narrow;
+    c.y_narrow = g->values[y].type.narrow;
     reshape_plane(t, &c);
     return c;
 }
@@ -78,7 +81,18 @@ static struct cg_tap_conv forward_taps(const struct conv *c) {
         .K = c->K / c->groups,
         .groups = c->groups,
         .depthwise = c->depthwise,
+        .x_narrow = c->x_narrow,
+        .y_narrow = c->y_narrow,
     };
+}
+
+// bfloat16 is multiplied as such where the CPU can and channels come in pairs: twice the products of an instruction.
+static void use_pairs(const struct cg_target *t, struct cg_tap_conv *c, struct cg_pack *p) {
+    if (!t->bf16_dot || !c->x_narrow || c->depthwise || c->C % 2 || c->xc % 2) return;
+    c->C /= 2;
+    c->xc /= 2;
+    c->x_narrow = 0; // a pair is moved like a float
+    c->pairs = p->pairs = 1;
 }
 
 static struct cg_pack forward_pack(const struct conv *c) {
@@ -127,7 +141,9 @@ static struct cg_wino wino_forward(const struct conv *c) {
                             .K = c->K,
                             .yc = c->K,
                             .ph = c->pad[0],
-                            .pw = c->pad[1]};
+                            .pw = c->pad[1],
+                            .x_narrow = c->x_narrow,
+                            .y_narrow = c->y_narrow};
 }
 
 // dx is a convolution of dy with the flipped taps, padded by what the forward one was not.
@@ -141,7 +157,9 @@ static struct cg_wino wino_grad_x(const struct conv *c) {
                             .K = c->C,
                             .yc = c->C,
                             .ph = 2 - c->pad[0],
-                            .pw = 2 - c->pad[1]};
+                            .pw = 2 - c->pad[1],
+                            .x_narrow = c->y_narrow,
+                            .y_narrow = c->x_narrow};
 }
 
 static int64_t wino_weight_bytes(const struct cg_target *t, const struct cg_wino *w) {
@@ -176,6 +194,7 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
         run_winograd(L, &w, &pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
+    use_pairs(L->t, &taps, &pack);
     pack_weights(L, &pack, c.depthwise, n->in[1], 0);
     struct cg_arg args[3] = {CG_VALUE(n->in[0]), CG_WS(0), CG_VALUE(n->out[0])};
     cg_call_record(L, "conv", cg_emit_tap_conv, &taps, sizeof taps, 3, cg_tap_conv_scratch(L->t, &taps), args);
@@ -186,6 +205,8 @@ void cg_ws_conv(const struct cg_target *t, const struct ir_graph *g, ir_nid id, 
     struct conv c = conv_of(t, g, n, n->in[0], n->out[0], n->in[1]);
     struct cg_pack pack = forward_pack(&c);
     struct cg_wino w = wino_forward(&c);
+    struct cg_tap_conv taps = forward_taps(&c);
+    use_pairs(t, &taps, &pack);
     *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w) : packed_bytes(t, &pack, c.depthwise);
     *per_sample = 0;
 }
@@ -229,7 +250,7 @@ struct phase {
 };
 
 // Phase (a, b) of dx; false when it is empty.
-static bool grad_x_phase(const struct conv *c, int64_t a, int64_t b, struct phase *p) {
+static bool grad_x_phase(const struct cg_target *t, const struct conv *c, int64_t a, int64_t b, struct phase *p) {
     struct axis_phase h = axis_phase(a, c->st[0], c->dil[0], c->pad[0], c->R, c->H);
     struct axis_phase w = axis_phase(b, c->st[1], c->dil[1], c->pad[1], c->S, c->W);
     if (!h.outputs || !w.outputs) return false;
@@ -260,6 +281,8 @@ static bool grad_x_phase(const struct conv *c, int64_t a, int64_t b, struct phas
         .K = c->C / c->groups,
         .groups = c->groups,
         .depthwise = c->depthwise,
+        .x_narrow = c->y_narrow,
+        .y_narrow = c->x_narrow,
     };
     p->pack = (struct cg_pack){
         .groups = c->depthwise ? c->G : c->groups,
@@ -278,6 +301,7 @@ static bool grad_x_phase(const struct conv *c, int64_t a, int64_t b, struct phas
         .r_stride = c->S,
         .s_stride = 1,
     };
+    use_pairs(t, &p->taps, &p->pack);
     return true;
 }
 
@@ -288,7 +312,7 @@ static int64_t each_phase(const struct cg_target *t, const struct conv *c, phase
     for (int64_t a = 0; a < c->st[0]; a++)
         for (int64_t b = 0; b < c->st[1]; b++) {
             struct phase p = {.offset = offset};
-            if (!grad_x_phase(c, a, b, &p)) continue;
+            if (!grad_x_phase(t, c, a, b, &p)) continue;
             if (fn) fn(env, &p);
             if (p.taps.R) offset += packed_bytes(t, &p.pack, c->depthwise);
         }
@@ -322,7 +346,8 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     if (winograd(L->t, &c)) {
         struct cg_wino w = wino_grad_x(&c);
         struct phase p;
-        CHECK(grad_x_phase(&c, 0, 0, &p), "a plane without pixels");
+        CHECK(grad_x_phase(L->t, &c, 0, 0, &p), "a plane without pixels");
+        p.pack.pairs = 0;
         run_winograd(L, &w, &p.pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
@@ -354,10 +379,17 @@ static int64_t parts_of(int64_t bytes, int64_t items) {
     return cg_max64(1, cg_min64(fit, 2 * MAX_PARTS / items));
 }
 
+// Of the forward convolution, multiplied in pairs of pixels where the CPU can; a few channels would leave it idle.
+static struct cg_tap_conv grad_w_taps(const struct cg_target *t, const struct conv *c) {
+    struct cg_tap_conv taps = forward_taps(c);
+    taps.pairs = t->bf16_dot && c->x_narrow && c->y_narrow && !c->depthwise && taps.C >= 16;
+    return taps;
+}
+
 // How many partial sums a weight gradient makes.
 static int64_t grad_w_parts(const struct cg_target *t, const struct conv *c) {
     struct cg_pack shape = forward_pack(c);
-    struct cg_tap_conv taps = forward_taps(c);
+    struct cg_tap_conv taps = grad_w_taps(t, c);
     if (winograd(t, c)) return wino_parts(c);
     return parts_of(packed_bytes(t, &shape, c->depthwise), c->depthwise ? 1 : cg_wgrad_items(t, &taps));
 }
@@ -367,7 +399,7 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
     struct conv c = conv_of(L->t, L->g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_unpack un = {.shape = forward_pack(&c)};
     un.parts = grad_w_parts(L->t, &c);
-    struct cg_wgrad w = {.c = forward_taps(&c), .parts = un.parts};
+    struct cg_wgrad w = {.c = grad_w_taps(L->t, &c), .parts = un.parts};
     struct cg_arg run[3] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_WS(0)}, add[2] = {CG_WS(0), CG_VALUE(n->out[0])};
     L->images = cg_in_type(L, id, 0).dims[0];
     if (winograd(L->t, &c)) {

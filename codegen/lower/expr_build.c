@@ -74,6 +74,7 @@ struct cg_leaf cg_xb_leaf(struct cg_xb *x, ir_vid v, const struct cg_coord *co) 
     memset(&l, 0, sizeof l); // compared with memcmp
     l.kind = CG_LEAF_MEM;
     l.dtype = val->type.dtype;
+    l.narrow = val->type.narrow;
     l.ptr = cg_xb_ptr(x, CG_VALUE(v));
     int64_t st[IR_MAX_RANK];
     ir_strides(&val->type, st);

@@ -57,9 +57,23 @@ grep -qE "^// plan of @.* bytes per sample \(at least [0-9]+\)" plan.txt || no "
 grep -qE "sample +[0-9]+ \+[0-9]+ +\[[0-9]+-[0-9]+\] +conv " plan.txt || no "the plan does not say how long a convolution's result lives"
 for option in --stop-after --dump-after; do
     "$smkdc" compile m.onnx $option nosuch >out.txt 2>err && no "$option nosuch is accepted"
-    grep -q "expected one of expand, fold, cse, dce, recompute, fuse, layout" err || no "$option nosuch does not list the passes: $(cat err)"
+    grep -q "expected one of expand, fold, cse, dce, recompute, fuse, layout, bf16" err || no "$option nosuch does not list the passes: $(cat err)"
     [ -s out.txt ] && no "$option nosuch printed something"
 done
+
+# bfloat16 is in memory only: half an arena, and instructions for it where the CPU compiled for has them.
+"$smkdc" compile m.onnx --dtype bf16 --emit layout >bf16.txt || no "--dtype bf16"
+grep -qE "bf16\[N,.*= conv\(" bf16.txt || no "no convolution writes bfloat16"
+grep -q "bf16" layout.txt && no "bfloat16 without --dtype bf16"
+grep -qE "(input|param|output).*bf16" bf16.txt && no "a boundary of the program is bfloat16"
+"$smkdc" compile m.onnx --dtype bf16 --stop-after layout | grep -q "bf16" && no "--stop-after layout goes on to bf16"
+sample() { "$smkdc" compile m.onnx --emit plan "$@" | sed -n 's/.*: \([0-9]*\) bytes per sample.*/\1/p' | head -1; }
+[ $((100 * $(sample --dtype bf16))) -lt $((65 * $(sample))) ] || no "bfloat16 saves no memory: $(sample --dtype bf16) of $(sample)"
+"$smkdc" compile m.onnx --dtype bf16 --mcpu sapphirerapids --emit asm | grep -q "vdpbf16ps" || no "no products of bfloat16 for a CPU with them"
+"$smkdc" compile m.onnx --dtype bf16 --mcpu icelake-server --emit asm | grep -q "bf16ps" && no "products of bfloat16 for a CPU without"
+"$smkdc" compile m.onnx --dtype bf16 -o half.smkd && "$smkdc" inspect half.smkd | grep -qF "dtype       bf16" || no "inspect does not say bf16"
+"$smkdc" compile m.onnx --dtype f16 2>err && no "--dtype f16 is accepted"
+grep -q -- "--dtype f16: expected one of f32, bf16" err || no "--dtype f16: $(cat err)"
 
 # The same model gives the same bytes: whatever the threads, the folder and the addresses of this process.
 mkdir other && cp m.onnx other/named.onnx

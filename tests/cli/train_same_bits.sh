@@ -26,4 +26,11 @@ refuses '--lr 0.05 (was 0.1)' "$run" train --resume -o killed --lr 0.05
 refuses '--resume or start again with --overwrite' train --seed 3 -o killed
 train --seed 3 -o killed --overwrite 2>again.log
 same_run one killed
+
+# The same in bfloat16.
+"$smkdc" compile a.onnx --dtype bf16 -o a.smkd
+train --threads 1 --seed 3 --epochs 1 -o half_one 2>half_one.log
+train --threads 2 --seed 3 --epochs 1 -o half_two 2>half_two.log
+same_run half_one half_two
+! cmp -s half_one/last.safetensors one/last.safetensors || fail "bfloat16 gave the weights of float32"
 echo ok

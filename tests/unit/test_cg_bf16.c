@@ -1,0 +1,149 @@
+// --dtype bf16: what is kept in memory as bfloat16, and every kernel that reads or writes it, against the interpreter,
+// which rounds where the pass said so. Inputs are coarse enough for all products and sums to be exact, so that results
+// are compared to the last bit, whether bfloat16 is multiplied as such (native, where the CPU can) or widened
+// (x86-64-v3).
+#include "cg_harness.h"
+
+// Multiples of 1/8 in [-1, 1).
+static double eighths(struct cgh *h) { return floor(cgh_uniform(h) * 8) / 8; }
+
+static void begin(struct cgh *h) {
+    cgh_begin(h);
+    h->options.bf16 = true;
+    h->options.no_winograd = true;
+    h->value = eighths;
+}
+
+// An input as convolutions find their operands: made by another node, so that memory holds it as bfloat16.
+static ir_vid activation(struct cgh *h, const int64_t *dims) {
+    return ir_unary(h->g, IR_OP_neg, cgh_input(h, IR_F32, 4, dims));
+}
+
+struct c {
+    int C, K, H, W, R, S, st[2], dil, pad[4], group;
+};
+
+static void add_conv(struct cgh *h, const struct c *c) {
+    int64_t P = (c->H + c->pad[0] + c->pad[2] - c->dil * (c->R - 1) - 1) / c->st[0] + 1;
+    int64_t Q = (c->W + c->pad[1] + c->pad[3] - c->dil * (c->S - 1) - 1) / c->st[1] + 1;
+    int64_t st[2] = {c->st[0], c->st[1]}, dil[2] = {c->dil, c->dil}, hw[2] = {c->H, c->W}, rs[2] = {c->R, c->S};
+    int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
+    ir_vid x = activation(h, (int64_t[]){IR_N, c->C, c->H, c->W}), dy = activation(h, (int64_t[]){IR_N, c->K, P, Q});
+    ir_vid w = cgh_input(h, IR_F32, 4, (int64_t[]){c->K, c->C / c->group, c->R, c->S});
+#define COMMON IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_I("group", c->group)
+    ir_vid y = ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2, IR_ATTRS(COMMON));
+    ir_vid dx = ir_emit(h->g, IR_OP_conv_grad_x, (ir_vid[]){dy, w}, 2, IR_ATTRS(COMMON, IR_IS("hw", hw, 2)));
+    ir_vid dw = ir_emit(h->g, IR_OP_conv_grad_w, (ir_vid[]){dy, x}, 2, IR_ATTRS(COMMON, IR_IS("rs", rs, 2)));
+#undef COMMON
+    const char *names[3] = {"conv", "conv_grad_x", "conv_grad_w"};
+    ir_vid out[3] = {ir_unary(h->g, IR_OP_neg, y), ir_unary(h->g, IR_OP_neg, dx), dw};
+    for (int i = 0; i < 3; i++)
+        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d group %d", names[i], c->C, c->K,
+                   c->H, c->W, c->R, c->S, c->st[0], c->st[1], c->dil, c->group);
+}
+
+// Winograd's transforms are not exact, and a coarse result would often lie on the edge between two bfloat16.
+static void run(const struct c *cases, size_t n, const int64_t *batches, int n_batches, bool winograd, double tol) {
+    struct cgh h;
+    begin(&h);
+    h.options.no_winograd = !winograd;
+    if (winograd) h.value = cgh_uniform;
+    for (size_t i = 0; i < n; i++) add_conv(&h, &cases[i]);
+    cgh_end(&h, batches, n_batches, tol);
+}
+#define COUNT(x)                  (sizeof(x) / sizeof *(x))
+#define RUN(cases, winograd, tol) run(cases, COUNT(cases), (int64_t[]){1, 3}, 2, winograd, tol)
+
+// Odd channels, which cannot be paired; pairs beside multiples of a vector; rows and planes of odd width; grouped ones.
+static void test_conv(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {1, 3, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},     {3, 16, 14, 14, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1},
+        {24, 58, 7, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},   {58, 24, 14, 17, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+        {116, 33, 7, 7, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},  {32, 32, 9, 8, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
+        {20, 40, 8, 8, 3, 3, {1, 1}, 1, {1, 0, 2, 1}, 1},   {16, 16, 9, 9, 3, 3, {1, 1}, 2, {2, 2, 2, 2}, 1},
+        {18, 20, 7, 5, 1, 7, {1, 1}, 1, {0, 3, 0, 3}, 1},   {16, 18, 10, 10, 3, 3, {3, 3}, 1, {1, 1, 1, 1}, 1},
+        {64, 64, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 8},   {24, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 24},
+        {33, 33, 14, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 33}, {270, 36, 2, 3, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+    };
+    RUN(cases, false, 0);
+}
+
+// Groups of images in a work item, every part of the batch in the weight gradient.
+static void test_batch(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {16, 34, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {24, 24, 7, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+    };
+    run(cases, COUNT(cases), (int64_t[]){41}, 1, false, 0);
+}
+
+static void test_winograd(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {17, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {58, 40, 9, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {32, 33, 6, 5, 3, 3, {1, 1}, 1, {0, 1, 2, 0}, 1},
+    };
+    RUN(cases, true, 5e-4);
+}
+
+static ir_vid conv_1x1(struct cgh *h, ir_vid x, ir_vid w) {
+    const int64_t one[2] = {1, 1}, none[4] = {0};
+    return ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2,
+                   IR_ATTRS(IR_IS("strides", one, 2), IR_IS("pads", none, 4), IR_IS("dilations", one, 2)));
+}
+
+// Everything that reads and writes bfloat16 as part of an expression.
+static void test_expressions(void **state) {
+    (void)state;
+    struct cgh h;
+    begin(&h);
+    for (int c = 3; c <= 35; c += 16) {
+        const int64_t dims[4] = {IR_N, c, 5, 7}, axes[2] = {2, 3};
+        ir_vid w = cgh_input(&h, IR_F32, 4, (int64_t[]){c, c, 1, 1});
+        ir_vid y = conv_1x1(&h, activation(&h, dims), w);
+        ir_vid r = ir_unary(h.g, IR_OP_relu, ir_add(h.g, y, activation(&h, dims)));
+        ir_vid z = conv_1x1(&h, r, w);
+        ir_vid both = ir_emit(h.g, IR_OP_concat, (ir_vid[]){r, z}, 2, IR_ATTRS(IR_I("axis", 1)));
+        ir_vid w2 = cgh_input(&h, IR_F32, 4, (int64_t[]){8, 2 * c, 1, 1});
+        cgh_output(&h, ir_unary(h.g, IR_OP_neg, conv_1x1(&h, both, w2)), "concat of %d channels", c);
+        cgh_output(&h, ir_reduce(h.g, IR_OP_reduce_sum, r, axes, 2, 1), "sum of %d channels", c);
+        cgh_output(&h, ir_reduce(h.g, IR_OP_reduce_max, r, axes, 2, 0), "largest of %d channels", c);
+        // A channel shuffle: reshapes of bfloat16 around a transpose.
+        const int64_t five[5] = {IR_N, 2, c, 5, 7}, four[4] = {IR_N, 2 * c, 5, 7}, perm[5] = {0, 2, 1, 3, 4};
+        ir_vid s = ir_reshape(h.g, ir_transpose(h.g, ir_reshape(h.g, both, 5, five), 5, perm), 4, four);
+        cgh_output(&h, ir_unary(h.g, IR_OP_neg, conv_1x1(&h, s, w2)), "shuffle of %d channels", c);
+    }
+    cgh_end(&h, (int64_t[]){1, 4}, 2, 1e-6);
+}
+
+// Rounding: to nearest even, infinities stay, NaN stays NaN, the largest float overflows.
+static double edges(struct cgh *h) {
+    static const double table[] = {1.00390625, 1.01171875, -1.00390625, 3.3e38, -3.3961775e38, 3.4028234663852886e38,
+                                   INFINITY,   -INFINITY,  NAN,         0,      -0.0,          1e-30};
+    h->random++;
+    return table[h->random % COUNT(table)];
+}
+
+static void test_rounding(void **state) {
+    (void)state;
+    struct cgh h;
+    begin(&h);
+    h.value = edges;
+    ir_vid x = activation(&h, (int64_t[]){IR_N, 6, 3, 7});
+    const int64_t axes[1] = {1};
+    // The largest of one: reads memory, changes nothing.
+    ir_vid r = ir_reshape(h.g, x, 5, (int64_t[]){IR_N, 1, 6, 3, 7});
+    cgh_output(&h, ir_reduce(h.g, IR_OP_reduce_max, r, axes, 1, 0), "rounded");
+    cgh_end(&h, (int64_t[]){1, 5}, 2, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_conv),        cmocka_unit_test(test_batch),    cmocka_unit_test(test_winograd),
+        cmocka_unit_test(test_expressions), cmocka_unit_test(test_rounding),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
