@@ -25,6 +25,7 @@ struct cg_target {
                       // on the machine that compiles)
     bool winograd;    // may be chosen
     bool bf16_dot;    // multiplies pairs of bfloat16: AVX512_BF16
+    bool amx;         // in tiles, too: AMX_BF16
     LLVMTargetRef llvm;
 };
 

@@ -21,15 +21,29 @@ static const struct level v4 = {
 static const struct {
     const char *name;
     const struct level *level;
-    bool bf16; // AVX512_BF16
+    enum { NO_BF16, BF16, AMX } bf16; // AVX512_BF16; and AMX_BF16
 } cpus[] = {
-    {"x86-64-v3", &v3, false},      {"haswell", &v3, false},        {"broadwell", &v3, false},
-    {"skylake", &v3, false},        {"alderlake", &v3, false},      {"znver1", &v3, false},
-    {"znver2", &v3, false},         {"znver3", &v3, false},         {"x86-64-v4", &v4, false},
-    {"skylake-avx512", &v4, false}, {"cascadelake", &v4, false},    {"cooperlake", &v4, true},
-    {"icelake-client", &v4, false}, {"icelake-server", &v4, false}, {"rocketlake", &v4, false},
-    {"tigerlake", &v4, false},      {"sapphirerapids", &v4, true},  {"emeraldrapids", &v4, true},
-    {"graniterapids", &v4, true},   {"znver4", &v4, true},          {"znver5", &v4, true},
+    {"x86-64-v3", &v3, NO_BF16},
+    {"haswell", &v3, NO_BF16},
+    {"broadwell", &v3, NO_BF16},
+    {"skylake", &v3, NO_BF16},
+    {"alderlake", &v3, NO_BF16},
+    {"znver1", &v3, NO_BF16},
+    {"znver2", &v3, NO_BF16},
+    {"znver3", &v3, NO_BF16},
+    {"x86-64-v4", &v4, NO_BF16},
+    {"skylake-avx512", &v4, NO_BF16},
+    {"cascadelake", &v4, NO_BF16},
+    {"cooperlake", &v4, BF16},
+    {"icelake-client", &v4, NO_BF16},
+    {"icelake-server", &v4, NO_BF16},
+    {"rocketlake", &v4, NO_BF16},
+    {"tigerlake", &v4, NO_BF16},
+    {"sapphirerapids", &v4, AMX},
+    {"emeraldrapids", &v4, AMX},
+    {"graniterapids", &v4, AMX},
+    {"znver4", &v4, BF16},
+    {"znver5", &v4, BF16},
 };
 
 static bool host_has(const char *features, const char *name) {
@@ -48,7 +62,7 @@ static void init_llvm(void) {
     LLVMInitializeX86AsmParser();
 }
 
-static const struct level *host_level(bool *bf16) {
+static const struct level *host_level(int *bf16) {
     static const char *const need4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, *const need3[] = {
                                                                                                         "avx2", "fma",
                                                                                                         "bmi2"};
@@ -56,7 +70,8 @@ static const struct level *host_level(bool *bf16) {
     bool is4 = true, is3 = true;
     for (size_t i = 0; i < 5; i++) is4 &= host_has(f, need4[i]);
     for (size_t i = 0; i < 3; i++) is3 &= host_has(f, need3[i]);
-    *bf16 = host_has(f, "avx512bf16");
+    bool tiles = host_has(f, "amx-bf16") && host_has(f, "amx-tile");
+    *bf16 = !host_has(f, "avx512bf16") ? NO_BF16 : tiles ? AMX : BF16;
     LLVMDisposeMessage(f);
     return is4 && is3 ? &v4 : is3 ? &v3 : NULL;
 }
@@ -70,9 +85,9 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, bool bf16
     pthread_once(&once, init_llvm);
     memset(t, 0, sizeof *t);
     const struct level *level = NULL;
-    bool has_bf16 = false;
+    int has = NO_BF16;
     if (!mcpu || strcmp(mcpu, "native") == 0) {
-        level = host_level(&has_bf16);
+        level = host_level(&has);
         if (!level) {
             diag_error(d, NULL,
                        "this machine has no AVX2 and FMA, which generated code needs; compile for another with --mcpu "
@@ -84,7 +99,7 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, bool bf16
         for (size_t i = 0; i < sizeof cpus / sizeof *cpus; i++) {
             if (strcmp(mcpu, cpus[i].name) == 0) {
                 level = cpus[i].level;
-                has_bf16 = cpus[i].bf16;
+                has = (int)cpus[i].bf16;
             }
             str_addf(&known, " %s", cpus[i].name);
         }
@@ -94,10 +109,14 @@ enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, bool bf16
     }
     t->triple = dup("x86_64-pc-linux-gnu");
     t->cpu = dup(level->cpu);
-    t->bf16_dot = bf16 && has_bf16 && level == &v4;
-    t->features = dup(t->bf16_dot ? "+avx512bf16" : "");
+    t->bf16_dot = bf16 && has != NO_BF16 && level == &v4;
+    t->amx = t->bf16_dot && has == AMX;
+    t->features = dup(t->amx ? "+avx512bf16,+amx-tile,+amx-bf16" : t->bf16_dot ? "+avx512bf16" : "");
     struct str required = STR_INIT;
-    str_addf(&required, "%s%s", level->required, t->bf16_dot ? " avx512_bf16" : "");
+    str_addf(&required, "%s%s", level->required,
+             t->amx        ? " avx512_bf16 amx_tile amx_bf16"
+             : t->bf16_dot ? " avx512_bf16"
+                           : "");
     t->required = required.s;
     t->vl = level->vl;
     t->nregs = level->nregs;

@@ -76,54 +76,6 @@ static enum smkd_result check_elf(const char *path) {
     return r;
 }
 
-// Is `word` among the blank-separated words of `list`?
-static bool has_word(const char *list, const char *word, size_t n) {
-    for (const char *p = list; (p = strstr(p, word)); p += n)
-        if ((p == list || p[-1] == ' ' || p[-1] == '\t') && (p[n] == ' ' || p[n] == 0 || p[n] == '\n')) return true;
-    return false;
-}
-
-static char *cpu_flags(void) {
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    if (!f) return NULL;
-    char *line = NULL;
-    size_t cap = 0;
-    while (getline(&line, &cap, f) > 0)
-        if (strncmp(line, "flags", 5) == 0) {
-            fclose(f);
-            return line;
-        }
-    fclose(f);
-    free(line);
-    return NULL;
-}
-
-static enum smkd_result check_cpu(const char *path, const struct smkd_artifact *a) {
-    char *flags = cpu_flags();
-    if (!flags) return SMKD_R_OK; // no /proc: nothing to compare with
-    struct str missing = STR_INIT;
-    for (const char *p = a->required_features ? a->required_features : ""; *p;) {
-        size_t n = strcspn(p, " ");
-        char word[64];
-        if (n && n < sizeof word) {
-            memcpy(word, p, n);
-            word[n] = 0;
-            if (!has_word(flags, word, n)) str_addf(&missing, "%s%s", missing.len ? ", " : "", word);
-        }
-        p += n;
-        while (*p == ' ') p++;
-    }
-    enum smkd_result r = SMKD_R_OK;
-    if (missing.len)
-        r = rt_fail(
-            SMKD_R_MISMATCH,
-            "%s: was compiled for %s, which has %s; this CPU has not: compile the model again with --mcpu native", path,
-            a->target_cpu, missing.s);
-    str_release(&missing);
-    free(flags);
-    return r;
-}
-
 // Elements of a row as its dims say (per sample), or UINT64_MAX where they make no sense.
 static uint64_t dims_numel(const struct smkd_abi_tensor *t) {
     uint64_t n = 1;
@@ -218,7 +170,7 @@ static smkd_model *load(const char *path, bool to_read) {
         rt_fail(SMKD_R_MISMATCH,
                 "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again", path,
                 SMKD_ABI_VERSION);
-    if (!m->art || check_tables(path, m->art) != SMKD_R_OK || (!to_read && check_cpu(path, m->art) != SMKD_R_OK)) {
+    if (!m->art || check_tables(path, m->art) != SMKD_R_OK || (!to_read && rt_check_cpu(path, m->art) != SMKD_R_OK)) {
         smkd_model_free(m);
         return NULL;
     }

@@ -17,6 +17,9 @@ void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
 const struct smkd_model *rt_session_model(const smkd_session *s);
 // Every later run calls `mark` as smkd_call says; NULL: no more.
 void rt_session_mark(smkd_session *s, void (*mark)(void *env, uint64_t kernel), void *env);
+// Whether this machine has what the artifact's code needs, and with it leave to use AMX tiles (cpu.c).
+// SMKD_CPU_CHECK=off in the environment skips both, for an emulator that can do more than /proc/cpuinfo says.
+enum smkd_result rt_check_cpu(const char *path, const struct smkd_artifact *a);
 // Zeroed memory for big blocks: 64-aligned, 2 MiB-aligned with huge pages asked for when large. NULL when there is
 // none.
 void *rt_block_alloc(size_t bytes);

@@ -202,7 +202,7 @@ static void one_tile(struct cg_fn *f, struct tiles *t, int64_t th, int64_t tw, L
 
 // Tiles of th rows over the width of the plane.
 static void row_of_tiles(struct cg_fn *f, struct tiles *t, int64_t th, LLVMValueRef row) {
-    struct cg_split w = cg_split_even(t->c->PW, cg_micro_rows(f->t, t->m.nvec) / th);
+    struct cg_split w = cg_split_even(t->c->PW, cg_micro_rows_of(f->t, &t->m) / th);
     int64_t at = 0, size[2] = {w.big, w.big - 1}, count[2] = {w.n_big, w.n_small};
     for (int k = 0; k < 2; k++) {
         if (count[k] == 1) one_tile(f, t, th, size[k], row, cg_i64(f, at));
@@ -224,7 +224,10 @@ static void rows_of_tiles(struct cg_fn *f, struct tiles *t, int64_t th, LLVMValu
 }
 
 static void band_tiles(struct cg_fn *f, struct tiles *t, LLVMValueRef bh) {
-    int64_t most = cg_micro_rows(f->t, t->m.nvec), th = cg_max64(1, cg_min64(most / t->c->PW, t->g->bh));
+    int64_t most = cg_micro_rows_of(f->t, &t->m), th = cg_max64(1, cg_min64(most / t->c->PW, t->g->bh));
+    struct cg_micro line = t->m;
+    line.th = 1;
+    if (cg_micro_uses_tiles(f->t, &line)) th = 1;
     if (th == 1) {
         rows_of_tiles(f, t, 1, cg_i64(f, 0), bh);
     } else if (t->g->bands == 1) {

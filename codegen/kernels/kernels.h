@@ -42,6 +42,11 @@ void cg_micro_over_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t r
                         LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2);
 // Most rows a tile of nvec vectors can hold in registers.
 int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec);
+// The same for m's kind of product, which may have AMX tiles: rows are then in one line (th == 1).
+int64_t cg_micro_rows_of(const struct cg_target *t, const struct cg_micro *m);
+// amx.c: whether m (th 1) is computed in AMX tiles; its body.
+bool cg_micro_uses_tiles(const struct cg_target *t, const struct cg_micro *m);
+void cg_emit_micro_tiles(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C);
 // `total` split into the fewest tiles of at most `most`, of two sizes: n_big tiles of `big`, then n_small of big-1.
 struct cg_split {
     int64_t big, n_big, n_small;

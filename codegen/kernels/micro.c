@@ -52,6 +52,12 @@ int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec) {
     return cg_max64(1, nvec == 1 && t->nregs < 32 ? t->nregs / 2 : rows);
 }
 
+int64_t cg_micro_rows_of(const struct cg_target *t, const struct cg_micro *m) {
+    struct cg_micro line = *m;
+    line.th = 1;
+    return cg_micro_uses_tiles(t, &line) ? 32 : cg_micro_rows(t, m->nvec);
+}
+
 struct cg_split cg_split_even(int64_t total, int64_t most) {
     int64_t n = cg_max64(1, cg_ceil_div(total, most)), big = cg_ceil_div(total, n);
     int64_t n_big = total - n * (big - 1);
@@ -238,6 +244,10 @@ static void level(struct cg_fn *f, struct body *b, int depth, LLVMValueRef inner
 }
 
 static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
+    if (cg_micro_uses_tiles(f->t, m)) {
+        cg_emit_micro_tiles(f, m, LLVMGetParam(f->fn, 0), LLVMGetParam(f->fn, 1), LLVMGetParam(f->fn, 2));
+        return;
+    }
     struct body b = {.m = m, .C = LLVMGetParam(f->fn, 2), .flush_depth = flush_depth(m)};
     CHECK(m->th * m->tw * m->nvec <= 64 && m->nvec <= 8, "micro-kernel of %lld x %lld vectors",
           (long long)(m->th * m->tw), (long long)m->nvec);

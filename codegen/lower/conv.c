@@ -123,6 +123,7 @@ static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, 
 
 // Whether F(4x4, 3x3) applies and pays.
 static bool winograd(const struct cg_target *t, const struct conv *c) {
+    if (t->amx && c->x_narrow && c->y_narrow) return false; // tiles make 16 times the products of a float32 kernel
     if (!t->winograd || c->R != 3 || c->S != 3 || c->G != 1) return false;
     for (int i = 0; i < 2; i++)
         if (c->st[i] != 1 || c->dil[i] != 1 || c->pad[i] > 2) return false;

@@ -33,6 +33,7 @@ struct cgh {
     unsigned n_inputs, n_outputs, n_bad;
     uint32_t random;
     struct cg_options options;      // what a test wants different; cgh_end fills in the rest
+    const char *cpu;                // the only CPU to compile for; NULL: this machine's and any with AVX2
     double worst;                   // largest error of an element over its output's largest, so far
     double (*value)(struct cgh *h); // what inputs are filled with; the default is uniform in [-1, 1)
 };
@@ -196,7 +197,8 @@ static void cgh_compare(struct cgh *h, struct ir_graph *g, const char *cpu, smkd
 // give equal bits; releases everything.
 static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double tol) {
     static const char *const cpus[] = {"native", "x86-64-v3"};
-    for (int c = 0; c < 2; c++) {
+    for (int c = 0; c < (h->cpu ? 1 : 2); c++) {
+        const char *cpu = h->cpu ? h->cpu : cpus[c];
         char path[] = "/tmp/smkd_test_XXXXXX";
         int fd = mkstemp(path);
         assert_true(fd >= 0);
@@ -204,7 +206,7 @@ static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double
         struct cg_model model = {
             .name = "test", .kind = SMKD_ABI_LOSS, .train = ir_graph_clone(&h->arena, h->g), .notes = "{}"};
         struct cg_options o = h->options;
-        o.mcpu = cpus[c];
+        o.mcpu = cpu;
         o.max_batch = 256;
         o.emit = "lib";
         o.verify = true;
@@ -214,7 +216,7 @@ static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double
         unlink(path);
         if (!m) fail_msg("load: %s", smkd_last_error());
         // With bf16 the graph after the passes, which says what is rounded.
-        for (int b = 0; b < n_batches; b++) cgh_compare(h, o.bf16 ? model.train : h->g, cpus[c], m, batches[b], tol);
+        for (int b = 0; b < n_batches; b++) cgh_compare(h, o.bf16 ? model.train : h->g, cpu, m, batches[b], tol);
         smkd_model_free(m);
     }
     unsigned bad = h->n_bad;

@@ -2,7 +2,10 @@
 // which rounds where the pass said so. Inputs are coarse enough for all products and sums to be exact, so that results
 // are compared to the last bit, whether bfloat16 is multiplied as such (native, where the CPU can) or widened
 // (x86-64-v3).
+#define _GNU_SOURCE // amx_emulator.h
 #include "cg_harness.h"
+
+#include "amx_emulator.h"
 
 // Multiples of 1/8 in [-1, 1).
 static double eighths(struct cgh *h) { return floor(cgh_uniform(h) * 8) / 8; }
@@ -89,6 +92,48 @@ static void test_winograd(void **state) {
     RUN(cases, true, 5e-4);
 }
 
+static bool machine_has(const char *flag) {
+    char *line = NULL;
+    size_t cap = 0;
+    bool has = false;
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f && !has && getline(&line, &cap, f) > 0)
+        if (!strncmp(line, "flags", 5)) {
+            char *at = strstr(line, flag);
+            has = at && at[-1] == ' ' && strchr(" \n", at[strlen(flag)]);
+        }
+    if (f) fclose(f);
+    free(line);
+    return has;
+}
+
+// AMX tiles: whole and part of one or two, sums of any length, rows wider than two. On machines without AMX its
+// instructions are emulated one by one, so that the very same code is tested.
+static void test_tiles(void **state) {
+    (void)state;
+    if (!machine_has("avx512_bf16")) skip(); // the rest of the code needs it
+    static const struct c cases[] = {
+        {64, 32, 7, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},  {6, 40, 5, 35, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+        {70, 24, 6, 9, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},  {32, 17, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {20, 48, 3, 40, 3, 3, {1, 1}, 1, {1, 0, 2, 1}, 1}, {16, 20, 9, 9, 3, 3, {1, 1}, 2, {2, 2, 2, 2}, 1},
+        {64, 64, 7, 18, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 8}, {32, 64, 5, 5, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 2},
+        {256, 34, 1, 3, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
+    };
+    const bool emulated = !machine_has("amx_bf16");
+    if (emulated) {
+        amx_emulate();
+        setenv("SMKD_CPU_CHECK", "off", 1);
+    }
+    struct cgh h;
+    begin(&h);
+    h.cpu = "sapphirerapids";
+    h.options.no_winograd = false; // tiles are faster
+    for (size_t i = 0; i < COUNT(cases); i++) add_conv(&h, &cases[i]);
+    cgh_end(&h, (int64_t[]){1, 3}, 2, 0);
+    if (emulated) assert_true(amx_products > 0);
+    unsetenv("SMKD_CPU_CHECK");
+}
+
 static ir_vid conv_1x1(struct cgh *h, ir_vid x, ir_vid w) {
     const int64_t one[2] = {1, 1}, none[4] = {0};
     return ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2,
@@ -142,8 +187,8 @@ static void test_rounding(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conv),        cmocka_unit_test(test_batch),    cmocka_unit_test(test_winograd),
-        cmocka_unit_test(test_expressions), cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_conv),     cmocka_unit_test(test_batch),       cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_winograd), cmocka_unit_test(test_expressions), cmocka_unit_test(test_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -362,40 +362,39 @@ static void test_bad_options(void **state) {
 
 BUILD(softmax, FD_IN(FD_ANY, IR_N, 5))
 EMIT(softmax, IR_ATTRS(IR_I("axis", -1)))
-BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2)) EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
-    BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1)))
-        BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0)))
-            BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
-                BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
-                    BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
-                        EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
-                            BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
-                                BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
-                                    EMIT(smkd_threshold, IR_NO_ATTRS)
-                                        BUILD(refine, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5),
-                                              FD_IN(FD_ANY, IR_N, 1)) EMIT(smkd_refine, IR_NO_ATTRS)
-                                            BUILD(refine_scalar, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5),
-                                                  FD_IN0(FD_ANY)) EMIT(smkd_refine, IR_NO_ATTRS)
-                                                BUILD(trust, FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY), FD_IN0(FD_ANY),
-                                                      FD_IN0(FD_ANY)) EMIT(smkd_trust, IR_ATTRS(IR_S("rule", "mylc")))
-                                                    BUILD(select, FD_IN(FD_ANY, IR_N), FD_IN0(FD_ANY))
-                                                        EMIT(smkd_select, IR_NO_ATTRS)
+BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
+EMIT(softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
+    EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
+        EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
+            BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
+                BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
+                      FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
+                    BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
+                        BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
+                            EMIT(smkd_threshold, IR_NO_ATTRS) BUILD(refine, FD_IN(FD_ANY, IR_N, 5),
+                                                                    FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 1))
+                                EMIT(smkd_refine, IR_NO_ATTRS) BUILD(refine_scalar, FD_IN(FD_ANY, IR_N, 5),
+                                                                     FD_IN(FD_ANY, IR_N, 5),
+                                                                     FD_IN0(FD_ANY)) EMIT(smkd_refine, IR_NO_ATTRS)
+                                    BUILD(trust, FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY), FD_IN0(FD_ANY), FD_IN0(FD_ANY))
+                                        EMIT(smkd_trust, IR_ATTRS(IR_S("rule", "mylc")))
+                                            BUILD(select, FD_IN(FD_ANY, IR_N), FD_IN0(FD_ANY))
+                                                EMIT(smkd_select, IR_NO_ATTRS)
 
-                                                            static const
-    struct fd_case cases[] = {
-        {"softmax", build_softmax},
-        {"softmax_inner", build_softmax_inner},
-        {"log_softmax", build_log_softmax},
-        {"log_softmax_first", build_log_softmax_first},
-        {"entropy", build_entropy},
-        {"cross_entropy", build_cross_entropy},
-        {"cross_entropy_floor", build_cross_entropy_floor},
-        {"kl_div", build_kl_div},
-        {"threshold", build_threshold},
-        {"refine", build_refine},
-        {"refine_scalar", build_refine_scalar},
-        {"trust", build_trust},
-        {"select", build_select}, // constants: no gradient to compare
+                                                    static const struct fd_case cases[] = {
+                                                        {"softmax", build_softmax},
+                                                        {"softmax_inner", build_softmax_inner},
+                                                        {"log_softmax", build_log_softmax},
+                                                        {"log_softmax_first", build_log_softmax_first},
+                                                        {"entropy", build_entropy},
+                                                        {"cross_entropy", build_cross_entropy},
+                                                        {"cross_entropy_floor", build_cross_entropy_floor},
+                                                        {"kl_div", build_kl_div},
+                                                        {"threshold", build_threshold},
+                                                        {"refine", build_refine},
+                                                        {"refine_scalar", build_refine_scalar},
+                                                        {"trust", build_trust},
+                                                        {"select", build_select}, // constants: no gradient to compare
 };
 enum { N_CASES = sizeof cases / sizeof *cases, N_DIFFERENTIABLE = N_CASES - 2 };
 
