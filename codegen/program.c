@@ -156,7 +156,12 @@ struct ir_plan *cg_plan(struct cg_program *p, const struct ir_graph *g) {
                                 .env = p,
                                 .boundary = boundary_slot,
                                 .output = output_slot};
-    return ir_plan_make(g, &o);
+    struct ir_plan *plan = ir_plan_make(g, &o);
+    struct str fault = STR_INIT;
+    // Always, as the verifier after every pass: milliseconds against results that are wrong at some batch size.
+    CHECK(ir_plan_check(g, &o, plan, &fault), "plan of @%s: %s", g->name, fault.s);
+    str_release(&fault);
+    return plan;
 }
 
 // --- calls --------------------------------------------------------------------------------------------------------

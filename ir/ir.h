@@ -328,6 +328,9 @@ struct ir_plan_options {
 // Lays every materialised value out in one arena by liveness over the whole node list: values alive at the same time
 // never overlap; a reshape shares its operand's memory; a pointwise node may overwrite an operand that dies with it.
 struct ir_plan *ir_plan_make(const struct ir_graph *g, const struct ir_plan_options *o);
+// Whether, at any batch, no value or workspace is written over what is still to be read; if not, says in `out` what is.
+// Finds every life out anew, so that it can be wrong only where ir_plan_make is right.
+bool ir_plan_check(const struct ir_graph *g, const struct ir_plan_options *o, const struct ir_plan *p, struct str *out);
 // A line for each node's results and workspace: node index, value, place, offset, +bytes, [born-dies], op, ONNX node.
 // The head says the arena's size and its lower bound.
 void ir_plan_print(const struct ir_graph *g, const struct ir_plan *p, struct str *out);
