@@ -197,7 +197,7 @@ static void one_tile(struct cg_fn *f, struct tiles *t, int64_t th, int64_t tw, L
     // Read from memory where it lies, tile after tile: the hardware does not see the pattern in as many rows at once.
     if (t->g->in_place && m.a_w == c->C && th * tw > 1 && m.n1 == 1 && m.n2 == 1) m.ahead = th * tw * t->g->px;
     LLVMValueRef Y = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), t->Y, y);
-    cg_micro_call(f, &m, cg_gep(f, f->f32, t->A, a), t->B, Y, NULL, NULL, NULL);
+    cg_micro_call(f, &m, cg_gep(f, f->f32, t->A, a), t->B, Y, NULL, NULL, NULL, NULL);
 }
 
 // Tiles of th rows over the width of the plane.

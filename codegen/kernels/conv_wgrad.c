@@ -68,6 +68,14 @@ struct band { // images, rows and the gathered input of one band
     LLVMValueRef n0, n_img, oh, bh, A;
 };
 
+// dy of block kb at the band's first pixel.
+static LLVMValueRef dy_block(struct cg_fn *f, const struct wgrad *w, const struct band *b, LLVMValueRef kb) {
+    const struct cg_tap_conv *c = w->c;
+    LLVMValueRef line = cg_muladd(f, b->n0, c->P, b->oh);
+    LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, kb, cg_i64(f, 2 * f->t->vl)));
+    return cg_gep(f, cg_f32_in_memory(f, c->y_narrow), w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
+}
+
 // Packs block kb of the band's pixels; missing lanes become 0.
 static void pack_dy(struct cg_fn *f, const struct wgrad *w, const struct band *b, LLVMValueRef kb, LLVMValueRef dys,
                     int64_t nvec, int64_t last_lanes) {
@@ -75,10 +83,8 @@ static void pack_dy(struct cg_fn *f, const struct wgrad *w, const struct band *b
     int vl = f->t->vl;
     struct cg_loop li, lq;
     LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), b->n_img, 1);
-    LLVMValueRef line = cg_muladd(f, cg_addi(f, b->n0, i), c->P, b->oh);
-    LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, kb, cg_i64(f, 2 * vl)));
     LLVMTypeRef mem = cg_f32_in_memory(f, c->y_narrow);
-    LLVMValueRef src = cg_gep(f, mem, w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
+    LLVMValueRef src = cg_gep(f, mem, dy_block(f, w, b, kb), cg_muli(f, i, cg_i64(f, c->P * c->Q * c->yc)));
     LLVMValueRef dst = cg_gep(f, f->f32, dys, cg_muli(f, i, cg_i64(f, w->cut.g.bh * c->Q * nvec * vl)));
     LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_muli(f, b->bh, cg_i64(f, c->Q)), 1);
     for (int64_t v = 0; v < nvec; v++) {
@@ -98,9 +104,8 @@ static void pack_dy_pairs(struct cg_fn *f, const struct wgrad *w, const struct b
     struct cg_loop li, lr, lq;
     LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), b->n_img, 1);
     LLVMValueRef row = cg_loop_begin(f, &lr, cg_i64(f, 0), b->bh, 1);
-    LLVMValueRef line = cg_addi(f, cg_muladd(f, cg_addi(f, b->n0, i), c->P, b->oh), row);
-    LLVMValueRef k0 = cg_muladd(f, w->group, c->K, cg_muli(f, kb, cg_i64(f, 2 * vl)));
-    LLVMValueRef src = cg_gep(f, f->i16, w->dy, cg_muladd(f, line, c->Q * c->yc, k0));
+    LLVMValueRef line = cg_muladd(f, i, c->P, row);
+    LLVMValueRef src = cg_gep(f, f->i16, dy_block(f, w, b, kb), cg_muli(f, line, cg_i64(f, c->Q * c->yc)));
     LLVMValueRef at = cg_muladd(f, i, w->cut.g.bh * pairs * nvec * vl, cg_muli(f, row, cg_i64(f, pairs * nvec * vl)));
     LLVMValueRef dst = cg_gep(f, f->i32, dys, at);
     for (int part = 0; part < 2; part++) { // the last of an odd number stands alone
@@ -151,6 +156,14 @@ static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, 
         proto.inner = row * c->PH;
         proto.n1 = 1;
     }
+    // The next band's dy comes from memory while this one's is multiplied: else 1x1 filters would wait for it.
+    int64_t pixel = c->yc * (c->y_narrow ? 2 : 4);
+    LLVMValueRef next = NULL;
+    if (c->R * c->S == 1) {
+        proto.stream = c->pairs ? 2 * pixel : pixel;
+        next =
+            cg_gep(f, f->i8, dy_block(f, w, b, kb), cg_muli(f, cg_muli(f, b->n_img, b->bh), cg_i64(f, c->Q * pixel)));
+    }
     struct cg_loop lr, ls;
     LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, c->R), 1);
     LLVMValueRef s = cg_i64(f, 0);
@@ -158,7 +171,8 @@ static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, 
     LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, (c->pairs ? row : c->ds) * g->px)));
     LLVMValueRef out = cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, c->C * nr));
     cg_micro_over_rows(f, &proto, w->cut.merged ? c->S * c->C : w->channels, cg_micro_rows(f->t, nvec),
-                       cg_gep(f, f->f32, b->A, a), dys, cg_gep(f, f->f32, sums, out), NULL, b->bh, b->n_img);
+                       cg_gep(f, f->f32, b->A, a), dys, cg_gep(f, f->f32, sums, out), NULL, b->bh, b->n_img, next,
+                       c->pairs ? pixel : 64, 2);
     if (!w->cut.merged) cg_loop_end(f, &ls);
     cg_loop_end(f, &lr);
 }

@@ -187,7 +187,7 @@ static void rows(struct cg_fn *f, const struct gemm *w, LLVMValueRef k0, LLVMVal
         struct cg_loop l;
         LLVMValueRef r = cg_loop_begin(f, &l, done, end, h[i]);
         cg_micro_call(f, &m, cg_gep(f, f->f32, A, cg_muli(f, r, cg_i64(f, a_m))), w->panel, c_at(f, w, r), kl, NULL,
-                      NULL);
+                      NULL, NULL);
         cg_loop_end(f, &l);
         done = end;
     }

@@ -33,13 +33,17 @@ struct cg_micro {
     // Fetched into cache meanwhile: a_k == 1: as many floats as A's tile has, from A + ahead on, evenly over the steps
     // (the next tile, where tiles lie one behind the other); else the line at A + ahead, each step. 0: nothing.
     int64_t ahead;
+    // From memory elsewhere (`next`), for whoever comes after: a line a step, then this many bytes on. 0: none.
+    int64_t stream;
 };
 // Calls the micro-kernel (emitted into the module on first use). Count arguments may be NULL where the record has them.
 void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C,
-                   LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2);
-// The same for `rows` rows of A that lie side by side (a_w = 1), in even tiles of at most `most`.
+                   LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2, LLVMValueRef next);
+// The same for `rows` rows of A that lie side by side (a_w = 1), in even tiles of at most `most`. Tile j fetches from
+// next + j * next_gap bytes on, j < next_lines (`next` NULL: none does).
 void cg_micro_over_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t rows, int64_t most, LLVMValueRef A,
-                        LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2);
+                        LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2,
+                        LLVMValueRef next, int64_t next_gap, int64_t next_lines);
 // Most rows a tile of nvec vectors can hold in registers.
 int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec);
 // The same for m's kind of product, which may have AMX tiles: rows are then in one line (th == 1).

@@ -14,10 +14,11 @@ static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
     return m->a_k == 1 ? 4 : t->nregs >= 32 || m->nvec == 1 ? 1 : 2;
 }
 
-static void fetch(struct cg_fn *f, LLVMValueRef at) {
+enum reach { NEAR = 2, NEXT = 3 }; // into the second level, into all
+static void fetch(struct cg_fn *f, LLVMValueRef at, enum reach reach) {
     unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", 13);
     LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, &f->p, 1);
-    LLVMValueRef args[4] = {at, cg_i32(f, 0), cg_i32(f, 3), cg_i32(f, 1)}; // to read, into all levels, data
+    LLVMValueRef args[4] = {at, cg_i32(f, 0), cg_i32(f, reach), cg_i32(f, 1)}; // to read, data
     LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, &f->p, 1), fn, args, 4, "");
 }
 
@@ -100,6 +101,7 @@ struct body {
     LLVMValueRef acc[64]; // locals, row by row
     LLVMValueRef pa, pb;  // locals: A and B of the current k
     LLVMValueRef pf;      // local: what to fetch next, or NULL
+    LLVMValueRef stream;  // the same elsewhere
     LLVMValueRef C;
     int flush_depth; // loop level after whose body the sums move to C; 0: only at the end
 };
@@ -144,7 +146,7 @@ static void fetch_more(struct cg_fn *f, const struct body *b, int64_t n) {
     const struct cg_micro *m = b->m;
     int64_t lines = cg_ceil_div(m->th * m->tw * m->a_w, LINE), each = cg_ceil_div(lines * n, m->inner);
     LLVMValueRef p = get(f, f->p, b->pf);
-    for (int64_t i = 0; i < each; i++) fetch(f, cg_gep(f, f->f32, p, cg_i64(f, i * LINE)));
+    for (int64_t i = 0; i < each; i++) fetch(f, cg_gep(f, f->f32, p, cg_i64(f, i * LINE)), NEXT);
     advance(f, b->pf, each * LINE);
 }
 
@@ -169,7 +171,12 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
     if (b->pf) fetch_more(f, b, n); // in one place: between steps it would keep the scheduler from its work
     for (int64_t k = 0; k < n; k++) {
         // A line of A a step, at a stride: the hardware would fetch only what lies on the same page.
-        if (m->ahead && m->a_k != 1) fetch(f, cg_gep(f, f->f32, pa, cg_i64(f, k * m->a_k + m->ahead)));
+        if (m->ahead && m->a_k != 1) fetch(f, cg_gep(f, f->f32, pa, cg_i64(f, k * m->a_k + m->ahead)), NEXT);
+        if (b->stream) {
+            LLVMValueRef next = get(f, f->p, b->stream);
+            fetch(f, next, NEAR);
+            LLVMBuildStore(f->b, cg_gep(f, f->i8, next, cg_i64(f, m->stream)), b->stream);
+        }
         LLVMValueRef bv[8];
         for (int64_t v = 0; v < m->nvec; v++)
             bv[v] = cg_load(f, f->vf, cg_gep(f, f->f32, pb, cg_i64(f, k * m->b_k + v * vl)), vl * 4);
@@ -255,6 +262,7 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
     b.pb = cg_local(f, f->p, LLVMGetParam(f->fn, 1));
     if (m->ahead && m->a_k == 1)
         b.pf = cg_local(f, f->p, cg_gep(f, f->f32, LLVMGetParam(f->fn, 0), cg_i64(f, m->ahead)));
+    if (m->stream) b.stream = cg_local(f, f->p, LLVMGetParam(f->fn, 6));
     for (int64_t i = 0; i < m->th * m->tw * m->nvec; i++) b.acc[i] = cg_local(f, f->vf, LLVMConstNull(f->vf));
     if (b.flush_depth && !m->accumulate) store_sums(f, &b, false, false); // C starts at zero
     level(f, &b, 2, LLVMGetParam(f->fn, 3), LLVMGetParam(f->fn, 4), LLVMGetParam(f->fn, 5));
@@ -262,13 +270,13 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
 }
 
 void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C,
-                   LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2) {
+                   LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2, LLVMValueRef next) {
     char name[512];
     int len = snprintf(name, sizeof name, "micro");
     for (size_t i = 0; i < CG_FIELDS(struct cg_micro); i++)
         len += snprintf(name + len, sizeof name - (size_t)len, "_%lld", (long long)((const int64_t *)m)[i]);
-    LLVMTypeRef params[6] = {f->p, f->p, f->p, f->i64, f->i64, f->i64};
-    LLVMTypeRef type = LLVMFunctionType(f->void_, params, 6, 0);
+    LLVMTypeRef params[7] = {f->p, f->p, f->p, f->i64, f->i64, f->i64, f->p};
+    LLVMTypeRef type = LLVMFunctionType(f->void_, params, 7, 0);
     bool is_new;
     LLVMValueRef fn = cg_subfunction(f, name, type, &is_new);
     if (is_new) {
@@ -278,26 +286,32 @@ void cg_micro_call(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LL
         cg_fn_done(&inner_fn);
     }
     LLVMValueRef one = cg_i64(f, 1);
-    LLVMValueRef args[6] = {A, B, C, inner ? inner : one, n1 ? n1 : one, n2 ? n2 : one};
-    LLVMBuildCall2(f->b, type, fn, args, 6, "");
+    LLVMValueRef args[7] = {A, B, C, inner ? inner : one, n1 ? n1 : one, n2 ? n2 : one, next ? next : A};
+    LLVMBuildCall2(f->b, type, fn, args, 7, "");
 }
 
 void cg_micro_over_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t rows, int64_t most, LLVMValueRef A,
-                        LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2) {
+                        LLVMValueRef B, LLVMValueRef C, LLVMValueRef inner, LLVMValueRef n1, LLVMValueRef n2,
+                        LLVMValueRef next, int64_t next_gap, int64_t next_lines) {
     struct cg_split tiles = cg_split_even(rows, most);
-    int64_t at = 0, size[2] = {tiles.big, tiles.big - 1}, count[2] = {tiles.n_big, tiles.n_small};
+    int64_t at = 0, done = 0, size[2] = {tiles.big, tiles.big - 1}, count[2] = {tiles.n_big, tiles.n_small};
     for (int k = 0; k < 2; k++) {
         if (!count[k]) continue;
         struct cg_micro m = *proto;
         m.th = 1;
         m.tw = size[k];
         struct cg_loop l;
-        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
+        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1), from = next;
+        if (next) { // what is left when all lines were fetched hits what they brought
+            LLVMValueRef line = cg_mini(f, cg_addi(f, j, cg_i64(f, done)), cg_i64(f, next_lines - 1));
+            from = cg_gep(f, f->i8, next, cg_muli(f, line, cg_i64(f, next_gap)));
+        }
         LLVMValueRef row = cg_muladd(f, j, size[k], cg_i64(f, at));
         cg_micro_call(f, &m, cg_gep(f, f->f32, A, row), B, cg_gep(f, f->f32, C, cg_muli(f, row, cg_i64(f, m.c_w))),
-                      inner, n1, n2);
+                      inner, n1, n2, from);
         cg_loop_end(f, &l);
         at += size[k] * count[k];
+        done += count[k];
     }
 }
 

@@ -337,7 +337,7 @@ static void multiply(struct cg_fn *f, const struct cg_wino *w, const struct cg_w
     LLVMValueRef whole = cg_muli(f, cg_divi(f, count, cg_i64(f, most)), cg_i64(f, most));
     LLVMValueRef row = cg_loop_begin(f, &l, cg_i64(f, 0), whole, most);
     cg_micro_call(f, &mk, cg_gep(f, f->f32, V, cg_muli(f, row, cg_i64(f, v->row))), U,
-                  cg_gep(f, f->f32, M, cg_muli(f, row, cg_i64(f, m->row))), NULL, NULL, NULL);
+                  cg_gep(f, f->f32, M, cg_muli(f, row, cg_i64(f, m->row))), NULL, NULL, NULL, NULL);
     cg_loop_end(f, &l);
     LLVMValueRef rest = cg_subi(f, count, whole), A = cg_gep(f, f->f32, V, cg_muli(f, whole, cg_i64(f, v->row))),
                  C = cg_gep(f, f->f32, M, cg_muli(f, whole, cg_i64(f, m->row)));
@@ -348,7 +348,7 @@ static void multiply(struct cg_fn *f, const struct cg_wino *w, const struct cg_w
         LLVMValueRef fits = LLVMBuildICmp(f->b, LLVMIntSLE, rest, cg_i64(f, sizes[k]), "");
         cg_if_begin(f, &c, LLVMBuildAnd(f->b, more, fits, ""));
         mk.tw = sizes[k];
-        cg_micro_call(f, &mk, A, U, C, NULL, NULL, NULL);
+        cg_micro_call(f, &mk, A, U, C, NULL, NULL, NULL, NULL);
         cg_if_end(f, &c);
     }
 }

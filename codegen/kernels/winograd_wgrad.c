@@ -48,7 +48,7 @@ static void multiply(struct cg_fn *f, const struct item *it, int64_t nvec, LLVMV
                          .n1 = 1,
                          .n2 = 1,
                          .accumulate = 1};
-    cg_micro_over_rows(f, &m, it->c, cg_micro_rows(f->t, 2), V, Y, U, tiles, NULL, NULL);
+    cg_micro_over_rows(f, &m, it->c, cg_micro_rows(f->t, 2), V, Y, U, tiles, NULL, NULL, NULL, 0, 0);
 }
 
 // dw of one block of output channels: [tap][c][lane] of the partial sums.

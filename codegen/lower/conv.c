@@ -377,7 +377,7 @@ static int64_t wino_parts(const struct conv *c) {
 
 static int64_t parts_of(int64_t bytes, int64_t items) {
     int64_t fit = cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes));
-    return cg_max64(1, cg_min64(fit, 2 * MAX_PARTS / items));
+    return cg_max64(1, cg_min64(fit, MAX_PARTS / items));
 }
 
 // Of the forward convolution, multiplied in pairs of pixels where the CPU can; a few channels would leave it idle.
