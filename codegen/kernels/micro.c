@@ -11,7 +11,11 @@
 // spill; 28 sums a step need no unrolling to hide the loop, 12 need a little.
 enum { LINE = 16 }; // floats of a cache line
 static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
-    return m->a_k == 1 ? 4 : t->nregs >= 32 || m->nvec == 1 ? 1 : 2;
+    if (m->a_k != 1) return t->nregs >= 32 || m->nvec == 1 ? 1 : 2;
+    int64_t n = m->inner >= 0 && m->inner <= 6 ? m->inner : 4;
+    // Where pixels are fewer floats apart than that, a later step of one reads what an earlier step of the next did:
+    // the compiler would keep those elements, too, and spill.
+    return m->tw > 1 && m->a_w > 0 ? cg_min64(n, m->a_w) : n;
 }
 
 enum reach { NEAR = 2, NEXT = 3 }; // into the second level, into all
@@ -194,7 +198,7 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
 static void inner_loop(struct cg_fn *f, struct body *b, LLVMValueRef count) {
     const struct cg_micro *m = b->m;
     if (m->inner >= 0) {
-        int64_t unroll = m->a_k == 1 && m->inner <= 6 ? m->inner : unroll_of(f->t, m);
+        int64_t unroll = unroll_of(f->t, m);
         int64_t trips = unroll ? m->inner / unroll : 0, rest = unroll ? m->inner % unroll : 0;
         if (trips == 1) {
             steps(f, b, unroll);

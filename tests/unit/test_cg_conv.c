@@ -210,10 +210,17 @@ static void check_spills(const char *cpu) {
         {116, 116, 14, 14, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},  {24, 58, 28, 28, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
         {3, 64, 56, 56, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1},     {128, 128, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 32},
         {1024, 256, 14, 14, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1}, {160, 192, 17, 17, 1, 7, {1, 1}, 1, {0, 3, 0, 3}, 1},
+        {3, 64, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},     {1, 16, 28, 28, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+        {1, 6, 28, 28, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 1},      {2, 40, 17, 35, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
     };
     struct cgh h;
     cgh_begin(&h);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i], IR_N);
+    for (int trans = 0; trans < 4; trans++) { // matrix products run on the same, with other strides
+        int64_t a[2] = {300, 70}, b[2] = {70, 100}, at[2] = {70, 300}, bt[2] = {100, 70};
+        ir_vid x = cgh_input(&h, IR_F32, 2, trans & 1 ? at : a), y = cgh_input(&h, IR_F32, 2, trans & 2 ? bt : b);
+        cgh_output(&h, ir_matmul(h.g, x, y, trans & 1, trans >> 1), "matmul %d", trans);
+    }
     char path[] = "/tmp/smkd_test_XXXXXX", line[4096], fn[256] = "";
     int fd = mkstemp(path), micro = 0, fma = 0, spills = 0;
     assert_true(fd >= 0);
