@@ -317,16 +317,6 @@ static void blocks(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg
     }
 }
 
-static void depthwise_images(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g,
-                             const struct item *it) {
-    struct cg_loop l;
-    LLVMValueRef i = cg_loop_begin(f, &l, cg_i64(f, 0), it->n_img, 1);
-    LLVMValueRef A = cg_gep(f, f->f32, it->A, cg_muli(f, i, cg_i64(f, g->plane)));
-    LLVMValueRef Y = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), it->y, cg_muli(f, i, cg_i64(f, c->P * c->Q * c->yc)));
-    cg_depthwise_band(f, c, g, A, it->w, Y, it->bh);
-    cg_loop_end(f, &l);
-}
-
 // A phase no filter tap reaches: its outputs are zero.
 static void zero_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct item *it) {
     struct cg_loop li, lr, lc;
@@ -347,7 +337,7 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
     struct cg_tap_conv probe = *c;
     if (zero) probe.R = probe.S = 1;
     struct cg_gather g = cg_gather_plan(f->t, &probe, c->xc, f->t->l2_bytes / 2);
-    int64_t n_kb = cg_blocks_of(f->t, c->K).n, split = c->depthwise || zero ? 1 : c->groups > 1 ? c->groups : n_kb;
+    int64_t n_kb = cg_blocks_of(f->t, c->K).n, split = zero ? 1 : c->groups > 1 ? c->groups : n_kb;
     // Images are dealt out evenly: as many groups as needed, in a multiple of the threads where there are images for
     // it.
     LLVMValueRef groups = cg_divi(f, cg_addi(f, f->N, cg_i64(f, g.images - 1)), cg_i64(f, g.images));
@@ -394,9 +384,7 @@ void cg_emit_tap_conv(struct cg_fn *f, const void *params) {
         }
         LLVMValueRef u0 = cg_divi(f, cg_muli(f, part, cg_i64(f, split)), ks);
         LLVMValueRef u1 = cg_divi(f, cg_muli(f, cg_addi(f, part, cg_i64(f, 1)), cg_i64(f, split)), ks);
-        if (c->depthwise) {
-            depthwise_images(f, c, &g, &it);
-        } else if (c->groups == 1) {
+        if (c->groups == 1) {
             blocks(f, c, &g, &it, cg_i64(f, 0), u0, u1);
         } else {
             struct cg_loop lg;

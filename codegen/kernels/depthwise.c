@@ -1,166 +1,311 @@
 // Depthwise convolutions: one filter a channel, channels in the lanes of a vector.
+//
+// Nothing is gathered: a row of outputs reads its input rows where they lie. Which columns a tile's taps read is known
+// at compile time, so that tiles at a border have code of their own without the taps outside; a tap row outside reads
+// a row of zeros. Neighbouring outputs are computed together: what their taps share is loaded once.
 #include "kernels.h"
 
-#include <stdio.h>
+#define TILE_PIXELS   4  // neighbouring outputs (at least)
+#define UNROLL_TAPS   49 // filters up to this size are unrolled
+#define ITEM_ROWS     8  // output rows of a work item (at least)
+#define WIDEST_TAPS   8  // of a filter row whose gradient is summed at once
+#define SPARE_VECTORS 7  // registers that a weight gradient needs beside its sums
 
-#define TILE_PIXELS 4  // neighbouring outputs that share each filter vector
-#define UNROLL_TAPS 25 // filters up to this size are unrolled
+static int64_t padded(const struct cg_fn *f, int64_t channels) { return cg_ceil_div(channels, f->t->vl) * f->t->vl; }
 
-// sum over taps of x * w for `tw` outputs in a row and one vector of channels.
-static void tile(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int64_t tw, int lanes,
-                 LLVMValueRef A, LLVMValueRef B, LLVMValueRef Y) {
-    int vl = f->t->vl;
-    int64_t cp = cg_ceil_div(c->yc, vl) * vl;
-    bool unroll = c->R * c->S <= UNROLL_TAPS;
-    LLVMValueRef acc[TILE_PIXELS];
-    for (int64_t i = 0; i < tw; i++) acc[i] = cg_local(f, f->vf, LLVMConstNull(f->vf));
-    struct cg_loop lr, ls;
-    LLVMValueRef r = cg_i64(f, 0), s = cg_i64(f, 0);
-    if (!unroll) {
-        r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, c->R), 1);
-        s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
-    }
-    for (int64_t tap = 0; tap < (unroll ? c->R * c->S : 1); tap++) {
-        if (unroll) {
-            r = cg_i64(f, tap / c->S);
-            s = cg_i64(f, tap % c->S);
-        }
-        LLVMValueRef w =
-            cg_load(f, f->vf, cg_gep(f, f->f32, B, cg_muli(f, cg_muladd(f, r, c->S, s), cg_i64(f, cp))), vl * 4);
-        LLVMValueRef a = cg_muladd(f, r, c->dr * g->row, cg_muli(f, s, cg_i64(f, c->ds * g->px)));
-        for (int64_t i = 0; i < tw; i++) {
-            LLVMValueRef at = cg_gep(f, f->f32, A, cg_addi(f, a, cg_i64(f, i * g->ew * g->px)));
-            LLVMValueRef x = cg_load_first(f, f->f32, vl, at, lanes);
-            LLVMBuildStore(f->b, cg_fma(f, x, w, LLVMBuildLoad2(f->b, f->vf, acc[i], "")), acc[i]);
-        }
-    }
-    if (!unroll) {
-        cg_loop_end(f, &ls);
-        cg_loop_end(f, &lr);
-    }
-    for (int64_t i = 0; i < tw; i++)
-        cg_store_f32(f, c->y_narrow, LLVMBuildLoad2(f->b, f->vf, acc[i], ""),
-                     cg_gep(f, cg_f32_in_memory(f, c->y_narrow), Y, cg_i64(f, i * c->osw * c->yc)), lanes);
+// Input position of tap t, relative to (first output of the tile) * mul / div, for output j of the tile; false where
+// the tap falls between two inputs.
+static bool tap_reads(const struct cg_dw_axis *a, int64_t j, int64_t t, int64_t *at) {
+    int64_t n = j * a->mul + a->off + t * a->step;
+    *at = n / a->div;
+    return n % a->div == 0;
 }
 
-static void vector_of_channels(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, int lanes,
-                               LLVMValueRef c0, LLVMValueRef A, LLVMValueRef B, LLVMValueRef Y, LLVMValueRef row) {
-    struct cg_split w = cg_split_even(c->PW, TILE_PIXELS);
-    int64_t at = 0, size[2] = {w.big, w.big - 1}, count[2] = {w.n_big, w.n_small};
-    for (int k = 0; k < 2; k++) {
-        if (!count[k]) continue;
-        struct cg_loop l;
-        LLVMValueRef j = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, count[k]), 1);
-        LLVMValueRef q = cg_muladd(f, j, size[k], cg_i64(f, at));
-        LLVMValueRef a = cg_addi(f, cg_muladd(f, row, g->eh * g->row, cg_muli(f, q, cg_i64(f, g->ew * g->px))), c0);
-        LLVMValueRef y =
-            cg_addi(f, cg_muladd(f, row, c->osh * c->Q * c->yc, cg_muli(f, q, cg_i64(f, c->osw * c->yc))), c0);
-        tile(f, c, g, size[k], lanes, cg_gep(f, f->f32, A, a), cg_gep(f, f->f32, B, c0),
-             cg_gep(f, cg_f32_in_memory(f, c->y_narrow), Y, y));
-        cg_loop_end(f, &l);
-        at += size[k] * count[k];
+static int64_t tile_width(const struct cg_depthwise *d) { return cg_ceil_div(TILE_PIXELS, d->w.div) * d->w.div; }
+
+// One row of outputs and the input rows that it reads.
+struct line {
+    const struct cg_depthwise *d;
+    int64_t n, first, stride; // tap rows first, first + stride, ...
+    LLVMValueRef table;       // local: n addresses of column 0, channel 0
+    LLVMValueRef y;           // of forward and by data: the row to write; by weights: the row of dy
+    LLVMValueRef w;           // weights
+};
+
+// A tile: its columns' first output and first input, and the former if it is known.
+struct tile {
+    int64_t width, known; // known < 0: the tile lies inside
+    LLVMValueRef out, in;
+};
+typedef void (*tile_fn)(struct cg_fn *f, void *env, const struct tile *t);
+
+static bool column_inside(const struct cg_depthwise *d, const struct tile *t, int64_t at) {
+    if (t->known < 0) return true;
+    at += t->known * d->w.mul / d->w.div;
+    return at >= 0 && at < d->W;
+}
+
+// Whether no tap of the whole tile at q0 is outside.
+static bool inside(const struct cg_depthwise *d, int64_t q0, int64_t width, int64_t outputs) {
+    struct tile t = {.width = width, .known = q0};
+    int64_t at;
+    if (q0 + width > outputs) return false;
+    for (int64_t j = 0; j < width; j++)
+        for (int64_t s = 0; s < d->S; s++)
+            if (tap_reads(&d->w, j, s, &at) && !column_inside(d, &t, at)) return false;
+    return true;
+}
+
+// Every tile of a row: those inside in a loop, the others one by one.
+static void each_tile(struct cg_fn *f, const struct cg_depthwise *d, tile_fn fn, void *env) {
+    int64_t width = tile_width(d), n = cg_ceil_div(d->Q, width), a = 0, in_step = width * d->w.mul / d->w.div;
+    while (a < n && !inside(d, a * width, width, d->Q)) a++;
+    int64_t b = a;
+    while (b < n && inside(d, b * width, width, d->Q)) b++;
+    for (int64_t i = 0; i < n; i++) {
+        struct tile t = {.width = cg_min64(width, d->Q - i * width), .known = i * width};
+        if (i == a && b > a + 1) {
+            struct cg_loop l;
+            LLVMValueRef k = cg_loop_begin(f, &l, cg_i64(f, a), cg_i64(f, b), 1);
+            t.known = -1;
+            t.out = cg_muli(f, k, cg_i64(f, width));
+            t.in = cg_muli(f, k, cg_i64(f, in_step));
+            fn(f, env, &t);
+            cg_loop_end(f, &l);
+            i = b - 1;
+            continue;
+        }
+        t.out = cg_i64(f, t.known);
+        t.in = cg_i64(f, t.known * d->w.mul / d->w.div);
+        fn(f, env, &t);
     }
 }
 
-void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef A,
-                       LLVMValueRef B, LLVMValueRef Y, LLVMValueRef bh) {
+// Address of input row `h` of the image, or of zeros where there is none.
+static LLVMValueRef input_row(struct cg_fn *f, const struct cg_depthwise *d, LLVMValueRef image, LLVMValueRef h) {
+    LLVMValueRef in = LLVMBuildICmp(f->b, LLVMIntULT, h, cg_i64(f, d->H), "");
+    LLVMValueRef row = cg_gep(f, cg_f32_in_memory(f, d->x_narrow), image, cg_muli(f, h, cg_i64(f, d->W * d->C)));
+    return LLVMBuildSelect(f->b, in, row, f->scratch, "");
+}
+
+static LLVMValueRef row_table(struct cg_fn *f, int64_t rows) {
+    return cg_local(f, LLVMArrayType2(f->p, (uint64_t)rows), NULL);
+}
+static LLVMValueRef table_at(struct cg_fn *f, LLVMValueRef table, LLVMValueRef i) { return cg_gep(f, f->p, table, i); }
+
+// The row of zeros, with what a vector reads behind it.
+int64_t cg_depthwise_scratch(const struct cg_target *t, const struct cg_depthwise *d) {
+    return cg_ceil_div(d->W * d->C + t->vl, 16) * 64;
+}
+static void zero_row(struct cg_fn *f, const struct cg_depthwise *d) {
+    cg_zero_floats(f, f->scratch, cg_i64(f, d->W * d->C));
+}
+
+typedef void (*channels_fn)(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes);
+static void each_vector(struct cg_fn *f, int64_t channels, channels_fn fn, void *env) {
     int vl = f->t->vl;
-    int64_t whole = c->yc / vl * vl;
-    struct cg_loop lr, lc;
-    LLVMValueRef row = cg_loop_begin(f, &lr, cg_i64(f, 0), bh, 1);
+    int64_t whole = channels / vl * vl;
     if (whole) {
-        LLVMValueRef c0 = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, whole), vl);
-        vector_of_channels(f, c, g, vl, c0, A, B, Y, row);
-        cg_loop_end(f, &lc);
+        struct cg_loop l;
+        fn(f, env, cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, whole), vl), vl);
+        cg_loop_end(f, &l);
     }
-    if (whole < c->yc) vector_of_channels(f, c, g, (int)(c->yc - whole), cg_i64(f, whole), A, B, Y, row);
-    cg_loop_end(f, &lr);
+    if (whole < channels) fn(f, env, cg_i64(f, whole), (int)(channels - whole));
+}
+
+// --- forward and by data --------------------------------------------------------------------------------------------
+
+struct outputs {
+    struct line line;
+    LLVMValueRef c0;
+    int lanes;
+};
+
+static void one_tap_row(struct cg_fn *f, const struct outputs *o, const struct tile *t, LLVMValueRef e,
+                        LLVMValueRef *acc) {
+    const struct cg_depthwise *d = o->line.d;
+    int vl = f->t->vl;
+    LLVMValueRef row = LLVMBuildLoad2(f->b, f->p, table_at(f, o->line.table, e), "");
+    LLVMTypeRef mem = cg_f32_in_memory(f, d->x_narrow);
+    LLVMValueRef x = cg_gep(f, mem, row, cg_muladd(f, t->in, d->C, o->c0));
+    LLVMValueRef r = cg_muladd(f, e, o->line.stride, cg_i64(f, o->line.first));
+    for (int64_t s = 0; s < d->S; s++) {
+        LLVMValueRef tap = cg_muladd(f, cg_muladd(f, r, d->S, cg_i64(f, s)), padded(f, d->C), o->c0), w = NULL;
+        for (int64_t j = 0, at; j < t->width; j++) {
+            if (!tap_reads(&d->w, j, s, &at) || !column_inside(d, t, at)) continue;
+            if (!w) w = cg_load(f, f->vf, cg_gep(f, f->f32, o->line.w, tap), vl * 4);
+            LLVMValueRef v = cg_load_f32(f, d->x_narrow, vl, cg_gep(f, mem, x, cg_i64(f, at * d->C)), o->lanes);
+            LLVMBuildStore(f->b, cg_fma(f, v, w, LLVMBuildLoad2(f->b, f->vf, acc[j], "")), acc[j]);
+        }
+    }
+}
+
+static void output_tile(struct cg_fn *f, void *env, const struct tile *t) {
+    const struct outputs *o = env;
+    const struct cg_depthwise *d = o->line.d;
+    LLVMValueRef acc[64];
+    for (int64_t j = 0; j < t->width; j++) acc[j] = cg_local(f, f->vf, LLVMConstNull(f->vf));
+    if (d->R * d->S <= UNROLL_TAPS) {
+        for (int64_t e = 0; e < o->line.n; e++) one_tap_row(f, o, t, cg_i64(f, e), acc);
+    } else {
+        struct cg_loop l;
+        one_tap_row(f, o, t, cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, o->line.n), 1), acc);
+        cg_loop_end(f, &l);
+    }
+    LLVMTypeRef mem = cg_f32_in_memory(f, d->y_narrow);
+    LLVMValueRef y = cg_gep(f, mem, o->line.y, cg_muladd(f, t->out, d->C, o->c0));
+    for (int64_t j = 0; j < t->width; j++)
+        cg_store_f32(f, d->y_narrow, LLVMBuildLoad2(f->b, f->vf, acc[j], ""), cg_gep(f, mem, y, cg_i64(f, j * d->C)),
+                     o->lanes);
+}
+
+static void output_vector(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes) {
+    struct outputs *o = env;
+    o->c0 = c0;
+    o->lanes = lanes;
+    each_tile(f, o->line.d, output_tile, o);
+}
+
+// Rows h = kind + i*div of [begin, end): all of a kind read with the same taps.
+static void rows_of_kind(struct cg_fn *f, const struct cg_depthwise *d, int64_t kind, LLVMValueRef begin,
+                         LLVMValueRef end, LLVMValueRef x, LLVMValueRef y) {
+    struct outputs o = {.line = {.d = d, .stride = 1, .w = f->ptr[1]}};
+    int64_t at[2] = {0, 0}, in;
+    for (int64_t r = 0; r < d->R; r++) {
+        if (!tap_reads(&d->h, kind, r, &in)) continue;
+        if (o.line.n == 0) o.line.first = r;
+        if (o.line.n < 2) at[o.line.n] = in;
+        if (o.line.n == 1) o.line.stride = r - o.line.first;
+        o.line.n++;
+    }
+    o.line.table = row_table(f, cg_max64(1, o.line.n));
+    struct cg_loop l;
+    LLVMValueRef h = cg_loop_begin(f, &l, cg_addi(f, begin, cg_i64(f, kind)), end, d->h.div);
+    LLVMValueRef i = cg_muli(f, cg_divi(f, h, cg_i64(f, d->h.div)), cg_i64(f, d->h.mul));
+    for (int64_t e = 0; e < o.line.n; e++)
+        LLVMBuildStore(f->b, input_row(f, d, x, cg_addi(f, i, cg_i64(f, at[0] + e * (at[1] - at[0])))),
+                       table_at(f, o.line.table, cg_i64(f, e)));
+    o.line.y = cg_gep(f, cg_f32_in_memory(f, d->y_narrow), y, cg_muli(f, h, cg_i64(f, d->Q * d->C)));
+    each_vector(f, d->C, output_vector, &o);
+    cg_loop_end(f, &l);
+}
+
+void cg_emit_depthwise(struct cg_fn *f, const void *params) {
+    const struct cg_depthwise *d = params;
+    int64_t rows = cg_ceil_div(ITEM_ROWS, d->h.div) * d->h.div, blocks = cg_ceil_div(d->P, rows);
+    LLVMValueRef begin, end;
+    zero_row(f, d);
+    cg_share(f, cg_muli(f, f->N, cg_i64(f, blocks)), 1, &begin, &end);
+    struct cg_loop l;
+    LLVMValueRef item = cg_loop_begin(f, &l, begin, end, 1), n = cg_divi(f, item, cg_i64(f, blocks));
+    LLVMValueRef h0 = cg_muli(f, cg_remi(f, item, cg_i64(f, blocks)), cg_i64(f, rows));
+    LLVMValueRef h1 = cg_mini(f, cg_addi(f, h0, cg_i64(f, rows)), cg_i64(f, d->P));
+    LLVMValueRef x =
+        cg_gep(f, cg_f32_in_memory(f, d->x_narrow), f->ptr[0], cg_muli(f, n, cg_i64(f, d->H * d->W * d->C)));
+    LLVMValueRef y =
+        cg_gep(f, cg_f32_in_memory(f, d->y_narrow), f->ptr[2], cg_muli(f, n, cg_i64(f, d->P * d->Q * d->C)));
+    for (int64_t kind = 0; kind < d->h.div; kind++) rows_of_kind(f, d, kind, h0, h1, x, y);
+    cg_loop_end(f, &l);
 }
 
 // --- weight gradient ------------------------------------------------------------------------------------------------
 
-struct dw_grad {
-    const struct cg_tap_conv *c;
-    struct cg_gather g;
-    LLVMValueRef dy, x, sums; // dy: of the band; x: gathered; sums: of the part
-    LLVMValueRef n_img, bh;
+struct sums {
+    struct line line;            // of the row being added; tap rows r0, r0 + 1, ...
+    int64_t s0, n_s;             // tap columns
+    LLVMValueRef r0;             // first tap row
+    LLVMValueRef x, dy, total;   // of the image; of the part
+    LLVMValueRef begin, end, c0; // output rows of the band; channel
+    LLVMValueRef acc[64];        // local, row by row
+    int lanes;
 };
 
-// Adds the band's pixels to the sums of one filter row [r][s0, s0+ns) of one vector of channels.
-static void filter_part(struct cg_fn *f, const struct dw_grad *d, LLVMValueRef r, int64_t s0, int64_t ns, int lanes,
-                        LLVMValueRef c0) {
-    const struct cg_tap_conv *c = d->c;
-    const struct cg_gather *g = &d->g;
+static void sum_tile(struct cg_fn *f, void *env, const struct tile *t) {
+    const struct sums *k = env;
+    const struct cg_depthwise *d = k->line.d;
+    LLVMTypeRef x_mem = cg_f32_in_memory(f, d->x_narrow), y_mem = cg_f32_in_memory(f, d->y_narrow);
     int vl = f->t->vl;
-    int64_t cp = cg_ceil_div(c->yc, vl) * vl;
-    LLVMValueRef acc[8], slot[8];
-    for (int64_t k = 0; k < ns; k++) {
-        LLVMValueRef at = cg_addi(f, cg_muli(f, cg_muladd(f, r, c->S, cg_i64(f, s0 + k)), cg_i64(f, cp)), c0);
-        slot[k] = cg_gep(f, f->f32, d->sums, at);
-        acc[k] = cg_local(f, f->vf, cg_load(f, f->vf, slot[k], vl * 4));
+    for (int64_t j = 0; j < t->width; j++) {
+        LLVMValueRef from = cg_gep(f, y_mem, k->line.y, cg_muladd(f, t->out, d->C, k->c0));
+        LLVMValueRef dy = cg_load_f32(f, d->y_narrow, vl, cg_gep(f, y_mem, from, cg_i64(f, j * d->C)), k->lanes);
+        for (int64_t e = 0; e < k->line.n; e++) {
+            LLVMValueRef row = LLVMBuildLoad2(f->b, f->p, table_at(f, k->line.table, cg_i64(f, e)), "");
+            LLVMValueRef x = cg_gep(f, x_mem, row, cg_muladd(f, t->in, d->C, k->c0));
+            for (int64_t s = 0, at; s < k->n_s; s++) {
+                if (!tap_reads(&d->w, j, k->s0 + s, &at) || !column_inside(d, t, at)) continue;
+                LLVMValueRef v = cg_load_f32(f, d->x_narrow, vl, cg_gep(f, x_mem, x, cg_i64(f, at * d->C)), k->lanes);
+                LLVMValueRef acc = k->acc[e * k->n_s + s];
+                LLVMBuildStore(f->b, cg_fma(f, dy, v, LLVMBuildLoad2(f->b, f->vf, acc, "")), acc);
+            }
+        }
     }
-    struct cg_loop li, lr, lq;
-    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), d->n_img, 1);
-    LLVMValueRef row = cg_loop_begin(f, &lr, cg_i64(f, 0), d->bh, 1);
-    LLVMValueRef xr =
-        cg_muladd(f, i, g->plane, cg_muladd(f, row, g->eh * g->row, cg_muli(f, r, cg_i64(f, c->dr * g->row))));
-    LLVMValueRef yr = cg_muladd(f, i, c->P * c->Q * c->yc, cg_muli(f, row, cg_i64(f, c->Q * c->yc)));
-    LLVMTypeRef mem = cg_f32_in_memory(f, c->y_narrow);
-    LLVMValueRef x = cg_gep(f, f->f32, d->x, cg_addi(f, xr, c0)), dy = cg_gep(f, mem, d->dy, cg_addi(f, yr, c0));
-    LLVMValueRef q = cg_loop_begin(f, &lq, cg_i64(f, 0), cg_i64(f, c->Q), 1);
-    LLVMValueRef v = cg_load_f32(f, c->y_narrow, vl, cg_gep(f, mem, dy, cg_muli(f, q, cg_i64(f, c->yc))), lanes);
-    for (int64_t k = 0; k < ns; k++) {
-        LLVMValueRef at = cg_muladd(f, q, g->ew * g->px, cg_i64(f, (s0 + k) * c->ds * g->px));
-        LLVMValueRef xv = cg_load_first(f, f->f32, vl, cg_gep(f, f->f32, x, at), lanes);
-        LLVMBuildStore(f->b, cg_fma(f, v, xv, LLVMBuildLoad2(f->b, f->vf, acc[k], "")), acc[k]);
-    }
-    cg_loop_end(f, &lq);
-    cg_loop_end(f, &lr);
-    cg_loop_end(f, &li);
-    for (int64_t k = 0; k < ns; k++) cg_store(f, LLVMBuildLoad2(f->b, f->vf, acc[k], ""), slot[k], vl * 4);
 }
 
-static void filter(struct cg_fn *f, const struct dw_grad *d, int lanes, LLVMValueRef c0) {
+// The band's pixels into the sums of the tap rows r0 .. r0 + n - 1.
+static void sum_taps(struct cg_fn *f, struct sums *k) {
+    const struct cg_depthwise *d = k->line.d;
+    int vl = f->t->vl;
+    LLVMValueRef slot[64];
+    for (int64_t i = 0; i < k->line.n * k->n_s; i++) {
+        LLVMValueRef r = cg_addi(f, k->r0, cg_i64(f, i / k->n_s)), s = cg_i64(f, k->s0 + i % k->n_s);
+        slot[i] = cg_gep(f, f->f32, k->total, cg_muladd(f, cg_muladd(f, r, d->S, s), padded(f, d->C), k->c0));
+        k->acc[i] = cg_local(f, f->vf, cg_load(f, f->vf, slot[i], vl * 4));
+    }
     struct cg_loop l;
-    LLVMValueRef r = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, d->c->R), 1);
-    for (int64_t s = 0; s < d->c->S; s += 8) filter_part(f, d, r, s, cg_min64(8, d->c->S - s), lanes, c0);
+    LLVMValueRef h = cg_loop_begin(f, &l, k->begin, k->end, 1);
+    LLVMValueRef first = cg_muladd(f, h, d->h.mul, cg_muladd(f, k->r0, d->h.step, cg_i64(f, d->h.off)));
+    for (int64_t e = 0; e < k->line.n; e++)
+        LLVMBuildStore(f->b, input_row(f, d, k->x, cg_addi(f, first, cg_i64(f, e * d->h.step))),
+                       table_at(f, k->line.table, cg_i64(f, e)));
+    k->line.y = cg_gep(f, cg_f32_in_memory(f, d->y_narrow), k->dy, cg_muli(f, h, cg_i64(f, d->Q * d->C)));
+    each_tile(f, d, sum_tile, k);
     cg_loop_end(f, &l);
+    for (int64_t i = 0; i < k->line.n * k->n_s; i++)
+        cg_store(f, LLVMBuildLoad2(f->b, f->vf, k->acc[i], ""), slot[i], vl * 4);
 }
 
-int64_t cg_wgrad_dw_scratch(const struct cg_target *t, const struct cg_wgrad *w) {
-    struct cg_gather g = cg_gather_plan(t, &w->c, w->c.xc, t->l2_bytes / 2);
-    return cg_gather_bytes(&g);
+static void sum_vector(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes) {
+    struct sums *k = env;
+    const struct cg_depthwise *d = k->line.d;
+    k->c0 = c0;
+    k->lanes = lanes;
+    for (k->s0 = 0; k->s0 < d->S; k->s0 += WIDEST_TAPS) {
+        k->n_s = cg_min64(WIDEST_TAPS, d->S - k->s0);
+        int64_t rows = cg_min64(d->R, cg_max64(1, (f->t->nregs - SPARE_VECTORS) / k->n_s)), whole = d->R / rows * rows;
+        struct cg_loop l;
+        k->line.n = rows;
+        k->r0 = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, whole), rows);
+        sum_taps(f, k);
+        cg_loop_end(f, &l);
+        if (whole == d->R) continue;
+        k->line.n = d->R - whole;
+        k->r0 = cg_i64(f, whole);
+        sum_taps(f, k);
+    }
 }
 
-// A work item is one part of the batch: its x is gathered once for all channels.
+// A work item is a part of the batch. Its images are walked in bands of rows that stay in cache for all channels.
 void cg_emit_wgrad_dw(struct cg_fn *f, const void *params) {
-    const struct cg_wgrad *p = params;
-    const struct cg_tap_conv *c = &p->c;
-    int vl = f->t->vl;
-    int64_t cp = cg_ceil_div(c->yc, vl) * vl, whole = c->yc / vl * vl;
-    struct dw_grad d = {.c = c, .g = cg_gather_plan(f->t, c, c->xc, f->t->l2_bytes / 2)};
+    const struct cg_wgrad_dw *p = params;
+    const struct cg_depthwise *d = &p->d;
+    int64_t taps = d->R * d->S * padded(f, d->C), row_bytes = (d->Q + d->h.mul * d->W) * d->C * 4;
+    int64_t band = cg_min64(d->P, cg_max64(1, f->t->l2_bytes / 4 / row_bytes));
+    struct sums k = {.line = {.d = d, .stride = 1, .table = row_table(f, d->R)}};
     LLVMValueRef begin, end;
+    zero_row(f, d);
     cg_share(f, cg_i64(f, p->parts), 1, &begin, &end);
-    struct cg_loop lp, ln, lb, lc;
+    struct cg_loop lp, ln, lb;
     LLVMValueRef part = cg_loop_begin(f, &lp, begin, end, 1);
     LLVMValueRef n0 = cg_divi(f, cg_muli(f, f->N, part), cg_i64(f, p->parts));
     LLVMValueRef n1 = cg_divi(f, cg_muli(f, f->N, cg_addi(f, part, cg_i64(f, 1))), cg_i64(f, p->parts));
-    d.sums = cg_gep(f, f->f32, f->ptr[2], cg_muli(f, part, cg_i64(f, c->R * c->S * cp)));
-    cg_zero_floats(f, d.sums, cg_i64(f, c->R * c->S * cp));
-    LLVMValueRef n = cg_loop_begin(f, &ln, n0, n1, d.g.images);
-    d.n_img = d.g.images == 1 ? cg_i64(f, 1) : cg_mini(f, cg_i64(f, d.g.images), cg_subi(f, n1, n));
-    LLVMValueRef b = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, d.g.bands), 1);
-    LLVMValueRef oh = cg_muli(f, b, cg_i64(f, d.g.bh));
-    d.bh = d.g.bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, d.g.bh), cg_subi(f, cg_i64(f, c->PH), oh));
-    d.x = cg_gather_emit(f, c, &d.g, f->ptr[1], f->scratch, n, d.n_img, oh, d.bh);
-    d.dy = cg_gep(f, cg_f32_in_memory(f, c->y_narrow), f->ptr[0],
-                  cg_muli(f, cg_muladd(f, n, c->P, oh), cg_i64(f, c->Q * c->yc)));
-    if (whole) {
-        LLVMValueRef c0 = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, whole), vl);
-        filter(f, &d, vl, c0);
-        cg_loop_end(f, &lc);
-    }
-    if (whole < c->yc) filter(f, &d, (int)(c->yc - whole), cg_i64(f, whole));
+    k.total = cg_gep(f, f->f32, f->ptr[2], cg_muli(f, part, cg_i64(f, taps)));
+    cg_zero_floats(f, k.total, cg_i64(f, taps));
+    LLVMValueRef n = cg_loop_begin(f, &ln, n0, n1, 1);
+    k.x = cg_gep(f, cg_f32_in_memory(f, d->x_narrow), f->ptr[1], cg_muli(f, n, cg_i64(f, d->H * d->W * d->C)));
+    k.dy = cg_gep(f, cg_f32_in_memory(f, d->y_narrow), f->ptr[0], cg_muli(f, n, cg_i64(f, d->P * d->Q * d->C)));
+    k.begin = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, d->P), band);
+    k.end = cg_mini(f, cg_addi(f, k.begin, cg_i64(f, band)), cg_i64(f, d->P));
+    each_vector(f, d->C, sum_vector, &k);
     cg_loop_end(f, &lb);
     cg_loop_end(f, &ln);
     cg_loop_end(f, &lp);

@@ -85,7 +85,6 @@ struct cg_tap_conv {
     int64_t ish, isw, dh0, dw0;
     int64_t R, S, dr, ds; // R == 0 or S == 0: writes zeros
     int64_t C, K, groups; // per (super-)group
-    int64_t depthwise;    // C == K == 1: channels in lanes, weights [R][S][padded channels]
     int64_t x_narrow, y_narrow;
     int64_t pairs; // x is bfloat16, multiplied in pairs of channels, which xc and C count; so are the weights (cg_pack)
 };
@@ -143,7 +142,7 @@ void cg_emit_unpack(struct cg_fn *f, const void *params);
 void cg_emit_pack_dw(struct cg_fn *f, const void *params);   // struct cg_pack with groups = C
 void cg_emit_unpack_dw(struct cg_fn *f, const void *params); // struct cg_unpack
 
-// --- conv_wgrad.c, depthwise.c
+// --- conv_wgrad.c
 
 // Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.
 struct cg_wgrad {
@@ -154,11 +153,28 @@ struct cg_wgrad {
 void cg_emit_wgrad(struct cg_fn *f, const void *params);
 int64_t cg_wgrad_items(const struct cg_target *t, const struct cg_tap_conv *c); // independent of each other, a part
 int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *w);
+
+// --- depthwise.c
+
+// Along one axis, tap t of output o reads input (o*mul + off + t*step) / div where that is whole and inside the plane.
+// mul == 1 or div == 1.
+struct cg_dw_axis {
+    int64_t mul, off, step, div;
+};
+// One filter a channel, forward or by data. Weights are [R][S][padded channels]. Pointers: x, packed weights, y.
+struct cg_depthwise {
+    int64_t H, W, P, Q, C, R, S; // planes that are read and written
+    struct cg_dw_axis h, w;
+    int64_t x_narrow, y_narrow; // of what is read and written; y of a weight gradient is dy
+};
+void cg_emit_depthwise(struct cg_fn *f, const void *params);
+// Partial sums of dw in the packed order. Pointers: dy, x, partial sums.
+struct cg_wgrad_dw {
+    struct cg_depthwise d; // of the forward convolution
+    int64_t parts;
+};
 void cg_emit_wgrad_dw(struct cg_fn *f, const void *params);
-int64_t cg_wgrad_dw_scratch(const struct cg_target *t, const struct cg_wgrad *w);
-// Outputs of one band for all channels: input at A, weights at B, first output at C (both band-relative).
-void cg_depthwise_band(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef A,
-                       LLVMValueRef B, LLVMValueRef Y, LLVMValueRef bh);
+int64_t cg_depthwise_scratch(const struct cg_target *t, const struct cg_depthwise *d);
 
 // --- gemm.c
 

@@ -80,7 +80,6 @@ static struct cg_tap_conv forward_taps(const struct conv *c) {
         .C = c->C / c->groups,
         .K = c->K / c->groups,
         .groups = c->groups,
-        .depthwise = c->depthwise,
         .x_narrow = c->x_narrow,
         .y_narrow = c->y_narrow,
     };
@@ -88,7 +87,7 @@ static struct cg_tap_conv forward_taps(const struct conv *c) {
 
 // bfloat16 is multiplied as such where the CPU can and channels come in pairs: twice the products of an instruction.
 static void use_pairs(const struct cg_target *t, struct cg_tap_conv *c, struct cg_pack *p) {
-    if (!t->bf16_dot || !c->x_narrow || c->depthwise || c->C % 2 || c->xc % 2) return;
+    if (!t->bf16_dot || !c->x_narrow || c->C % 2 || c->xc % 2) return;
     c->C /= 2;
     c->xc /= 2;
     c->x_narrow = 0; // a pair is moved like a float
@@ -117,6 +116,41 @@ static struct cg_pack forward_pack(const struct conv *c) {
 static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, bool depthwise) {
     if (depthwise) return p->R * p->S * cg_ceil_div(p->groups, t->vl) * t->vl * 4;
     return cg_ceil_div(cg_pack_floats(t, p) * 4, 64) * 64;
+}
+
+// --- depthwise ------------------------------------------------------------------------------------------------------
+
+static struct cg_depthwise depthwise_forward(const struct conv *c) {
+    return (struct cg_depthwise){
+        .H = c->H,
+        .W = c->W,
+        .P = c->P,
+        .Q = c->Q,
+        .C = c->C,
+        .R = c->R,
+        .S = c->S,
+        .h = {.mul = c->st[0], .off = -c->pad[0], .step = c->dil[0], .div = 1},
+        .w = {.mul = c->st[1], .off = -c->pad[1], .step = c->dil[1], .div = 1},
+        .x_narrow = c->x_narrow,
+        .y_narrow = c->y_narrow,
+    };
+}
+
+// dx[h] takes dy[p] * w[r] wherever h = p*st - pad + r*dil.
+static struct cg_depthwise depthwise_grad_x(const struct conv *c) {
+    return (struct cg_depthwise){
+        .H = c->P,
+        .W = c->Q,
+        .P = c->H,
+        .Q = c->W,
+        .C = c->C,
+        .R = c->R,
+        .S = c->S,
+        .h = {.mul = 1, .off = c->pad[0], .step = -c->dil[0], .div = c->st[0]},
+        .w = {.mul = 1, .off = c->pad[1], .step = -c->dil[1], .div = c->st[1]},
+        .x_narrow = c->y_narrow,
+        .y_narrow = c->x_narrow,
+    };
 }
 
 // --- Winograd -------------------------------------------------------------------------------------------------------
@@ -184,6 +218,15 @@ static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depth
     L->prepares = false;
 }
 
+// Forward and by data alike: the taps that an output takes differ, their weights do not.
+static void run_depthwise(struct cg_lower *L, const struct conv *c, const struct cg_depthwise *d, ir_vid x,
+                          ir_vid weights, ir_vid y) {
+    struct cg_pack pack = forward_pack(c);
+    pack_weights(L, &pack, true, weights, 0);
+    struct cg_arg args[3] = {CG_VALUE(x), CG_WS(0), CG_VALUE(y)};
+    cg_call_record(L, "depthwise", cg_emit_depthwise, d, sizeof *d, 3, cg_depthwise_scratch(L->t, d), args);
+}
+
 void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct conv c = conv_of(L->t, L->g, n, n->in[0], n->out[0], n->in[1]);
@@ -195,8 +238,13 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
         run_winograd(L, &w, &pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
+    if (c.depthwise) {
+        struct cg_depthwise d = depthwise_forward(&c);
+        run_depthwise(L, &c, &d, n->in[0], n->in[1], n->out[0]);
+        return;
+    }
     use_pairs(L->t, &taps, &pack);
-    pack_weights(L, &pack, c.depthwise, n->in[1], 0);
+    pack_weights(L, &pack, false, n->in[1], 0);
     struct cg_arg args[3] = {CG_VALUE(n->in[0]), CG_WS(0), CG_VALUE(n->out[0])};
     cg_call_record(L, "conv", cg_emit_tap_conv, &taps, sizeof taps, 3, cg_tap_conv_scratch(L->t, &taps), args);
 }
@@ -281,12 +329,11 @@ static bool grad_x_phase(const struct cg_target *t, const struct conv *c, int64_
         .C = c->K / c->groups,
         .K = c->C / c->groups,
         .groups = c->groups,
-        .depthwise = c->depthwise,
         .x_narrow = c->y_narrow,
         .y_narrow = c->x_narrow,
     };
     p->pack = (struct cg_pack){
-        .groups = c->depthwise ? c->G : c->groups,
+        .groups = c->groups,
         .merge = c->merge,
         .c = kg,
         .k = cg,
@@ -315,7 +362,7 @@ static int64_t each_phase(const struct cg_target *t, const struct conv *c, phase
             struct phase p = {.offset = offset};
             if (!grad_x_phase(t, c, a, b, &p)) continue;
             if (fn) fn(env, &p);
-            if (p.taps.R) offset += packed_bytes(t, &p.pack, c->depthwise);
+            if (p.taps.R) offset += packed_bytes(t, &p.pack, false);
         }
     return offset;
 }
@@ -323,12 +370,11 @@ static int64_t each_phase(const struct cg_target *t, const struct conv *c, phase
 struct grad_x_env {
     struct cg_lower *L;
     const struct ir_node *n;
-    bool depthwise;
 };
 
 static void pack_phase(void *env, const struct phase *p) {
     struct grad_x_env *e = env;
-    if (p->taps.R) pack_weights(e->L, &p->pack, e->depthwise, e->n->in[1], p->offset);
+    if (p->taps.R) pack_weights(e->L, &p->pack, false, e->n->in[1], p->offset);
 }
 
 static void run_phase(void *env, const struct phase *p) {
@@ -342,7 +388,7 @@ static void run_phase(void *env, const struct phase *p) {
 void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct conv c = conv_of(L->t, L->g, n, n->out[0], n->in[0], n->in[1]);
-    struct grad_x_env env = {.L = L, .n = n, .depthwise = c.depthwise};
+    struct grad_x_env env = {.L = L, .n = n};
     L->images = cg_in_type(L, id, 0).dims[0];
     if (winograd(L->t, &c)) {
         struct cg_wino w = wino_grad_x(&c);
@@ -350,6 +396,11 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
         CHECK(grad_x_phase(L->t, &c, 0, 0, &p), "a plane without pixels");
         p.pack.pairs = 0;
         run_winograd(L, &w, &p.pack, n->in[0], n->in[1], n->out[0]);
+        return;
+    }
+    if (c.depthwise) {
+        struct cg_depthwise d = depthwise_grad_x(&c);
+        run_depthwise(L, &c, &d, n->in[0], n->in[1], n->out[0]);
         return;
     }
     each_phase(L->t, &c, pack_phase, &env);
@@ -361,7 +412,10 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->out[0], n->in[0], n->in[1]);
     struct cg_wino w = wino_grad_x(&c);
-    *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w) : each_phase(t, &c, NULL, NULL);
+    struct cg_pack pack = forward_pack(&c);
+    *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w)
+             : c.depthwise   ? packed_bytes(t, &pack, true)
+                             : each_phase(t, &c, NULL, NULL);
     *per_sample = 0;
 }
 
@@ -408,7 +462,8 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
         cg_call_record(L, "winograd_wgrad", cg_emit_wino_wgrad, &g, sizeof g, 3, cg_wino_wgrad_scratch(L->t, &g), run);
         cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, cg_pack_scratch(L->t, &un.shape), add);
     } else if (c.depthwise) {
-        cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &w, sizeof w, 3, cg_wgrad_dw_scratch(L->t, &w), run);
+        struct cg_wgrad_dw g = {.d = depthwise_forward(&c), .parts = un.parts};
+        cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &g, sizeof g, 3, cg_depthwise_scratch(L->t, &g.d), run);
         cg_call_record(L, "unpack_dw", cg_emit_unpack_dw, &un, sizeof un, 2, 0, add);
     } else {
         cg_call_record(L, "wgrad", cg_emit_wgrad, &w, sizeof w, 3, cg_wgrad_scratch(L->t, &w), run);

@@ -136,6 +136,22 @@ static void test_depthwise(void **state) {
     RUN(cases, 1, 2, 5);
 }
 
+// Every tile of a row at a border or inside, tap rows outside the plane, outputs that no tap reaches, one filter row
+// and all of it at once in the weight gradient, filters too large to unroll.
+static void test_depthwise_borders(void **state) {
+    (void)state;
+    static const struct c cases[] = {
+        {3, 3, 1, 1, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 3},      {7, 7, 2, 2, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 7},
+        {17, 17, 35, 35, 3, 3, {3, 3}, 1, {1, 1, 1, 1}, 17}, {58, 58, 17, 17, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 58},
+        {58, 58, 35, 9, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 58},  {116, 116, 7, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 116},
+        {24, 24, 14, 14, 3, 3, {2, 3}, 1, {0, 1, 2, 0}, 24}, {17, 17, 14, 17, 3, 3, {1, 1}, 2, {2, 2, 2, 2}, 17},
+        {17, 17, 14, 14, 3, 3, {2, 2}, 2, {2, 2, 2, 2}, 17}, {7, 7, 9, 35, 5, 11, {1, 1}, 1, {2, 5, 2, 5}, 7},
+        {20, 20, 12, 12, 7, 9, {2, 1}, 1, {3, 4, 3, 4}, 20}, {16, 16, 7, 7, 2, 2, {3, 3}, 2, {0, 0, 0, 0}, 16},
+        {24, 24, 7, 14, 3, 3, {1, 1}, 5, {5, 5, 5, 5}, 24},
+    };
+    RUN(cases, 1, 3);
+}
+
 // Many images: groups of images in a work item, every part of the batch in the weight gradient, and its precision.
 static void test_large_batch(void **state) {
     (void)state;
@@ -264,10 +280,18 @@ static void test_no_spills(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense),          cmocka_unit_test(test_dense_direct), cmocka_unit_test(test_winograd),
-        cmocka_unit_test(test_winograd_large), cmocka_unit_test(test_strided),      cmocka_unit_test(test_dilated),
-        cmocka_unit_test(test_grouped),        cmocka_unit_test(test_depthwise),    cmocka_unit_test(test_large_batch),
-        cmocka_unit_test(test_images),         cmocka_unit_test(test_no_spills),
+        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_dense_direct),
+        cmocka_unit_test(test_winograd),
+        cmocka_unit_test(test_winograd_large),
+        cmocka_unit_test(test_strided),
+        cmocka_unit_test(test_dilated),
+        cmocka_unit_test(test_grouped),
+        cmocka_unit_test(test_depthwise),
+        cmocka_unit_test(test_depthwise_borders),
+        cmocka_unit_test(test_large_batch),
+        cmocka_unit_test(test_images),
+        cmocka_unit_test(test_no_spills),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
