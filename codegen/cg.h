@@ -23,11 +23,23 @@ struct cg_target {
     int nregs;                     // vector registers
     int64_t l2_bytes; // cache a thread may fill with a tile (conservative constant, not measured: code must not depend
                       // on the machine that compiles)
-    bool winograd;    // may be chosen
-    bool bf16_dot;    // multiplies pairs of bfloat16: AVX512_BF16
-    bool amx;         // in tiles, too: AMX_BF16
+    const struct cg_choices *choices; // of the graphs being compiled (choose.c)
+    bool bf16_dot;                    // multiplies pairs of bfloat16: AVX512_BF16
+    bool amx;                         // in tiles, too: AMX_BF16
     LLVMTargetRef llvm;
 };
+
+// The algorithm of every convolution, decided once before memory is planned and nodes are lowered.
+struct cg_choices {
+    const struct ir_graph *g[2];
+    uint8_t *of[2]; // enum cg_algorithm by nid
+};
+// Decides for all of `g`, as slot `infer`; of: in the arena.
+void cg_choose(struct cg_choices *c, struct arena *a, const struct cg_target *t, const struct ir_graph *g, bool infer,
+               const struct cg_options *o);
+enum cg_algorithm cg_chosen(const struct cg_target *t, const struct ir_graph *g, ir_nid n);
+// cost.c
+double cg_conv_cost(const struct cg_target *t, const struct cg_conv_shape *s, enum cg_algorithm a);
 
 // A kernel being emitted: fn(ptr p0.. p[n_ptr-1], i64 N, i64 thread, i64 threads, ptr scratch) -> void
 // N is the batch; for kernels of images (convolutions, pools) the number of images, see cg_lower.images.

@@ -349,8 +349,9 @@ static void drop_buffer_outputs(struct ir_graph *g) {
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
     struct cg_target target;
     TRY(cg_target_init(&target, o->mcpu, o->bf16, d));
-    target.winograd = !o->no_winograd;
     struct arena arena;
+    struct cg_choices choices = {0};
+    target.choices = &choices;
     arena_init(&arena);
     struct cg_program p = {.arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch};
     struct ir_graph *graphs[2] = {m->train, m->infer};
@@ -377,6 +378,8 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
     }
     s = cg_tensors_build(&p, d);
     if (s != SMKD_OK) goto done_text;
+    for (int i = 0; i < 2; i++)
+        if (graphs[i]) cg_choose(&choices, &arena, &target, graphs[i], i == 1, o);
     struct ir_plan *plans[2] = {NULL, NULL};
     for (int i = 0; i < 2; i++)
         if (graphs[i]) plans[i] = cg_plan(&p, graphs[i]);

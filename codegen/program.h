@@ -69,6 +69,7 @@ void cg_kernel_symbol(const struct cg_program *p, uint32_t kernel, char buf[32])
 // --- emission ------------------------------------------------------------------------------------------------------
 // bf16: the program computes in bfloat16, with instructions for it where the CPU has them.
 enum smkd_status cg_target_init(struct cg_target *t, const char *mcpu, bool bf16, struct diag *d);
+bool cg_target_try(struct cg_target *t, const char *mcpu, bool bf16); // the same without a report
 void cg_target_release(struct cg_target *t);
 LLVMTargetMachineRef cg_target_machine(const struct cg_target *t);
 void cg_fn_attributes(LLVMContextRef cx, LLVMValueRef fn, const struct cg_target *t);

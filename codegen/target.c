@@ -134,6 +134,21 @@ void cg_target_release(struct cg_target *t) {
     memset(t, 0, sizeof *t);
 }
 
+static void drop(void *env, enum diag_severity severity, const char *line) { (void)env, (void)severity, (void)line; }
+
+bool cg_target_try(struct cg_target *t, const char *mcpu, bool bf16) {
+    struct diag d = {.sink = drop};
+    return cg_target_init(t, mcpu, bf16, &d) == SMKD_OK;
+}
+
+const char *cg_level(const char *mcpu, bool bf16) {
+    struct cg_target t;
+    if (!cg_target_try(&t, mcpu, bf16)) return NULL;
+    const char *name = t.amx ? "x86-64-v4 amx" : t.bf16_dot ? "x86-64-v4 bf16" : t.vl == v4.vl ? v4.cpu : v3.cpu;
+    cg_target_release(&t);
+    return name;
+}
+
 LLVMTargetMachineRef cg_target_machine(const struct cg_target *t) {
     LLVMTargetMachineRef tm = LLVMCreateTargetMachine(t->llvm, t->triple, t->cpu, t->features, LLVMCodeGenLevelDefault,
                                                       LLVMRelocPIC, LLVMCodeModelDefault);

@@ -303,7 +303,7 @@ struct cg_wino_room cg_wino_room_of(const struct cg_target *t, int64_t tiles, in
 
 // Tiles of an item: as many as fit a good part of L2 with their V and M, in whole blocks of the micro-kernel; where the
 // weights are large they are worth more tiles, which then lie in L3.
-static int64_t item_tiles(const struct cg_target *t, const struct cg_wino *w) {
+int64_t cg_wino_item_tiles(const struct cg_target *t, const struct cg_wino *w) {
     int64_t rows = cg_micro_rows(t, 2), bytes = 36 * 4 * (w->C + w->K + 32);
     int64_t fit = t->l2_bytes * 3 / 4 / bytes;
     int64_t least = w->C * w->K >= 65536 ? 64 : 16;
@@ -311,7 +311,7 @@ static int64_t item_tiles(const struct cg_target *t, const struct cg_wino *w) {
 }
 
 int64_t cg_wino_scratch(const struct cg_target *t, const struct cg_wino *w) {
-    int64_t n = item_tiles(t, w);
+    int64_t n = cg_wino_item_tiles(t, w);
     struct cg_wino_room v = cg_wino_room_of(t, n, w->C), m = cg_wino_room_of(t, n, w->K);
     return (36 * (v.q + m.q) + 64) * 4;
 }
@@ -356,7 +356,7 @@ static void multiply(struct cg_fn *f, const struct cg_wino *w, const struct cg_w
 void cg_emit_winograd(struct cg_fn *f, const void *params) {
     const struct cg_wino *w = params;
     const struct cg_target *t = f->t;
-    int64_t most = item_tiles(t, w), nr = 2 * t->vl;
+    int64_t most = cg_wino_item_tiles(t, w), nr = 2 * t->vl;
     struct cg_wino_room v = cg_wino_room_of(t, most, w->C), m = cg_wino_room_of(t, most, w->K);
     struct cg_wino_axes in = cg_wino_axes_of(w, true);
     struct cg_blocks kb = cg_blocks_of(t, w->K);

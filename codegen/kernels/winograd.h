@@ -17,6 +17,7 @@ static inline int64_t cg_wino_tw(const struct cg_wino *w) { return cg_ceil_div(w
 // Pointers: x, transformed weights, y
 void cg_emit_winograd(struct cg_fn *f, const void *params);
 int64_t cg_wino_scratch(const struct cg_target *t, const struct cg_wino *w);
+int64_t cg_wino_item_tiles(const struct cg_target *t, const struct cg_wino *w); // at most, of a work item
 
 // U[q][block][c][lane] = (G g G^T)[q] for the weights of a struct cg_pack of one group with 3x3 taps (conv_pack.c;
 // scratch of cg_pack_scratch). Pointers: weights, U.
@@ -27,6 +28,16 @@ static inline int64_t cg_wino_weight_stride(const struct cg_target *t, int64_t C
 }
 static inline int64_t cg_wino_weight_floats(const struct cg_target *t, int64_t C, int64_t K) {
     return 36 * cg_wino_weight_stride(t, C, K);
+}
+
+// A work item of the weight gradient.
+enum {
+    CG_WINO_CHUNK = 64, // channels on either side: dU is 36 * 64 * 64 floats
+    CG_WINO_TILES = 32, // transformed and multiplied at a time
+    CG_WINO_ITEMS = 16, // chunks of channels times parts of the batch, where the chunks are fewer
+};
+static inline int64_t cg_wino_parts(int64_t C, int64_t K) {
+    return cg_max64(1, CG_WINO_ITEMS / (cg_ceil_div(C, CG_WINO_CHUNK) * cg_ceil_div(K, CG_WINO_CHUNK)));
 }
 
 // Partial sums of dw in cg_pack's layout over `parts` parts of the batch. Pointers: dy, x, partial sums.

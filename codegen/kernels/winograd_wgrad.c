@@ -6,10 +6,7 @@
 // are fixed in number and added in order by cg_emit_unpack, so the thread count does not show.
 #include "winograd.h"
 
-enum {
-    CHUNK = 64, // channels on either side of an item: dU is 36 * 64 * 64 floats
-    TILES = 32, // transformed and multiplied at a time
-};
+enum { CHUNK = CG_WINO_CHUNK, TILES = CG_WINO_TILES };
 
 struct item {
     const struct cg_wino *w;

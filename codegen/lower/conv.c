@@ -155,17 +155,6 @@ static struct cg_depthwise depthwise_grad_x(const struct conv *c) {
 
 // --- Winograd -------------------------------------------------------------------------------------------------------
 
-// Whether F(4x4, 3x3) applies and pays.
-static bool winograd(const struct cg_target *t, const struct conv *c) {
-    if (t->amx && c->x_narrow && c->y_narrow) return false; // tiles make 16 times the products of a float32 kernel
-    if (!t->winograd || c->R != 3 || c->S != 3 || c->G != 1) return false;
-    for (int i = 0; i < 2; i++)
-        if (c->st[i] != 1 || c->dil[i] != 1 || c->pad[i] > 2) return false;
-    // Padding at the far side follows from the sizes.
-    if (c->P - c->H - c->pad[0] + 2 > 2 || c->Q - c->W - c->pad[1] + 2 > 2) return false;
-    return c->C >= 16 && c->K >= 16;
-}
-
 static struct cg_wino wino_forward(const struct conv *c) {
     return (struct cg_wino){.H = c->H,
                             .W = c->W,
@@ -233,7 +222,7 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
     struct cg_pack pack = forward_pack(&c);
     struct cg_tap_conv taps = forward_taps(&c);
     L->images = cg_in_type(L, id, 0).dims[0];
-    if (winograd(L->t, &c)) {
+    if (cg_chosen(L->t, L->g, id) == CG_WINOGRAD) {
         struct cg_wino w = wino_forward(&c);
         run_winograd(L, &w, &pack, n->in[0], n->in[1], n->out[0]);
         return;
@@ -256,7 +245,7 @@ void cg_ws_conv(const struct cg_target *t, const struct ir_graph *g, ir_nid id, 
     struct cg_wino w = wino_forward(&c);
     struct cg_tap_conv taps = forward_taps(&c);
     use_pairs(t, &taps, &pack);
-    *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w) : packed_bytes(t, &pack, c.depthwise);
+    *fixed = cg_chosen(t, g, id) == CG_WINOGRAD ? wino_weight_bytes(t, &w) : packed_bytes(t, &pack, c.depthwise);
     *per_sample = 0;
 }
 
@@ -390,7 +379,7 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
     struct conv c = conv_of(L->t, L->g, n, n->out[0], n->in[0], n->in[1]);
     struct grad_x_env env = {.L = L, .n = n};
     L->images = cg_in_type(L, id, 0).dims[0];
-    if (winograd(L->t, &c)) {
+    if (cg_chosen(L->t, L->g, id) == CG_WINOGRAD) {
         struct cg_wino w = wino_grad_x(&c);
         struct phase p;
         CHECK(grad_x_phase(L->t, &c, 0, 0, &p), "a plane without pixels");
@@ -413,9 +402,9 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
     struct conv c = conv_of(t, g, n, n->out[0], n->in[0], n->in[1]);
     struct cg_wino w = wino_grad_x(&c);
     struct cg_pack pack = forward_pack(&c);
-    *fixed = winograd(t, &c) ? wino_weight_bytes(t, &w)
-             : c.depthwise   ? packed_bytes(t, &pack, true)
-                             : each_phase(t, &c, NULL, NULL);
+    *fixed = cg_chosen(t, g, id) == CG_WINOGRAD ? wino_weight_bytes(t, &w)
+             : c.depthwise                      ? packed_bytes(t, &pack, true)
+                                                : each_phase(t, &c, NULL, NULL);
     *per_sample = 0;
 }
 
@@ -423,11 +412,6 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
 
 #define MAX_PARTS     16
 #define PARTIAL_BYTES (16 << 20)
-
-// Items of a Winograd weight gradient: chunks of channels times parts.
-static int64_t wino_parts(const struct conv *c) {
-    return cg_max64(1, MAX_PARTS / (cg_ceil_div(c->C, 64) * cg_ceil_div(c->K, 64)));
-}
 
 static int64_t parts_of(int64_t bytes, int64_t items) {
     int64_t fit = cg_min64(MAX_PARTS, PARTIAL_BYTES / cg_max64(1, bytes));
@@ -442,10 +426,10 @@ static struct cg_tap_conv grad_w_taps(const struct cg_target *t, const struct co
 }
 
 // How many partial sums a weight gradient makes.
-static int64_t grad_w_parts(const struct cg_target *t, const struct conv *c) {
+static int64_t grad_w_parts(const struct cg_target *t, const struct conv *c, enum cg_algorithm a) {
     struct cg_pack shape = forward_pack(c);
     struct cg_tap_conv taps = grad_w_taps(t, c);
-    if (winograd(t, c)) return wino_parts(c);
+    if (a == CG_WINOGRAD) return cg_wino_parts(c->C, c->K);
     return parts_of(packed_bytes(t, &shape, c->depthwise), c->depthwise ? 1 : cg_wgrad_items(t, &taps));
 }
 
@@ -453,11 +437,11 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct conv c = conv_of(L->t, L->g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_unpack un = {.shape = forward_pack(&c)};
-    un.parts = grad_w_parts(L->t, &c);
+    un.parts = grad_w_parts(L->t, &c, cg_chosen(L->t, L->g, id));
     struct cg_wgrad w = {.c = grad_w_taps(L->t, &c), .parts = un.parts};
     struct cg_arg run[3] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_WS(0)}, add[2] = {CG_WS(0), CG_VALUE(n->out[0])};
     L->images = cg_in_type(L, id, 0).dims[0];
-    if (winograd(L->t, &c)) {
+    if (cg_chosen(L->t, L->g, id) == CG_WINOGRAD) {
         struct cg_wino_wgrad g = {.w = wino_forward(&c), .parts = un.parts};
         cg_call_record(L, "winograd_wgrad", cg_emit_wino_wgrad, &g, sizeof g, 3, cg_wino_wgrad_scratch(L->t, &g), run);
         cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, cg_pack_scratch(L->t, &un.shape), add);
@@ -476,6 +460,6 @@ void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_n
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_pack shape = forward_pack(&c);
-    *fixed = packed_bytes(t, &shape, c.depthwise) * grad_w_parts(t, &c);
+    *fixed = packed_bytes(t, &shape, c.depthwise) * grad_w_parts(t, &c, cg_chosen(t, g, id));
     *per_sample = 0;
 }

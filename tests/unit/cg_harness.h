@@ -215,6 +215,12 @@ static void cgh_batch(struct cgh *h, smkd_model *const *models, int64_t batch, d
     arena_release(&scratch);
 }
 
+// Winograd wherever it can: these are tests of kernels, not of which one the cost model would take.
+static int cgh_winograd(void *env, const struct cg_conv_site *site) {
+    (void)env;
+    return site->seconds[CG_WINOGRAD] >= 0 ? CG_WINOGRAD : -1;
+}
+
 static smkd_model *cgh_compile(struct cgh *h, const char *cpu) {
     char path[] = "/tmp/smkd_test_XXXXXX";
     int fd = mkstemp(path);
@@ -227,6 +233,7 @@ static smkd_model *cgh_compile(struct cgh *h, const char *cpu) {
     o.max_batch = 256;
     o.emit = "lib";
     o.verify = true;
+    if (!o.pick) o.pick = cgh_winograd;
     assert_int_equal(cg_compile(&model, &o, path, &h->diag), SMKD_OK);
     h->reference = o.bf16 ? model.train : h->g;
     smkd_model *m = smkd_model_load(path);

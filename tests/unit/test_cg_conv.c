@@ -242,7 +242,7 @@ static void check_spills(const char *cpu) {
     assert_true(fd >= 0);
     close(fd);
     struct cg_model model = {.name = "test", .kind = SMKD_ABI_LOSS, .train = h.g, .notes = "{}"};
-    struct cg_options o = {.mcpu = cpu, .max_batch = 256, .emit = "asm"};
+    struct cg_options o = {.mcpu = cpu, .max_batch = 256, .emit = "asm", .pick = cgh_winograd};
     assert_int_equal(cg_compile(&model, &o, path, &h.diag), SMKD_OK);
     FILE *f = fopen(path, "r");
     assert_non_null(f);
