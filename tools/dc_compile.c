@@ -1,6 +1,6 @@
 // smkdc compile: ONNX -> graph -> gradient -> artifact.
 #include "../runtime/include/smkd_abi.h"
-#include "dc.h"
+#include "dc_tune.h"
 
 #include <string.h>
 
@@ -9,6 +9,7 @@ static const struct args_opt opts[] = {
     DC_SHAPE_OPT,
     {"dtype", 0, "f32|bf16", "f32", "what activations and gradients are kept in; parameters and sums stay f32", 0},
     DC_CODEGEN_OPTS("256"),
+    DC_TUNE_OPTS,
     {0}};
 static const struct args_cmd cmd = {
     "smkdc compile",
@@ -31,7 +32,8 @@ static bool emit_here(bool now, const char *out, struct ir_graph *train, struct 
     return now;
 }
 
-static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char *path, const char *out) {
+static enum smkd_status build(struct dc_model *m, struct dc_build *b, const struct dc_tune *tune, const char *path,
+                              const char *out) {
     enum smkd_status s = SMKD_OK;
     struct diag *d = &m->diag;
     say(b, "imported", m->imported);
@@ -67,7 +69,7 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const char
             b->stage < DC_OBJ ? "-" : dc_replace_suffix(&m->arena, path, ".onnx", b->stage == DC_OBJ ? ".o" : ".smkd");
     if (b->verbose)
         fprintf(stderr, "smkdc: compiling for %s, batches up to %lld\n", b->cg.mcpu, (long long)b->cg.max_batch);
-    return cg_compile(&cm, &b->cg, out, d);
+    return dc_tune_compile(tune, &m->arena, &cm, &b->cg, out, d);
 }
 
 static int run(const struct args *a) {
@@ -79,8 +81,11 @@ static int run(const struct args *a) {
     b.cg.bf16 = dtype == 1;
     int code = dc_output_check(&b, a);
     if (code != EXIT_DONE) return code;
+    struct dc_tune tune;
+    code = dc_tune_options(&tune, &b, a);
+    if (code != EXIT_DONE) return code;
     code = dc_model_open(&m, a->pos[0], a);
-    if (code == EXIT_DONE) code = dc_exit(build(&m, &b, a->pos[0], args_str(a, "output")), &m.diag);
+    if (code == EXIT_DONE) code = dc_exit(build(&m, &b, &tune, a->pos[0], args_str(a, "output")), &m.diag);
     dc_model_close(&m);
     return code;
 }

@@ -1,8 +1,7 @@
 // smkd-run bench: seconds of every step, images a second, peak memory.
-#include "../runtime/peer.h"
 #include "../runtime/train.h"
 #include "run_io.h"
-#include "run_profile.h"
+#include "run_subject.h"
 #include "run_train.h"
 
 #include <errno.h>
@@ -31,58 +30,12 @@ static const struct args_cmd cmd = {
     "numbers, so that only the model is timed.",
     opts};
 
-struct subject {
-    smkd_model *model;
-    smkd_session *session;
-    struct rt_tensors memory; // inputs and cotangents
-    struct rt_profile profile[SMKD_ABI_PHASES];
-};
-
 static const enum smkd_abi_phase train_phases[] = {SMKD_ABI_FORWARD, SMKD_ABI_BACKWARD, SMKD_ABI_UPDATE},
                                  infer_phases[] = {SMKD_ABI_INFER};
 enum { TRAIN_PHASES = sizeof train_phases / sizeof *train_phases };
 
-static void fill(struct rt_tensor *t, struct rt_rng *rng, float scale) {
-    if (t->dtype != RT_F32) return; // integers stay 0: valid as classes and as indices
-    float *x = t->data;
-    for (size_t i = 0; i < t->numel; i++) x[i] = (float)(2 * rt_rng_uniform(rng) - 1) * scale;
-}
-
-static enum smkd_result bind_random(struct subject *s, enum smkd_abi_role role, const char *prefix, int64_t batch,
-                                    float scale) {
-    const struct smkd_abi_tensor *t;
-    struct rt_rng rng;
-    rt_rng_init(&rng, 1, role);
-    for (size_t i = 0; (t = smkd_model_nth(s->model, role, i)); i++) {
-        struct str name = STR_INIT; // an output may be called as an input is
-        str_addf(&name, "%s%s", prefix, t->name);
-        struct rt_tensor *x = run_result(&s->memory, name.s, t, batch, NULL);
-        str_release(&name);
-        if (!x) return SMKD_R_NOMEM;
-        fill(x, &rng, scale);
-        enum smkd_result r = smkd_bind(s->session, role, t->name, x->data);
-        if (r != SMKD_R_OK) return r;
-    }
-    return SMKD_R_OK;
-}
-
-static enum smkd_result start(struct subject *s, const char *path, smkd_team *team, int64_t batch, bool train) {
-    s->model = smkd_model_load(path);
-    s->session = s->model ? smkd_session_new(s->model, team) : NULL;
-    if (!s->session) return SMKD_R_INVALID;
-    if (smkd_model_info(s->model)->kind != SMKD_ABI_MODEL)
-        return rt_fail(SMKD_R_INVALID, "%s: is a loss, not a model", path);
-    enum smkd_result r = bind_random(s, SMKD_ABI_INPUT, "input ", batch, 1);
-    if (r == SMKD_R_OK && train) r = bind_random(s, SMKD_ABI_COTANGENT, "cotangent ", batch, 1.0f / (float)batch);
-    // A rate at which weights move but never run away, however many steps there are.
-    if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "lr", 1e-6);
-    if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "momentum", 0.9);
-    if (r == SMKD_R_OK) r = rt_set_if_there(s->session, s->model, "weight_decay", 5e-4);
-    return r;
-}
-
 // As a pair trains: every forward before the first backward.
-static enum smkd_result step(struct subject *s, int n, int64_t batch, bool train, bool profile, double i) {
+static enum smkd_result step(struct run_subject *s, int n, int64_t batch, bool train, bool profile, double i) {
     const enum smkd_abi_phase *phases = train ? train_phases : infer_phases;
     enum smkd_result r = SMKD_R_OK;
     for (int k = 0; k < n && r == SMKD_R_OK; k++) r = rt_set_if_there(s[k].session, s[k].model, "seed", i);
@@ -93,7 +46,7 @@ static enum smkd_result step(struct subject *s, int n, int64_t batch, bool train
     return r;
 }
 
-static enum smkd_result begin_profiles(struct subject *s, bool train, int64_t runs) {
+static enum smkd_result begin_profiles(struct run_subject *s, bool train, int64_t runs) {
     enum smkd_result r = SMKD_R_OK;
     for (int p = 0; p < (train ? TRAIN_PHASES : 1) && r == SMKD_R_OK; p++) {
         enum smkd_abi_phase phase = (train ? train_phases : infer_phases)[p];
@@ -102,7 +55,7 @@ static enum smkd_result begin_profiles(struct subject *s, bool train, int64_t ru
     return r;
 }
 
-static void collect(struct run_nodes *ns, const struct subject *s, bool train, int64_t batch) {
+static void collect(struct run_nodes *ns, const struct run_subject *s, bool train, int64_t batch) {
     static const char *const names[] = {[SMKD_ABI_INFER] = "infer",
                                         [SMKD_ABI_FORWARD] = "forward",
                                         [SMKD_ABI_BACKWARD] = "backward",
@@ -124,7 +77,7 @@ static double peak_memory(void) {
     return kib * 1024;
 }
 
-static void report(const struct args *a, const struct subject *s, int n, int threads, int64_t batch,
+static void report(const struct args *a, const struct run_subject *s, int n, int threads, int64_t batch,
                    const double *seconds, int64_t steps, const struct run_nodes *nodes,
                    const struct rt_limits *limits) {
     double sum = 0, session = 0, params = 0;
@@ -177,13 +130,13 @@ static int run(const struct args *a) {
         !args_i64(a, "threads", 0, 1024, &threads))
         return EXIT_USAGE;
     bool train = phase == 1, profile = args_given(a, "per-node") || args_given(a, "roofline");
-    struct subject s[MAX_MODELS] = {{0}};
+    struct run_subject s[MAX_MODELS] = {{0}};
     struct run_nodes nodes = {0};
     struct rt_limits limits = {0};
     int n = (int)a->n_pos;
     smkd_team *team = smkd_team_new((int)threads);
     enum smkd_result r = team ? SMKD_R_OK : SMKD_R_NOMEM;
-    for (int k = 0; k < n && r == SMKD_R_OK; k++) r = start(&s[k], a->pos[k], team, batch, train);
+    for (int k = 0; k < n && r == SMKD_R_OK; k++) r = run_subject_start(&s[k], a->pos[k], team, batch, train);
     for (int k = 0; k < n && r == SMKD_R_OK && profile; k++) r = begin_profiles(&s[k], train, steps);
     if (r == SMKD_R_OK && profile) r = rt_limits_measure(s[0].model, team, &limits);
     double *seconds = xcalloc((size_t)steps, sizeof *seconds);
@@ -199,12 +152,7 @@ static int run(const struct args *a) {
         r = rt_fail(SMKD_R_IO, "cannot write %s: %s", picture, strerror(errno));
     free(seconds);
     run_nodes_release(&nodes);
-    for (int k = 0; k < n; k++) {
-        for (int p = 0; p < SMKD_ABI_PHASES; p++) rt_profile_release(&s[k].profile[p]);
-        smkd_session_free(s[k].session);
-        smkd_model_free(s[k].model);
-        rt_tensors_release(&s[k].memory);
-    }
+    for (int k = 0; k < n; k++) run_subject_release(&s[k]);
     smkd_team_free(team);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("bench");
 }
