@@ -33,7 +33,8 @@ class Tools:
             fresh.rename(path)
         write_safetensors(weights, {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer
                                     if t.data_type == onnx.TensorProto.FLOAT})
-        _, seconds, _ = process.run([self.smkdc, "compile", path, "-o", artifact, "--max-batch", batch, *self.compile_flags])
+        _, seconds, _ = process.run([self.smkdc, "compile", path, "-o", artifact, "--max-batch", batch, "--batch-size", batch,
+                                     "--infer-batch-size", batch, *self.compile_flags])
         return {"onnx": path, "weights": weights, "artifact": artifact, "compile_s": seconds}
 
     def bench(self, artifact, phase, batch, steps, warmup):
