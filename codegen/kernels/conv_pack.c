@@ -362,41 +362,64 @@ void cg_emit_wino_pack(struct cg_fn *f, const void *params) {
 
 static int64_t padded_channels(const struct cg_fn *f, int64_t c) { return cg_ceil_div(c, f->t->vl) * f->t->vl; }
 
-void cg_emit_pack_dw(struct cg_fn *f, const void *params) {
-    const struct cg_pack *p = params;
-    LLVMValueRef begin, end;
-    cg_share(f, cg_i64(f, p->groups), 1, &begin, &end);
-    struct cg_loop lc, lr, ls;
-    LLVMValueRef c = cg_loop_begin(f, &lc, begin, end, 1);
-    LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), cg_i64(f, p->R), 1);
-    LLVMValueRef s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, p->S), 1);
-    LLVMValueRef packed = cg_muladd(f, cg_muladd(f, r, p->S, s), padded_channels(f, p->groups), c);
+// Index of weight (output channel k, input i of its group, tap r, s), and of its place in the packed order.
+static LLVMValueRef lane_weight(struct cg_fn *f, const struct cg_pack *p, LLVMValueRef k, LLVMValueRef i,
+                                LLVMValueRef r, LLVMValueRef s) {
+    LLVMValueRef group = cg_divi(f, k, cg_i64(f, p->k)), inside = cg_remi(f, k, cg_i64(f, p->k));
     LLVMValueRef wr = cg_muladd(f, r, p->r_step, cg_i64(f, p->r0)), ws = cg_muladd(f, s, p->s_step, cg_i64(f, p->s0));
-    LLVMValueRef src =
-        cg_muladd(f, c, p->group_stride, cg_muladd(f, wr, p->r_stride, cg_muli(f, ws, cg_i64(f, p->s_stride))));
-    cg_store(f, cg_load(f, f->f32, cg_gep(f, f->f32, f->ptr[0], src), 4), cg_gep(f, f->f32, f->ptr[1], packed), 4);
-    cg_loop_end(f, &ls);
-    cg_loop_end(f, &lr);
-    cg_loop_end(f, &lc);
+    LLVMValueRef tap = cg_muladd(f, wr, p->r_stride, cg_muli(f, ws, cg_i64(f, p->s_stride)));
+    LLVMValueRef pair = cg_muladd(f, inside, p->k_stride, cg_muli(f, i, cg_i64(f, p->c_stride)));
+    return cg_addi(f, cg_muladd(f, group, p->group_stride, pair), tap);
+}
+static LLVMValueRef lane_place(struct cg_fn *f, const struct cg_pack *p, LLVMValueRef k, LLVMValueRef i, LLVMValueRef r,
+                               LLVMValueRef s) {
+    LLVMValueRef row = cg_muladd(f, cg_muladd(f, r, p->S, s), p->c, i);
+    return cg_muladd(f, row, padded_channels(f, p->groups * p->k), k);
+}
+
+// Loops over this thread's output channels, their inputs and taps.
+struct lane_loops {
+    struct cg_loop k, i, r, s;
+    LLVMValueRef weight, place;
+};
+static void lanes_begin(struct cg_fn *f, const struct cg_pack *p, struct lane_loops *l) {
+    LLVMValueRef begin, end;
+    cg_share(f, cg_i64(f, p->groups * p->k), 1, &begin, &end);
+    LLVMValueRef k = cg_loop_begin(f, &l->k, begin, end, 1);
+    LLVMValueRef i = cg_loop_begin(f, &l->i, cg_i64(f, 0), cg_i64(f, p->c), 1);
+    LLVMValueRef r = cg_loop_begin(f, &l->r, cg_i64(f, 0), cg_i64(f, p->R), 1);
+    LLVMValueRef s = cg_loop_begin(f, &l->s, cg_i64(f, 0), cg_i64(f, p->S), 1);
+    l->weight = lane_weight(f, p, k, i, r, s);
+    l->place = lane_place(f, p, k, i, r, s);
+}
+static void lanes_end(struct cg_fn *f, struct lane_loops *l) {
+    cg_loop_end(f, &l->s);
+    cg_loop_end(f, &l->r);
+    cg_loop_end(f, &l->i);
+    cg_loop_end(f, &l->k);
+}
+
+void cg_emit_pack_dw(struct cg_fn *f, const void *params) {
+    struct lane_loops l;
+    lanes_begin(f, params, &l);
+    LLVMValueRef v = cg_load(f, f->f32, cg_gep(f, f->f32, f->ptr[0], l.weight), 4);
+    cg_store(f, v, cg_gep(f, f->f32, f->ptr[1], l.place), 4);
+    lanes_end(f, &l);
 }
 
 void cg_emit_unpack_dw(struct cg_fn *f, const void *params) {
     const struct cg_unpack *u = params;
     const struct cg_pack *p = &u->shape;
-    int64_t cp = padded_channels(f, p->groups), part = p->R * p->S * cp;
-    LLVMValueRef begin, end;
-    cg_share(f, cg_i64(f, p->groups), 1, &begin, &end);
-    struct cg_loop lc, lt, lp;
-    LLVMValueRef c = cg_loop_begin(f, &lc, begin, end, 1);
-    LLVMValueRef t = cg_loop_begin(f, &lt, cg_i64(f, 0), cg_i64(f, p->R * p->S), 1);
-    LLVMValueRef sum = cg_local(f, f->f32, cg_f32c(f, 0));
-    LLVMValueRef i = cg_loop_begin(f, &lp, cg_i64(f, 0), cg_i64(f, u->parts), 1);
-    LLVMValueRef at = cg_addi(f, cg_muladd(f, i, part, c), cg_muli(f, t, cg_i64(f, cp)));
-    LLVMValueRef x = cg_load(f, f->f32, cg_gep(f, f->f32, f->ptr[0], at), 4);
+    int64_t part = p->R * p->S * p->c * padded_channels(f, p->groups * p->k);
+    struct lane_loops l;
+    struct cg_loop lp;
+    LLVMValueRef sum = cg_local(f, f->f32, NULL);
+    lanes_begin(f, p, &l);
+    LLVMBuildStore(f->b, cg_f32c(f, 0), sum);
+    LLVMValueRef n = cg_loop_begin(f, &lp, cg_i64(f, 0), cg_i64(f, u->parts), 1);
+    LLVMValueRef x = cg_load(f, f->f32, cg_gep(f, f->f32, f->ptr[0], cg_muladd(f, n, part, l.place)), 4);
     LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->f32, sum, ""), x, ""), sum);
     cg_loop_end(f, &lp);
-    LLVMValueRef dst = cg_gep(f, f->f32, f->ptr[1], cg_muladd(f, c, p->group_stride, t));
-    cg_store(f, LLVMBuildLoad2(f->b, f->f32, sum, ""), dst, 4);
-    cg_loop_end(f, &lt);
-    cg_loop_end(f, &lc);
+    cg_store(f, LLVMBuildLoad2(f->b, f->f32, sum, ""), cg_gep(f, f->f32, f->ptr[1], l.weight), 4);
+    lanes_end(f, &l);
 }

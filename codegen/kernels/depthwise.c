@@ -1,4 +1,7 @@
-// Depthwise convolutions: one filter a channel, channels in the lanes of a vector.
+// Depthwise convolutions, and those of narrow groups: output channels in the lanes of a vector.
+//
+// The inputs of a group lie in the same lanes as its outputs, so each of them is spread over its group's lanes by a
+// shuffle inside the vector (none where there is one). A dense product of whole vectors would multiply by zeros.
 //
 // Nothing is gathered: a row of outputs reads its input rows where they lie. Which columns a tile's taps read is known
 // at compile time, so that tiles at a border have code of their own without the taps outside; a tap row outside reads
@@ -6,6 +9,7 @@
 #include "kernels.h"
 
 #define TILE_PIXELS   4  // neighbouring outputs (at least)
+#define GROUPED_TILE  8  // the same for groups, whose outputs share shuffles, too
 #define UNROLL_TAPS   49 // filters up to this size are unrolled
 #define ITEM_ROWS     8  // output rows of a work item (at least)
 #define WIDEST_TAPS   8  // of a filter row whose gradient is summed at once
@@ -21,7 +25,29 @@ static bool tap_reads(const struct cg_dw_axis *a, int64_t j, int64_t t, int64_t 
     return n % a->div == 0;
 }
 
-static int64_t tile_width(const struct cg_depthwise *d) { return cg_ceil_div(TILE_PIXELS, d->w.div) * d->w.div; }
+static int64_t tile_width(const struct cg_depthwise *d, bool outputs) {
+    return cg_ceil_div(outputs && d->width > 1 ? GROUPED_TILE : TILE_PIXELS, d->w.div) * d->w.div;
+}
+
+// Input i of each lane's group.
+static LLVMValueRef spread(struct cg_fn *f, LLVMValueRef x, int64_t width, int64_t i) {
+    LLVMValueRef lane[64];
+    if (width == 1) return x;
+    for (int k = 0; k < f->t->vl; k++) lane[k] = cg_i32(f, (int32_t)(k / width * width + i));
+    return LLVMBuildShuffleVector(f->b, x, LLVMGetPoison(f->vf), LLVMConstVector(lane, (unsigned)f->t->vl), "");
+}
+
+// The input columns that a tile's taps read, relative to its first, from -> to.
+static void columns(const struct cg_depthwise *d, int64_t width, int64_t s0, int64_t n_s, int64_t *from, int64_t *to) {
+    *from = INT64_MAX;
+    *to = INT64_MIN;
+    for (int64_t j = 0, at; j < width; j++)
+        for (int64_t s = s0; s < s0 + n_s; s++)
+            if (tap_reads(&d->w, j, s, &at)) {
+                *from = cg_min64(*from, at);
+                *to = cg_max64(*to, at + 1);
+            }
+}
 
 // One row of outputs and the input rows that it reads.
 struct line {
@@ -57,8 +83,8 @@ static bool inside(const struct cg_depthwise *d, int64_t q0, int64_t width, int6
 }
 
 // Every tile of a row: those inside in a loop, the others one by one.
-static void each_tile(struct cg_fn *f, const struct cg_depthwise *d, tile_fn fn, void *env) {
-    int64_t width = tile_width(d), n = cg_ceil_div(d->Q, width), a = 0, in_step = width * d->w.mul / d->w.div;
+static void each_tile(struct cg_fn *f, const struct cg_depthwise *d, int64_t width, tile_fn fn, void *env) {
+    int64_t n = cg_ceil_div(d->Q, width), a = 0, in_step = width * d->w.mul / d->w.div;
     while (a < n && !inside(d, a * width, width, d->Q)) a++;
     int64_t b = a;
     while (b < n && inside(d, b * width, width, d->Q)) b++;
@@ -129,13 +155,21 @@ static void one_tap_row(struct cg_fn *f, const struct outputs *o, const struct t
     LLVMTypeRef mem = cg_f32_in_memory(f, d->x_narrow);
     LLVMValueRef x = cg_gep(f, mem, row, cg_muladd(f, t->in, d->C, o->c0));
     LLVMValueRef r = cg_muladd(f, e, o->line.stride, cg_i64(f, o->line.first));
-    for (int64_t s = 0; s < d->S; s++) {
-        LLVMValueRef tap = cg_muladd(f, cg_muladd(f, r, d->S, cg_i64(f, s)), padded(f, d->C), o->c0), w = NULL;
-        for (int64_t j = 0, at; j < t->width; j++) {
-            if (!tap_reads(&d->w, j, s, &at) || !column_inside(d, t, at)) continue;
-            if (!w) w = cg_load(f, f->vf, cg_gep(f, f->f32, o->line.w, tap), vl * 4);
-            LLVMValueRef v = cg_load_f32(f, d->x_narrow, vl, cg_gep(f, mem, x, cg_i64(f, at * d->C)), o->lanes);
-            LLVMBuildStore(f->b, cg_fma(f, v, w, LLVMBuildLoad2(f->b, f->vf, acc[j], "")), acc[j]);
+    int64_t from, to, reads;
+    columns(d, t->width, 0, d->S, &from, &to);
+    for (int64_t at = from; at < to; at++) {
+        if (!column_inside(d, t, at)) continue;
+        LLVMValueRef v = cg_load_f32(f, d->x_narrow, vl, cg_gep(f, mem, x, cg_i64(f, at * d->C)), o->lanes);
+        for (int64_t i = 0; i < d->width; i++) {
+            LLVMValueRef in = spread(f, v, d->width, i);
+            for (int64_t j = 0; j < t->width; j++)
+                for (int64_t s = 0; s < d->S; s++) {
+                    if (!tap_reads(&d->w, j, s, &reads) || reads != at) continue;
+                    LLVMValueRef tap = cg_muladd(f, cg_muladd(f, r, d->S, cg_i64(f, s)), d->width, cg_i64(f, i));
+                    tap = cg_muladd(f, tap, padded(f, d->C), o->c0);
+                    LLVMValueRef w = cg_load(f, f->vf, cg_gep(f, f->f32, o->line.w, tap), vl * 4);
+                    LLVMBuildStore(f->b, cg_fma(f, in, w, LLVMBuildLoad2(f->b, f->vf, acc[j], "")), acc[j]);
+                }
         }
     }
 }
@@ -163,7 +197,7 @@ static void output_vector(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes
     struct outputs *o = env;
     o->c0 = c0;
     o->lanes = lanes;
-    each_tile(f, o->line.d, output_tile, o);
+    each_tile(f, o->line.d, tile_width(o->line.d, true), output_tile, o);
 }
 
 // Rows h = kind + i*div of [begin, end): all of a kind read with the same taps.
@@ -225,17 +259,25 @@ static void sum_tile(struct cg_fn *f, void *env, const struct tile *t) {
     const struct cg_depthwise *d = k->line.d;
     LLVMTypeRef x_mem = cg_f32_in_memory(f, d->x_narrow), y_mem = cg_f32_in_memory(f, d->y_narrow);
     int vl = f->t->vl;
-    for (int64_t j = 0; j < t->width; j++) {
-        LLVMValueRef from = cg_gep(f, y_mem, k->line.y, cg_muladd(f, t->out, d->C, k->c0));
-        LLVMValueRef dy = cg_load_f32(f, d->y_narrow, vl, cg_gep(f, y_mem, from, cg_i64(f, j * d->C)), k->lanes);
-        for (int64_t e = 0; e < k->line.n; e++) {
-            LLVMValueRef row = LLVMBuildLoad2(f->b, f->p, table_at(f, k->line.table, cg_i64(f, e)), "");
-            LLVMValueRef x = cg_gep(f, x_mem, row, cg_muladd(f, t->in, d->C, k->c0));
-            for (int64_t s = 0, at; s < k->n_s; s++) {
-                if (!tap_reads(&d->w, j, k->s0 + s, &at) || !column_inside(d, t, at)) continue;
-                LLVMValueRef v = cg_load_f32(f, d->x_narrow, vl, cg_gep(f, x_mem, x, cg_i64(f, at * d->C)), k->lanes);
-                LLVMValueRef acc = k->acc[e * k->n_s + s];
-                LLVMBuildStore(f->b, cg_fma(f, dy, v, LLVMBuildLoad2(f->b, f->vf, acc, "")), acc);
+    LLVMValueRef dy[64], y = cg_gep(f, y_mem, k->line.y, cg_muladd(f, t->out, d->C, k->c0));
+    for (int64_t j = 0; j < t->width; j++)
+        dy[j] = cg_load_f32(f, d->y_narrow, vl, cg_gep(f, y_mem, y, cg_i64(f, j * d->C)), k->lanes);
+    int64_t from, to, reads;
+    columns(d, t->width, k->s0, k->n_s, &from, &to);
+    for (int64_t e = 0; e < k->line.n; e++) {
+        LLVMValueRef row = LLVMBuildLoad2(f->b, f->p, table_at(f, k->line.table, cg_i64(f, e)), "");
+        LLVMValueRef x = cg_gep(f, x_mem, row, cg_muladd(f, t->in, d->C, k->c0));
+        for (int64_t at = from; at < to; at++) {
+            if (!column_inside(d, t, at)) continue;
+            LLVMValueRef v = cg_load_f32(f, d->x_narrow, vl, cg_gep(f, x_mem, x, cg_i64(f, at * d->C)), k->lanes);
+            for (int64_t i = 0; i < d->width; i++) {
+                LLVMValueRef in = spread(f, v, d->width, i);
+                for (int64_t j = 0; j < t->width; j++)
+                    for (int64_t s = 0; s < k->n_s; s++) {
+                        if (!tap_reads(&d->w, j, k->s0 + s, &reads) || reads != at) continue;
+                        LLVMValueRef acc = k->acc[(e * k->n_s + s) * d->width + i];
+                        LLVMBuildStore(f->b, cg_fma(f, dy[j], in, LLVMBuildLoad2(f->b, f->vf, acc, "")), acc);
+                    }
             }
         }
     }
@@ -246,9 +288,12 @@ static void sum_taps(struct cg_fn *f, struct sums *k) {
     const struct cg_depthwise *d = k->line.d;
     int vl = f->t->vl;
     LLVMValueRef slot[64];
-    for (int64_t i = 0; i < k->line.n * k->n_s; i++) {
-        LLVMValueRef r = cg_addi(f, k->r0, cg_i64(f, i / k->n_s)), s = cg_i64(f, k->s0 + i % k->n_s);
-        slot[i] = cg_gep(f, f->f32, k->total, cg_muladd(f, cg_muladd(f, r, d->S, s), padded(f, d->C), k->c0));
+    int64_t n_sums = k->line.n * k->n_s * d->width;
+    for (int64_t i = 0; i < n_sums; i++) {
+        int64_t tap = i / d->width;
+        LLVMValueRef r = cg_addi(f, k->r0, cg_i64(f, tap / k->n_s)), s = cg_i64(f, k->s0 + tap % k->n_s);
+        LLVMValueRef at = cg_muladd(f, cg_muladd(f, r, d->S, s), d->width, cg_i64(f, i % d->width));
+        slot[i] = cg_gep(f, f->f32, k->total, cg_muladd(f, at, padded(f, d->C), k->c0));
         k->acc[i] = cg_local(f, f->vf, cg_load(f, f->vf, slot[i], vl * 4));
     }
     struct cg_loop l;
@@ -258,10 +303,9 @@ static void sum_taps(struct cg_fn *f, struct sums *k) {
         LLVMBuildStore(f->b, input_row(f, d, k->x, cg_addi(f, first, cg_i64(f, e * d->h.step))),
                        table_at(f, k->line.table, cg_i64(f, e)));
     k->line.y = cg_gep(f, cg_f32_in_memory(f, d->y_narrow), k->dy, cg_muli(f, h, cg_i64(f, d->Q * d->C)));
-    each_tile(f, d, sum_tile, k);
+    each_tile(f, d, tile_width(d, false), sum_tile, k);
     cg_loop_end(f, &l);
-    for (int64_t i = 0; i < k->line.n * k->n_s; i++)
-        cg_store(f, LLVMBuildLoad2(f->b, f->vf, k->acc[i], ""), slot[i], vl * 4);
+    for (int64_t i = 0; i < n_sums; i++) cg_store(f, LLVMBuildLoad2(f->b, f->vf, k->acc[i], ""), slot[i], vl * 4);
 }
 
 static void sum_vector(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes) {
@@ -269,9 +313,11 @@ static void sum_vector(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes) {
     const struct cg_depthwise *d = k->line.d;
     k->c0 = c0;
     k->lanes = lanes;
-    for (k->s0 = 0; k->s0 < d->S; k->s0 += WIDEST_TAPS) {
-        k->n_s = cg_min64(WIDEST_TAPS, d->S - k->s0);
-        int64_t rows = cg_min64(d->R, cg_max64(1, (f->t->nregs - SPARE_VECTORS) / k->n_s)), whole = d->R / rows * rows;
+    int64_t room = (f->t->nregs - SPARE_VECTORS) / d->width; // taps whose sums fit
+    int64_t widest = cg_max64(1, cg_min64(WIDEST_TAPS, room));
+    for (k->s0 = 0; k->s0 < d->S; k->s0 += widest) {
+        k->n_s = cg_min64(widest, d->S - k->s0);
+        int64_t rows = cg_min64(d->R, cg_max64(1, room / k->n_s)), whole = d->R / rows * rows;
         struct cg_loop l;
         k->line.n = rows;
         k->r0 = cg_loop_begin(f, &l, cg_i64(f, 0), cg_i64(f, whole), rows);
@@ -288,7 +334,7 @@ static void sum_vector(struct cg_fn *f, void *env, LLVMValueRef c0, int lanes) {
 void cg_emit_wgrad_dw(struct cg_fn *f, const void *params) {
     const struct cg_wgrad_dw *p = params;
     const struct cg_depthwise *d = &p->d;
-    int64_t taps = d->R * d->S * padded(f, d->C), row_bytes = (d->Q + d->h.mul * d->W) * d->C * 4;
+    int64_t taps = d->R * d->S * d->width * padded(f, d->C), row_bytes = (d->Q + d->h.mul * d->W) * d->C * 4;
     int64_t band = cg_min64(d->P, cg_max64(1, f->t->l2_bytes / 4 / row_bytes));
     struct sums k = {.line = {.d = d, .stride = 1, .table = row_table(f, d->R)}};
     LLVMValueRef begin, end;

@@ -138,8 +138,8 @@ struct cg_unpack {
     int64_t parts;
 };
 void cg_emit_unpack(struct cg_fn *f, const void *params);
-// Depthwise weights [C][R][S] <-> [R*S][padded C].
-void cg_emit_pack_dw(struct cg_fn *f, const void *params);   // struct cg_pack with groups = C
+// Weights of groups in lanes <-> [R*S][c][padded output channels].
+void cg_emit_pack_dw(struct cg_fn *f, const void *params);   // struct cg_pack with merge 1
 void cg_emit_unpack_dw(struct cg_fn *f, const void *params); // struct cg_unpack
 
 // --- conv_wgrad.c
@@ -161,9 +161,11 @@ int64_t cg_wgrad_scratch(const struct cg_target *t, const struct cg_wgrad *w);
 struct cg_dw_axis {
     int64_t mul, off, step, div;
 };
-// One filter a channel, forward or by data. Weights are [R][S][padded channels]. Pointers: x, packed weights, y.
+// Groups of `width` channels in and out (1: depthwise), which divides a vector, forward or by data. Weights are
+// [R][S][input of the group][padded output channels]. Pointers: x, packed weights, y.
 struct cg_depthwise {
     int64_t H, W, P, Q, C, R, S; // planes that are read and written
+    int64_t width;
     struct cg_dw_axis h, w;
     int64_t x_narrow, y_narrow; // of what is read and written; y of a weight gradient is dy
 };

@@ -5,7 +5,7 @@ struct conv {
     int64_t C, H, W, K, P, Q, R, S, G; // C and K of all groups
     int64_t st[2], dil[2], pad[2];     // strides, dilations, top/left padding
     int64_t merge, groups;             // groups in a super-group; super-groups
-    bool depthwise;
+    bool lanes;                        // depthwise, or groups so narrow that their channels stay in lanes
     bool x_narrow, y_narrow;
 };
 
@@ -24,11 +24,13 @@ static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, 
         c.dil[i] = dil[i];
         c.pad[i] = pad[i];
     }
-    c.depthwise = c.G > 1 && c.C == c.G && c.K == c.G;
-    // Narrow groups are computed side by side as one dense block, zero off the diagonal, so that lanes aren't idle.
     int64_t wide = cg_max64(c.C, c.K) / c.G;
+    // A weight gradient's sums use more of the vector that a dense block wastes.
+    int64_t share = n->op == IR_OP_conv_grad_w ? 2 : 4;
+    c.lanes = c.G > 1 && c.C == c.K && (wide & (wide - 1)) == 0 && (wide == 1 || share * wide <= t->vl);
+    // Others are computed side by side as one dense block, zero off the diagonal, so that lanes aren't idle.
     c.merge = 1;
-    for (int64_t m = 2; m <= c.G && m * wide <= t->vl; m++)
+    for (int64_t m = 2; !c.lanes && m <= c.G && m * wide <= t->vl; m++)
         if (c.G % m == 0) c.merge = m;
     c.groups = c.G / c.merge;
     c.x_narrow = g->values[x].type.narrow;
@@ -41,7 +43,7 @@ static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, 
 // any shape. The one whose lines are cut into register tiles with the least waste, of a size that makes good bands.
 static void reshape_plane(const struct cg_target *t, struct conv *c) {
     bool same = c->P == c->H && c->Q == c->W && c->st[0] == 1 && c->st[1] == 1;
-    if (c->R != 1 || c->S != 1 || !same || c->depthwise) return;
+    if (c->R != 1 || c->S != 1 || !same || c->lanes) return;
     enum { WIDEST = 256 };
     int64_t pixels = c->P * c->Q, rows = cg_micro_rows(t, 2), best = c->Q;
     double most = 0;
@@ -97,7 +99,7 @@ static void use_pairs(const struct cg_target *t, struct cg_tap_conv *c, struct c
 static struct cg_pack forward_pack(const struct conv *c) {
     int64_t cg = c->C / c->G, kg = c->K / c->G, rs = c->R * c->S;
     return (struct cg_pack){
-        .groups = c->depthwise ? c->G : c->groups,
+        .groups = c->groups,
         .merge = c->merge,
         .c = cg,
         .k = kg,
@@ -113,8 +115,8 @@ static struct cg_pack forward_pack(const struct conv *c) {
     };
 }
 
-static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, bool depthwise) {
-    if (depthwise) return p->R * p->S * cg_ceil_div(p->groups, t->vl) * t->vl * 4;
+static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, bool lanes) {
+    if (lanes) return p->R * p->S * p->c * cg_ceil_div(p->groups * p->k, t->vl) * t->vl * 4;
     return cg_ceil_div(cg_pack_floats(t, p) * 4, 64) * 64;
 }
 
@@ -129,6 +131,7 @@ static struct cg_depthwise depthwise_forward(const struct conv *c) {
         .C = c->C,
         .R = c->R,
         .S = c->S,
+        .width = c->C / c->G,
         .h = {.mul = c->st[0], .off = -c->pad[0], .step = c->dil[0], .div = 1},
         .w = {.mul = c->st[1], .off = -c->pad[1], .step = c->dil[1], .div = 1},
         .x_narrow = c->x_narrow,
@@ -146,6 +149,7 @@ static struct cg_depthwise depthwise_grad_x(const struct conv *c) {
         .C = c->C,
         .R = c->R,
         .S = c->S,
+        .width = c->C / c->G,
         .h = {.mul = 1, .off = c->pad[0], .step = -c->dil[0], .div = c->st[0]},
         .w = {.mul = 1, .off = c->pad[1], .step = -c->dil[1], .div = c->st[1]},
         .x_narrow = c->y_narrow,
@@ -199,21 +203,28 @@ static void run_winograd(struct cg_lower *L, const struct cg_wino *w, const stru
     cg_call_record(L, "winograd", cg_emit_winograd, w, sizeof *w, 3, cg_wino_scratch(L->t, w), run);
 }
 
-static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool depthwise, ir_vid w, int64_t offset) {
+static void pack_weights(struct cg_lower *L, const struct cg_pack *p, bool lanes, ir_vid w, int64_t offset) {
     struct cg_arg args[2] = {CG_VALUE(w), CG_WS(offset)};
     L->prepares = true;
-    cg_call_record(L, depthwise ? "pack_dw" : "pack", depthwise ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2,
-                   depthwise ? 0 : cg_pack_scratch(L->t, p), args);
+    cg_call_record(L, lanes ? "pack_dw" : "pack", lanes ? cg_emit_pack_dw : cg_emit_pack, p, sizeof *p, 2,
+                   lanes ? 0 : cg_pack_scratch(L->t, p), args);
     L->prepares = false;
 }
 
-// Forward and by data alike: the taps that an output takes differ, their weights do not.
-static void run_depthwise(struct cg_lower *L, const struct conv *c, const struct cg_depthwise *d, ir_vid x,
-                          ir_vid weights, ir_vid y) {
+// Forward and by data alike: taps have the same weights, though they are others' and, by data, taken from the other
+// side.
+static void run_depthwise(struct cg_lower *L, const struct conv *c, const struct cg_depthwise *d, bool by_data,
+                          ir_vid x, ir_vid weights, ir_vid y) {
     struct cg_pack pack = forward_pack(c);
+    if (by_data) {
+        int64_t k = pack.k_stride;
+        pack.k_stride = pack.c_stride;
+        pack.c_stride = k;
+    }
     pack_weights(L, &pack, true, weights, 0);
     struct cg_arg args[3] = {CG_VALUE(x), CG_WS(0), CG_VALUE(y)};
-    cg_call_record(L, "depthwise", cg_emit_depthwise, d, sizeof *d, 3, cg_depthwise_scratch(L->t, d), args);
+    cg_call_record(L, d->width > 1 ? "grouped" : "depthwise", cg_emit_depthwise, d, sizeof *d, 3,
+                   cg_depthwise_scratch(L->t, d), args);
 }
 
 void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
@@ -227,9 +238,9 @@ void cg_kernel_conv(struct cg_lower *L, ir_nid id) {
         run_winograd(L, &w, &pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
-    if (c.depthwise) {
+    if (c.lanes) {
         struct cg_depthwise d = depthwise_forward(&c);
-        run_depthwise(L, &c, &d, n->in[0], n->in[1], n->out[0]);
+        run_depthwise(L, &c, &d, false, n->in[0], n->in[1], n->out[0]);
         return;
     }
     use_pairs(L->t, &taps, &pack);
@@ -245,7 +256,7 @@ void cg_ws_conv(const struct cg_target *t, const struct ir_graph *g, ir_nid id, 
     struct cg_wino w = wino_forward(&c);
     struct cg_tap_conv taps = forward_taps(&c);
     use_pairs(t, &taps, &pack);
-    *fixed = cg_chosen(t, g, id) == CG_WINOGRAD ? wino_weight_bytes(t, &w) : packed_bytes(t, &pack, c.depthwise);
+    *fixed = cg_chosen(t, g, id) == CG_WINOGRAD ? wino_weight_bytes(t, &w) : packed_bytes(t, &pack, c.lanes);
     *per_sample = 0;
 }
 
@@ -387,9 +398,9 @@ void cg_kernel_conv_grad_x(struct cg_lower *L, ir_nid id) {
         run_winograd(L, &w, &p.pack, n->in[0], n->in[1], n->out[0]);
         return;
     }
-    if (c.depthwise) {
+    if (c.lanes) {
         struct cg_depthwise d = depthwise_grad_x(&c);
-        run_depthwise(L, &c, &d, n->in[0], n->in[1], n->out[0]);
+        run_depthwise(L, &c, &d, true, n->in[0], n->in[1], n->out[0]);
         return;
     }
     each_phase(L->t, &c, pack_phase, &env);
@@ -403,7 +414,7 @@ void cg_ws_conv_grad_x(const struct cg_target *t, const struct ir_graph *g, ir_n
     struct cg_wino w = wino_grad_x(&c);
     struct cg_pack pack = forward_pack(&c);
     *fixed = cg_chosen(t, g, id) == CG_WINOGRAD ? wino_weight_bytes(t, &w)
-             : c.depthwise                      ? packed_bytes(t, &pack, true)
+             : c.lanes                          ? packed_bytes(t, &pack, true)
                                                 : each_phase(t, &c, NULL, NULL);
     *per_sample = 0;
 }
@@ -421,7 +432,7 @@ static int64_t parts_of(int64_t bytes, int64_t items) {
 // Of the forward convolution, multiplied in pairs of pixels where the CPU can; a few channels would leave it idle.
 static struct cg_tap_conv grad_w_taps(const struct cg_target *t, const struct conv *c) {
     struct cg_tap_conv taps = forward_taps(c);
-    taps.pairs = t->bf16_dot && c->x_narrow && c->y_narrow && !c->depthwise && taps.C >= 16;
+    taps.pairs = t->bf16_dot && c->x_narrow && c->y_narrow && !c->lanes && taps.C >= 16;
     return taps;
 }
 
@@ -430,7 +441,7 @@ static int64_t grad_w_parts(const struct cg_target *t, const struct conv *c, enu
     struct cg_pack shape = forward_pack(c);
     struct cg_tap_conv taps = grad_w_taps(t, c);
     if (a == CG_WINOGRAD) return cg_wino_parts(c->C, c->K);
-    return parts_of(packed_bytes(t, &shape, c->depthwise), c->depthwise ? 1 : cg_wgrad_items(t, &taps));
+    return parts_of(packed_bytes(t, &shape, c->lanes), c->lanes ? 1 : cg_wgrad_items(t, &taps));
 }
 
 void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
@@ -445,9 +456,10 @@ void cg_kernel_conv_grad_w(struct cg_lower *L, ir_nid id) {
         struct cg_wino_wgrad g = {.w = wino_forward(&c), .parts = un.parts};
         cg_call_record(L, "winograd_wgrad", cg_emit_wino_wgrad, &g, sizeof g, 3, cg_wino_wgrad_scratch(L->t, &g), run);
         cg_call_record(L, "unpack", cg_emit_unpack, &un, sizeof un, 2, cg_pack_scratch(L->t, &un.shape), add);
-    } else if (c.depthwise) {
+    } else if (c.lanes) {
         struct cg_wgrad_dw g = {.d = depthwise_forward(&c), .parts = un.parts};
-        cg_call_record(L, "wgrad_dw", cg_emit_wgrad_dw, &g, sizeof g, 3, cg_depthwise_scratch(L->t, &g.d), run);
+        cg_call_record(L, g.d.width > 1 ? "wgrad_grouped" : "wgrad_dw", cg_emit_wgrad_dw, &g, sizeof g, 3,
+                       cg_depthwise_scratch(L->t, &g.d), run);
         cg_call_record(L, "unpack_dw", cg_emit_unpack_dw, &un, sizeof un, 2, 0, add);
     } else {
         cg_call_record(L, "wgrad", cg_emit_wgrad, &w, sizeof w, 3, cg_wgrad_scratch(L->t, &w), run);
@@ -460,6 +472,6 @@ void cg_ws_conv_grad_w(const struct cg_target *t, const struct ir_graph *g, ir_n
     const struct ir_node *n = &g->nodes[id];
     struct conv c = conv_of(t, g, n, n->in[1], n->in[0], n->out[0]);
     struct cg_pack shape = forward_pack(&c);
-    *fixed = packed_bytes(t, &shape, c.depthwise) * grad_w_parts(t, &c, cg_chosen(t, g, id));
+    *fixed = packed_bytes(t, &shape, c.lanes) * grad_w_parts(t, &c, cg_chosen(t, g, id));
     *per_sample = 0;
 }
