@@ -6,8 +6,13 @@
 // pass over memory, a residual sum from its two sides. So activations take half the memory for 2 % of the time. (Chen
 // et al., Training Deep Nets with Sublinear Memory Cost, 2016, is the idea; here nothing dear is ever repeated.)
 //
-// Expects: differentiation, dce. Ensures: same results; no backward node reads a forward value that is elementwise in
-// values that some backward node reads anyway.
+// A concatenation or a pool costs no more than such a pass, so what the backward pass reads of it is computed again,
+// too, where its operands are elementwise in kept values: Inception keeps its branches, not their concatenations. What
+// rests on one is computed again only where that one's own operands are kept, so that repeating never takes repeating
+// a chain of them.
+//
+// Expects: differentiation, dce. Ensures: same results; no backward node reads a forward value that is elementwise, or
+// a concatenation or a pool of what is elementwise, in values that some backward node reads anyway.
 #include "ir_internal.h"
 
 #include <stdlib.h>
@@ -29,6 +34,13 @@ static bool elementwise(const struct ir_node *n) {
     return n->n_out == 1 && (kind == IR_KIND_PW || kind == IR_KIND_VIEW);
 }
 
+// Kernels that do little more than move memory.
+static const bool moves_memory[IR_OP_COUNT] = {
+    [IR_OP_concat] = true,
+    [IR_OP_avg_pool] = true,
+    [IR_OP_max_pool] = true,
+};
+
 // The forward node that makes v, where v is worth a thought: boundary values and small ones are always at hand.
 static const struct ir_node *forward_def(const struct state *s, ir_vid v) {
     const struct ir_node *n = s->def[v];
@@ -44,28 +56,44 @@ static bool at_hand(const struct state *s, ir_vid v) {
     return s->at_hand[v];
 }
 
-// Whether v can be computed again from what is at hand without v itself.
-static bool repeatable(const struct state *s, ir_vid v) {
-    const struct ir_node *n = forward_def(s, v);
-    if (!n || !elementwise(n)) return false;
+static bool operands_at_hand(const struct state *s, const struct ir_node *n) {
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k] != IR_NONE && !at_hand(s, n->in[k])) return false;
     return true;
+}
+
+static bool operands_kept(const struct state *s, const struct ir_node *n) {
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] != IR_NONE && forward_def(s, n->in[k]) && !s->needed[n->in[k]]) return false;
+    return true;
+}
+
+// Whether v can be computed again from what is at hand without v itself.
+static bool repeatable(const struct state *s, ir_vid v) {
+    const struct ir_node *n = forward_def(s, v);
+    if (!n) return false;
+    return elementwise(n) ? operands_at_hand(s, n) : moves_memory[n->op] && operands_kept(s, n);
+}
+
+static bool any_needed(const struct state *s, const struct ir_node *n) {
+    for (int k = 0; k < n->n_out; k++)
+        if (s->needed[n->out[k]]) return true;
+    return false;
 }
 
 static ir_vid in_backward(struct state *s, ir_vid v) {
     const struct ir_node *n = forward_def(s, v);
     if (!n || s->needed[v]) return v;
     if (s->copy[v] != IR_NONE) return s->copy[v];
-    ir_vid in[8];
-    CHECK(n->n_in <= (int)(sizeof in / sizeof *in), "an elementwise op with %d operands", n->n_in);
+    ir_vid *in = arena_dup(s->g->arena, n->in, sizeof *in * (size_t)n->n_in);
     for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] == IR_NONE ? IR_NONE : in_backward(s, n->in[k]);
     struct diag_loc loc = s->g->cur_loc;
     s->g->cur_loc = (struct diag_loc){.node = n->loc.node, .op = n->loc.op, .note = "again"};
     ir_nid id = ir_node_new(s->g, n->op, in, (size_t)n->n_in, n->attrs, n->n_attrs);
     CHECK(id != IR_NONE, "a node does not accept its own operands");
     s->g->cur_loc = loc;
-    return s->copy[v] = s->g->nodes[id].out[0];
+    for (int k = 0; k < n->n_out; k++) s->copy[n->out[k]] = s->g->nodes[id].out[k];
+    return s->copy[v];
 }
 
 enum smkd_status ir_pass_recompute(struct ir_graph *g, const struct ir_pass_options *o) {
@@ -87,10 +115,15 @@ enum smkd_status ir_pass_recompute(struct ir_graph *g, const struct ir_pass_opti
     }
     // In order, so that what a later value rests on is decided.
     for (size_t i = 0; i < n_old; i++) {
-        ir_vid v = old[i].out[0];
-        if (!s.needed[v] || !repeatable(&s, v)) continue;
-        s.needed[v] = false;
-        s.dropped[v] = true;
+        const struct ir_node *n = &old[i];
+        if (n->phase != IR_FORWARD || !any_needed(&s, n)) continue;
+        if (!repeatable(&s, n->out[0]) &&
+            !(moves_memory[n->op] && forward_def(&s, n->out[0]) && operands_at_hand(&s, n)))
+            continue;
+        for (int k = 0; k < n->n_out; k++) {
+            s.dropped[n->out[k]] = s.needed[n->out[k]];
+            s.needed[n->out[k]] = false;
+        }
     }
     g->nodes = NULL;
     g->n_nodes = g->cap_nodes = 0;
