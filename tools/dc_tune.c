@@ -1,6 +1,8 @@
 // Algorithms by measurement. The model is compiled once for every algorithm, with that one wherever it can compute, and
 // the artifacts run in turns under the profile that `smkd-run bench --per-node` prints. What a shape took is the median
-// over its nodes, runs and rounds; the shapes' times go to the file, and the model is compiled with the fastest.
+// over its nodes, runs and rounds (the least would be wrong: where thread 0 has no share of a kernel and sleeps past
+// the barrier in front, its clock gives the kernel's time to the one before); the shapes' times go to the file, and the
+// model is compiled with the fastest.
 #include "dc_tune.h"
 
 #include "run_subject.h"
