@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# quick: compile --tune: what it measures and keeps, that it is used again, and what it refuses
+# slower: compiles and times a model a dozen times: compile --tune: what it measures and keeps, that it is used again, and what it refuses
 . "$(dirname "$0")/../tools/common.bash"
 export XDG_CACHE_HOME=$tmp/cache
 "$smkdc" new resnet8 --width 16 --input 3x8x8 --classes 4 -o m.onnx
