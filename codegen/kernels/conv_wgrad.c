@@ -10,7 +10,12 @@
 // CHUNK^2.
 static int64_t chunk_of(const struct cg_target *t) { return t->l2_bytes >= 1 << 20 ? 256 : 128; }
 
-enum { AHEAD = 16 }; // pixels fetched ahead where x is read in place
+enum {
+    AHEAD = 16,               // pixels fetched ahead where x is read in place
+    ITEMS = 16,               // enough for as many threads
+    LEAST_BLOCKS = 2,         // of a chunk of k: x is read again for each chunk
+    SMALL_PLANE = 128 * 1024, // bytes of one image
+};
 
 // How a weight gradient is cut up.
 struct cut {
@@ -33,6 +38,12 @@ static struct cut cut_of(const struct cg_target *t, const struct cg_tap_conv *c)
     u.blocks = cg_ceil_div(n_kb, u.n_kc);
     u.n_kc = cg_ceil_div(n_kb, u.blocks);
     u.g = c->pairs ? cg_gather_pairs_plan(c, u.cc, t->l2_bytes / 4) : cg_gather_plan(t, c, u.cc, t->l2_bytes / 4);
+    // Small planes are read in place from cache: rather chunks of k than parts of the batch, each with sums of its own.
+    int64_t wanted = cg_min64(cg_ceil_div(ITEMS, c->groups * u.n_cc), n_kb / LEAST_BLOCKS);
+    if (u.g.in_place && c->H * c->W * c->xc * 4 <= SMALL_PLANE && wanted > u.n_kc) {
+        u.blocks = cg_ceil_div(n_kb, wanted);
+        u.n_kc = cg_ceil_div(n_kb, u.blocks);
+    }
     u.merged = !c->pairs && c->ds == 1 && u.n_cc == 1 && u.g.px == c->C;
     return u;
 }
