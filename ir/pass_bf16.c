@@ -17,8 +17,11 @@ enum { RESULT = 1 << 7, ALL = UINT8_MAX };
 
 // Of kernels: the operands that may be narrow, as bits, and RESULT. Expressions may read and write anything.
 static const uint8_t narrow_of_kernel[IR_OP_COUNT] = {
-    [IR_OP_conv] = RESULT | 1, [IR_OP_conv_grad_x] = RESULT | 1, [IR_OP_conv_grad_w] = 1 | 2,
-    [IR_OP_bn_stats] = 1,      [IR_OP_bn_grad_reduce] = 1 | 2,   [IR_OP_concat] = ALL,
+    [IR_OP_conv] = RESULT | 1,          [IR_OP_conv_grad_x] = RESULT | 1,
+    [IR_OP_conv_grad_w] = 1 | 2,        [IR_OP_bn_stats] = 1,
+    [IR_OP_bn_grad_reduce] = 1 | 2,     [IR_OP_max_pool] = RESULT | 1,
+    [IR_OP_max_pool_grad] = RESULT | 1, [IR_OP_avg_pool] = RESULT | 1,
+    [IR_OP_avg_pool_grad] = RESULT | 1, [IR_OP_concat] = ALL,
     [IR_OP_pad] = RESULT | 1,
 };
 

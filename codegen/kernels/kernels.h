@@ -195,6 +195,7 @@ int64_t cg_gemm_scratch(const struct cg_target *t, const struct cg_gemm *g);
 
 struct cg_pool {
     int64_t H, W, C, P, Q, R, S, sh, sw, pt, pl, pb, pr, dh, dw, include_pad;
+    int64_t in_narrow, out_narrow; // of x or dy, and of y or dx
 };
 void cg_emit_max_pool(struct cg_fn *f, const void *params);      // x, y, position
 void cg_emit_max_pool_grad(struct cg_fn *f, const void *params); // dy, position, dx

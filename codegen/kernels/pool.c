@@ -76,50 +76,87 @@ static LLVMValueRef tap_at(struct cg_fn *f, const struct pixel *px, LLVMValueRef
     return cg_muli(f, cg_muladd(f, cg_muladd(f, px->n, p->H, h), p->W, w), cg_i64(f, p->C));
 }
 
-static LLVMValueRef vec_load(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef base, LLVMValueRef at, LLVMValueRef c0,
-                             int v, int lanes) {
-    LLVMValueRef i = cg_addi(f, cg_addi(f, at, c0), cg_i64(f, v * f->t->vl));
-    return cg_load_first(f, elem, f->t->vl, cg_gep(f, elem, base, i), lanes);
+// Vector v of a pixel's channels: of floats, which memory may hold as bfloat16, and of positions.
+static LLVMValueRef element(struct cg_fn *f, LLVMValueRef at, LLVMValueRef c0, int v) {
+    return cg_addi(f, cg_addi(f, at, c0), cg_i64(f, v * f->t->vl));
 }
-static void vec_store(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef x, LLVMValueRef base, LLVMValueRef at,
-                      LLVMValueRef c0, int v, int lanes) {
-    LLVMValueRef i = cg_addi(f, cg_addi(f, at, c0), cg_i64(f, v * f->t->vl));
-    cg_store_first(f, x, cg_gep(f, elem, base, i), lanes);
+static LLVMValueRef load_f32(struct cg_fn *f, bool narrow, LLVMValueRef base, LLVMValueRef at, LLVMValueRef c0, int v,
+                             int lanes) {
+    LLVMValueRef from = cg_gep(f, cg_f32_in_memory(f, narrow), base, element(f, at, c0, v));
+    return cg_load_f32(f, narrow, f->t->vl, from, lanes);
 }
+static void store_f32(struct cg_fn *f, bool narrow, LLVMValueRef x, LLVMValueRef base, LLVMValueRef at, LLVMValueRef c0,
+                      int v, int lanes) {
+    cg_store_f32(f, narrow, x, cg_gep(f, cg_f32_in_memory(f, narrow), base, element(f, at, c0, v)), lanes);
+}
+// Every tap of the window that lies inside. Most windows lie inside as a whole, and are small: those are unrolled.
+enum { UNROLL_TAPS = 9 };
+typedef void (*tap_fn)(struct cg_fn *f, void *env, LLVMValueRef r, LLVMValueRef s);
+static void each_tap(struct cg_fn *f, const struct pixel *px, tap_fn fn, void *env) {
+    const struct cg_pool *p = px->p;
+    struct cg_if whole;
+    if (p->R * p->S <= UNROLL_TAPS) {
+        LLVMValueRef lo = LLVMBuildOr(f->b, px->r0, px->s0, "");
+        LLVMValueRef all = LLVMBuildAnd(f->b, LLVMBuildICmp(f->b, LLVMIntEQ, px->r1, cg_i64(f, p->R), ""),
+                                        LLVMBuildICmp(f->b, LLVMIntEQ, px->s1, cg_i64(f, p->S), ""), "");
+        all = LLVMBuildAnd(f->b, all, LLVMBuildICmp(f->b, LLVMIntEQ, lo, cg_i64(f, 0), ""), "");
+        cg_if_begin(f, &whole, all);
+        for (int64_t t = 0; t < p->R * p->S; t++) fn(f, env, cg_i64(f, t / p->S), cg_i64(f, t % p->S));
+        cg_if_else(f, &whole);
+    }
+    struct cg_loop lr, ls;
+    LLVMValueRef r = cg_loop_begin(f, &lr, px->r0, px->r1, 1), s = cg_loop_begin(f, &ls, px->s0, px->s1, 1);
+    fn(f, env, r, s);
+    cg_loop_end(f, &ls);
+    cg_loop_end(f, &lr);
+    if (p->R * p->S <= UNROLL_TAPS) cg_if_end(f, &whole);
+}
+
 static LLVMValueRef lanes_of_i32(struct cg_fn *f, LLVMValueRef i64_value) {
     return cg_splat(f, LLVMBuildTrunc(f->b, i64_value, f->i32, ""), f->t->vl);
 }
 
 // --- max -----------------------------------------------------------------------------------------------------------
 
-static void max_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int last) {
-    struct pixel *px = env;
-    int vl = f->t->vl;
-    LLVMTypeRef vi = cg_vec_type(f, f->i32, vl);
-    LLVMValueRef best[CHUNK], pos[CHUNK];
-    LLVMValueRef first = lanes_of_i32(f, cg_muladd(f, px->r0, px->p->S, px->s0));
-    for (int v = 0; v < nvec; v++) {
-        best[v] = cg_local(f, f->vf, cg_splat(f, cg_f32c(f, -INFINITY), vl));
-        pos[v] = cg_local(f, vi, first);
-    }
-    struct cg_loop lr, ls;
-    LLVMValueRef r = cg_loop_begin(f, &lr, px->r0, px->r1, 1), s = cg_loop_begin(f, &ls, px->s0, px->s1, 1);
-    LLVMValueRef at = tap_at(f, px, r, s), here = lanes_of_i32(f, cg_muladd(f, r, px->p->S, s));
-    for (int v = 0; v < nvec; v++) {
-        LLVMValueRef x = vec_load(f, f->f32, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
-        LLVMValueRef b = LLVMBuildLoad2(f->b, f->vf, best[v], "");
+struct window { // of one chunk of channels
+    const struct pixel *px;
+    LLVMValueRef c0, sum[CHUNK], pos[CHUNK]; // locals: sums, or largest and their positions
+    int nvec, last;
+};
+
+static void max_tap(struct cg_fn *f, void *env, LLVMValueRef r, LLVMValueRef s) {
+    struct window *w = env;
+    const struct cg_pool *p = w->px->p;
+    LLVMTypeRef vi = cg_vec_type(f, f->i32, f->t->vl);
+    LLVMValueRef at = tap_at(f, w->px, r, s), here = lanes_of_i32(f, cg_muladd(f, r, p->S, s));
+    for (int v = 0; v < w->nvec; v++) {
+        LLVMValueRef x = load_f32(f, p->in_narrow, w->px->in0, at, w->c0, v, v == w->nvec - 1 ? w->last : f->t->vl);
+        LLVMValueRef b = LLVMBuildLoad2(f->b, f->vf, w->sum[v], "");
         // Greater, or the first NaN.
         LLVMValueRef take = LLVMBuildAnd(f->b, LLVMBuildFCmp(f->b, LLVMRealUGT, x, b, ""),
                                          LLVMBuildFCmp(f->b, LLVMRealORD, b, b, ""), "");
-        LLVMBuildStore(f->b, LLVMBuildSelect(f->b, take, x, b, ""), best[v]);
-        LLVMBuildStore(f->b, LLVMBuildSelect(f->b, take, here, LLVMBuildLoad2(f->b, vi, pos[v], ""), ""), pos[v]);
+        LLVMBuildStore(f->b, LLVMBuildSelect(f->b, take, x, b, ""), w->sum[v]);
+        LLVMBuildStore(f->b, LLVMBuildSelect(f->b, take, here, LLVMBuildLoad2(f->b, vi, w->pos[v], ""), ""), w->pos[v]);
     }
-    cg_loop_end(f, &ls);
-    cg_loop_end(f, &lr);
+}
+
+static void max_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int last) {
+    const struct pixel *px = env;
+    const struct cg_pool *p = px->p;
+    int vl = f->t->vl;
+    LLVMTypeRef vi = cg_vec_type(f, f->i32, vl);
+    LLVMValueRef first = lanes_of_i32(f, cg_muladd(f, px->r0, p->S, px->s0));
+    struct window w = {.px = px, .c0 = c0, .nvec = nvec, .last = last};
+    for (int v = 0; v < nvec; v++) {
+        w.sum[v] = cg_local(f, f->vf, cg_splat(f, cg_f32c(f, -INFINITY), vl));
+        w.pos[v] = cg_local(f, vi, first);
+    }
+    each_tap(f, px, max_tap, &w);
     for (int v = 0; v < nvec; v++) {
         int lanes = v == nvec - 1 ? last : vl;
-        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, best[v], ""), px->out0, px->at, c0, v, lanes);
-        vec_store(f, f->i32, LLVMBuildLoad2(f->b, vi, pos[v], ""), px->out1, px->at, c0, v, lanes);
+        store_f32(f, p->out_narrow, LLVMBuildLoad2(f->b, f->vf, w.sum[v], ""), px->out0, px->at, c0, v, lanes);
+        cg_store_first(f, LLVMBuildLoad2(f->b, vi, w.pos[v], ""),
+                       cg_gep(f, f->i32, px->out1, element(f, px->at, c0, v)), lanes);
     }
 }
 
@@ -185,15 +222,15 @@ static void max_grad_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec
     LLVMValueRef at = window_at(f, px, &h, &w), mine = lanes_of_i32(f, cg_muladd(f, h.tap, p->S, w.tap));
     for (int v = 0; v < nvec; v++) {
         int lanes = v == nvec - 1 ? last : vl;
-        LLVMValueRef dy = vec_load(f, f->f32, px->in0, at, c0, v, lanes),
-                     pos = vec_load(f, f->i32, px->in1, at, c0, v, lanes);
+        LLVMValueRef dy = load_f32(f, p->in_narrow, px->in0, at, c0, v, lanes),
+                     pos = cg_load_first(f, f->i32, vl, cg_gep(f, f->i32, px->in1, element(f, at, c0, v)), lanes);
         LLVMValueRef x = LLVMBuildSelect(f->b, LLVMBuildICmp(f->b, LLVMIntEQ, pos, mine, ""), dy, zero, "");
         LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), x, ""), sum[v]);
     }
     cover_end(f, &w);
     cover_end(f, &h);
     for (int v = 0; v < nvec; v++)
-        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v,
+        store_f32(f, p->out_narrow, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v,
                   v == nvec - 1 ? last : vl);
 }
 
@@ -222,24 +259,26 @@ static LLVMValueRef window_count(struct cg_fn *f, const struct cg_pool *p, LLVMV
     return cg_splat(f, LLVMBuildSIToFP(f->b, n, f->f32, ""), f->t->vl);
 }
 
-static void avg_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int last) {
-    struct pixel *px = env;
-    int vl = f->t->vl;
-    LLVMValueRef sum[CHUNK];
-    for (int v = 0; v < nvec; v++) sum[v] = cg_local(f, f->vf, LLVMConstNull(f->vf));
-    struct cg_loop lr, ls;
-    LLVMValueRef r = cg_loop_begin(f, &lr, px->r0, px->r1, 1), s = cg_loop_begin(f, &ls, px->s0, px->s1, 1),
-                 at = tap_at(f, px, r, s);
-    for (int v = 0; v < nvec; v++) {
-        LLVMValueRef x = vec_load(f, f->f32, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
-        LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), x, ""), sum[v]);
+static void avg_tap(struct cg_fn *f, void *env, LLVMValueRef r, LLVMValueRef s) {
+    struct window *w = env;
+    LLVMValueRef at = tap_at(f, w->px, r, s);
+    for (int v = 0; v < w->nvec; v++) {
+        int lanes = v == w->nvec - 1 ? w->last : f->t->vl;
+        LLVMValueRef x = load_f32(f, w->px->p->in_narrow, w->px->in0, at, w->c0, v, lanes);
+        LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, w->sum[v], ""), x, ""), w->sum[v]);
     }
-    cg_loop_end(f, &ls);
-    cg_loop_end(f, &lr);
-    LLVMValueRef n = window_count(f, px->p, px->h, px->w);
+}
+
+static void avg_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int last) {
+    const struct pixel *px = env;
+    const struct cg_pool *p = px->p;
+    struct window w = {.px = px, .c0 = c0, .nvec = nvec, .last = last};
+    for (int v = 0; v < nvec; v++) w.sum[v] = cg_local(f, f->vf, LLVMConstNull(f->vf));
+    each_tap(f, px, avg_tap, &w);
+    LLVMValueRef n = window_count(f, p, px->h, px->w);
     for (int v = 0; v < nvec; v++)
-        vec_store(f, f->f32, LLVMBuildFDiv(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), n, ""), px->out0, px->at, c0,
-                  v, v == nvec - 1 ? last : vl);
+        store_f32(f, p->out_narrow, LLVMBuildFDiv(f->b, LLVMBuildLoad2(f->b, f->vf, w.sum[v], ""), n, ""), px->out0,
+                  px->at, c0, v, v == nvec - 1 ? last : f->t->vl);
 }
 
 void cg_emit_avg_pool(struct cg_fn *f, const void *params) {
@@ -263,7 +302,7 @@ static void avg_grad_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec
     cover_begin(f, &w, px->w, p->sw, p->pl, p->dw, p->S, p->Q);
     LLVMValueRef at = window_at(f, px, &h, &w), n = window_count(f, p, h.o, w.o);
     for (int v = 0; v < nvec; v++) {
-        LLVMValueRef dy = vec_load(f, f->f32, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
+        LLVMValueRef dy = load_f32(f, p->in_narrow, px->in0, at, c0, v, v == nvec - 1 ? last : vl);
         LLVMValueRef x =
             LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), LLVMBuildFDiv(f->b, dy, n, ""), "");
         LLVMBuildStore(f->b, x, sum[v]);
@@ -271,7 +310,7 @@ static void avg_grad_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec
     cover_end(f, &w);
     cover_end(f, &h);
     for (int v = 0; v < nvec; v++)
-        vec_store(f, f->f32, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v,
+        store_f32(f, p->out_narrow, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), px->out0, px->at, c0, v,
                   v == nvec - 1 ? last : vl);
 }
 

@@ -29,33 +29,36 @@ static struct cg_pool pool_of(const struct ir_graph *g, const struct ir_node *n,
 }
 
 static void call(struct cg_lower *L, const char *name, void (*emit)(struct cg_fn *, const void *),
-                 const struct cg_pool *p, const ir_vid *values, int n) {
+                 const struct cg_pool *p, const ir_vid *values, int n, ir_vid out) {
     struct cg_arg args[3];
     for (int i = 0; i < n; i++) args[i] = CG_VALUE(values[i]);
+    struct cg_pool q = *p;
+    q.in_narrow = L->g->values[values[0]].type.narrow;
+    q.out_narrow = L->g->values[out].type.narrow;
     L->images = L->g->values[values[0]].type.dims[0];
-    cg_call_record(L, name, emit, p, sizeof *p, n, 0, args);
+    cg_call_record(L, name, emit, &q, sizeof q, n, 0, args);
 }
 
 void cg_kernel_max_pool(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct cg_pool p = pool_of(L->g, n, n->in[0], n->out[0], true);
-    call(L, "max_pool", cg_emit_max_pool, &p, (ir_vid[]){n->in[0], n->out[0], n->out[1]}, 3);
+    call(L, "max_pool", cg_emit_max_pool, &p, (ir_vid[]){n->in[0], n->out[0], n->out[1]}, 3, n->out[0]);
 }
 
 void cg_kernel_max_pool_grad(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct cg_pool p = pool_of(L->g, n, n->out[0], n->in[0], true);
-    call(L, "max_pool_grad", cg_emit_max_pool_grad, &p, (ir_vid[]){n->in[0], n->in[1], n->out[0]}, 3);
+    call(L, "max_pool_grad", cg_emit_max_pool_grad, &p, (ir_vid[]){n->in[0], n->in[1], n->out[0]}, 3, n->out[0]);
 }
 
 void cg_kernel_avg_pool(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct cg_pool p = pool_of(L->g, n, n->in[0], n->out[0], false);
-    call(L, "avg_pool", cg_emit_avg_pool, &p, (ir_vid[]){n->in[0], n->out[0]}, 2);
+    call(L, "avg_pool", cg_emit_avg_pool, &p, (ir_vid[]){n->in[0], n->out[0]}, 2, n->out[0]);
 }
 
 void cg_kernel_avg_pool_grad(struct cg_lower *L, ir_nid id) {
     const struct ir_node *n = &L->g->nodes[id];
     struct cg_pool p = pool_of(L->g, n, n->out[0], n->in[0], false);
-    call(L, "avg_pool_grad", cg_emit_avg_pool_grad, &p, (ir_vid[]){n->in[0], n->out[0]}, 2);
+    call(L, "avg_pool_grad", cg_emit_avg_pool_grad, &p, (ir_vid[]){n->in[0], n->out[0]}, 2, n->out[0]);
 }

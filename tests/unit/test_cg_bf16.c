@@ -164,6 +164,33 @@ static void test_expressions(void **state) {
     cgh_end(&h, (int64_t[]){1, 4}, 2, 1e-6);
 }
 
+// Pools read and write bfloat16; windows of 4 and 9, whose means of eighths are exact or far from an edge.
+static void test_pools(void **state) {
+    (void)state;
+    struct cgh h;
+    begin(&h);
+    for (int c = 7; c <= 33; c += 13)
+        for (int64_t size = 2; size <= 3; size++) {
+            const int64_t k[2] = {size, size}, st[2] = {2, 1}, pad[4] = {0, 1, 1, 0}, hw[2] = {9, 6}, dil[2] = {1, 1};
+            const int64_t dims[4] = {IR_N, c, hw[0], hw[1]};
+            struct ir_attr max[5] = {IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pad, 4),
+                                     IR_IS("dilations", dil, 2), IR_IS("hw", hw, 2)};
+            struct ir_attr avg[4] = {max[0], max[1], max[2], max[4]};
+            ir_vid x = activation(&h, dims);
+            ir_nid n = ir_node_new(h.g, IR_OP_max_pool, &x, 1, max, 4);
+            assert_true(n != IR_NONE);
+            ir_vid y = h.g->nodes[n].out[0], pos = h.g->nodes[n].out[1];
+            struct ir_type t = h.g->values[y].type;
+            ir_vid dy = activation(&h, t.dims);
+            ir_vid out[4] = {y, ir_emit(h.g, IR_OP_max_pool_grad, (ir_vid[]){dy, pos}, 2, max, 5),
+                             ir_emit(h.g, IR_OP_avg_pool, &x, 1, avg, 3),
+                             ir_emit(h.g, IR_OP_avg_pool_grad, &dy, 1, avg, 4)};
+            for (int i = 0; i < 4; i++)
+                cgh_output(&h, ir_unary(h.g, IR_OP_neg, out[i]), "pool %d of %d channels, window %d", i, c, (int)size);
+        }
+    cgh_end(&h, (int64_t[]){1, 3}, 2, 1e-6);
+}
+
 // Rounding: to nearest even, infinities stay, NaN stays NaN, the largest float overflows.
 static double edges(struct cgh *h) {
     static const double table[] = {1.00390625, 1.01171875, -1.00390625, 3.3e38, -3.3961775e38, 3.4028234663852886e38,
@@ -188,7 +215,8 @@ static void test_rounding(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv),     cmocka_unit_test(test_batch),       cmocka_unit_test(test_tiles),
-        cmocka_unit_test(test_winograd), cmocka_unit_test(test_expressions), cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_winograd), cmocka_unit_test(test_expressions), cmocka_unit_test(test_pools),
+        cmocka_unit_test(test_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
