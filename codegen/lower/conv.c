@@ -120,7 +120,7 @@ static int64_t packed_bytes(const struct cg_target *t, const struct cg_pack *p, 
     return cg_ceil_div(cg_pack_floats(t, p) * 4, 64) * 64;
 }
 
-// --- depthwise ------------------------------------------------------------------------------------------------------
+// --- groups in lanes -------------------------------------------------------------------------------------------------
 
 static struct cg_depthwise depthwise_forward(const struct conv *c) {
     return (struct cg_depthwise){
