@@ -127,7 +127,7 @@ LLVMValueRef cg_load_f32(struct cg_fn *f, bool narrow, int width, LLVMValueRef a
 void cg_store_f32(struct cg_fn *f, bool narrow, LLVMValueRef v, LLVMValueRef addr, int lanes);
 LLVMValueRef cg_from_bf16(struct cg_fn *f, LLVMValueRef bits); // i16, scalar or vector -> f32
 LLVMValueRef cg_to_bf16(struct cg_fn *f, LLVMValueRef v);
-// Any overloaded intrinsic on one type: cg_intrinsic(f, "llvm.sqrt", type, args, n)
+// Any intrinsic, overloaded on one type or (NULL) on none: cg_intrinsic(f, "llvm.sqrt", type, args, n)
 LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overload, LLVMValueRef *args, int n);
 // A mutable local (alloca in the entry block; pass sroa turns it into registers).
 LLVMValueRef cg_local(struct cg_fn *f, LLVMTypeRef type, LLVMValueRef init);

@@ -160,10 +160,7 @@ LLVMValueRef cg_to_bf16(struct cg_fn *f, LLVMValueRef v) {
     int lanes = cg_lanes(LLVMTypeOf(v));
     LLVMTypeRef wide = cg_vec_type(f, f->i32, lanes), half = cg_vec_type(f, f->i16, lanes);
     if (f->t->bf16_dot && lanes == 16) { // the instruction; it takes denormals for zero
-        static const char name[] = "llvm.x86.avx512bf16.cvtneps2bf16.512";
-        unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
-        LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, NULL, 0);
-        v = LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, NULL, 0), fn, &v, 1, "");
+        v = cg_intrinsic(f, "llvm.x86.avx512bf16.cvtneps2bf16.512", NULL, &v, 1);
         return LLVMBuildBitCast(f->b, v, half, "");
     }
     LLVMValueRef bits = LLVMBuildBitCast(f->b, v, wide, ""), s16 = cg_splat(f, cg_i32(f, 16), lanes);
@@ -188,8 +185,9 @@ void cg_store_f32(struct cg_fn *f, bool narrow, LLVMValueRef v, LLVMValueRef add
 LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overload, LLVMValueRef *args, int n) {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     CHECK(id != 0, "no LLVM intrinsic %s", name);
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, &overload, 1);
-    return LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, &overload, 1), fn, args, (unsigned)n, "");
+    size_t types = overload ? 1 : 0;
+    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, &overload, types);
+    return LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, &overload, types), fn, args, (unsigned)n, "");
 }
 
 LLVMValueRef cg_fma(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {

@@ -8,12 +8,10 @@
 // time.
 #include "kernels.h"
 
-#include <string.h>
-
 enum { EDGE = 16, TILES = 8, SUMS = 0, A_TILE = 4, B_TILE = 6 };
 
 bool cg_micro_uses_tiles(const struct cg_target *t, const struct cg_micro *m) {
-    return t->amx && m->pairs && !m->accumulate && m->a_k == 1 && m->th == 1 && m->inner >= 0 && m->n1 > 0 && m->n2 > 0;
+    return t->amx && m->pairs && !m->accumulate && m->a_k == 1 && m->inner >= 0 && m->n1 > 0 && m->n2 > 0;
 }
 
 struct tiles {
@@ -23,12 +21,7 @@ struct tiles {
     int64_t rest;            // pairs behind the last whole tile
 };
 
-static void call(struct cg_fn *f, const char *name, LLVMValueRef *args, int n) {
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    CHECK(id, "no LLVM intrinsic %s", name);
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, NULL, 0);
-    LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, NULL, 0), fn, args, (unsigned)n, "");
-}
+static void call(struct cg_fn *f, const char *name, LLVMValueRef *args, int n) { cg_intrinsic(f, name, NULL, args, n); }
 
 static LLVMValueRef number(struct cg_fn *f, int64_t tile) { return LLVMConstInt(f->i8, (unsigned long long)tile, 0); }
 
@@ -115,8 +108,8 @@ static void store_sums(struct cg_fn *f, const struct tiles *t, int64_t i, int64_
 }
 
 void cg_emit_micro_tiles(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C) {
-    CHECK(f->t->vl == EDGE && m->tw <= 2 * EDGE && m->nvec <= 2, "tiles for %lld x %lld", (long long)m->tw,
-          (long long)m->nvec);
+    CHECK(f->t->vl == EDGE && m->th == 1 && m->tw <= 2 * EDGE && m->nvec <= 2, "tiles for %lld x %lld",
+          (long long)m->tw, (long long)m->nvec);
     struct tiles t = {.m = m, .rest = m->inner % EDGE, .n_rows = cg_ceil_div(m->tw, EDGE)};
     t.rows[0] = cg_min64(m->tw, EDGE);
     t.rows[1] = m->tw - t.rows[0];

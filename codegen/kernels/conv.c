@@ -52,7 +52,7 @@ struct cg_gather cg_gather_plan(const struct cg_target *t, const struct cg_tap_c
 }
 
 struct cg_gather cg_gather_pairs_plan(const struct cg_tap_conv *c, int64_t channels, int64_t bytes) {
-    struct cg_gather g = {.channels = channels, .gw = cg_ceil_div(c->PW, 2)};
+    struct cg_gather g = {.pairs = 1, .channels = channels, .gw = cg_ceil_div(c->PW, 2)};
     g.step_h = c->R == 1 ? c->ish : 1;
     g.eh = c->R == 1 ? 1 : c->ish;
     g.px = cg_ceil_div(channels, LANES) * LANES;
@@ -118,18 +118,10 @@ static void gather_pair(struct cg_fn *f, const struct cg_gather *g, LLVMValueRef
     }
 }
 
-LLVMValueRef cg_gather_pairs_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g,
-                                  LLVMValueRef x, LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img,
-                                  LLVMValueRef oh, LLVMValueRef bh) {
-    LLVMValueRef h0 = cg_muladd(f, oh, c->ish, cg_i64(f, c->dh0));
-    LLVMValueRef rows = cg_muladd(f, cg_subi(f, bh, cg_i64(f, 1)), g->eh, cg_i64(f, (c->R - 1) * c->dr + 1));
-    struct cg_loop li, lr, ls, lj;
-    LLVMValueRef i = cg_loop_begin(f, &li, cg_i64(f, 0), n_img, 1);
-    LLVMValueRef r = cg_loop_begin(f, &lr, cg_i64(f, 0), rows, 1);
-    LLVMValueRef dst = cg_gep(f, f->i32, scratch, cg_muladd(f, i, g->plane, cg_muli(f, r, cg_i64(f, g->row))));
-    LLVMValueRef h = cg_muladd(f, r, g->step_h, h0), line = cg_muladd(f, cg_addi(f, n0, i), c->H, h);
-    struct cg_if in;
-    cg_if_begin(f, &in, LLVMBuildICmp(f->b, LLVMIntULT, h, cg_i64(f, c->H), ""));
+// The same by pairs of outputs, for each filter column.
+static void gather_row_pairs(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef dst,
+                             LLVMValueRef src) {
+    struct cg_loop ls, lj;
     LLVMValueRef s = cg_loop_begin(f, &ls, cg_i64(f, 0), cg_i64(f, c->S), 1);
     LLVMValueRef j = cg_loop_begin(f, &lj, cg_i64(f, 0), cg_i64(f, g->gw), 1);
     LLVMValueRef px[2], inside[2];
@@ -139,17 +131,11 @@ LLVMValueRef cg_gather_pairs_emit(struct cg_fn *f, const struct cg_tap_conv *c, 
         LLVMValueRef near = cg_maxi(f, cg_i64(f, 0), cg_mini(f, w, cg_i64(f, c->W - 1)));
         inside[k] = LLVMBuildAnd(f->b, LLVMBuildICmp(f->b, LLVMIntULT, w, cg_i64(f, c->W), ""),
                                  LLVMBuildICmp(f->b, LLVMIntULT, q, cg_i64(f, c->PW), ""), "");
-        px[k] = cg_gep(f, f->i16, x, cg_muli(f, cg_muladd(f, line, c->W, near), cg_i64(f, c->xc)));
+        px[k] = cg_gep(f, f->i16, src, cg_muli(f, near, cg_i64(f, c->xc)));
     }
     gather_pair(f, g, cg_gep(f, f->i32, dst, cg_muli(f, cg_muladd(f, s, g->gw, j), cg_i64(f, g->px))), px, inside);
     cg_loop_end(f, &lj);
     cg_loop_end(f, &ls);
-    cg_if_else(f, &in);
-    cg_zero_floats(f, dst, cg_i64(f, g->row));
-    cg_if_end(f, &in);
-    cg_loop_end(f, &lr);
-    cg_loop_end(f, &li);
-    return scratch;
 }
 
 LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g, LLVMValueRef x,
@@ -169,7 +155,8 @@ LLVMValueRef cg_gather_emit(struct cg_fn *f, const struct cg_tap_conv *c, const 
     struct cg_if in;
     cg_if_begin(f, &in, LLVMBuildICmp(f->b, LLVMIntULT, h, cg_i64(f, c->H), ""));
     LLVMValueRef line = cg_muladd(f, cg_addi(f, n0, i), c->H, h);
-    gather_row(f, c, g, dst, cg_gep(f, cg_f32_in_memory(f, c->x_narrow), x, cg_muli(f, line, cg_i64(f, c->W * c->xc))));
+    (g->pairs ? gather_row_pairs : gather_row)(
+        f, c, g, dst, cg_gep(f, cg_f32_in_memory(f, c->x_narrow), x, cg_muli(f, line, cg_i64(f, c->W * c->xc))));
     cg_if_else(f, &in);
     cg_zero_floats(f, dst, cg_i64(f, g->row));
     cg_if_end(f, &in);
@@ -225,9 +212,7 @@ static void rows_of_tiles(struct cg_fn *f, struct tiles *t, int64_t th, LLVMValu
 
 static void band_tiles(struct cg_fn *f, struct tiles *t, LLVMValueRef bh) {
     int64_t most = cg_micro_rows_of(f->t, &t->m), th = cg_max64(1, cg_min64(most / t->c->PW, t->g->bh));
-    struct cg_micro line = t->m;
-    line.th = 1;
-    if (cg_micro_uses_tiles(f->t, &line)) th = 1;
+    if (cg_micro_uses_tiles(f->t, &t->m)) th = 1;
     if (th == 1) {
         rows_of_tiles(f, t, 1, cg_i64(f, 0), bh);
     } else if (t->g->bands == 1) {

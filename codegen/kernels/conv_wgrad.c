@@ -241,7 +241,7 @@ static void chunk(struct cg_fn *f, const struct wgrad *w) {
     LLVMValueRef i = cg_loop_begin(f, &lb, cg_i64(f, 0), cg_i64(f, g->bands), 1);
     b.oh = cg_muli(f, i, cg_i64(f, g->bh));
     b.bh = g->bands == 1 ? cg_i64(f, c->PH) : cg_mini(f, cg_i64(f, g->bh), cg_subi(f, cg_i64(f, c->PH), b.oh));
-    b.A = (c->pairs ? cg_gather_pairs_emit : cg_gather_emit)(f, c, g, x, w->xs, b.n0, b.n_img, b.oh, b.bh);
+    b.A = cg_gather_emit(f, c, g, x, w->xs, b.n0, b.n_img, b.oh, b.bh);
     blocks(f, w, &b);
     cg_loop_end(f, &lb);
     cg_loop_end(f, &ln);

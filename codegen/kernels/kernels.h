@@ -48,7 +48,7 @@ void cg_micro_over_rows(struct cg_fn *f, const struct cg_micro *proto, int64_t r
 int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec);
 // The same for m's kind of product, which may have AMX tiles: rows are then in one line (th == 1).
 int64_t cg_micro_rows_of(const struct cg_target *t, const struct cg_micro *m);
-// amx.c: whether m (th 1) is computed in AMX tiles; its body.
+// amx.c: whether m is computed in AMX tiles, which want th 1; its body.
 bool cg_micro_uses_tiles(const struct cg_target *t, const struct cg_micro *m);
 void cg_emit_micro_tiles(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef A, LLVMValueRef B, LLVMValueRef C);
 // `total` split into the fewest tiles of at most `most`, of two sizes: n_big tiles of `big`, then n_small of big-1.
@@ -94,6 +94,7 @@ int64_t cg_tap_conv_scratch(const struct cg_target *t, const struct cg_tap_conv 
 // The band of output rows and group of images that a work item takes, and how its input is gathered.
 struct cg_gather {
     int64_t in_place;          // no gathering: read x where it lies
+    int64_t pairs;             // cg_gather_pairs_plan's
     int64_t bh, bands, images; // rows of a band, bands of a plane, images of a group
     int64_t step_h, step_w;    // x rows/columns between gathered ones
     int64_t eh, ew;            // gathered rows/columns between neighbouring outputs
@@ -108,9 +109,6 @@ int64_t cg_gather_bytes(const struct cg_gather *g);
 // For weight gradients by pairs of pixels: a gathered row is [s][q / 2][channel][q % 2], bfloat16: for filter column s,
 // what the outputs q of the row multiply; a missing last q is 0. gw: pairs; px, row, plane: strides in pairs.
 struct cg_gather cg_gather_pairs_plan(const struct cg_tap_conv *c, int64_t channels, int64_t bytes);
-LLVMValueRef cg_gather_pairs_emit(struct cg_fn *f, const struct cg_tap_conv *c, const struct cg_gather *g,
-                                  LLVMValueRef x, LLVMValueRef scratch, LLVMValueRef n0, LLVMValueRef n_img,
-                                  LLVMValueRef oh, LLVMValueRef bh);
 // Two vectors of bfloat16, as integers, side by side in each lane.
 LLVMValueRef cg_pair_up(struct cg_fn *f, LLVMValueRef even, LLVMValueRef odd);
 // Address of input (first row of the band, column 0 of the taps) for image n0 and the band at row oh; gathers when

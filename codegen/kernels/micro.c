@@ -58,9 +58,7 @@ int64_t cg_micro_rows(const struct cg_target *t, int64_t nvec) {
 }
 
 int64_t cg_micro_rows_of(const struct cg_target *t, const struct cg_micro *m) {
-    struct cg_micro line = *m;
-    line.th = 1;
-    return cg_micro_uses_tiles(t, &line) ? 32 : cg_micro_rows(t, m->nvec);
+    return cg_micro_uses_tiles(t, m) ? 32 : cg_micro_rows(t, m->nvec);
 }
 
 struct cg_split cg_split_even(int64_t total, int64_t most) {
@@ -158,13 +156,10 @@ static void fetch_more(struct cg_fn *f, const struct body *b, int64_t n) {
 static LLVMValueRef multiply_add(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef a, LLVMValueRef b,
                                  LLVMValueRef sum) {
     if (!m->pairs) return cg_fma(f, a, b, sum);
-    static const char name[] = "llvm.x86.avx512bf16.dpbf16ps.512";
     CHECK(f->t->bf16_dot && f->t->vl == 16, "pairs of bfloat16 for a CPU that cannot multiply them");
-    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, NULL, 0);
     LLVMTypeRef halves = LLVMVectorType(LLVMBFloatTypeInContext(f->cx), 32);
     LLVMValueRef args[3] = {sum, LLVMBuildBitCast(f->b, a, halves, ""), LLVMBuildBitCast(f->b, b, halves, "")};
-    return LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, NULL, 0), fn, args, 3, "");
+    return cg_intrinsic(f, "llvm.x86.avx512bf16.dpbf16ps.512", NULL, args, 3);
 }
 
 // `n` steps of k, without moving the pointers.
