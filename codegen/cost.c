@@ -71,8 +71,7 @@ static double direct(const struct cg_target *t, const struct cg_conv_shape *s) {
     return seconds / THREADS + 2 * m->call;
 }
 
-// --- Winograd
-// ----------------------------------------------------------------------------------------------------------
+// --- Winograd -------------------------------------------------------------------------------------------------------
 
 // F(4x4, 3x3), stride 1, dense; narrower layers would leave most of a vector empty.
 static bool winograd_can(const struct cg_target *t, const struct cg_conv_shape *s) {

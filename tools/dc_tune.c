@@ -285,8 +285,7 @@ enum smkd_status dc_tune_compile(const struct dc_tune *options, struct arena *a,
     return s;
 }
 
-// --- options
-// -----------------------------------------------------------------------------------------------------------
+// --- options --------------------------------------------------------------------------------------------------------
 
 int dc_tune_options(struct dc_tune *t, struct dc_build *b, const struct args *a) {
     *t = (struct dc_tune){.measure = args_given(a, "tune")};
