@@ -4,7 +4,7 @@ set -u
 command -v python3 >/dev/null || { echo "skipped: no python3 to measure with"; exit 77; }
 d=$(mktemp -d)
 trap 'rm -rf "$d"' EXIT
-exec python3 - "${SMKD_BUILD:?}/smkdc" "$d" <<'PY'
+python3 - "${SMKD_BUILD:?}/smkdc" "$d" <<'PY'
 import resource, subprocess, sys, time
 smkdc, d = sys.argv[1:]
 t = time.monotonic()

@@ -1,10 +1,8 @@
 """What the oracle tests share: where the tools are, running them, tensor files, comparing, exporting and compiling models."""
-import fcntl
-import hashlib
+import contextlib
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,17 +57,16 @@ def run(*cmd, timeout=600, ok=True, env=None):
     return p
 
 
+@contextlib.contextmanager
 def temp_dir():
-    """A folder that goes with the process (a context manager); SMKD_KEEP=1 leaves it and says where it is."""
+    """A folder for the files of one model, which may be a gigabyte: it goes with the block. SMKD_KEEP=1 leaves it and says where."""
     if os.environ.get("SMKD_KEEP") == "1":
         path = tempfile.mkdtemp(prefix="smkd-oracle-")
         print(f"kept: {path}")
-
-        class Kept:
-            def __enter__(self): return path
-            def __exit__(self, *a): return False
-        return Kept()
-    return tempfile.TemporaryDirectory(prefix="smkd-oracle-")
+        yield pathlib.Path(path)
+    else:
+        with tempfile.TemporaryDirectory(prefix="smkd-oracle-") as path:
+            yield pathlib.Path(path)
 
 
 # --- tensor files ---------------------------------------------------------------------------------------------------
@@ -138,6 +135,13 @@ class Report:
             f(*args)
         except Exception as e:
             self.fail(what, f"{type(e).__name__}: {e}")
+
+    def guard_in_folder(self, what, f, *args):
+        """guard() with a folder of its own as f's last argument."""
+        def within():
+            with temp_dir() as tmp:
+                f(*args, tmp)
+        self.guard(what, within)
 
     def end(self):
         print(f"{self.passed} passed, {len(self.failed)} failed in {time.time() - self.start:.0f} s")
@@ -256,66 +260,21 @@ def take_weights(model, onnx_path):
     return model
 
 
-class locked:
-    """One process at a time makes a thing of the cache; ctest may run tests side by side."""
-
-    def __init__(self, path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.f = open(path, "w")
-
-    def __enter__(self):
-        fcntl.flock(self.f, fcntl.LOCK_EX)
-
-    def __exit__(self, *a):
-        self.f.close()
-        return False
-
-
-def cached(key, suffix, make):
-    """BUILD/oracle-cache/KEY.SUFFIX, made by make(path) when it isn't there."""
-    path = BUILD / "oracle-cache" / f"{key}{suffix}"
-    with locked(path.with_suffix(".lock")):
-        if not path.exists():
-            part = path.with_name("part-" + path.name)
-            make(part)
-            for f in path.parent.glob(part.name + "?*"):  # external data goes by the file's own name, which is in the model
-                f.unlink()
-            part.rename(path)
-    return path
-
-
-def onnx_of(name, dialect, hw):
-    """The exported file; seed 0, so that torch_model(name) has the same weights. In a folder of its own: weights may lie beside it."""
-    import torch
-    key = f"{name}-{dialect}-{hw}-{torch.__version__.replace('+', '_')}"
-    folder = BUILD / "oracle-cache" / key
-    with locked(folder.with_suffix(".lock")):
-        if not (folder / "done").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            export(torch_model(name), folder / "model.onnx", dialect, hw)
-            (folder / "done").touch()
-    return folder / "model.onnx"
+def onnx_of(name, dialect, hw, tmp):
+    """TMP/model.onnx as exported; seed 0, so that torch_model(name) has the same weights. Its weights may lie beside it."""
+    export(torch_model(name), tmp / "model.onnx", dialect, hw)
+    return tmp / "model.onnx"
 
 
 def compiled(onnx_path, max_batch=64):
-    """The artifact of an ONNX file, compiled again when the compiler or the model is newer."""
-    data = pathlib.Path(str(onnx_path) + ".data")
-    stamp = [f"{p}:{p.stat().st_mtime_ns}" for p in (onnx_path, SMKDC)] + [str(max_batch), MCPU]
-    key = hashlib.sha256("|".join(stamp).encode()).hexdigest()[:16]
-    assert not data.exists() or data.stat().st_size > 0
-
-    def make(path):
-        run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, timeout=300)
-    return cached(f"{onnx_path.parent.name}-{key}", ".smkd", make)
+    """The artifact of an ONNX file, beside it."""
+    path = onnx_path.with_suffix(".smkd")
+    run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, timeout=300)
+    return path
 
 
-def builtin(arch):
-    """`smkdc new ARCH`, written once a compiler."""
+def builtin(arch, tmp):
+    """TMP/model.onnx from `smkdc new ARCH`."""
     shape, flags = BUILTIN_MODELS[arch]
-    folder = BUILD / "oracle-cache" / f"new-{arch}-{SMKDC.stat().st_mtime_ns}"
-    with locked(folder.with_suffix(".lock")):
-        if not (folder / "model.onnx").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            run(SMKDC, "new", arch, "-o", folder / "model.onnx", "--input", "x".join(map(str, shape)), "--classes", CLASSES, *flags)
-    return folder / "model.onnx"
+    run(SMKDC, "new", arch, "-o", tmp / "model.onnx", "--input", "x".join(map(str, shape)), "--classes", CLASSES, *flags)
+    return tmp / "model.onnx"

@@ -1,12 +1,11 @@
 """--dtype bf16 against PyTorch's bfloat16 autocast: both are measured against PyTorch's float32, and ours may be off by half as
 much again as theirs, in all gradients together and in the logits. (There is no exact answer that either could be held to.)
 """
-import pathlib
 import sys
 
 import numpy as np
 
-from common import CLASSES, MCPU, RUN, SMKDC, TORCH_MODELS, Report, need, need_tools, onnx_of, read_safetensors, run, take_weights, temp_dir, torch_model
+from common import CLASSES, MCPU, RUN, SMKDC, TORCH_MODELS, Report, need, need_tools, onnx_of, read_safetensors, run, take_weights, torch_model
 
 MODELS = ("resnet18", "shufflenet_v2_x1_0")
 SLACK = 1.5
@@ -29,7 +28,7 @@ def of_torch(path, name, x, dy, mixed):
 
 def check(report, name, tmp):
     hw, n = TORCH_MODELS[name]
-    path = onnx_of(name, "ts", hw)
+    path = onnx_of(name, "ts", hw, tmp)
     artifact = tmp / f"{name}.smkd"
     run(SMKDC, "compile", path, "--dtype", "bf16", "--mcpu", MCPU, "-o", artifact, timeout=300)
     x = np.random.default_rng(5).normal(size=(n, 3, hw, hw)).astype(np.float32)
@@ -53,9 +52,8 @@ def main():
         print(f"skipped: torchvision's models ({type(e).__name__}: {e})")
         return 77
     report = Report()
-    with temp_dir() as tmp:
-        for name in MODELS:
-            report.guard(name, check, report, name, pathlib.Path(tmp))
+    for name in MODELS:
+        report.guard_in_folder(name, check, report, name)
     report.end()
 
 

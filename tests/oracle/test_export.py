@@ -1,5 +1,4 @@
 """From training to ONNX: what `smkd-run export` writes is accepted by onnx and computes what the artifact computes."""
-import pathlib
 import sys
 
 import numpy as np
@@ -71,7 +70,6 @@ def main():
         skip("dataset-fashion-mnist is not installed")
     report = Report()
     with temp_dir() as tmp:
-        tmp = pathlib.Path(tmp)
         peers = [("resnet8s", ["--width", "16"]), ("resnet8", ["--width", "8"])]
         for k, (arch, more) in enumerate(peers):
             run(SMKDC, "new", arch, "-o", tmp / f"{k}.onnx", "--input", "1x28x28", "--seed", k, *more)

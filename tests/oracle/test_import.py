@@ -1,5 +1,4 @@
 """Single operators, opset by opset: what the compiled file computes against onnxruntime."""
-import pathlib
 import sys
 
 import numpy as np
@@ -168,9 +167,9 @@ def main():
     report = Report()
     with temp_dir() as d:
         for case in CASES:
-            report.guard(case[0], one, report, pathlib.Path(d), case)
-        report.guard("unbind", unbind, report, pathlib.Path(d))
-        report.guard("images", images, report, pathlib.Path(d))
+            report.guard(case[0], one, report, d, case)
+        report.guard("unbind", unbind, report, d)
+        report.guard("images", images, report, d)
     report.end()
 
 

@@ -1,6 +1,5 @@
 """Every loss with every switch: values and gradients of `smkd-run loss` against the float64 reference, to 1e-5."""
 import itertools
-import pathlib
 import sys
 
 import numpy as np
@@ -27,7 +26,7 @@ def flags(opts):
 
 
 def compare(report, tmp, what, name, logits, y, **opts):
-    a, b, lab, out = (pathlib.Path(tmp) / f for f in ("a.npy", "b.npy", "y.npy", "l.safetensors"))
+    a, b, lab, out = (tmp / f for f in ("a.npy", "b.npy", "y.npy", "l.safetensors"))
     np.save(a, logits[0].astype(np.float32))
     np.save(b, logits[1].astype(np.float32))
     np.save(lab, y.astype(np.int64))
@@ -110,14 +109,14 @@ def main():
 
         # The limits, bit for bit: ALL against eta 1, b2 0 and ZERO against eta infinite, no row on the limit itself.
         logits, y = draw(rng, 48, 10, [0.5, 3], [np.log(10)])
-        paths = [pathlib.Path(tmp) / f for f in ("a.npy", "b.npy", "y.npy")]
+        paths = [tmp / f for f in ("a.npy", "b.npy", "y.npy")]
         for p, x in zip(paths, (logits[0].astype(np.float32), logits[1].astype(np.float32), y.astype(np.int64))):
             np.save(p, x)
         for limit, eta in (("all", 1.0), ("all", 0.25), ("zero", np.inf), ("zero", -2.0)):
             for refine, denom in itertools.product(("mylc", "proselflc", "none"), ("K", "N")):
                 got = []
                 for name in (limit, "smkd-p"):
-                    out = pathlib.Path(tmp) / f"{name}.safetensors"
+                    out = tmp / f"{name}.safetensors"
                     v = dict(VALUES, refine=refine, denom=denom, eta=eta, b2=0.0, r=(0.5, 0.4))
                     what = f"{limit} is eta {eta}, {refine}, {denom}"
                     try:

@@ -8,13 +8,12 @@ rounding noise, so |want| counts as at least 1e-5 of the norm of all gradients t
 By default every architecture runs in the TorchScript dialect, and the two others on one model that shows each of their
 oddities; SMKD_FULL=1 runs every model in every dialect.
 """
-import pathlib
 import sys
 
 import numpy as np
 
 from common import (BUILTIN_MODELS, FULL, RUN, SMKDC, TORCH_MODELS, Report, builtin, compiled, need, need_tools, onnx_of,
-                    read_safetensors, rel, run, spread_batchnorm, take_weights, temp_dir,
+                    read_safetensors, rel, run, spread_batchnorm, take_weights,
                     torch_model)
 
 FLOOR = 1e-5
@@ -124,7 +123,7 @@ def exported(report, name, dialect, tmp):
     import torch
     from onnx_torch import OnnxTorch
     hw, n = TORCH_MODELS[name]
-    path = onnx_of(name, dialect, hw)
+    path = onnx_of(name, dialect, hw, tmp)
     artifact = compiled(path)
     what = f"{name} {dialect}"
     check_infer(report, what, path, artifact, batch((3, hw, hw), 2), tmp)  # 2: the default exporter fixes the batch
@@ -145,7 +144,7 @@ def made(report, arch, tmp):
     import onnx
     from onnx_torch import OnnxTorch
     shape, _ = BUILTIN_MODELS[arch]
-    fresh = builtin(arch)
+    fresh = builtin(arch, tmp)
     onnx.checker.check_model(str(fresh), full_check=True)
     path = fresh.with_name("spread.onnx")
     spread_batchnorm(fresh, path)
@@ -160,19 +159,17 @@ def main():
     need_tools(SMKDC, RUN)
     need("torch", "onnx", "onnxruntime")
     report = Report()
-    with temp_dir() as tmp:
-        tmp = pathlib.Path(tmp)
-        for arch in BUILTIN_MODELS if FULL else BUILTIN_DEFAULT:
-            report.guard(f"new {arch}", made, report, arch, tmp)
-        try:
-            torch_model("resnet18")
-        except Exception as e:  # the compiler was still checked above, so this is a pass with a word on what is missing
-            print(f"skipped: torchvision and timm models ({type(e).__name__}: {e})")
-            report.end()
-        for name in TORCH_MODELS:
-            for dialect in ("ts", "dyn", "dyntrain"):
-                if FULL or dialect == "ts" or name in OTHER_DIALECTS[dialect]:
-                    report.guard(f"{name} {dialect}", exported, report, name, dialect, tmp)
+    for arch in BUILTIN_MODELS if FULL else BUILTIN_DEFAULT:
+        report.guard_in_folder(f"new {arch}", made, report, arch)
+    try:
+        torch_model("resnet18")
+    except Exception as e:  # the compiler was still checked above, so this is a pass with a word on what is missing
+        print(f"skipped: torchvision and timm models ({type(e).__name__}: {e})")
+        report.end()
+    for name in TORCH_MODELS:
+        for dialect in ("ts", "dyn", "dyntrain"):
+            if FULL or dialect == "ts" or name in OTHER_DIALECTS[dialect]:
+                report.guard_in_folder(f"{name} {dialect}", exported, report, name, dialect)
     report.end()
 
 

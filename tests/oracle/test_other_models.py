@@ -9,13 +9,12 @@ By default one model a family runs in the TorchScript dialect, and those that sh
 SMKD_FULL=1 runs everything.
 """
 import copy
-import pathlib
 import sys
 
 import numpy as np
 
 from common import (FULL, RUN, SMKDC, CLASSES, Report, bn_values, compiled, export, need, need_tools, read_safetensors, rel,
-                    run, take_weights, temp_dir, write_safetensors)
+                    run, take_weights, write_safetensors)
 from test_models import batch, check_grad, check_infer
 
 
@@ -110,9 +109,7 @@ def one(report, name, dialect, tmp):
     import torch
     make, hw, _, _ = MODELS[name]
     what = f"{name} {dialect}"
-    folder = tmp / f"{name}-{dialect}"
-    folder.mkdir()
-    path = folder / "model.onnx"
+    path = tmp / "model.onnx"
     m = prepare(make)
     export(m, path, dialect, hw)
     artifact = compiled(path, 8)
@@ -150,7 +147,11 @@ def trained(report, tmp):
         records[:, 0] %= CLASSES
         (data / name).write_bytes(records.tobytes())
     names = ("vit_tiny", "vision_transformer")
-    peers = [compiled(tmp / f"{name}-dyn" / "model.onnx", 8) for name in names]
+    peers = []
+    for name in names:
+        make, hw, _, _ = MODELS[name]
+        export(prepare(make), tmp / f"{name}.onnx", "dyn", hw)
+        peers.append(compiled(tmp / f"{name}.onnx", 8))
     run(RUN, "train", "--peer", peers[0], "--peer", peers[1], "--data", data, "--loss", "all", "--epochs", 1,
         "--batch-size", 8, "--lr", 0.01, "--output-dir", tmp / "run")
     weights = read_safetensors(tmp / "run" / "last.safetensors")
@@ -175,11 +176,10 @@ def main():
     sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
     need("torchvision", "timm")
     report = Report()
-    with temp_dir() as tmp:
-        for name, (_, _, quick, full) in MODELS.items():
-            for dialect in full if FULL else quick:
-                report.guard(f"{name} {dialect}", one, report, name, dialect, pathlib.Path(tmp))
-        report.guard("exported", trained, report, pathlib.Path(tmp))
+    for name, (_, _, quick, full) in MODELS.items():
+        for dialect in full if FULL else quick:
+            report.guard_in_folder(f"{name} {dialect}", one, report, name, dialect)
+    report.guard_in_folder("exported", trained, report)
     report.end()
 
 

@@ -3,7 +3,6 @@
 bench/run.sh measures properly; this notices when something went badly wrong.
 """
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -15,7 +14,7 @@ def main():
     need("torch", "onnx")
     report = Report()
     with temp_dir() as tmp:
-        file = pathlib.Path(tmp) / "speed.json"
+        file = tmp / "speed.json"
         p = subprocess.run([sys.executable, str(SRC / "bench" / "compare.py"), "--quick", "--rounds", "2", "--build", str(BUILD), "--json",
                             str(file)])
         row = json.loads(file.read_text())["rows"][0] if file.exists() else {"error": f"bench/compare.py: exit {p.returncode}"}

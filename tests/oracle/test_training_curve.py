@@ -4,13 +4,12 @@ oracle_steps.c runs the artifact through the public API on batches written to a 
 the same order. Momentum, weight decay and Nesterov are on: an error in the update shows within three steps. By default every
 exported model and the built-in ones that train in seconds; SMKD_FULL=1 adds the rest.
 """
-import pathlib
 import sys
 
 import numpy as np
 
 from common import (BUILTIN_MODELS, CLASSES, FULL, SMKDC, STEPS, TORCH_MODELS, Report, builtin, compiled, need, need_tools,
-                    onnx_of, read_safetensors, rel, run, spread_batchnorm, take_weights, temp_dir, torch_model)
+                    onnx_of, read_safetensors, rel, run, spread_batchnorm, take_weights, torch_model)
 
 # With BatchNorm spread as it is here (see bn_values) gradients are large: at a rate of 1e-2 PyTorch's own float32 and float64
 # curves part by 7 % within 20 steps, at this one by 1e-6.
@@ -57,7 +56,7 @@ def curve(report, what, artifact, forward, params, shape, n, tmp, nesterov=True)
 
 def exported(report, name, tmp):
     hw, n = TORCH_MODELS[name]
-    path = onnx_of(name, "ts", hw)
+    path = onnx_of(name, "ts", hw, tmp)
     m = take_weights(torch_model(name), path)
     curve(report, name, compiled(path), m, dict(m.named_parameters()), (3, hw, hw), n, tmp)
 
@@ -66,8 +65,8 @@ def made(report, arch, tmp):
     import torch
     from onnx_torch import OnnxTorch
     shape, _ = BUILTIN_MODELS[arch]
-    path = builtin(arch).with_name("spread-curve.onnx")
-    spread_batchnorm(builtin(arch), path, seed=1)
+    path = tmp / "spread.onnx"
+    spread_batchnorm(builtin(arch, tmp), path, seed=1)
     m = OnnxTorch(path, torch.float32)
     curve(report, f"new {arch}", compiled(path), m, m.params, shape, 16, tmp, nesterov=False)
 
@@ -76,17 +75,15 @@ def main():
     need_tools(SMKDC, STEPS)
     need("torch", "onnx")
     report = Report()
-    with temp_dir() as tmp:
-        tmp = pathlib.Path(tmp)
-        for arch in BUILTIN_MODELS if FULL else BUILTIN_DEFAULT:
-            report.guard(f"new {arch}", made, report, arch, tmp)
-        try:
-            torch_model("resnet18")
-        except Exception as e:
-            print(f"skipped: torchvision and timm models ({type(e).__name__}: {e})")
-            report.end()
-        for name in TORCH_MODELS:
-            report.guard(name, exported, report, name, tmp)
+    for arch in BUILTIN_MODELS if FULL else BUILTIN_DEFAULT:
+        report.guard_in_folder(f"new {arch}", made, report, arch)
+    try:
+        torch_model("resnet18")
+    except Exception as e:
+        print(f"skipped: torchvision and timm models ({type(e).__name__}: {e})")
+        report.end()
+    for name in TORCH_MODELS:
+        report.guard_in_folder(name, exported, report, name)
     report.end()
 
 

@@ -2,13 +2,12 @@
 onnxruntime at two batch sizes, and PyTorch: our weights are loaded by name into torchvision's and timm's own networks (and
 into the CIFAR and PreAct ones written down here), BatchNorm statistics made random, and the logits must agree. That pins
 the structure, the names, the epsilons and the parameter counts at once."""
-import pathlib
 import sys
 import types
 
 import numpy as np
 
-from common import Report, SMKDC, need, need_tools, rel, run, temp_dir
+from common import Report, SMKDC, need, need_tools, rel, run
 
 onnx, ort, torch = need("onnx", "onnxruntime", "torch")
 # The compiled ops of torchvision do not load beside a CPU-only torch; its models do not need them.
@@ -128,9 +127,9 @@ def randomise_statistics(model, rng):
             t.raw_data = make(t.dims[0]).astype("<f4").tobytes()
 
 
-def check(r, folder, arch, options, reference, i):
+def check(r, arch, options, reference, tmp):
     what = " ".join([arch, *options])
-    path = pathlib.Path(folder) / f"{i}.onnx"
+    path = tmp / "model.onnx"
     run(SMKDC, "new", arch, "-o", path, "--seed", 3, *options)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -164,9 +163,8 @@ def check(r, folder, arch, options, reference, i):
 
 def main():
     r = Report()
-    with temp_dir() as folder:
-        for i, (arch, options, reference) in enumerate(CASES):
-            r.guard(arch, check, r, folder, arch, options, reference, i)
+    for arch, options, reference in CASES:
+        r.guard_in_folder(arch, check, r, arch, options, reference)
     r.end()
 
 
