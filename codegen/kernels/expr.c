@@ -100,7 +100,7 @@ static LLVMTypeRef stored_type(struct cg_fn *f, const struct cg_leaf *l) {
     return l->narrow ? f->i16 : cg_mem_type(f, l->dtype);
 }
 
-static int stored_size(const struct cg_leaf *l) { return l->narrow ? 2 : (int)ir_dtype_size(l->dtype); }
+int cg_leaf_size(const struct cg_leaf *l) { return l->narrow ? 2 : (int)ir_dtype_size(l->dtype); }
 
 // Memory -> value: bytes that hold bools become i1.
 static LLVMValueRef from_mem(struct cg_fn *f, LLVMValueRef v, const struct cg_leaf *l) {
@@ -110,7 +110,7 @@ static LLVMValueRef from_mem(struct cg_fn *f, LLVMValueRef v, const struct cg_le
 }
 
 static LLVMValueRef load_one(struct cg_fn *f, const struct cg_leaf *l, LLVMValueRef at) {
-    return from_mem(f, cg_load(f, stored_type(f, l), at, stored_size(l)), l);
+    return from_mem(f, cg_load(f, stored_type(f, l), at, cg_leaf_size(l)), l);
 }
 
 void cg_ev_begin(struct cg_ev *ev, struct cg_fn *f, const struct cg_expr *e) {
@@ -214,12 +214,12 @@ void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row, 
     int64_t s = out->stride[ev->e->loops.n - 1];
     LLVMValueRef a = cg_gep(f, mt, row, cg_muli(f, inner, cg_i64(f, s)));
     if (lanes == 1) {
-        cg_store(f, v, a, stored_size(out));
+        cg_store(f, v, a, cg_leaf_size(out));
     } else if (s == 1) {
         cg_store_first(f, v, a, valid);
     } else { // strided destination: one lane at a time
         for (int i = 0; i < valid; i++)
             cg_store(f, LLVMBuildExtractElement(f->b, v, cg_i32(f, i), ""), cg_gep(f, mt, a, cg_i64(f, i * s)),
-                     stored_size(out));
+                     cg_leaf_size(out));
     }
 }

@@ -82,6 +82,7 @@ int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t);
 void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row_addr, LLVMValueRef inner, LLVMValueRef v,
                  int valid);
 LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out); // address of out at inner index 0
+int cg_leaf_size(const struct cg_leaf *l);                               // bytes of an element in memory
 LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t);               // bool: i8
 LLVMTypeRef cg_value_type(struct cg_fn *f, enum ir_dtype t);             // bool: i1
 LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i);

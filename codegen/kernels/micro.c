@@ -18,14 +18,6 @@ static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
     return m->tw > 1 && m->a_w > 0 ? cg_min64(n, m->a_w) : n;
 }
 
-enum reach { NEAR = 2, NEXT = 3 }; // into the second level, into all
-static void fetch(struct cg_fn *f, LLVMValueRef at, enum reach reach) {
-    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", 13);
-    LLVMValueRef fn = LLVMGetIntrinsicDeclaration(f->mod, id, &f->p, 1);
-    LLVMValueRef args[4] = {at, cg_i32(f, 0), cg_i32(f, reach), cg_i32(f, 1)}; // to read, data
-    LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, &f->p, 1), fn, args, 4, "");
-}
-
 static const char *record_key(struct arena *a, const char *name, const void *record, size_t n_fields) {
     const int64_t *v = record;
     struct str s = STR_INIT;
@@ -148,7 +140,7 @@ static void fetch_more(struct cg_fn *f, const struct body *b, int64_t n) {
     const struct cg_micro *m = b->m;
     int64_t lines = cg_ceil_div(m->th * m->tw * m->a_w, LINE), each = cg_ceil_div(lines * n, m->inner);
     LLVMValueRef p = get(f, f->p, b->pf);
-    for (int64_t i = 0; i < each; i++) fetch(f, cg_gep(f, f->f32, p, cg_i64(f, i * LINE)), NEXT);
+    for (int64_t i = 0; i < each; i++) cg_fetch(f, cg_gep(f, f->f32, p, cg_i64(f, i * LINE)), CG_INTO_FIRST);
     advance(f, b->pf, each * LINE);
 }
 
@@ -170,10 +162,11 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
     if (b->pf) fetch_more(f, b, n); // in one place: between steps it would keep the scheduler from its work
     for (int64_t k = 0; k < n; k++) {
         // A line of A a step, at a stride: the hardware would fetch only what lies on the same page.
-        if (m->ahead && m->a_k != 1) fetch(f, cg_gep(f, f->f32, pa, cg_i64(f, k * m->a_k + m->ahead)), NEXT);
+        if (m->ahead && m->a_k != 1)
+            cg_fetch(f, cg_gep(f, f->f32, pa, cg_i64(f, k * m->a_k + m->ahead)), CG_INTO_FIRST);
         if (b->stream) {
             LLVMValueRef next = get(f, f->p, b->stream);
-            fetch(f, next, NEAR);
+            cg_fetch(f, next, CG_INTO_SECOND);
             LLVMBuildStore(f->b, cg_gep(f, f->i8, next, cg_i64(f, m->stream)), b->stream);
         }
         LLVMValueRef bv[8];

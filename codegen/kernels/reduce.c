@@ -282,6 +282,27 @@ static bool short_sums(const struct cg_reduce *r) {
     return true;
 }
 
+enum { RUN = 32, LINE = 64 }; // rows of a run; bytes
+
+// What row `run + RUN` and those behind it have, in the order of memory. Taken in blocks of columns they would come in
+// pieces of a few lines, which the CPU does not foresee and memory gives at half its speed; so each vector of this run
+// asks for its share of the next run, one line after the other.
+static void fetch_next(struct nest *s, LLVMValueRef run) {
+    struct cg_fn *f = s->f;
+    const struct cg_expr *e = &s->r->e;
+    int64_t cols = e->loops.extent[1];
+    LLVMValueRef at =
+        cg_muladd(f, cg_subi(f, s->ev.i[0], run), s->width * s->lanes, cg_muli(f, s->col, cg_i64(f, RUN)));
+    at = cg_addi(f, at, cg_muli(f, cg_addi(f, run, cg_i64(f, RUN)), cg_i64(f, cols)));
+    for (int k = 0; k < e->n_leaves; k++) {
+        const struct cg_leaf *l = &e->leaves[k];
+        if (l->kind != CG_LEAF_MEM || l->stride[0] != cols || l->stride[1] != 1) continue;
+        int64_t size = cg_leaf_size(l), bytes = s->width * s->lanes * size;
+        LLVMValueRef first = cg_gep(f, f->i8, f->ptr[l->ptr], cg_muladd(f, at, size, cg_i64(f, l->offset * size)));
+        for (int64_t b = 0; b < bytes; b += LINE) cg_fetch(f, cg_gep(f, f->i8, first, cg_i64(f, b)), CG_INTO_SECOND);
+    }
+}
+
 // One row of the block into the float32 sums.
 static void add_row(struct nest *s) {
     struct cg_fn *f = s->f;
@@ -325,7 +346,6 @@ void cg_emit_reduce_groups(struct cg_fn *f, const void *reduce) {
     cg_loop_end(f, &lz);
     LLVMValueRef r0 = cg_divi(f, cg_muli(f, rows, g), G);
     LLVMValueRef r1 = cg_divi(f, cg_muli(f, rows, cg_addi(f, g, cg_i64(f, 1))), G);
-    enum { RUN = 32 };
     LLVMValueRef run = cg_loop_begin(f, &lr, r0, r1, RUN);
     LLVMValueRef run_end = cg_mini(f, cg_addi(f, run, cg_i64(f, RUN)), r1);
     for (int part = 0; part < 2; part++) { // whole column blocks, then the rest
@@ -341,6 +361,7 @@ void cg_emit_reduce_groups(struct cg_fn *f, const void *reduce) {
                 LLVMBuildStore(f->b, narrow ? LLVMConstNull(vt) : cg_load(f, vt, a, 8), s.acc[k][j]);
             }
         s.ev.i[0] = cg_loop_begin(f, &li, run, run_end, 1);
+        if (cols > per_block) fetch_next(&s, run);
         if (narrow)
             add_row(&s);
         else
