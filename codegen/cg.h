@@ -116,6 +116,10 @@ LLVMValueRef cg_remi(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef cg_gep(struct cg_fn *f, LLVMTypeRef elem, LLVMValueRef base, LLVMValueRef index);
 LLVMValueRef cg_load(struct cg_fn *f, LLVMTypeRef type, LLVMValueRef addr, int align); // scalar or vector
 void cg_store(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int align);
+// Past the caches, for what is not read again while it would be in one: whole lines are not fetched before they are
+// written. addr is a multiple of the vector's size. Before a barrier, cg_streamed().
+void cg_stream(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr);
+void cg_streamed(struct cg_fn *f);
 // The first `lanes` of a vector of `width`; other lanes: load gives 0, store leaves memory alone.
 LLVMValueRef cg_load_first(struct cg_fn *f, LLVMTypeRef elem, int width, LLVMValueRef addr, int lanes);
 void cg_store_first(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int lanes);

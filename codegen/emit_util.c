@@ -90,12 +90,6 @@ void cg_store(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int align) {
     LLVMSetAlignment(LLVMBuildStore(f->b, v, addr), (unsigned)align);
 }
 
-static LLVMValueRef first_mask(struct cg_fn *f, int width, int lanes) {
-    LLVMValueRef e[64];
-    for (int i = 0; i < width; i++) e[i] = LLVMConstInt(f->i1, i < lanes, 0);
-    return LLVMConstVector(e, (unsigned)width);
-}
-
 static int elem_align(LLVMTypeRef elem) {
     switch (LLVMGetTypeKind(elem)) {
     case LLVMDoubleTypeKind:
@@ -105,6 +99,23 @@ static int elem_align(LLVMTypeRef elem) {
     default:
         return (int)(LLVMGetIntTypeWidth(elem) + 7) / 8;
     }
+}
+
+void cg_stream(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr) {
+    LLVMValueRef s = LLVMBuildStore(f->b, v, addr);
+    LLVMTypeRef vt = LLVMTypeOf(v);
+    LLVMSetAlignment(s, LLVMGetVectorSize(vt) * (unsigned)elem_align(LLVMGetElementType(vt)));
+    LLVMMetadataRef one = LLVMValueAsMetadata(cg_i32(f, 1));
+    LLVMSetMetadata(s, LLVMGetMDKindIDInContext(f->cx, "nontemporal", 11),
+                    LLVMMetadataAsValue(f->cx, LLVMMDNodeInContext2(f->cx, &one, 1)));
+}
+
+void cg_streamed(struct cg_fn *f) { cg_intrinsic(f, "llvm.x86.sse.sfence", NULL, NULL, 0); }
+
+static LLVMValueRef first_mask(struct cg_fn *f, int width, int lanes) {
+    LLVMValueRef e[64];
+    for (int i = 0; i < width; i++) e[i] = LLVMConstInt(f->i1, i < lanes, 0);
+    return LLVMConstVector(e, (unsigned)width);
 }
 
 LLVMValueRef cg_load_first(struct cg_fn *f, LLVMTypeRef elem, int width, LLVMValueRef addr, int lanes) {

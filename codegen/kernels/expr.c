@@ -215,6 +215,8 @@ void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row, 
     LLVMValueRef a = cg_gep(f, mt, row, cg_muli(f, inner, cg_i64(f, s)));
     if (lanes == 1) {
         cg_store(f, v, a, cg_leaf_size(out));
+    } else if (ev->streams && s == 1 && valid == lanes) {
+        cg_stream(f, v, a);
     } else if (s == 1) {
         cg_store_first(f, v, a, valid);
     } else { // strided destination: one lane at a time

@@ -66,6 +66,7 @@ struct cg_ev {
     LLVMValueRef i[CG_MAX_LOOPS];        // current loop indices
     LLVMValueRef hoisted[CG_MAX_LEAVES]; // loop-invariant leaves, loaded once (scalar), or NULL
     LLVMValueRef row[CG_MAX_LEAVES];     // address of (or value for index leaves) each leaf at inner index 0
+    bool streams;                        // whole vectors are stored past the caches: they are aligned
 };
 // Loads what no loop changes. Call once, in a block that dominates all loops.
 void cg_ev_begin(struct cg_ev *ev, struct cg_fn *f, const struct cg_expr *e);
@@ -100,6 +101,15 @@ typedef LLVMValueRef (*cg_pw_hook)(const struct cg_pw_args *a);
 extern const cg_pw_hook cg_pw_table[IR_OP_COUNT]; // NULL for ops of other kinds
 
 void cg_emit_pointwise(struct cg_fn *f, const void *expr); // kernel emitter, params: struct cg_expr
+
+// Expressions that fill different columns of the same rows, as concatenated operands do: one pass writes whole rows.
+#define CG_MAX_PARTS 8
+struct cg_parts {
+    int n;
+    const struct cg_expr *part[CG_MAX_PARTS]; // pointers numbered through
+};
+bool cg_parts_share_rows(const struct cg_parts *p, const struct cg_target *t);
+void cg_emit_parts(struct cg_fn *f, const void *parts); // kernel emitter, params: struct cg_parts
 
 // Reductions: root k summed (f64) or maxed (f32) over the reduced loops.
 enum cg_finish {

@@ -3,9 +3,11 @@
 // threads.
 #include "expr.h"
 
-static void flat(struct cg_fn *f, const struct cg_expr *e, int lanes) {
+static void flat(struct cg_fn *f, const struct cg_expr *e, bool streams) {
+    int lanes = cg_expr_lanes(e, f->t);
     struct cg_ev ev;
     cg_ev_begin(&ev, f, e);
+    ev.streams = streams;
     cg_ev_row(&ev);
     LLVMValueRef row = cg_ev_out_row(&ev, &e->out[0]), total = cg_extent(f, &e->loops, 0), begin, end, v[2];
     cg_share(f, total, 64, &begin, &end);
@@ -144,43 +146,168 @@ static void emit_interleaved(struct cg_fn *f, const struct cg_expr *e) {
     cg_loop_end(f, &lr);
 }
 
+// Rows: all loops but the inner one, flattened and shared over threads. Parts that have the same rows take turns in
+// each.
+static void in_rows(struct cg_fn *f, const struct cg_parts *p, bool streams) {
+    const struct cg_loops *l = &p->part[0]->loops;
+    int inner = l->n - 1;
+    LLVMValueRef rows = cg_extent(f, l, 0), begin, end, v[2];
+    for (int i = 1; i < inner; i++) rows = cg_muli(f, rows, cg_i64(f, l->extent[i]));
+    cg_share(f, rows, 1, &begin, &end);
+    struct cg_ev ev[CG_MAX_PARTS];
+    for (int k = 0; k < p->n; k++) {
+        cg_ev_begin(&ev[k], f, p->part[k]);
+        ev[k].streams = streams;
+    }
+    struct cg_loop lr, lc;
+    LLVMValueRef r = cg_loop_begin(f, &lr, begin, end, 1);
+    for (int i = inner - 1; i >= 0; i--) {
+        LLVMValueRef extent = cg_i64(f, l->extent[i]), at = i ? cg_remi(f, r, extent) : r;
+        if (i) r = cg_divi(f, r, extent);
+        for (int k = 0; k < p->n; k++) ev[k].i[i] = at;
+    }
+    for (int k = 0; k < p->n; k++) {
+        const struct cg_expr *e = p->part[k];
+        int lanes = cg_expr_lanes(e, f->t);
+        int64_t n = e->loops.extent[inner], vectors = n / lanes * lanes;
+        cg_ev_row(&ev[k]);
+        LLVMValueRef row = cg_ev_out_row(&ev[k], &e->out[0]);
+        if (vectors) {
+            LLVMValueRef c = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, vectors), lanes);
+            cg_ev_eval(&ev[k], c, lanes, lanes, v);
+            cg_ev_store(&ev[k], &e->out[0], row, c, v[0], lanes);
+            cg_loop_end(f, &lc);
+        }
+        if (n > vectors) { // the tail of a row
+            LLVMValueRef c = cg_i64(f, vectors);
+            cg_ev_eval(&ev[k], c, lanes, (int)(n - vectors), v);
+            cg_ev_store(&ev[k], &e->out[0], row, c, v[0], (int)(n - vectors));
+        }
+    }
+    cg_loop_end(f, &lr);
+}
+
+static void walk(struct cg_fn *f, const struct cg_parts *p, bool streams) {
+    if (p->part[0]->loops.n == 1)
+        flat(f, p->part[0], streams);
+    else
+        in_rows(f, p, streams);
+}
+
+// --- past the caches -------------------------------------------------------------------------------------------------
+//
+// A result that will have left the caches before it is read need not pass through them: its lines are written whole,
+// not fetched first. That is so for results of STREAMED bytes or more, which depends on the batch.
+
+enum { STREAMED = 16 << 20, LARGEST_BATCH = 4096 }; // half of a last level of cache; batches that are thought of
+
+static int64_t bytes_each(const struct cg_expr *e) {
+    int64_t each = cg_leaf_size(&e->out[0]);
+    for (int i = 0; i < e->loops.n; i++) each *= e->loops.extent[i];
+    return each;
+}
+
+// Whether all vectors of the result are aligned if the first one is.
+static bool in_whole_vectors(const struct cg_expr *e, int lanes) {
+    const struct cg_leaf *o = &e->out[0];
+    int inner = e->loops.n - 1;
+    if (lanes == 1 || o->stride[inner] != 1) return false;
+    if (e->loops.n > 1 && e->loops.extent[inner] % lanes) return false;
+    for (int i = 0; i < inner; i++)
+        if (o->stride[i] % lanes) return false;
+    return true;
+}
+
+static bool may_stream(const struct cg_parts *p, const struct cg_target *t) {
+    int64_t each = 0;
+    for (int k = 0; k < p->n; k++) {
+        if (!in_whole_vectors(p->part[k], cg_expr_lanes(p->part[k], t))) return false;
+        each += bytes_each(p->part[k]);
+    }
+    return each * (p->part[0]->loops.batched ? LARGEST_BATCH : 1) >= STREAMED;
+}
+
+// The first vector is aligned, and the result is not in the place of an operand, whose lines are in the cache anyway.
+static LLVMValueRef can_stream(struct cg_fn *f, const struct cg_expr *e) {
+    const struct cg_leaf *o = &e->out[0];
+    int64_t size = cg_leaf_size(o), vector = cg_expr_lanes(e, f->t) * size;
+    LLVMValueRef at = cg_addi(f, LLVMBuildPtrToInt(f->b, f->ptr[o->ptr], f->i64, ""), cg_i64(f, o->offset * size));
+    LLVMValueRef off = LLVMBuildAnd(f->b, at, cg_i64(f, vector - 1), "");
+    LLVMValueRef yes = LLVMBuildICmp(f->b, LLVMIntEQ, off, cg_i64(f, 0), "");
+    for (int k = 0; k < e->n_leaves; k++) {
+        const struct cg_leaf *l = &e->leaves[k];
+        if (l->kind != CG_LEAF_MEM) continue;
+        yes = LLVMBuildAnd(f->b, yes, LLVMBuildICmp(f->b, LLVMIntNE, f->ptr[l->ptr], f->ptr[o->ptr], ""), "");
+    }
+    return yes;
+}
+
+static LLVMValueRef worth_streaming(struct cg_fn *f, const struct cg_parts *p) {
+    int64_t each = 0;
+    for (int k = 0; k < p->n; k++) each += bytes_each(p->part[k]);
+    LLVMValueRef bytes = cg_muli(f, p->part[0]->loops.batched ? f->N : cg_i64(f, 1), cg_i64(f, each));
+    LLVMValueRef yes = LLVMBuildICmp(f->b, LLVMIntSGE, bytes, cg_i64(f, STREAMED), "");
+    for (int k = 0; k < p->n; k++) yes = LLVMBuildAnd(f->b, yes, can_stream(f, p->part[k]), "");
+    return yes;
+}
+
+void cg_emit_parts(struct cg_fn *f, const void *parts) {
+    const struct cg_parts *p = parts;
+    if (!may_stream(p, f->t)) {
+        walk(f, p, false);
+        return;
+    }
+    struct cg_if large;
+    cg_if_begin(f, &large, worth_streaming(f, p));
+    walk(f, p, true);
+    cg_streamed(f);
+    cg_if_else(f, &large);
+    walk(f, p, false);
+    cg_if_end(f, &large);
+}
+
+// --- one expression --------------------------------------------------------------------------------------------------
+
+static void swap_strides(struct cg_leaf *l, int a, int b) {
+    int64_t s = l->stride[a];
+    l->stride[a] = l->stride[b];
+    l->stride[b] = s;
+}
+
+// The two innermost loops in the other order.
+static void turn(struct cg_expr *e) {
+    int b = e->loops.n - 1, a = b - 1;
+    int64_t x = e->loops.extent[a];
+    e->loops.extent[a] = e->loops.extent[b];
+    e->loops.extent[b] = x;
+    for (int k = 0; k < e->n_leaves; k++) swap_strides(&e->leaves[k], a, b);
+    swap_strides(&e->out[0], a, b);
+}
+
 void cg_emit_pointwise(struct cg_fn *f, const void *expr) {
     const struct cg_expr *e = expr;
+    struct cg_expr turned = *e;
     if (interleaves(e, f->t)) {
         emit_interleaved(f, e);
         return;
     }
-    int lanes = cg_expr_lanes(e, f->t), inner = e->loops.n - 1;
-    if (e->loops.n == 1) {
-        flat(f, e, lanes);
-        return;
+    // The gradient of a shuffle takes apart what the shuffle put together: there the short loop is the outer one.
+    if (cg_expr_lanes(e, f->t) == 1 && e->loops.n > 2) {
+        turn(&turned);
+        if (interleaves(&turned, f->t)) {
+            emit_interleaved(f, &turned);
+            return;
+        }
     }
-    // Rows: all loops but the inner one, flattened and shared over threads.
-    LLVMValueRef rows = cg_extent(f, &e->loops, 0), begin, end, v[2];
-    for (int i = 1; i < inner; i++) rows = cg_muli(f, rows, cg_i64(f, e->loops.extent[i]));
-    cg_share(f, rows, 1, &begin, &end);
-    struct cg_ev ev;
-    cg_ev_begin(&ev, f, e);
-    struct cg_loop lr, lc;
-    LLVMValueRef r = cg_loop_begin(f, &lr, begin, end, 1);
-    for (int i = inner - 1; i > 0; i--) {
-        LLVMValueRef k = cg_i64(f, e->loops.extent[i]);
-        ev.i[i] = cg_remi(f, r, k);
-        r = cg_divi(f, r, k);
+    cg_emit_parts(f, &(struct cg_parts){.n = 1, .part = {e}});
+}
+
+bool cg_parts_share_rows(const struct cg_parts *p, const struct cg_target *t) {
+    const struct cg_loops *l = &p->part[0]->loops;
+    for (int k = 0; k < p->n; k++) {
+        const struct cg_loops *m = &p->part[k]->loops;
+        if (m->n != 2 || m->batched != l->batched || m->extent[0] != l->extent[0] || interleaves(p->part[k], t))
+            return false;
     }
-    ev.i[0] = r;
-    cg_ev_row(&ev);
-    LLVMValueRef row = cg_ev_out_row(&ev, &e->out[0]);
-    int64_t n = e->loops.extent[inner], whole = n / lanes * lanes;
-    if (whole) {
-        LLVMValueRef c = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, whole), lanes);
-        cg_ev_eval(&ev, c, lanes, lanes, v);
-        cg_ev_store(&ev, &e->out[0], row, c, v[0], lanes);
-        cg_loop_end(f, &lc);
-    }
-    if (n > whole) { // the tail of a row: one masked vector
-        cg_ev_eval(&ev, cg_i64(f, whole), lanes, (int)(n - whole), v);
-        cg_ev_store(&ev, &e->out[0], row, cg_i64(f, whole), v[0], (int)(n - whole));
-    }
-    cg_loop_end(f, &lr);
+    return true;
 }

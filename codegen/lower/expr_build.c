@@ -225,11 +225,14 @@ int cg_xb_value(struct cg_xb *x, ir_vid v, const struct cg_coord *co) {
     return s;
 }
 
-void cg_xb_store(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co) {
+void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co) {
     x->e.out[0] = cg_xb_leaf(x, out, co);
     x->e.n_roots = 1;
     x->e.root[0] = (uint16_t)root;
     cg_expr_collapse(&x->e);
+}
+
+void cg_xb_call(struct cg_xb *x) {
     struct str key = STR_INIT;
     str_add(&key, "pw:");
     cg_expr_key(&x->e, &key);
@@ -237,4 +240,9 @@ void cg_xb_store(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *c
     k.params = arena_dup(x->L->arena, &x->e, sizeof x->e);
     str_release(&key);
     cg_call(x->L, &k, x->args, x->e.n_ptr);
+}
+
+void cg_xb_store(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co) {
+    cg_xb_finish(x, root, out, co);
+    cg_xb_call(x);
 }

@@ -107,24 +107,74 @@ static void test_views(void **state) {
     h_check(g, 3, NULL);
 }
 
-// Channel shuffle between two pools (channels last): reshape, transpose, reshape must stay one strided copy and be
-// right.
+static ir_vid pooled(struct ir_graph *g, ir_vid x, int64_t stride) {
+    int64_t k[2] = {2, 2}, st[2] = {stride, stride}, pads[4] = {0, 0, 0, 0};
+    return ir_emit(g, IR_OP_avg_pool, &x, 1,
+                   IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", st, 2), IR_IS("pads", pads, 4)));
+}
+
+static ir_vid shuffled(struct ir_graph *g, ir_vid x, int64_t groups, int64_t each, int64_t side) {
+    x = ir_reshape(g, x, 5, (int64_t[]){IR_N, groups, each, side, side});
+    x = ir_transpose(g, x, 5, (int64_t[]){0, 2, 1, 3, 4});
+    return ir_reshape(g, x, 4, (int64_t[]){IR_N, groups * each, side, side});
+}
+
+// Channel shuffles between pools (channels last) and back, as the gradient has it: reshape, transpose, reshape must
+// stay one strided copy and be right. Groups of lanes, and of too few.
 static void test_channel_shuffle(void **state) {
     (void)state;
-    struct ir_graph *g = graph("shuffle");
-    ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 12, 4, 4));
-    int64_t k[2] = {2, 2}, pads[4] = {0, 0, 0, 0};
-    ir_vid y = ir_emit(g, IR_OP_avg_pool, &x, 1,
-                       IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", k, 2), IR_IS("pads", pads, 4)));
-    y = ir_reshape(g, y, 5, (int64_t[]){IR_N, 3, 4, 2, 2});
-    y = ir_transpose(g, y, 5, (int64_t[]){0, 2, 1, 3, 4});
-    y = ir_reshape(g, y, 4, (int64_t[]){IR_N, 12, 2, 2});
-    int64_t one[2] = {1, 1};
-    ir_vid z = ir_emit(g, IR_OP_avg_pool, &y, 1,
-                       IR_ATTRS(IR_IS("kernel", k, 2), IR_IS("strides", one, 2), IR_IS("pads", pads, 4)));
-    out(g, "z", z);
-    out(g, "flat", ir_reshape(g, y, 2, (int64_t[]){IR_N, 48}));
-    h_check(g, 2, NULL);
+    static const int64_t cases[][2] = {{3, 4}, {2, 19}, {3, 33}, {2, 16}, {5, 17}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t groups = cases[i][0], each = cases[i][1], c = groups * each;
+        struct ir_graph *g = graph("shuffle");
+        ir_vid y = shuffled(g, pooled(g, input(g, "x", IR_F32, DIMS(IR_N, c, 8, 8)), 2), groups, each, 4);
+        out(g, "flat", ir_reshape(g, y, 2, (int64_t[]){IR_N, c * 16}));
+        out(g, "back", pooled(g, shuffled(g, pooled(g, y, 2), each, groups, 2), 1));
+        h_check(g, 2, NULL);
+    }
+}
+
+// Operands of a concatenation side by side in rows (channels last): one, two, more than a kernel takes, tails, the same
+// operand twice, one that is computed on the way.
+static void test_concat_rows(void **state) {
+    (void)state;
+    static const int64_t cases[][12] = {
+        {58, 58}, {1, 1, 1}, {16, 48, 3}, {32}, {5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ir_graph *g = graph("concat");
+        ir_vid in[12];
+        int n = 0;
+        for (; cases[i][n]; n++) {
+            in[n] = pooled(g, input(g, arena_printf(&A, "x%d", n), IR_F32, DIMS(IR_N, cases[i][n], 6, 6)), 2);
+            if (n == 1) in[n] = ir_unary(g, IR_OP_relu, in[n]);
+        }
+        in[n] = in[0];
+        ir_vid y = ir_emit(g, IR_OP_concat, in, n + 1, IR_ATTRS(IR_I("axis", 1)));
+        out(g, "y", pooled(g, y, 1));
+        h_check(g, 3, NULL);
+    }
+}
+
+static ir_vid first_columns(struct ir_graph *g, ir_vid x, int64_t n) {
+    int64_t starts[3] = {0}, sizes[3] = {IR_N, 1100, n}, steps[3] = {1, 1, 1};
+    return ir_emit(g, IR_OP_slice, &x, 1,
+                   IR_ATTRS(IR_IS("starts", starts, 3), IR_IS("sizes", sizes, 3), IR_IS("steps", steps, 3)));
+}
+
+// Results of 16 MiB and more are stored past the caches: flat, in rows, from two operands, over an operand, and one
+// that has no whole vectors.
+static void test_large_results(void **state) {
+    (void)state;
+    struct ir_graph *g = graph("large");
+    ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 1100, 64)), s = input(g, "s", IR_F32, DIMS(64)), y = ir_mul(g, x, s);
+    out(g, "flat", ir_unary(g, IR_OP_relu, x));
+    out(g, "rows", y);
+    out(g, "over", ir_unary(g, IR_OP_neg, ir_unary(g, IR_OP_stop_gradient, ir_add(g, y, x))));
+    ir_vid two[2] = {first_columns(g, x, 32), first_columns(g, y, 32)};
+    out(g, "two", ir_emit(g, IR_OP_concat, two, 2, IR_ATTRS(IR_I("axis", 2))));
+    out(g, "odd", ir_unary(g, IR_OP_neg, first_columns(g, y, 63)));
+    struct h_options o = {.rtol = 1e-6};
+    h_check(g, 61, &o);
 }
 
 static void test_reductions(void **state) {
@@ -234,6 +284,8 @@ int main(void) {
         cmocka_unit_test(test_integers_and_bools),
         cmocka_unit_test(test_views),
         cmocka_unit_test(test_channel_shuffle),
+        cmocka_unit_test(test_concat_rows),
+        cmocka_unit_test(test_large_results),
         cmocka_unit_test(test_reductions),
         cmocka_unit_test(test_softmax_like),
         cmocka_unit_test(test_gather_argmax),
