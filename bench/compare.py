@@ -30,6 +30,8 @@ import rows as R
 from oracle import read_safetensors
 from process import Failed, Worker
 
+# What keeps PyTorch's own kernels, oneDNN and MKL to AVX2.
+ONLY_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 EAGER = [{"compile": False, "channels_last": False}, {"compile": False, "channels_last": True}]
 COMPILED = [{**m, "compile": True} for m in EAGER]
 CLOSE = 1.15  # a mode within this of the fastest one's probe takes part in the rounds: the probe is short
@@ -277,6 +279,7 @@ def arguments():
     p.add_argument("--dtype", choices=("f32", "bf16"), default="f32", help="bf16: PyTorch under autocast, ours with --dtype bf16")
     p.add_argument("--no-torch-compile", action="store_true", help="leave PyTorch's compiled modes out")
     p.add_argument("--mcpu", help="passed on to smkdc compile")
+    p.add_argument("--isa", choices=("avx2",), help="hold both sides to AVX2, as on a CPU that has no more (not the rows of onnxruntime)")
     p.add_argument("--compile-flags", default="", help='more of them, such as "--winograd=off"')
     p.add_argument("--json", help="file for everything that was measured")
     p.add_argument("--build", default=os.environ.get("SMKD_BUILD", "build"), help="folder with smkdc and smkd-run")
@@ -289,6 +292,14 @@ def arguments():
     o.steps = o.steps or (2 if o.quick else None)
     o.rows = R.choose(o.rows or ("1" if o.quick else None))
     o.modes = EAGER + ([] if o.quick or o.no_torch_compile else COMPILED)
+    if o.isa:
+        if o.mcpu or o.dtype != "f32":
+            p.error("--isa goes with neither --mcpu nor --dtype")
+        if any(r.kind == R.INFER for r in o.rows):
+            o.rows = [r for r in o.rows if r.kind != R.INFER]
+            tell("note: onnxruntime cannot be held to AVX2; its rows are left out")
+        o.mcpu = "x86-64-v3"
+        os.environ.update(ONLY_AVX2)  # for PyTorch's processes, which inherit it
     o.flags = (["--dtype", o.dtype] if o.dtype != "f32" else []) + (["--mcpu", o.mcpu] if o.mcpu else []) + shlex.split(o.compile_flags)
     return o
 
@@ -302,7 +313,7 @@ def main():
     o = arguments()
     build = pathlib.Path(o.build).resolve()
     tools = ours.Tools(build, o.threads, o.flags)
-    facts = report.facts(tools, build) | {"threads": o.threads, "dtype": o.dtype, "compile_flags": o.flags, "rounds": o.rounds,
+    facts = report.facts(tools, build) | {"threads": o.threads, "dtype": o.dtype, "isa": o.isa, "compile_flags": o.flags, "rounds": o.rounds,
                                           "torch_modes": [mode_name(m) for m in o.modes]}
     if facts["build_type"] != "Release":
         tell(f"note: {build} is a build of type {facts['build_type']}, not Release")

@@ -137,6 +137,8 @@ LLVMValueRef cg_from_bf16(struct cg_fn *f, LLVMValueRef bits); // i16, scalar or
 LLVMValueRef cg_to_bf16(struct cg_fn *f, LLVMValueRef v);
 // Any intrinsic, overloaded on one type or (NULL) on none: cg_intrinsic(f, "llvm.sqrt", type, args, n)
 LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overload, LLVMValueRef *args, int n);
+// The address of a constant of the kernel's module.
+LLVMValueRef cg_constant(struct cg_fn *f, LLVMValueRef init, const char *name);
 // A mutable local (alloca in the entry block; pass sroa turns it into registers).
 LLVMValueRef cg_local(struct cg_fn *f, LLVMTypeRef type, LLVMValueRef init);
 

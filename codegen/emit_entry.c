@@ -226,17 +226,9 @@ static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, L
     return f->fn;
 }
 
-static LLVMValueRef constant_global(LLVMModuleRef mod, LLVMValueRef init, const char *name) {
-    LLVMValueRef g = LLVMAddGlobal(mod, LLVMTypeOf(init), name);
-    LLVMSetInitializer(g, init);
-    LLVMSetLinkage(g, LLVMPrivateLinkage);
-    LLVMSetGlobalConstant(g, 1);
-    return g;
-}
-
 static LLVMValueRef global_bytes(struct cg_fn *f, const char *name, const void *data, size_t n, unsigned align) {
     LLVMValueRef init = LLVMConstStringInContext2(f->cx, data, n, 1);
-    LLVMValueRef g = constant_global(f->mod, init, name);
+    LLVMValueRef g = cg_constant(f, init, name);
     LLVMSetAlignment(g, align);
     return g;
 }
@@ -275,7 +267,7 @@ static LLVMValueRef tensor_table(const struct cg_program *p, struct cg_fn *f, LL
                             u64(f, (uint64_t)r->numel)};
         rows[i] = LLVMConstStructInContext(f->cx, v, 8, 0);
     }
-    LLVMValueRef init = LLVMConstArray2(t, rows, p->n_tensors), g = constant_global(f->mod, init, "tensors");
+    LLVMValueRef init = LLVMConstArray2(t, rows, p->n_tensors), g = cg_constant(f, init, "tensors");
     free(rows);
     return g;
 }
@@ -331,7 +323,7 @@ static LLVMValueRef kernel_table(const struct cg_program *p, struct cg_fn *f, LL
                             f64(f, w.sample_bytes)};
         rows[i] = LLVMConstStructInContext(f->cx, v, 8, 0);
     }
-    LLVMValueRef init = LLVMConstArray2(t, rows, ph->n_calls), g = constant_global(f->mod, init, "kernels");
+    LLVMValueRef init = LLVMConstArray2(t, rows, ph->n_calls), g = cg_constant(f, init, "kernels");
     arena_release(&a);
     free(names);
     free(rows);
@@ -452,7 +444,7 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          text(&f, m->notes ? m->notes : "{}"),
                          emit_fma_loop(f),
                          u64(&f, (uint64_t)FMA_CHAINS * 2 * (uint64_t)p->t->vl)};
-    LLVMValueRef art = constant_global(mod, LLVMConstStructInContext(cx, av, N_FIELDS, 0), "artifact");
+    LLVMValueRef art = cg_constant(&f, LLVMConstStructInContext(cx, av, N_FIELDS, 0), "artifact");
     // const struct smkd_artifact *smkd_query(uint32_t version): plain x86-64, so that it can run on any machine.
     LLVMValueRef q = LLVMAddFunction(mod, SMKD_QUERY_SYMBOL, LLVMFunctionType(f.p, &f.i32, 1, 0));
     LLVMAddAttributeAtIndex(q, LLVMAttributeFunctionIndex,

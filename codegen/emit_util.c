@@ -211,6 +211,14 @@ LLVMValueRef cg_fma(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b, LLVMValueRe
     return cg_intrinsic(f, "llvm.fma", LLVMTypeOf(c), args, 3);
 }
 
+LLVMValueRef cg_constant(struct cg_fn *f, LLVMValueRef init, const char *name) {
+    LLVMValueRef g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), name);
+    LLVMSetInitializer(g, init);
+    LLVMSetLinkage(g, LLVMPrivateLinkage);
+    LLVMSetGlobalConstant(g, 1);
+    return g;
+}
+
 LLVMValueRef cg_local(struct cg_fn *f, LLVMTypeRef type, LLVMValueRef init) {
     LLVMBasicBlockRef here = LLVMGetInsertBlock(f->b), entry = LLVMGetEntryBasicBlock(f->fn);
     LLVMValueRef first = LLVMGetFirstInstruction(entry);

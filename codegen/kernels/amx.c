@@ -59,10 +59,7 @@ static LLVMValueRef configuration(struct cg_fn *f, const struct tiles *t) {
         bytes[48 + i] = (uint8_t)rows[i];
     }
     LLVMValueRef init = LLVMConstStringInContext2(f->cx, (const char *)bytes, sizeof bytes, 1);
-    LLVMValueRef g = LLVMAddGlobal(f->mod, LLVMTypeOf(init), "tiles");
-    LLVMSetInitializer(g, init);
-    LLVMSetLinkage(g, LLVMPrivateLinkage);
-    LLVMSetGlobalConstant(g, 1);
+    LLVMValueRef g = cg_constant(f, init, "tiles");
     LLVMSetAlignment(g, 64);
     return g;
 }

@@ -9,9 +9,7 @@ static bool mergeable(const struct cg_leaf *l, int outer, int64_t inner_extent) 
     return l->stride[outer] == l->stride[outer + 1] * inner_extent;
 }
 
-static void drop_loop(struct cg_expr *e, int at, bool keep_inner_stride) {
-    // Removes loop `at` (keep_inner_stride: its role passes to loop at+1).
-    (void)keep_inner_stride;
+static void drop_loop(struct cg_expr *e, int at) {
     for (int k = 0; k < e->n_leaves + 2; k++) {
         struct cg_leaf *l = k < e->n_leaves ? &e->leaves[k] : &e->out[k - e->n_leaves];
         for (int i = at; i + 1 < e->loops.n; i++) l->stride[i] = l->stride[i + 1];
@@ -25,7 +23,7 @@ static void drop_loop(struct cg_expr *e, int at, bool keep_inner_stride) {
 
 void cg_expr_collapse(struct cg_expr *e) {
     for (int i = e->loops.n - 1; i >= 0; i--)
-        if (e->loops.extent[i] == 1 && !(i == 0 && e->loops.batched) && e->loops.n > 1) drop_loop(e, i, false);
+        if (e->loops.extent[i] == 1 && !(i == 0 && e->loops.batched) && e->loops.n > 1) drop_loop(e, i);
     for (int i = e->loops.n - 2; i >= 0; i--) {
         bool ok = ((e->reduced >> i) & 1) == ((e->reduced >> (i + 1)) & 1);
         for (int k = 0; ok && k < e->n_leaves; k++)
@@ -33,7 +31,7 @@ void cg_expr_collapse(struct cg_expr *e) {
         for (int k = 0; ok && k < e->n_roots; k++) ok = mergeable(&e->out[k], i, e->loops.extent[i + 1]);
         if (!ok) continue;
         e->loops.extent[i + 1] *= e->loops.extent[i];
-        drop_loop(e, i, true); // loop i+1 (now i) keeps its strides; when i was 0 it inherits `batched`
+        drop_loop(e, i); // loop i+1 (now i) keeps its strides; when i was 0 it inherits `batched`
     }
 }
 

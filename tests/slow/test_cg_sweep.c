@@ -1,7 +1,7 @@
 // Every kernel family over odd sizes: each sweep's cases hold every pair of values of its factors (pairwise.h), are
 // compiled together for both vector widths and compared with the float64 reference on 1, 2 and 3 threads (the same
 // bits). The hand-picked edges are in unit/test_cg_*.c; here is what nobody thought of.
-#include "../unit/cg_harness.h"
+#include "../unit/cg_convs.h"
 #include "../unit/pairwise.h"
 
 #define LEN(a) ((int)(sizeof(a) / sizeof *(a)))
@@ -40,41 +40,9 @@ static double sweep(const struct pairwise *p, int batch_factor, bool no_winograd
 
 // --- convolutions ----------------------------------------------------------------------------------------------------
 
-struct conv {
-    int64_t C, K, hw[2], rs[2], st[2], dil[2], pad[4], group;
-};
-
-static void add_conv(struct cgh *h, const struct conv *c) {
-    int64_t pq[2];
-    for (int d = 0; d < 2; d++)
-        pq[d] = (c->hw[d] + c->pad[d] + c->pad[d + 2] - c->dil[d] * (c->rs[d] - 1) - 1) / c->st[d] + 1;
-    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->C, c->hw[0], c->hw[1]});
-    ir_vid w = cgh_input(h, IR_F32, 4, (int64_t[]){c->K, c->C / c->group, c->rs[0], c->rs[1]});
-    ir_vid dy = cgh_input(h, IR_F32, 4, (int64_t[]){IR_N, c->K, pq[0], pq[1]});
-#define COMMON                                                                                                         \
-    IR_IS("strides", c->st, 2), IR_IS("pads", c->pad, 4), IR_IS("dilations", c->dil, 2), IR_I("group", c->group)
-    const char *names[] = {"conv", "conv_grad_x", "conv_grad_w"};
-    ir_vid out[] = {
-        ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2, IR_ATTRS(COMMON)),
-        ir_emit(h->g, IR_OP_conv_grad_x, (ir_vid[]){dy, w}, 2, IR_ATTRS(COMMON, IR_IS("hw", c->hw, 2))),
-        ir_emit(h->g, IR_OP_conv_grad_w, (ir_vid[]){dy, x}, 2, IR_ATTRS(COMMON, IR_IS("rs", c->rs, 2))),
-    };
-#undef COMMON
-    for (int i = 0; i < 3; i++)
-        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d,%d pads %d,%d,%d,%d group %d",
-                   names[i], (int)c->C, (int)c->K, (int)c->hw[0], (int)c->hw[1], (int)c->rs[0], (int)c->rs[1],
-                   (int)c->st[0], (int)c->st[1], (int)c->dil[0], (int)c->dil[1], (int)c->pad[0], (int)c->pad[1],
-                   (int)c->pad[2], (int)c->pad[3], (int)c->group);
-}
-
-static bool conv_fits(const struct conv *c, int64_t batch) {
-    int64_t work = batch * c->K * c->C / c->group * c->rs[0] * c->rs[1];
-    for (int d = 0; d < 2; d++) {
-        int64_t room = c->hw[d] + c->pad[d] + c->pad[d + 2] - c->dil[d] * (c->rs[d] - 1) - 1;
-        if (room < 0) return false;
-        work *= room / c->st[d] + 1;
-    }
-    return work <= MOST_WORK;
+static bool conv_fits(const struct cgh_conv *c, int64_t batch) {
+    int64_t pixels = cgh_conv_out(c, 0) * cgh_conv_out(c, 1);
+    return pixels > 0 && batch * c->K * c->C / c->group * c->R * c->S * pixels <= MOST_WORK;
 }
 
 static const struct {
@@ -95,18 +63,20 @@ static int64_t groups_of(int64_t c, int64_t k, int kind) {
     return kind == DENSE ? 1 : kind == FEW_GROUPS ? few : many;
 }
 
-static struct conv conv_of(const int *row) {
-    struct conv c = {
+static struct cgh_conv conv_of(const int *row) {
+    struct cgh_conv c = {
         .C = channels[row[F_C]],
         .K = channels[row[F_K]],
-        .hw = {planes[row[F_H]], planes[row[F_W]]},
-        .rs = {windows[row[F_WINDOW]].r, windows[row[F_WINDOW]].s},
+        .H = planes[row[F_H]],
+        .W = planes[row[F_W]],
+        .R = windows[row[F_WINDOW]].r,
+        .S = windows[row[F_WINDOW]].s,
         .st = {row[F_SH] + 1, row[F_SW] + 1},
-        .dil = {row[F_DIL] + 1, row[F_DIL] + 1},
+        .dil = row[F_DIL] + 1,
     };
-    c.group = groups_of(c.C, c.K, row[F_GROUP]);
+    c.group = (int)groups_of(c.C, c.K, row[F_GROUP]);
     for (int d = 0; d < 2; d++) {
-        int64_t reach = c.dil[d] * (c.rs[d] - 1);
+        int reach = c.dil * ((d ? c.S : c.R) - 1);
         c.pad[d] = row[F_PAD] == SAME_PAD ? reach / 2 : row[F_PAD] == UNEVEN_PAD && d == 0 ? reach : 0;
         c.pad[d + 2] = row[F_PAD] == SAME_PAD ? reach / 2 : row[F_PAD] == UNEVEN_PAD ? (d ? reach : reach / 2) : 0;
     }
@@ -114,14 +84,14 @@ static struct conv conv_of(const int *row) {
 }
 
 static bool conv_valid(const int *row) {
-    struct conv c = conv_of(row);
+    struct cgh_conv c = conv_of(row);
     if (row[F_GROUP] != DENSE && c.group == 1) return false;
     return conv_fits(&c, batches[row[F_BATCH]]);
 }
 
 static void add_conv_row(struct cgh *h, const int *row) {
-    struct conv c = conv_of(row);
-    add_conv(h, &c);
+    struct cgh_conv c = conv_of(row);
+    cgh_conv(h, &c, IR_N, false);
 }
 
 // By the definition: Winograd has a sweep of its own.
@@ -141,25 +111,27 @@ static void test_convolutions(void **state) {
 enum { W_C, W_K, W_H, W_W, W_TOP, W_LEFT, W_BOTTOM, W_RIGHT, W_BATCH, W_FACTORS };
 static const int wide[] = {16, 17, 24, 58, 116}; // 16: the fewest channels it is for
 
-static struct conv wino_of(const int *row) {
-    return (struct conv){.C = wide[row[W_C]],
-                         .K = wide[row[W_K]],
-                         .hw = {planes[row[W_H]], planes[row[W_W]]},
-                         .rs = {3, 3},
-                         .st = {1, 1},
-                         .dil = {1, 1},
-                         .pad = {row[W_TOP], row[W_LEFT], row[W_BOTTOM], row[W_RIGHT]},
-                         .group = 1};
+static struct cgh_conv wino_of(const int *row) {
+    return (struct cgh_conv){.C = wide[row[W_C]],
+                             .K = wide[row[W_K]],
+                             .H = planes[row[W_H]],
+                             .W = planes[row[W_W]],
+                             .R = 3,
+                             .S = 3,
+                             .st = {1, 1},
+                             .dil = 1,
+                             .pad = {row[W_TOP], row[W_LEFT], row[W_BOTTOM], row[W_RIGHT]},
+                             .group = 1};
 }
 
 static bool wino_valid(const int *row) {
-    struct conv c = wino_of(row);
+    struct cgh_conv c = wino_of(row);
     return conv_fits(&c, batches[row[W_BATCH]]);
 }
 
 static void add_wino_row(struct cgh *h, const int *row) {
-    struct conv c = wino_of(row);
-    add_conv(h, &c);
+    struct cgh_conv c = wino_of(row);
+    cgh_conv(h, &c, IR_N, false);
 }
 
 // Every 3x3 shape that Winograd takes, with it and without: no element off by more than 5e-5 of the largest.

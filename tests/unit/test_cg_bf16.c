@@ -3,7 +3,7 @@
 // are compared to the last bit, whether bfloat16 is multiplied as such (native, where the CPU can) or widened
 // (x86-64-v3).
 #define _GNU_SOURCE // amx_emulator.h
-#include "cg_harness.h"
+#include "cg_convs.h"
 
 #include "amx_emulator.h"
 
@@ -22,36 +22,14 @@ static ir_vid activation(struct cgh *h, const int64_t *dims) {
     return ir_unary(h->g, IR_OP_neg, cgh_input(h, IR_F32, 4, dims));
 }
 
-struct c {
-    int C, K, H, W, R, S, st[2], dil, pad[4], group;
-};
-
-static void add_conv(struct cgh *h, const struct c *c) {
-    int64_t P = (c->H + c->pad[0] + c->pad[2] - c->dil * (c->R - 1) - 1) / c->st[0] + 1;
-    int64_t Q = (c->W + c->pad[1] + c->pad[3] - c->dil * (c->S - 1) - 1) / c->st[1] + 1;
-    int64_t st[2] = {c->st[0], c->st[1]}, dil[2] = {c->dil, c->dil}, hw[2] = {c->H, c->W}, rs[2] = {c->R, c->S};
-    int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
-    ir_vid x = activation(h, (int64_t[]){IR_N, c->C, c->H, c->W}), dy = activation(h, (int64_t[]){IR_N, c->K, P, Q});
-    ir_vid w = cgh_input(h, IR_F32, 4, (int64_t[]){c->K, c->C / c->group, c->R, c->S});
-#define COMMON IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_I("group", c->group)
-    ir_vid y = ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2, IR_ATTRS(COMMON));
-    ir_vid dx = ir_emit(h->g, IR_OP_conv_grad_x, (ir_vid[]){dy, w}, 2, IR_ATTRS(COMMON, IR_IS("hw", hw, 2)));
-    ir_vid dw = ir_emit(h->g, IR_OP_conv_grad_w, (ir_vid[]){dy, x}, 2, IR_ATTRS(COMMON, IR_IS("rs", rs, 2)));
-#undef COMMON
-    const char *names[3] = {"conv", "conv_grad_x", "conv_grad_w"};
-    ir_vid out[3] = {ir_unary(h->g, IR_OP_neg, y), ir_unary(h->g, IR_OP_neg, dx), dw};
-    for (int i = 0; i < 3; i++)
-        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d group %d", names[i], c->C, c->K,
-                   c->H, c->W, c->R, c->S, c->st[0], c->st[1], c->dil, c->group);
-}
-
 // Winograd's transforms are not exact, and a coarse result would often lie on the edge between two bfloat16.
-static void run(const struct c *cases, size_t n, const int64_t *batches, int n_batches, bool winograd, double tol) {
+static void run(const struct cgh_conv *cases, size_t n, const int64_t *batches, int n_batches, bool winograd,
+                double tol) {
     struct cgh h;
     begin(&h);
     h.options.no_winograd = !winograd;
     if (winograd) h.value = cgh_uniform;
-    for (size_t i = 0; i < n; i++) add_conv(&h, &cases[i]);
+    for (size_t i = 0; i < n; i++) cgh_conv(&h, &cases[i], IR_N, true);
     cgh_end(&h, batches, n_batches, tol);
 }
 #define COUNT(x)                  (sizeof(x) / sizeof *(x))
@@ -60,7 +38,7 @@ static void run(const struct c *cases, size_t n, const int64_t *batches, int n_b
 // Odd channels, which cannot be paired; pairs beside multiples of a vector; rows and planes of odd width; grouped ones.
 static void test_conv(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {1, 3, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},     {3, 16, 14, 14, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1},
         {24, 58, 7, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},   {58, 24, 14, 17, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
         {116, 33, 7, 7, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},  {32, 32, 9, 8, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
@@ -75,7 +53,7 @@ static void test_conv(void **state) {
 // Groups of images in a work item, every part of the batch in the weight gradient.
 static void test_batch(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 34, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {24, 24, 7, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
     };
@@ -84,7 +62,7 @@ static void test_batch(void **state) {
 
 static void test_winograd(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {17, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {58, 40, 9, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {32, 33, 6, 5, 3, 3, {1, 1}, 1, {0, 1, 2, 0}, 1},
@@ -112,7 +90,7 @@ static bool machine_has(const char *flag) {
 static void test_tiles(void **state) {
     (void)state;
     if (!machine_has("avx512_bf16")) skip(); // the rest of the code needs it
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {64, 32, 7, 7, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},  {6, 40, 5, 35, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
         {70, 24, 6, 9, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},  {32, 17, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {20, 48, 3, 40, 3, 3, {1, 1}, 1, {1, 0, 2, 1}, 1}, {16, 20, 9, 9, 3, 3, {1, 1}, 2, {2, 2, 2, 2}, 1},
@@ -128,7 +106,7 @@ static void test_tiles(void **state) {
     begin(&h);
     h.cpu = "sapphirerapids";
     h.options.no_winograd = false; // tiles are faster
-    for (size_t i = 0; i < COUNT(cases); i++) add_conv(&h, &cases[i]);
+    for (size_t i = 0; i < COUNT(cases); i++) cgh_conv(&h, &cases[i], IR_N, true);
     cgh_end(&h, (int64_t[]){1, 3}, 2, 0);
     if (emulated) assert_true(amx_products > 0);
     unsetenv("SMKD_CPU_CHECK");

@@ -1,39 +1,14 @@
 // Convolutions, their data gradients and their weight gradients: compiled code against the reference interpreter.
 // Sizes are chosen for the edges of the kernels: channels under, at and over one and two vectors of either width,
 // planes narrower and wider than a register tile, several bands and several images to a work item.
-#include "cg_harness.h"
+#include "cg_convs.h"
 
 #include <ctype.h>
 
-struct c {
-    int C, K, H, W, R, S, st[2], dil, pad[4], group;
-};
-
-// images: the first dim, IR_N but for test_images
-static void add(struct cgh *h, const struct c *c, int64_t images) {
-    int64_t P = (c->H + c->pad[0] + c->pad[2] - c->dil * (c->R - 1) - 1) / c->st[0] + 1;
-    int64_t Q = (c->W + c->pad[1] + c->pad[3] - c->dil * (c->S - 1) - 1) / c->st[1] + 1;
-    int64_t st[2] = {c->st[0], c->st[1]}, dil[2] = {c->dil, c->dil}, hw[2] = {c->H, c->W}, rs[2] = {c->R, c->S};
-    int64_t pad[4] = {c->pad[0], c->pad[1], c->pad[2], c->pad[3]};
-    ir_vid x = cgh_input(h, IR_F32, 4, (int64_t[]){images, c->C, c->H, c->W});
-    ir_vid w = cgh_input(h, IR_F32, 4, (int64_t[]){c->K, c->C / c->group, c->R, c->S});
-    ir_vid dy = cgh_input(h, IR_F32, 4, (int64_t[]){images, c->K, P, Q});
-#define COMMON IR_IS("strides", st, 2), IR_IS("pads", pad, 4), IR_IS("dilations", dil, 2), IR_I("group", c->group)
-    ir_vid y = ir_emit(h->g, IR_OP_conv, (ir_vid[]){x, w}, 2, IR_ATTRS(COMMON));
-    ir_vid dx = ir_emit(h->g, IR_OP_conv_grad_x, (ir_vid[]){dy, w}, 2, IR_ATTRS(COMMON, IR_IS("hw", hw, 2)));
-    ir_vid dw = ir_emit(h->g, IR_OP_conv_grad_w, (ir_vid[]){dy, x}, 2, IR_ATTRS(COMMON, IR_IS("rs", rs, 2)));
-#undef COMMON
-    const char *names[3] = {"conv", "conv_grad_x", "conv_grad_w"};
-    ir_vid out[3] = {y, dx, dw};
-    for (int i = 0; i < 3; i++)
-        cgh_output(h, out[i], "%s C%d K%d %dx%d window %dx%d stride %d,%d dilation %d group %d", names[i], c->C, c->K,
-                   c->H, c->W, c->R, c->S, c->st[0], c->st[1], c->dil, c->group);
-}
-
-static void run(const struct c *cases, size_t n, const int64_t *batches, int n_batches) {
+static void run(const struct cgh_conv *cases, size_t n, const int64_t *batches, int n_batches) {
     struct cgh h;
     cgh_begin(&h);
-    for (size_t i = 0; i < n; i++) add(&h, &cases[i], IR_N);
+    for (size_t i = 0; i < n; i++) cgh_conv(&h, &cases[i], IR_N, false);
     cgh_end(&h, batches, n_batches, 1e-5);
 }
 #define RUN(cases, ...)                                                                                                \
@@ -42,7 +17,7 @@ static void run(const struct c *cases, size_t n, const int64_t *batches, int n_b
 
 static void test_dense(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {3, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},    {16, 40, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {33, 64, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},   {1, 1, 5, 5, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 1},
         {7, 17, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 1},  {5, 16, 14, 14, 3, 3, {1, 1}, 1, {2, 0, 0, 1}, 1},
@@ -55,7 +30,7 @@ static void test_dense(void **state) {
 // The direct kernel where Winograd would be chosen.
 static void test_dense_direct(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 40, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {33, 64, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {24, 58, 17, 14, 3, 3, {1, 1}, 1, {1, 0, 1, 2}, 1},
@@ -63,7 +38,7 @@ static void test_dense_direct(void **state) {
     struct cgh h;
     cgh_begin(&h);
     h.options.no_winograd = true;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i], IR_N);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) cgh_conv(&h, &cases[i], IR_N, false);
     cgh_end(&h, (int64_t[]){1, 3}, 2, 1e-5);
 }
 
@@ -71,7 +46,7 @@ static void test_dense_direct(void **state) {
 // sizes: tests/slow/test_cg_sweep.c.
 static void test_winograd(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 16, 1, 1, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},  {24, 17, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {20, 33, 9, 35, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1}, {16, 48, 6, 9, 3, 3, {1, 1}, 1, {2, 2, 2, 2}, 1},
         {32, 16, 10, 5, 3, 3, {1, 1}, 1, {2, 0, 1, 1}, 1}, {65, 129, 4, 3, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
@@ -82,13 +57,13 @@ static void test_winograd(void **state) {
 // Many tiles: whole items, the batch in parts; and errors that stay under 5e-5 of the largest output.
 static void test_winograd_large(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {256, 32, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
     };
     struct cgh h;
     cgh_begin(&h);
-    for (size_t i = 0; i < 2; i++) add(&h, &cases[i], IR_N);
+    for (size_t i = 0; i < 2; i++) cgh_conv(&h, &cases[i], IR_N, false);
     cgh_end(&h, (int64_t[]){41}, 1, 1e-5);
     print_message("largest error over largest output: %.1e\n", h.worst);
     assert_true(h.worst < 5e-5);
@@ -96,7 +71,7 @@ static void test_winograd_large(void **state) {
 
 static void test_strided(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {7, 17, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1}, {16, 40, 19, 7, 1, 1, {2, 2}, 1, {0, 0, 0, 0}, 1},
         {3, 64, 19, 19, 7, 7, {2, 2}, 1, {3, 3, 3, 3}, 1}, {7, 5, 14, 19, 2, 3, {3, 1}, 1, {0, 1, 1, 2}, 1},
         {16, 16, 1, 40, 1, 7, {1, 2}, 1, {0, 3, 0, 3}, 1}, {16, 16, 5, 5, 2, 2, {3, 3}, 1, {0, 0, 0, 0}, 1},
@@ -106,7 +81,7 @@ static void test_strided(void **state) {
 
 static void test_dilated(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 16, 14, 14, 3, 3, {1, 1}, 2, {2, 2, 2, 2}, 1},
         {16, 16, 14, 14, 3, 3, {2, 2}, 2, {2, 2, 2, 2}, 1},
         {16, 17, 14, 14, 3, 3, {3, 3}, 2, {1, 1, 1, 1}, 1},
@@ -116,7 +91,7 @@ static void test_dilated(void **state) {
 
 static void test_grouped(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 32, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 4},  {32, 32, 7, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 8},
         {128, 128, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 32}, {64, 80, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 2},
         {7, 14, 14, 14, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 7},   {12, 6, 5, 5, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 3},
@@ -126,7 +101,7 @@ static void test_grouped(void **state) {
 
 static void test_depthwise(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {24, 24, 7, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 24},   {33, 33, 14, 14, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 33},
         {16, 16, 14, 14, 5, 5, {1, 1}, 1, {2, 2, 2, 2}, 16}, {16, 16, 14, 14, 3, 3, {1, 1}, 1, {0, 0, 0, 0}, 16},
         {40, 40, 19, 4, 9, 3, {2, 1}, 1, {4, 1, 4, 1}, 40},  {16, 16, 5, 5, 1, 1, {3, 3}, 1, {0, 0, 0, 0}, 16},
@@ -138,7 +113,7 @@ static void test_depthwise(void **state) {
 // and all of it at once in the weight gradient, filters too large to unroll.
 static void test_depthwise_borders(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {3, 3, 1, 1, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 3},      {7, 7, 2, 2, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 7},
         {17, 17, 35, 35, 3, 3, {3, 3}, 1, {1, 1, 1, 1}, 17}, {58, 58, 17, 17, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 58},
         {58, 58, 35, 9, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 58},  {116, 116, 7, 7, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 116},
@@ -153,7 +128,7 @@ static void test_depthwise_borders(void **state) {
 // Many images: groups of images in a work item, every part of the batch in the weight gradient, and its precision.
 static void test_large_batch(void **state) {
     (void)state;
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {16, 70, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
         {16, 16, 8, 8, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 16},
         {8, 8, 16, 16, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
@@ -164,17 +139,17 @@ static void test_large_batch(void **state) {
 // Images that are not one to a sample: k to each, or a fixed number whatever the batch.
 static void test_images(void **state) {
     (void)state;
-    static const struct c dense = {7, 17, 9, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
-                          strided = {16, 40, 4, 4, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
-                          depthwise = {33, 33, 5, 5, 3, 3, {2, 1}, 1, {1, 1, 1, 1}, 33};
+    static const struct cgh_conv dense = {7, 17, 9, 7, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},
+                                 strided = {16, 40, 4, 4, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
+                                 depthwise = {33, 33, 5, 5, 3, 3, {2, 1}, 1, {1, 1, 1, 1}, 33};
     struct cgh h;
     cgh_begin(&h);
-    add(&h, &dense, 3 * IR_N);
-    add(&h, &dense, 1);
-    add(&h, &strided, 2 * IR_N);
-    add(&h, &strided, 5);
-    add(&h, &depthwise, 3 * IR_N);
-    add(&h, &depthwise, 4);
+    cgh_conv(&h, &dense, 3 * IR_N, false);
+    cgh_conv(&h, &dense, 1, false);
+    cgh_conv(&h, &strided, 2 * IR_N, false);
+    cgh_conv(&h, &strided, 5, false);
+    cgh_conv(&h, &depthwise, 3 * IR_N, false);
+    cgh_conv(&h, &depthwise, 4, false);
     cgh_end(&h, (int64_t[]){1, 2, 5}, 3, 1e-5);
 }
 
@@ -217,7 +192,7 @@ static void count_loops(const struct listing *l, const char *cpu, const char *fn
 // The sums of a micro-kernel must stay in registers: no vector may touch the stack in its loops, on either target.
 // Cross-compiled, so it needs no machine that runs the code.
 static void check_spills(const char *cpu) {
-    static const struct c cases[] = {
+    static const struct cgh_conv cases[] = {
         {64, 64, 32, 32, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},    {64, 128, 32, 32, 3, 3, {2, 2}, 1, {1, 1, 1, 1}, 1},
         {512, 512, 4, 4, 3, 3, {1, 1}, 1, {1, 1, 1, 1}, 1},    {256, 64, 56, 56, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
         {64, 64, 32, 31, 3, 3, {1, 1}, 2, {1, 1, 1, 1}, 1},    {58, 58, 28, 28, 1, 1, {1, 1}, 1, {0, 0, 0, 0}, 1},
@@ -229,7 +204,7 @@ static void check_spills(const char *cpu) {
     };
     struct cgh h;
     cgh_begin(&h);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) add(&h, &cases[i], IR_N);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) cgh_conv(&h, &cases[i], IR_N, false);
     for (int trans = 0; trans < 4; trans++) { // matrix products run on the same, with other strides
         int64_t a[2] = {300, 70}, b[2] = {70, 100}, at[2] = {70, 300}, bt[2] = {100, 70};
         ir_vid x = cgh_input(&h, IR_F32, 2, trans & 1 ? at : a), y = cgh_input(&h, IR_F32, 2, trans & 2 ? bt : b);
