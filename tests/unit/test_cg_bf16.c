@@ -142,6 +142,20 @@ static void test_expressions(void **state) {
     cgh_end(&h, (int64_t[]){1, 4}, 2, 1e-6);
 }
 
+// 16 MiB of bfloat16 and more are stored past the caches: rows of pixels, and operands of a concatenation in them.
+static void test_large(void **state) {
+    (void)state;
+    struct cgh h;
+    begin(&h);
+    const int64_t dims[4] = {IR_N, 32, 40, 41};
+    ir_vid a = ir_unary(h.g, IR_OP_relu, activation(&h, dims)), b = activation(&h, dims);
+    ir_vid both = ir_emit(h.g, IR_OP_concat, (ir_vid[]){a, ir_mul(h.g, b, b)}, 2, IR_ATTRS(IR_I("axis", 1)));
+    ir_vid w = cgh_input(&h, IR_F32, 4, (int64_t[]){2, 64, 1, 1});
+    cgh_output(&h, conv_1x1(&h, both, w), "a large concatenation");
+    cgh_output(&h, conv_1x1(&h, ir_unary(h.g, IR_OP_neg, both), w), "a large negation");
+    cgh_end(&h, (int64_t[]){81}, 1, 0);
+}
+
 // Pools read and write bfloat16; windows of 4 and 9, whose means of eighths are exact or far from an edge.
 static void test_pools(void **state) {
     (void)state;
@@ -194,7 +208,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv),     cmocka_unit_test(test_batch),       cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_winograd), cmocka_unit_test(test_expressions), cmocka_unit_test(test_pools),
-        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_rounding), cmocka_unit_test(test_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
