@@ -83,7 +83,8 @@ def single_times(results):
 
 def text(report, results):
     m, v, limits = report["machine"], report["versions"], report["limits"]
-    out = [f"{m['cpu']}, {report['threads']} threads, {report['date'][:10]}, {report['dtype']}{', AVX2 at most' if report.get('isa') else ''}; smkd {report['commit']}, "
+    kind = report["dtype"] + (", AVX2 at most" if report["isa"] else "")
+    out = [f"{m['cpu']}, {report['threads']} threads, {report['date'][:10]}, {kind}; smkd {report['commit']}, "
            f"PyTorch {v['torch']}, onnxruntime {v['onnxruntime']}"]
     out.append("The machine's own limits: " + (f"{limits['fma_gflops']:.0f} GFLOP/s of FMA, {limits['read_gbs']:.1f} GB/s read, "
                                                f"{limits['triad_gbs']:.1f} GB/s triad" if limits else "not measured (no smkd-run limits)"))

@@ -201,10 +201,15 @@ static void walk(struct cg_fn *f, const struct cg_parts *p, bool streams) {
 
 enum { STREAMED = 16 << 20, LARGEST_BATCH = 4096 }; // half of a last level of cache; batches that are thought of
 
-static int64_t bytes_each(const struct cg_expr *e) {
-    int64_t each = cg_leaf_size(&e->out[0]);
-    for (int i = 0; i < e->loops.n; i++) each *= e->loops.extent[i];
-    return each;
+// Of the result; of a sample's share where it is batched.
+static int64_t bytes_each(const struct cg_parts *p) {
+    int64_t sum = 0;
+    for (int k = 0; k < p->n; k++) {
+        int64_t each = cg_leaf_size(&p->part[k]->out[0]);
+        for (int i = 0; i < p->part[k]->loops.n; i++) each *= p->part[k]->loops.extent[i];
+        sum += each;
+    }
+    return sum;
 }
 
 // Whether all vectors of the result are aligned if the first one is.
@@ -219,12 +224,9 @@ static bool in_whole_vectors(const struct cg_expr *e, int lanes) {
 }
 
 static bool may_stream(const struct cg_parts *p, const struct cg_target *t) {
-    int64_t each = 0;
-    for (int k = 0; k < p->n; k++) {
+    for (int k = 0; k < p->n; k++)
         if (!in_whole_vectors(p->part[k], cg_expr_lanes(p->part[k], t))) return false;
-        each += bytes_each(p->part[k]);
-    }
-    return each * (p->part[0]->loops.batched ? LARGEST_BATCH : 1) >= STREAMED;
+    return bytes_each(p) * (p->part[0]->loops.batched ? LARGEST_BATCH : 1) >= STREAMED;
 }
 
 // The first vector is aligned, and the result is not in the place of an operand, whose lines are in the cache anyway.
@@ -243,9 +245,7 @@ static LLVMValueRef can_stream(struct cg_fn *f, const struct cg_expr *e) {
 }
 
 static LLVMValueRef worth_streaming(struct cg_fn *f, const struct cg_parts *p) {
-    int64_t each = 0;
-    for (int k = 0; k < p->n; k++) each += bytes_each(p->part[k]);
-    LLVMValueRef bytes = cg_muli(f, p->part[0]->loops.batched ? f->N : cg_i64(f, 1), cg_i64(f, each));
+    LLVMValueRef bytes = cg_muli(f, p->part[0]->loops.batched ? f->N : cg_i64(f, 1), cg_i64(f, bytes_each(p)));
     LLVMValueRef yes = LLVMBuildICmp(f->b, LLVMIntSGE, bytes, cg_i64(f, STREAMED), "");
     for (int k = 0; k < p->n; k++) yes = LLVMBuildAnd(f->b, yes, can_stream(f, p->part[k]), "");
     return yes;
@@ -286,13 +286,13 @@ static void turn(struct cg_expr *e) {
 
 void cg_emit_pointwise(struct cg_fn *f, const void *expr) {
     const struct cg_expr *e = expr;
-    struct cg_expr turned = *e;
     if (interleaves(e, f->t)) {
         emit_interleaved(f, e);
         return;
     }
     // The gradient of a shuffle takes apart what the shuffle put together: there the short loop is the outer one.
     if (cg_expr_lanes(e, f->t) == 1 && e->loops.n > 2) {
+        struct cg_expr turned = *e;
         turn(&turned);
         if (interleaves(&turned, f->t)) {
             emit_interleaved(f, &turned);

@@ -20,7 +20,6 @@ void cg_lower_view(struct cg_lower *L, ir_nid n) {
     cg_lower_pointwise(L, n);
 }
 
-void cg_kernel_concat(struct cg_lower *L, ir_nid n);
 // The next operand of a concatenation, into its place.
 static void part(struct cg_lower *L, const struct ir_node *n, int i, int64_t axis, int64_t *at, struct cg_xb *x) {
     struct cg_coord co[IR_MAX_RANK];
@@ -67,6 +66,7 @@ static bool together(struct cg_lower *L, struct cg_xb *x, int n) {
     return true;
 }
 
+void cg_kernel_concat(struct cg_lower *L, ir_nid n);
 void cg_kernel_concat(struct cg_lower *L, ir_nid nid) {
     const struct ir_node *n = &L->g->nodes[nid];
     int64_t axis = ir_attr_i(n, "axis"), at = 0;

@@ -266,10 +266,10 @@ def onnx_of(name, dialect, hw, tmp):
     return tmp / "model.onnx"
 
 
-def compiled(onnx_path, max_batch=64):
+def compiled(onnx_path, max_batch=64, *flags):
     """The artifact of an ONNX file, beside it."""
     path = onnx_path.with_suffix(".smkd")
-    run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, timeout=300)
+    run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, *flags, timeout=300)
     return path
 
 

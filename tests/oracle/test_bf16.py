@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from common import CLASSES, MCPU, RUN, SMKDC, TORCH_MODELS, Report, need, need_tools, onnx_of, read_safetensors, run, take_weights, torch_model
+from common import CLASSES, RUN, SMKDC, TORCH_MODELS, Report, compiled, need, need_tools, onnx_of, read_safetensors, run, take_weights, torch_model
 
 MODELS = ("resnet18", "shufflenet_v2_x1_0")
 SLACK = 1.5
@@ -29,8 +29,7 @@ def of_torch(path, name, x, dy, mixed):
 def check(report, name, tmp):
     hw, n = TORCH_MODELS[name]
     path = onnx_of(name, "ts", hw, tmp)
-    artifact = tmp / f"{name}.smkd"
-    run(SMKDC, "compile", path, "--dtype", "bf16", "--mcpu", MCPU, "-o", artifact, timeout=300)
+    artifact = compiled(path, 64, "--dtype", "bf16")
     x = np.random.default_rng(5).normal(size=(n, 3, hw, hw)).astype(np.float32)
     dy = np.random.default_rng(1).normal(size=(n, CLASSES)).astype(np.float32)
     want, z = of_torch(path, name, x, dy, False)
