@@ -22,7 +22,7 @@ static const uint8_t narrow_of_kernel[IR_OP_COUNT] = {
     [IR_OP_bn_grad_reduce] = 1 | 2,     [IR_OP_max_pool] = RESULT | 1,
     [IR_OP_max_pool_grad] = RESULT | 1, [IR_OP_avg_pool] = RESULT | 1,
     [IR_OP_avg_pool_grad] = RESULT | 1, [IR_OP_concat] = ALL,
-    [IR_OP_pad] = RESULT | 1,
+    [IR_OP_interleave] = ALL,           [IR_OP_pad] = RESULT | 1,
 };
 
 static uint8_t narrow_of(const struct ir_node *n) {

@@ -14,10 +14,9 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
 
 // Which operands a kernel computes on the fly, as bits. Other kernels read memory.
 static const uint8_t expressions_of_kernel[IR_OP_COUNT] = {
-    [IR_OP_bn_stats] = 1,
-    [IR_OP_bn_grad_reduce] = 1 | 2,
+    [IR_OP_bn_stats] = 1,           [IR_OP_bn_grad_reduce] = 1 | 2,
     [IR_OP_concat] = UINT8_MAX, // all of its operands, however many
-    [IR_OP_pad] = 1,
+    [IR_OP_interleave] = UINT8_MAX, [IR_OP_pad] = 1,
 };
 
 static bool reads_expressions(const struct ir_node *n, int operand) {
@@ -25,6 +24,10 @@ static bool reads_expressions(const struct ir_node *n, int operand) {
     if (kind == IR_KIND_KERNEL) return expressions_of_kernel[n->op] >> (operand < 7 ? operand : 7) & 1;
     return kind == IR_KIND_PW || kind == IR_KIND_RED || (kind == IR_KIND_VIEW && n->op != IR_OP_reshape);
 }
+
+static bool joins(enum ir_op op) { return op == IR_OP_concat || op == IR_OP_interleave; }
+// The result is larger than an operand because each has its place in it.
+static bool places_operands(enum ir_op op) { return joins(op) || op == IR_OP_pad; }
 
 // What repeating an op costs where it is not an instruction or two. FREE: a constant or an index. FREE_OF_FREE: nothing
 // when what it reads is free, too. DEAR: a call, a polynomial or a division.
@@ -47,10 +50,12 @@ static double elements(const struct ir_type *t) { // per batch of a nominal 64
 
 struct info {
     uint32_t uses;
+    double times;      // each element is read, on average: slices read some
     bool only_fusable; // every consumer can take an expression
     bool grows;        // some consumer has more elements (broadcasts it)
     bool crosses;      // used by another phase
     bool is_free;      // costs nothing to repeat
+    bool skips;        // computing some of it reads memory with gaps
     uint16_t steps, leaves;
 };
 
@@ -60,6 +65,14 @@ static bool is_free(const struct ir_graph *g, const struct ir_node *n, const str
     enum ir_role role = g->values[n->in[0]].role;
     if (role == IR_ROLE_NODE) return in[n->in[0]].is_free;
     return role == IR_ROLE_CONST || role == IR_ROLE_SCALAR || n->op == IR_OP_expand;
+}
+
+static bool takes_steps(const struct ir_node *n) {
+    size_t rank;
+    const int64_t *steps = n->op == IR_OP_slice ? ir_attr_ints(n, "steps", &rank) : NULL;
+    for (size_t i = 0; steps && i < rank; i++)
+        if (steps[i] > 1 || steps[i] < -1) return true;
+    return false;
 }
 
 enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *o) {
@@ -72,9 +85,11 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
             ir_vid v = n->in[k];
             if (v == IR_NONE) continue;
             in[v].uses++;
+            in[v].times +=
+                n->op == IR_OP_slice ? elements(&g->values[n->out[0]].type) / elements(&g->values[v].type) : 1;
             if (!reads_expressions(n, k)) in[v].only_fusable = false;
             if (elements(&g->values[n->out[0]].type) > elements(&g->values[v].type) &&
-                ir_ops[n->op].kind != IR_KIND_RED && n->op != IR_OP_concat && n->op != IR_OP_pad)
+                ir_ops[n->op].kind != IR_KIND_RED && !places_operands(n->op))
                 in[v].grows = true;
             if (g->values[v].role == IR_ROLE_NODE && g->nodes[g->values[v].def].phase != n->phase) in[v].crosses = true;
         }
@@ -84,6 +99,9 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
         struct ir_node *n = &g->nodes[i];
         bug_node = n->loc.node;
         enum ir_op_kind kind = ir_ops[n->op].kind;
+        // Every other of every other: most of each line would be read for nothing, by each that wants some.
+        const bool steps_over = takes_steps(n);
+        if (steps_over && in[n->in[0]].skips) g->nodes[g->values[n->in[0]].def].is_inline = false;
         // What this node's expression costs if all its inline operands stay inline; shed the largest while it is too
         // big.
         for (;;) {
@@ -98,12 +116,15 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
             }
             in[n->out[0]].steps = (uint16_t)steps;
             in[n->out[0]].leaves = (uint16_t)leaves;
-            // concat runs one kernel an operand
-            if ((steps <= MAX_STEPS && leaves <= MAX_LEAVES) || worst < 0 || n->op == IR_OP_concat) break;
+            // a join has an expression for each operand
+            if ((steps <= MAX_STEPS && leaves <= MAX_LEAVES) || worst < 0 || joins(n->op)) break;
             g->nodes[g->values[n->in[worst]].def].is_inline = false;
         }
         struct info *r = &in[n->out[0]];
         r->is_free = is_free(g, n, in);
+        r->skips = steps_over;
+        for (int k = 0; k < n->n_in; k++)
+            r->skips |= n->in[k] != IR_NONE && in[n->in[k]].skips && g->nodes[g->values[n->in[k]].def].is_inline;
         if (!(kind == IR_KIND_PW || (kind == IR_KIND_VIEW && n->op != IR_OP_reshape))) continue;
         if (!r->only_fusable || r->uses == 0 || n->op == IR_OP_relayout) continue;
         if (r->is_free) {
@@ -111,7 +132,7 @@ enum smkd_status ir_pass_fuse(struct ir_graph *g, const struct ir_pass_options *
             continue;
         }
         if (r->crosses || r->grows) continue;
-        if (r->uses == 1)
+        if (r->uses == 1 || r->times <= 1)
             n->is_inline = true;
         else if (r->uses == 2 && r->leaves <= 3 && r->steps <= 6 && effort[n->op] != EFFORT_DEAR)
             n->is_inline = true;

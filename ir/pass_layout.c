@@ -199,7 +199,7 @@ static void rule_reduction(struct state *s, struct ir_node *n) {
         results_row_major(s, n);
 }
 
-static void rule_concat_pad(struct state *s, struct ir_node *n) {
+static void rule_join_pad(struct state *s, struct ir_node *n) {
     struct ir_type *out = &s->g->values[n->out[0]].type;
     identity(out);
     for (int k = 0; k < n->n_in; k++) {
@@ -218,19 +218,11 @@ static rule *const rule_of_kind[] = {
 };
 static rule *const rule_of_op[IR_OP_COUNT] = {
     // where the kind's will not do
-    [IR_OP_conv] = rule_conv,
-    [IR_OP_conv_grad_x] = rule_conv,
-    [IR_OP_conv_grad_w] = rule_conv_grad_w,
-    [IR_OP_max_pool] = rule_pool,
-    [IR_OP_max_pool_grad] = rule_pool,
-    [IR_OP_avg_pool] = rule_pool,
-    [IR_OP_avg_pool_grad] = rule_pool,
-    [IR_OP_reshape] = rule_reshape,
-    [IR_OP_transpose] = rule_transpose,
-    [IR_OP_concat] = rule_concat_pad,
-    [IR_OP_pad] = rule_concat_pad,
-    [IR_OP_bn_stats] = rule_bn_sums,
-    [IR_OP_bn_grad_reduce] = rule_bn_sums,
+    [IR_OP_conv] = rule_conv,          [IR_OP_conv_grad_x] = rule_conv,       [IR_OP_conv_grad_w] = rule_conv_grad_w,
+    [IR_OP_max_pool] = rule_pool,      [IR_OP_max_pool_grad] = rule_pool,     [IR_OP_avg_pool] = rule_pool,
+    [IR_OP_avg_pool_grad] = rule_pool, [IR_OP_reshape] = rule_reshape,        [IR_OP_transpose] = rule_transpose,
+    [IR_OP_concat] = rule_join_pad,    [IR_OP_interleave] = rule_join_pad,    [IR_OP_pad] = rule_join_pad,
+    [IR_OP_bn_stats] = rule_bn_sums,   [IR_OP_bn_grad_reduce] = rule_bn_sums,
 };
 
 static void assign(struct state *s, struct ir_node *n) {

@@ -37,6 +37,7 @@ static bool elementwise(const struct ir_node *n) {
 // Kernels that do little more than move memory.
 static const bool moves_memory[IR_OP_COUNT] = {
     [IR_OP_concat] = true,
+    [IR_OP_interleave] = true,
     [IR_OP_avg_pool] = true,
     [IR_OP_max_pool] = true,
 };

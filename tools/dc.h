@@ -53,7 +53,7 @@ int dc_output_check(const struct dc_build *b, const struct args *a);
 enum smkd_status dc_run_passes(const struct dc_build *b, const char *names, struct ir_graph *g,
                                enum ir_expand_mode mode);
 // The passes between import and codegen.
-#define DC_MIDDLE_PASSES "expand,fold,cse,dce"
+#define DC_MIDDLE_PASSES "expand,fold,cse,interleave,dce"
 // The passes behind them up to fuse, which codegen runs itself unless their result is asked for.
 const char *dc_fuse_passes(const struct dc_build *b);
 // Whether --stop-after names a pass of the list.

@@ -21,17 +21,41 @@ static void drop_loop(struct cg_expr *e, int at) {
     e->loops.n--;
 }
 
+// Does everything walk loops i and i+1 as one?
+static bool can_merge(const struct cg_expr *e, int i) {
+    bool ok = ((e->reduced >> i) & 1) == ((e->reduced >> (i + 1)) & 1);
+    for (int k = 0; ok && k < e->n_leaves; k++)
+        if (e->leaves[k].kind != CG_LEAF_SCALAR) ok = mergeable(&e->leaves[k], i, e->loops.extent[i + 1]);
+    for (int k = 0; ok && k < e->n_roots; k++) ok = mergeable(&e->out[k], i, e->loops.extent[i + 1]);
+    return ok;
+}
+
+// Loop i+1 (then i) keeps its strides; when i was 0 it inherits `batched`.
+static void merge(struct cg_expr *e, int i) {
+    e->loops.extent[i + 1] *= e->loops.extent[i];
+    drop_loop(e, i);
+}
+
+static bool runs_once(const struct cg_expr *e, int i) {
+    return e->loops.extent[i] == 1 && !(i == 0 && e->loops.batched) && e->loops.n > 1;
+}
+
 void cg_expr_collapse(struct cg_expr *e) {
     for (int i = e->loops.n - 1; i >= 0; i--)
-        if (e->loops.extent[i] == 1 && !(i == 0 && e->loops.batched) && e->loops.n > 1) drop_loop(e, i);
-    for (int i = e->loops.n - 2; i >= 0; i--) {
-        bool ok = ((e->reduced >> i) & 1) == ((e->reduced >> (i + 1)) & 1);
-        for (int k = 0; ok && k < e->n_leaves; k++)
-            if (e->leaves[k].kind != CG_LEAF_SCALAR) ok = mergeable(&e->leaves[k], i, e->loops.extent[i + 1]);
-        for (int k = 0; ok && k < e->n_roots; k++) ok = mergeable(&e->out[k], i, e->loops.extent[i + 1]);
-        if (!ok) continue;
-        e->loops.extent[i + 1] *= e->loops.extent[i];
-        drop_loop(e, i); // loop i+1 (now i) keeps its strides; when i was 0 it inherits `batched`
+        if (runs_once(e, i)) drop_loop(e, i);
+    for (int i = e->loops.n - 2; i >= 0; i--)
+        if (can_merge(e, i)) merge(e, i);
+}
+
+void cg_parts_collapse(struct cg_expr *const *part, int n) {
+    for (int i = part[0]->loops.n - 2; i >= 0; i--)
+        if (runs_once(part[0], i))
+            for (int k = 0; k < n; k++) drop_loop(part[k], i);
+    for (int i = 0; i < part[0]->loops.n - 2;) {
+        bool ok = true;
+        for (int k = 0; k < n; k++) ok &= can_merge(part[k], i);
+        for (int k = 0; ok && k < n; k++) merge(part[k], i);
+        i += !ok;
     }
 }
 
@@ -80,12 +104,53 @@ LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i) {
     return i == 0 && l->batched ? cg_muli(f, f->N, k) : k;
 }
 
+// Elements that lie a few apart are picked out of whole vectors.
+static bool picked(const struct cg_leaf *l, int inner) {
+    return l->kind == CG_LEAF_MEM && l->dtype == IR_F32 && l->stride[inner] > 1 && l->stride[inner] <= CG_MAX_APART;
+}
+
+bool cg_expr_picks(const struct cg_expr *e) {
+    for (int k = 0; k < e->n_leaves; k++)
+        if (picked(&e->leaves[k], e->loops.n - 1)) return true;
+    return false;
+}
+
 int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t) {
     int inner = e->loops.n - 1;
-    for (int k = 0; k < e->n_leaves; k++)
-        if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[inner] != 0 && e->leaves[k].stride[inner] != 1)
-            return 1;
+    for (int k = 0; k < e->n_leaves; k++) {
+        const struct cg_leaf *l = &e->leaves[k];
+        if (l->kind == CG_LEAF_MEM && l->stride[inner] != 0 && l->stride[inner] != 1 && !picked(l, inner)) return 1;
+    }
     return t->vl;
+}
+
+// Lane j of the result is element element(j, vl, n, which) of the vectors x[0..n), laid end to end.
+static LLVMValueRef pick(struct cg_fn *f, LLVMValueRef *x, int n, int (*element)(int lane, int lanes, int n, int which),
+                         int which) {
+    int vl = f->t->vl;
+    LLVMValueRef mask[64], whole[64], pair[2];
+    for (int j = 0; j < vl; j++) mask[j] = cg_i32(f, element(j, vl, n, which));
+    for (int j = 0; j < 2 * vl; j++) whole[j] = cg_i32(f, j);
+    LLVMValueRef m = LLVMConstVector(mask, (unsigned)vl), all = LLVMConstVector(whole, (unsigned)(2 * vl));
+    if (n == 2) return LLVMBuildShuffleVector(f->b, x[0], x[1], m, "");
+    pair[0] = LLVMBuildShuffleVector(f->b, x[0], x[1], all, "");
+    pair[1] = LLVMBuildShuffleVector(f->b, x[2], n > 3 ? x[3] : LLVMGetPoison(f->vf), all, "");
+    return LLVMBuildShuffleVector(f->b, pair[0], pair[1], m, "");
+}
+
+static int apart(int lane, int lanes, int n, int which) { return (void)lanes, lane * n + which; }
+static int in_turns(int lane, int lanes, int n, int which) {
+    int at = which * lanes + lane; // position in memory
+    return at % n * lanes + at / n;
+}
+
+LLVMValueRef cg_apart(struct cg_fn *f, LLVMValueRef *x, int n, int stream) { return pick(f, x, n, apart, stream); }
+LLVMValueRef cg_in_turns(struct cg_fn *f, LLVMValueRef *x, int n, int vector) {
+    return pick(f, x, n, in_turns, vector);
+}
+
+int cg_in_use(int valid, int lanes, int n, int m) {
+    return (int)(valid * n - m * lanes < 0 ? 0 : valid * n - m * lanes > lanes ? lanes : valid * n - m * lanes);
 }
 
 static bool invariant(const struct cg_leaf *l, int loops) {
@@ -167,6 +232,16 @@ static LLVMValueRef leaf_value(struct cg_ev *ev, int k, LLVMValueRef inner, int 
     LLVMTypeRef mt = stored_type(f, l);
     LLVMValueRef a = cg_gep(f, mt, ev->row[k], cg_muli(f, inner, cg_i64(f, s)));
     if (lanes == 1) return load_one(f, l, a);
+    if (picked(l, ev->e->loops.n - 1)) { // up to the last element and not a float further
+        LLVMValueRef x[CG_MAX_APART];
+        int floats = (valid - 1) * (int)s + 1;
+        for (int i = 0; i < s; i++) {
+            int here = floats - i * lanes < lanes ? floats - i * lanes : lanes;
+            x[i] = here > 0 ? cg_load_f32(f, l->narrow, lanes, cg_gep(f, mt, a, cg_i64(f, i * lanes)), here)
+                            : LLVMGetPoison(f->vf);
+        }
+        return cg_apart(f, x, (int)s, 0);
+    }
     CHECK(s == 1, "vector load of a leaf with stride %lld", (long long)s);
     return from_mem(f, cg_load_first(f, mt, lanes, a, valid), l);
 }

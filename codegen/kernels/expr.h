@@ -77,9 +77,18 @@ void cg_ev_row(struct cg_ev *ev);
 void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]);
 // The same with values for the leaves, `lanes` wide.
 void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef out[2]);
-// Number of lanes the expression's inner loop can be evaluated with: f->t->vl, or 1 when a leaf has another inner
-// stride.
+// Number of lanes the expression's inner loop can be evaluated with: f->t->vl, or 1 where a leaf's inner stride is
+// neither 0 nor 1 nor, for f32, one of the few whose elements are picked out of whole vectors.
 int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t);
+bool cg_expr_picks(const struct cg_expr *e); // some leaf has such a stride
+
+// Vectors that lie end to end and hold the elements of n <= CG_MAX_APART streams in turns, and one vector for each
+// stream: lane j of stream i is element j*n + i of all.
+#define CG_MAX_APART 4
+LLVMValueRef cg_apart(struct cg_fn *f, LLVMValueRef *x, int n, int stream);    // of the vectors x[0..n)
+LLVMValueRef cg_in_turns(struct cg_fn *f, LLVMValueRef *x, int n, int vector); // of the streams x[0..n)
+// Floats of the m-th of those vectors in use when the first `valid` lanes of each stream are.
+int cg_in_use(int valid, int lanes, int n, int m);
 void cg_ev_store(struct cg_ev *ev, const struct cg_leaf *out, LLVMValueRef row_addr, LLVMValueRef inner, LLVMValueRef v,
                  int valid);
 LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out); // address of out at inner index 0
@@ -109,7 +118,12 @@ struct cg_parts {
     const struct cg_expr *part[CG_MAX_PARTS]; // pointers numbered through
 };
 bool cg_parts_share_rows(const struct cg_parts *p, const struct cg_target *t);
-void cg_emit_parts(struct cg_fn *f, const void *parts); // kernel emitter, params: struct cg_parts
+// Collapses the loops of parts that have the same ones alike, from the outside, down to rows of the innermost.
+void cg_parts_collapse(struct cg_expr *const *part, int n);
+// Do the parts' elements lie in turns along the innermost loop, which all walk alike in lanes?
+bool cg_parts_take_turns(const struct cg_parts *p, const struct cg_target *t);
+void cg_emit_in_turns(struct cg_fn *f, const void *parts); // kernel emitter, params: struct cg_parts that take turns
+void cg_emit_parts(struct cg_fn *f, const void *parts);    // kernel emitter, params: struct cg_parts
 
 // Reductions: root k summed (f64) or maxed (f32) over the reduced loops.
 enum cg_finish {

@@ -33,8 +33,6 @@ static void flat(struct cg_fn *f, const struct cg_expr *e, bool streams) {
 // Where the innermost loop is a few steps long (the two halves of a channel shuffle, three colours), lanes go along the
 // loop around it instead. What lies there in pairs or triples is loaded and stored whole and taken apart in registers.
 
-enum { SHORT = 4 };
-
 static bool can_interleave(const struct cg_leaf *l, int inner, int64_t width) {
     if (l->kind != CG_LEAF_MEM || l->dtype != IR_F32) return false;
     int64_t along = l->stride[inner - 1], across = l->stride[inner];
@@ -45,55 +43,30 @@ static bool interleaves(const struct cg_expr *e, const struct cg_target *t) {
     int inner = e->loops.n - 1;
     if (inner < 1 || (inner == 1 && e->loops.batched)) return false;
     int64_t width = e->loops.extent[inner];
-    if (width < 2 || width > SHORT || e->loops.extent[inner - 1] < t->vl) return false;
+    if (width < 2 || width > CG_MAX_APART || e->loops.extent[inner - 1] < t->vl) return false;
     for (int k = 0; k < e->n_leaves; k++)
         if (!can_interleave(&e->leaves[k], inner, width)) return false;
     return e->n_roots == 1 && can_interleave(&e->out[0], inner, width);
-}
-
-// Lane j of the result is element element(j, vl, n, which) of the vectors x[0..n), n <= 4, laid end to end.
-static LLVMValueRef pick(struct cg_fn *f, LLVMValueRef *x, int n, int (*element)(int lane, int lanes, int n, int which),
-                         int which) {
-    int vl = f->t->vl;
-    LLVMValueRef mask[64], whole[64], pair[2];
-    for (int j = 0; j < vl; j++) mask[j] = cg_i32(f, element(j, vl, n, which));
-    for (int j = 0; j < 2 * vl; j++) whole[j] = cg_i32(f, j);
-    LLVMValueRef m = LLVMConstVector(mask, (unsigned)vl), all = LLVMConstVector(whole, (unsigned)(2 * vl));
-    if (n == 2) return LLVMBuildShuffleVector(f->b, x[0], x[1], m, "");
-    pair[0] = LLVMBuildShuffleVector(f->b, x[0], x[1], all, "");
-    pair[1] = LLVMBuildShuffleVector(f->b, x[2], n > 3 ? x[3] : LLVMGetPoison(f->vf), all, "");
-    return LLVMBuildShuffleVector(f->b, pair[0], pair[1], m, "");
-}
-
-static int apart(int lane, int lanes, int n, int which) { return (void)lanes, lane * n + which; }
-static int together(int lane, int lanes, int n, int which) {
-    int at = which * lanes + lane; // position in memory
-    return at % n * lanes + at / n;
-}
-
-// Floats of the m-th of n vectors in use when `valid` lanes of each part are.
-static int used(int valid, int lanes, int n, int m) {
-    return (int)(valid * n - m * lanes < 0 ? 0 : valid * n - m * lanes > lanes ? lanes : valid * n - m * lanes);
 }
 
 static void interleaved_at(struct cg_ev *ev, LLVMValueRef j, int valid) {
     struct cg_fn *f = ev->f;
     const struct cg_expr *e = ev->e;
     int vl = f->t->vl, inner = e->loops.n - 1, n = (int)e->loops.extent[inner];
-    LLVMValueRef parts[SHORT][CG_MAX_LEAVES], res[SHORT], v[2];
+    LLVMValueRef parts[CG_MAX_APART][CG_MAX_LEAVES], res[CG_MAX_APART], v[2];
     for (int k = 0; k < e->n_leaves; k++) {
         const struct cg_leaf *l = &e->leaves[k];
         LLVMTypeRef mem = cg_f32_in_memory(f, l->narrow);
         LLVMValueRef at = cg_gep(f, mem, cg_ev_out_row(ev, l), cg_muli(f, j, cg_i64(f, l->stride[inner - 1])));
-        LLVMValueRef x[SHORT];
+        LLVMValueRef x[CG_MAX_APART];
         bool planes = l->stride[inner - 1] == 1;
         for (int i = 0; i < n; i++) {
             int64_t off = planes ? i * l->stride[inner] : i * vl;
-            int lanes = planes ? valid : used(valid, vl, n, i);
+            int lanes = planes ? valid : cg_in_use(valid, vl, n, i);
             x[i] =
                 lanes ? cg_load_f32(f, l->narrow, vl, cg_gep(f, mem, at, cg_i64(f, off)), lanes) : LLVMConstNull(f->vf);
         }
-        for (int i = 0; i < n; i++) parts[i][k] = planes ? x[i] : pick(f, x, n, apart, i);
+        for (int i = 0; i < n; i++) parts[i][k] = planes ? x[i] : cg_apart(f, x, n, i);
     }
     for (int i = 0; i < n; i++) {
         cg_ev_steps(ev, parts[i], vl, v);
@@ -105,10 +78,10 @@ static void interleaved_at(struct cg_ev *ev, LLVMValueRef j, int valid) {
     bool planes = o->stride[inner - 1] == 1;
     for (int i = 0; i < n; i++) {
         int64_t off = planes ? i * o->stride[inner] : i * vl;
-        int lanes = planes ? valid : used(valid, vl, n, i);
+        int lanes = planes ? valid : cg_in_use(valid, vl, n, i);
         if (lanes)
-            cg_store_f32(f, o->narrow, planes ? res[i] : pick(f, res, n, together, i),
-                         cg_gep(f, mem, to, cg_i64(f, off)), lanes);
+            cg_store_f32(f, o->narrow, planes ? res[i] : cg_in_turns(f, res, n, i), cg_gep(f, mem, to, cg_i64(f, off)),
+                         lanes);
     }
 }
 
@@ -146,31 +119,33 @@ static void emit_interleaved(struct cg_fn *f, const struct cg_expr *e) {
     cg_loop_end(f, &lr);
 }
 
-// Rows: all loops but the inner one, flattened and shared over threads. Parts that have the same rows take turns in
-// each.
-static void in_rows(struct cg_fn *f, const struct cg_parts *p, bool streams) {
+// Rows: all loops but the inner one, flattened and shared over threads. In each, every part's turn.
+static void rows_begin(struct cg_fn *f, const struct cg_parts *p, struct cg_ev *ev, struct cg_loop *lr) {
     const struct cg_loops *l = &p->part[0]->loops;
     int inner = l->n - 1;
-    LLVMValueRef rows = cg_extent(f, l, 0), begin, end, v[2];
+    LLVMValueRef rows = cg_extent(f, l, 0), begin, end;
     for (int i = 1; i < inner; i++) rows = cg_muli(f, rows, cg_i64(f, l->extent[i]));
     cg_share(f, rows, 1, &begin, &end);
-    struct cg_ev ev[CG_MAX_PARTS];
-    for (int k = 0; k < p->n; k++) {
-        cg_ev_begin(&ev[k], f, p->part[k]);
-        ev[k].streams = streams;
-    }
-    struct cg_loop lr, lc;
-    LLVMValueRef r = cg_loop_begin(f, &lr, begin, end, 1);
+    for (int k = 0; k < p->n; k++) cg_ev_begin(&ev[k], f, p->part[k]);
+    LLVMValueRef r = cg_loop_begin(f, lr, begin, end, 1);
     for (int i = inner - 1; i >= 0; i--) {
         LLVMValueRef extent = cg_i64(f, l->extent[i]), at = i ? cg_remi(f, r, extent) : r;
         if (i) r = cg_divi(f, r, extent);
         for (int k = 0; k < p->n; k++) ev[k].i[i] = at;
     }
+    for (int k = 0; k < p->n; k++) cg_ev_row(&ev[k]);
+}
+
+static void in_rows(struct cg_fn *f, const struct cg_parts *p, bool streams) {
+    struct cg_ev ev[CG_MAX_PARTS];
+    struct cg_loop lr, lc;
+    LLVMValueRef v[2];
+    rows_begin(f, p, ev, &lr);
     for (int k = 0; k < p->n; k++) {
         const struct cg_expr *e = p->part[k];
         int lanes = cg_expr_lanes(e, f->t);
-        int64_t n = e->loops.extent[inner], vectors = n / lanes * lanes;
-        cg_ev_row(&ev[k]);
+        int64_t n = e->loops.extent[e->loops.n - 1], vectors = n / lanes * lanes;
+        ev[k].streams = streams;
         LLVMValueRef row = cg_ev_out_row(&ev[k], &e->out[0]);
         if (vectors) {
             LLVMValueRef c = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, vectors), lanes);
@@ -185,6 +160,58 @@ static void in_rows(struct cg_fn *f, const struct cg_parts *p, bool streams) {
         }
     }
     cg_loop_end(f, &lr);
+}
+
+// --- parts in turns --------------------------------------------------------------------------------------------------
+
+static void turns_at(struct cg_fn *f, const struct cg_parts *p, struct cg_ev *ev, LLVMValueRef to, LLVMValueRef c,
+                     int valid) {
+    LLVMValueRef res[CG_MAX_APART], v[2];
+    const struct cg_leaf *o = &p->part[0]->out[0];
+    LLVMTypeRef mem = cg_f32_in_memory(f, o->narrow);
+    int vl = f->t->vl;
+    for (int k = 0; k < p->n; k++) {
+        cg_ev_eval(&ev[k], c, vl, valid, v);
+        res[k] = v[0];
+    }
+    to = cg_gep(f, mem, to, cg_muli(f, c, cg_i64(f, p->n)));
+    for (int i = 0; i < p->n; i++) {
+        int lanes = cg_in_use(valid, vl, p->n, i);
+        if (lanes)
+            cg_store_f32(f, o->narrow, cg_in_turns(f, res, p->n, i), cg_gep(f, mem, to, cg_i64(f, i * vl)), lanes);
+    }
+}
+
+void cg_emit_in_turns(struct cg_fn *f, const void *parts) {
+    const struct cg_parts *p = parts;
+    struct cg_ev ev[CG_MAX_PARTS];
+    struct cg_loop lr, lc;
+    rows_begin(f, p, ev, &lr);
+    LLVMValueRef to = cg_ev_out_row(&ev[0], &p->part[0]->out[0]);
+    int64_t n = p->part[0]->loops.extent[p->part[0]->loops.n - 1], vl = f->t->vl, vectors = n / vl * vl;
+    if (vectors) {
+        LLVMValueRef c = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, vectors), vl);
+        turns_at(f, p, ev, to, c, (int)vl);
+        cg_loop_end(f, &lc);
+    }
+    if (n > vectors) turns_at(f, p, ev, to, cg_i64(f, vectors), (int)(n - vectors));
+    cg_loop_end(f, &lr);
+}
+
+bool cg_parts_take_turns(const struct cg_parts *p, const struct cg_target *t) {
+    const struct cg_expr *first = p->part[0];
+    int inner = first->loops.n - 1;
+    if (p->n < 2 || p->n > CG_MAX_APART || inner < 1) return false;
+    for (int k = 0; k < p->n; k++) {
+        const struct cg_expr *e = p->part[k];
+        const struct cg_leaf *o = &e->out[0], *o0 = &first->out[0];
+        bool ok = e->loops.n == first->loops.n && e->loops.batched == first->loops.batched && o->dtype == IR_F32 &&
+                  o->stride[inner] == p->n && o->offset == o0->offset + k && cg_expr_lanes(e, t) == t->vl;
+        for (int i = 0; ok && i <= inner; i++)
+            ok = e->loops.extent[i] == first->loops.extent[i] && o->stride[i] == o0->stride[i];
+        if (!ok) return false;
+    }
+    return true;
 }
 
 static void walk(struct cg_fn *f, const struct cg_parts *p, bool streams) {
@@ -291,7 +318,7 @@ void cg_emit_pointwise(struct cg_fn *f, const void *expr) {
         return;
     }
     // The gradient of a shuffle takes apart what the shuffle put together: there the short loop is the outer one.
-    if (cg_expr_lanes(e, f->t) == 1 && e->loops.n > 2) {
+    if ((cg_expr_lanes(e, f->t) == 1 || cg_expr_picks(e)) && e->loops.n > 2) {
         struct cg_expr turned = *e;
         turn(&turned);
         if (interleaves(&turned, f->t)) {

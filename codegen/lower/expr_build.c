@@ -229,7 +229,6 @@ void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *
     x->e.out[0] = cg_xb_leaf(x, out, co);
     x->e.n_roots = 1;
     x->e.root[0] = (uint16_t)root;
-    cg_expr_collapse(&x->e);
 }
 
 void cg_xb_call(struct cg_xb *x) {
@@ -244,5 +243,6 @@ void cg_xb_call(struct cg_xb *x) {
 
 void cg_xb_store(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co) {
     cg_xb_finish(x, root, out, co);
+    cg_expr_collapse(&x->e);
     cg_xb_call(x);
 }

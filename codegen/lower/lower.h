@@ -32,7 +32,7 @@ int cg_xb_fill(struct cg_xb *x, enum ir_dtype t, double v);
 int cg_xb_ptr(struct cg_xb *x, struct cg_arg a); // pointer number for an argument
 // Leaf addressing of value v at coordinates co (for outputs).
 struct cg_leaf cg_xb_leaf(struct cg_xb *x, ir_vid v, const struct cg_coord *co);
-// Fixes what is stored where: step `root` in value `out` at coordinates `co`. The loops are merged where they can be.
+// Fixes what is stored where: step `root` in value `out` at coordinates `co`. Loops are left as they are.
 void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co);
 // Registers and calls the pointwise kernel of a finished expression.
 void cg_xb_call(struct cg_xb *x);

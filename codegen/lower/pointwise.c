@@ -20,6 +20,11 @@ void cg_lower_view(struct cg_lower *L, ir_nid n) {
     cg_lower_pointwise(L, n);
 }
 
+static int64_t axis_of(const struct cg_lower *L, const struct ir_node *n) {
+    int64_t axis = ir_attr_i(n, "axis");
+    return axis < 0 ? axis + L->g->values[n->out[0]].type.rank : axis;
+}
+
 // The next operand of a concatenation, into its place.
 static void part(struct cg_lower *L, const struct ir_node *n, int i, int64_t axis, int64_t *at, struct cg_xb *x) {
     struct cg_coord co[IR_MAX_RANK];
@@ -28,6 +33,7 @@ static void part(struct cg_lower *L, const struct ir_node *n, int i, int64_t axi
     int root = cg_xb_value(x, n->in[i], co);
     co[axis].k += *at;
     cg_xb_finish(x, root, n->out[0], co);
+    cg_expr_collapse(&x->e);
     *at += t->dims[axis];
 }
 
@@ -38,8 +44,10 @@ static void renumber(struct cg_expr *e, int by) {
     e->out[0].ptr += by;
 }
 
-// One kernel for all operands where they fill the same rows: two would write each line of the result twice.
-static bool together(struct cg_lower *L, struct cg_xb *x, int n) {
+// One kernel for several parts, where they are fit for that and it takes no more pointers than any may.
+static bool together(struct cg_lower *L, struct cg_xb *x, int n,
+                     bool (*fit)(const struct cg_parts *, const struct cg_target *),
+                     void (*emit)(struct cg_fn *, const void *), const char *name) {
     struct cg_parts p = {.n = n};
     struct cg_arg args[CG_MAX_PTRS];
     int n_ptr = 0;
@@ -47,9 +55,9 @@ static bool together(struct cg_lower *L, struct cg_xb *x, int n) {
         p.part[i] = &x[i].e;
         n_ptr += x[i].e.n_ptr;
     }
-    if (n_ptr > CG_MAX_PTRS || !cg_parts_share_rows(&p, L->t)) return false;
+    if (n_ptr > CG_MAX_PTRS || !fit(&p, L->t)) return false;
     struct str key = STR_INIT;
-    str_add(&key, "pw:");
+    str_add(&key, name);
     n_ptr = 0;
     for (int i = 0; i < n; i++) {
         renumber(&x[i].e, n_ptr);
@@ -59,7 +67,7 @@ static bool together(struct cg_lower *L, struct cg_xb *x, int n) {
         cg_expr_key(&x[i].e, &key);
         str_add(&key, "&");
     }
-    struct cg_kernel k = {.key = arena_strdup(L->arena, key.s), .emit = cg_emit_parts, .n_ptr = n_ptr};
+    struct cg_kernel k = {.key = arena_strdup(L->arena, key.s), .emit = emit, .n_ptr = n_ptr};
     k.params = arena_dup(L->arena, &p, sizeof p);
     str_release(&key);
     cg_call(L, &k, args, n_ptr);
@@ -69,15 +77,40 @@ static bool together(struct cg_lower *L, struct cg_xb *x, int n) {
 void cg_kernel_concat(struct cg_lower *L, ir_nid n);
 void cg_kernel_concat(struct cg_lower *L, ir_nid nid) {
     const struct ir_node *n = &L->g->nodes[nid];
-    int64_t axis = ir_attr_i(n, "axis"), at = 0;
-    if (axis < 0) axis += L->g->values[n->out[0]].type.rank;
+    int64_t axis = axis_of(L, n), at = 0;
     int room = n->n_in < CG_MAX_PARTS ? n->n_in : CG_MAX_PARTS;
     struct cg_xb *x = xcalloc((size_t)room, sizeof *x);
     for (int i = 0, k; i < n->n_in; i += k) {
         for (k = 0; k < room && i + k < n->n_in; k++) part(L, n, i + k, axis, &at, &x[k]);
-        if (k > 1 && together(L, x, k)) continue;
+        // Where they fill the same rows: kernels of their own would write each line of the result twice.
+        if (k > 1 && together(L, x, k, cg_parts_share_rows, cg_emit_parts, "pw:")) continue;
         for (int j = 0; j < k; j++) cg_xb_call(&x[j]);
     }
+    free(x);
+}
+
+void cg_kernel_interleave(struct cg_lower *L, ir_nid n);
+void cg_kernel_interleave(struct cg_lower *L, ir_nid nid) {
+    const struct ir_node *n = &L->g->nodes[nid];
+    int64_t axis = axis_of(L, n);
+    struct cg_xb *x = xcalloc(n->n_in, sizeof *x);
+    struct cg_expr *e[CG_MAX_APART];
+    CHECK(n->n_in <= CG_MAX_APART, "%d operands to interleave", n->n_in);
+    for (int i = 0; i < n->n_in; i++) {
+        struct cg_coord co[IR_MAX_RANK];
+        cg_xb_begin(&x[i], L, &L->g->values[n->in[i]].type, co);
+        int root = cg_xb_value(&x[i], n->in[i], co);
+        for (int l = 0; l < CG_MAX_LOOPS; l++) co[axis].c[l] *= n->n_in;
+        co[axis].k = co[axis].k * n->n_in + i;
+        cg_xb_finish(&x[i], root, n->out[0], co);
+        e[i] = &x[i].e;
+    }
+    cg_parts_collapse(e, n->n_in);
+    if (!together(L, x, n->n_in, cg_parts_take_turns, cg_emit_in_turns, "pw:turns"))
+        for (int i = 0; i < n->n_in; i++) {
+            cg_expr_collapse(e[i]);
+            cg_xb_call(&x[i]);
+        }
     free(x);
 }
 

@@ -348,6 +348,54 @@ void ir_vjp_concat(VJP_PARAMS) {
     }
 }
 
+// --- interleave ----------------------------------------------------------------------------------------------------
+
+bool ir_infer_interleave(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    const struct ir_type *a = ir_in_type(g, n, 0);
+    int axis = ir_check_axis(g, n, "axis", a->rank);
+    if (axis < 0) return false;
+    for (size_t k = 1; k < n->n_in; k++) {
+        const struct ir_type *t = ir_in_type(g, n, k);
+        if (t->dtype != a->dtype || !ir_same_dims(t, a))
+            return ir_fail(g, n, "operand %zu is %s; to interleave it with %s, they must be of one type", k,
+                           TYPE_TEXT(t), TYPE_TEXT(a));
+    }
+    if (a->dims[axis] < 0) return ir_fail(g, n, "cannot interleave %s along its batch dimension", TYPE_TEXT(a));
+    if (a->dims[axis] > IR_DIM_MAX / 4) return ir_fail(g, n, "operand %s is too large", TYPE_TEXT(a));
+    out[0] = ir_type_make(a->dtype, a->rank, a->dims);
+    out[0].dims[axis] *= n->n_in;
+    return ir_check_type(g, n, out);
+}
+
+void ir_eval_interleave(EVAL_PARAMS) {
+    (void)g;
+    int axis = ir_axis_of(n, "axis", out[0]->type.rank);
+    int64_t own[IR_MAX_RANK];
+    ir_row_strides(&out[0]->type, own);
+    for (size_t k = 0; k < n->n_in; k++)
+        for (struct ir_walk w = ir_walk_all(&in[k]->type); !w.done; ir_walk_next(&w)) {
+            struct ir_walk to = w;
+            to.idx[axis] = w.idx[axis] * n->n_in + (int64_t)k;
+            ir_tensor_copy_elem(out[0], ir_offset(&to, own), in[k], w.linear);
+        }
+}
+
+void ir_vjp_interleave(VJP_PARAMS) {
+    const struct ir_node *n = &g->nodes[id];
+    const size_t count = n->n_in; // emitting may move the nodes
+    struct ir_type t = *ir_in_type(g, n, 0);
+    int axis = ir_axis_of(n, "axis", t.rank);
+    int64_t starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK];
+    for (int i = 0; i < IR_MAX_RANK; i++) steps[i] = i == axis ? (int64_t)count : 1;
+    for (size_t k = 0; k < count; k++) {
+        starts[axis] = (int64_t)k;
+        if (want[k])
+            din[k] = ir_emit(g, IR_OP_slice, dout, 1,
+                             IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", t.dims, t.rank),
+                                      IR_IS("steps", steps, t.rank)));
+    }
+}
+
 // --- gather --------------------------------------------------------------------------------------------------------
 
 // dims of gather's result: x.dims[..axis] + idx.dims + x.dims[axis+1..]; false when there are too many.

@@ -138,6 +138,12 @@ static void test_expressions(void **state) {
         const int64_t five[5] = {IR_N, 2, c, 5, 7}, four[4] = {IR_N, 2 * c, 5, 7}, perm[5] = {0, 2, 1, 3, 4};
         ir_vid s = ir_reshape(h.g, ir_transpose(h.g, ir_reshape(h.g, both, 5, five), 5, perm), 4, four);
         cgh_output(&h, ir_unary(h.g, IR_OP_neg, conv_1x1(&h, s, w2)), "shuffle of %d channels", c);
+        ir_vid turns = ir_emit(h.g, IR_OP_interleave, (ir_vid[]){z, r}, 2, IR_ATTRS(IR_I("axis", 1)));
+        cgh_output(&h, ir_unary(h.g, IR_OP_neg, conv_1x1(&h, turns, w2)), "%d channels in turns", c);
+        const int64_t starts[4] = {0, 1, 0, 0}, sizes[4] = {IR_N, c, 5, 7}, steps[4] = {1, 2, 1, 1};
+        ir_vid odd = ir_emit(h.g, IR_OP_slice, &both, 1,
+                             IR_ATTRS(IR_IS("starts", starts, 4), IR_IS("sizes", sizes, 4), IR_IS("steps", steps, 4)));
+        cgh_output(&h, conv_1x1(&h, ir_unary(h.g, IR_OP_neg, odd), w), "every other of %d channels", c);
     }
     cgh_end(&h, (int64_t[]){1, 4}, 2, 1e-6);
 }

@@ -155,6 +155,92 @@ static void test_concat_rows(void **state) {
     }
 }
 
+static size_t count(const struct ir_graph *g, enum ir_op op) {
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_nodes; i++) n += g->nodes[i].op == op;
+    return n;
+}
+
+static ir_vid channels(struct ir_graph *g, ir_vid x, int64_t start, int64_t size, int64_t side) {
+    int64_t starts[4] = {0, start, 0, 0}, sizes[4] = {IR_N, size, side, side}, steps[4] = {1, 1, 1, 1};
+    return ir_emit(g, IR_OP_slice, &x, 1,
+                   IR_ATTRS(IR_IS("starts", starts, 4), IR_IS("sizes", sizes, 4), IR_IS("steps", steps, 4)));
+}
+
+// A concatenation of n operands, shuffled, and split in two where `split`, between pools.
+static struct ir_graph *shuffle_block(int n, int64_t each, bool split) {
+    struct ir_graph *g = graph("block");
+    ir_vid in[4];
+    for (int k = 0; k < n; k++) {
+        in[k] = pooled(g, input(g, arena_printf(&A, "x%d", k), IR_F32, DIMS(IR_N, each, 4, 4)), 2);
+        if (k) in[k] = ir_unary(g, IR_OP_relu, in[k]);
+    }
+    ir_vid y = ir_emit(g, IR_OP_concat, in, (size_t)n, IR_ATTRS(IR_I("axis", 1)));
+    y = shuffled(g, y, n, each, 2);
+    if (split) {
+        int64_t half = n * each / 2;
+        out(g, "left", pooled(g, channels(g, y, 0, half, 2), 1));
+        out(g, "right", pooled(g, ir_unary(g, IR_OP_sin, channels(g, y, half, n * each - half, 2)), 1));
+    } else {
+        out(g, "y", pooled(g, y, 1));
+    }
+    return g;
+}
+
+static void differentiated(struct ir_graph *g, const char *passes) {
+    struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
+    assert_int_equal(ir_run_passes(g, passes, &po), SMKD_OK);
+    assert_int_equal(ir_differentiate(g, NULL, 0, true), SMKD_OK);
+    assert_int_equal(ir_run_passes(g, passes, &po), SMKD_OK);
+}
+
+// Every output of both graphs on the same numbers.
+static void assert_same_outputs(const struct ir_graph *a, const struct ir_graph *b, int64_t batch) {
+    const struct ir_graph *g[2] = {a, b};
+    struct ir_tensor **v[2];
+    for (int k = 0; k < 2; k++) {
+        uint64_t seed = 7;
+        v[k] = xcalloc(g[k]->n_values, sizeof *v[k]);
+        for (size_t i = 0; i < g[k]->n_boundary; i++) {
+            ir_vid in = g[k]->boundary[i];
+            v[k][in] = ir_tensor_new(&A, ir_concrete(&g[k]->values[in].type, batch));
+            for (size_t j = 0; j < ir_tensor_numel(v[k][in]); j++) v[k][in]->f[j] = h_uniform(&seed) - 0.5;
+        }
+        ir_eval(g[k], &A, batch, v[k]);
+    }
+    assert_int_equal(a->n_outputs, b->n_outputs);
+    for (size_t i = 0; i < a->n_outputs; i++) {
+        const struct ir_tensor *x = v[0][a->outputs[i].value], *y = v[1][b->outputs[i].value];
+        assert_string_equal(a->outputs[i].name, b->outputs[i].name);
+        assert_int_equal(ir_tensor_numel(x), ir_tensor_numel(y));
+        assert_memory_equal(x->f, y->f, ir_tensor_numel(x) * sizeof *x->f);
+    }
+    free(v[0]);
+    free(v[1]);
+}
+
+// Shuffled concatenations as interleavings, and their gradients: equal to what they stand for, and compiled right.
+static void test_interleaved(void **state) {
+    (void)state;
+    static const struct {
+        int n;
+        int64_t each;
+        bool split;
+        size_t interleaves; // left by the pass
+    } c[] = {{2, 58, true, 2}, {2, 16, false, 1}, {2, 24, true, 2}, {3, 22, true, 2},
+             {4, 6, false, 1}, {4, 40, true, 2},  {2, 29, true, 1}, // of which a half is no whole number of pairs
+             {3, 1, false, 1}, {2, 116, false, 1}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        struct ir_graph *g = shuffle_block(c[i].n, c[i].each, c[i].split), *plain = ir_graph_clone(&A, g);
+        differentiated(g, "expand,fold,cse,interleave,dce");
+        differentiated(plain, "expand,fold,cse,dce");
+        assert_int_equal(count(g, IR_OP_interleave), c[i].interleaves);
+        if (c[i].interleaves) assert_int_equal(count(g, IR_OP_transpose), 0);
+        assert_same_outputs(g, plain, 2);
+        h_check(g, 3, NULL);
+    }
+}
+
 static ir_vid first_columns(struct ir_graph *g, ir_vid x, int64_t n) {
     int64_t starts[3] = {0}, sizes[3] = {IR_N, 1100, n}, steps[3] = {1, 1, 1};
     return ir_emit(g, IR_OP_slice, &x, 1,
@@ -256,10 +342,7 @@ static void test_batch_norm(void **state) {
             ir_set_output(g, IR_OUT_OUTPUT, "y", y);
             ir_set_output(g, IR_OUT_BUFFER, "mean", g->nodes[n].out[1]);
             ir_set_output(g, IR_OUT_BUFFER, "var", g->nodes[n].out[2]);
-            struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
-            assert_int_equal(ir_run_passes(g, "expand,fold,cse,dce", &po), SMKD_OK);
-            assert_int_equal(ir_differentiate(g, NULL, 0, true), SMKD_OK);
-            assert_int_equal(ir_run_passes(g, "expand,fold,cse,dce", &po), SMKD_OK);
+            differentiated(g, "expand,fold,cse,dce");
             struct h_options o = {.rtol = 1e-4, .seed = (uint64_t)(C + rank)};
             h_check(g, 11, &o);
         }
@@ -285,6 +368,7 @@ int main(void) {
         cmocka_unit_test(test_views),
         cmocka_unit_test(test_channel_shuffle),
         cmocka_unit_test(test_concat_rows),
+        cmocka_unit_test(test_interleaved),
         cmocka_unit_test(test_large_results),
         cmocka_unit_test(test_reductions),
         cmocka_unit_test(test_softmax_like),

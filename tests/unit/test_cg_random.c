@@ -66,6 +66,11 @@ static ir_vid cut_and_joined(struct pool *p) {
     return ir_emit(p->g, IR_OP_concat, halves, 2, IR_ATTRS(IR_I("axis", 1)));
 }
 
+static ir_vid shuffled_join(struct pool *p) {
+    ir_vid x = ir_reshape(p->g, cut_and_joined(p), 5, DIM(N, 2, 3, 4, 4));
+    return ir_reshape(p->g, ir_transpose(p->g, x, 5, DIM(0, 2, 1, 3, 4)), 4, DIM(N, 6, 4, 4));
+}
+
 static ir_vid reversed(struct pool *p) {
     ir_vid x = any(p);
     return ir_emit(p->g, IR_OP_reverse, &x, 1, IR_ATTRS(IR_IS("axes", DIM(1 + (int64_t)below(p, 3)), 1)));
@@ -89,8 +94,8 @@ static ir_vid pooled(struct pool *p) {
 }
 
 static ir_vid (*const makers[])(struct pool *) = {
-    unary,     binary, channelwise,    reduced,  shuffled,  transposed,
-    flattened, binary, cut_and_joined, reversed, convolved, pooled,
+    unary,  binary,         channelwise, reduced,   shuffled, transposed,    flattened,
+    binary, cut_and_joined, reversed,    convolved, pooled,   shuffled_join,
 };
 
 static void random_graph(struct arena *a, struct diag *d, uint64_t seed) {
@@ -104,9 +109,9 @@ static void random_graph(struct arena *a, struct diag *d, uint64_t seed) {
     }
     for (int k = 0; k < 2; k++) ir_set_output(p.g, IR_OUT_OUTPUT, k ? "last" : "any", k ? p.v[p.n - 1] : any(&p));
     struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
-    assert_int_equal(ir_run_passes(p.g, "expand,fold,cse,dce", &po), SMKD_OK);
+    assert_int_equal(ir_run_passes(p.g, "expand,fold,cse,interleave,dce", &po), SMKD_OK);
     assert_int_equal(ir_differentiate(p.g, NULL, 0, true), SMKD_OK);
-    assert_int_equal(ir_run_passes(p.g, "expand,fold,cse,dce", &po), SMKD_OK);
+    assert_int_equal(ir_run_passes(p.g, "expand,fold,cse,interleave,dce", &po), SMKD_OK);
     h_check(p.g, 1 + (int64_t)(seed % 5), &(struct h_options){.lo = -1, .hi = 1, .seed = seed});
 }
 

@@ -128,6 +128,9 @@ static void test_movement(void **state) {
                  IR_ATTRS(LIST("lo", 1), LIST("hi", 2), LIST("steps", 3), IR_F("value", 9))),
          9, 1, 9, 9, 2, 9, 9);
     WANT(ir_emit(g, IR_OP_concat, OPERANDS(x, x), IR_ATTRS(IR_I("axis", 1))), 0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5);
+    WANT(ir_emit(g, IR_OP_interleave, OPERANDS(x, x), IR_ATTRS(IR_I("axis", 0))), 0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5);
+    WANT(ir_emit(g, IR_OP_interleave, OPERANDS(x, ir_unary(g, IR_OP_neg, x)), IR_ATTRS(IR_I("axis", -1))), 0, -0.0, 1,
+         -1, 2, -2, 3, -3, 4, -4, 5, -5);
     WANT(ir_emit(g, IR_OP_gather, OPERANDS(x, I64(3, -1, 0, 7)), IR_ATTRS(IR_I("axis", 1))), 2, 0, 0, 5, 3,
          0); // 7: out of range, 0
     WANT(ir_emit(g, IR_OP_gather_grad, OPERANDS(F32(3, 1, 2, 4), I64(3, 1, -2, 1)),

@@ -88,6 +88,8 @@ BUILD(pad_steps,
 BUILD(concat, EMIT(concat, OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, N, 1, 3), FD_IN(FD_ANY, N, 4, 3)),
                    IR_ATTRS(IR_I("axis", 1))))
 BUILD(concat_last, EMIT(concat, OPERANDS(FD_IN(FD_ANY, 2, 3), FD_IN(FD_ANY, 2, 1)), IR_ATTRS(IR_I("axis", -1))))
+BUILD(interleave, EMIT(interleave, OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY, N, 2, 3)),
+                       IR_ATTRS(IR_I("axis", 1))))
 BUILD(gather, EMIT(gather, OPERANDS(FD_IN(FD_ANY, 3, 4), FD_IN(FD_INDEX_NEG, N, 2)), IR_ATTRS(IR_I("axis", 0))))
 BUILD(gather_inner, EMIT(gather, OPERANDS(FD_IN(FD_ANY, N, 3, 2), FD_IN(FD_INDEX, 5)), IR_ATTRS(IR_I("axis", -2))))
 
@@ -242,6 +244,7 @@ static const struct fd_case cases[] = {
     C(pad_steps),
     C(concat),
     C(concat_last),
+    C(interleave),
     C(gather),
     C(gather_inner),
     C(reduce_sum),

@@ -105,6 +105,9 @@ static void test_movement(void **state) {
     REFUSED("operand 1 is f32[N,2,4]", NODE(concat, OPERANDS(F(N, 2, 3), F(N, 2, 4)), IR_ATTRS(IR_I("axis", 1))));
     REFUSED("along its batch dimension", NODE(concat, OPERANDS(F(N, 2), F(N, 2)), IR_ATTRS(IR_I("axis", 0))));
     REFUSED("axis = -3 is out of range", NODE(concat, OPERANDS(F(N, 2)), IR_ATTRS(IR_I("axis", -3))));
+    REFUSED("operand 1 is f32[N,3]", NODE(interleave, OPERANDS(F(N, 2), F(N, 3)), IR_ATTRS(IR_I("axis", 1))));
+    REFUSED("interleave f32[N,2] along its batch",
+            NODE(interleave, OPERANDS(F(N, 2), F(N, 2)), IR_ATTRS(IR_I("axis", 0))));
     REFUSED("reverse the batch", NODE(reverse, OPERANDS(F(N, 2)), IR_ATTRS(LIST("axes", 0))));
     REFUSED("increasing dimensions", NODE(reverse, OPERANDS(F(3, 2)), IR_ATTRS(LIST("axes", 1, 0))));
     REFUSED("i64 or i32 were expected", NODE(gather, OPERANDS(F(3, 2), F(2)), IR_ATTRS(IR_I("axis", 0))));
