@@ -123,10 +123,12 @@ void cg_streamed(struct cg_fn *f);
 // The first `lanes` of a vector of `width`; other lanes: load gives 0, store leaves memory alone.
 LLVMValueRef cg_load_first(struct cg_fn *f, LLVMTypeRef elem, int width, LLVMValueRef addr, int lanes);
 void cg_store_first(struct cg_fn *f, LLVMValueRef v, LLVMValueRef addr, int lanes);
+enum { CACHE_LINE = 64 }; // bytes
 // Asks for the cache line at addr, which may lie outside of anything: into the first level of cache, or the second
 // alone.
 enum cg_reach { CG_INTO_SECOND = 2, CG_INTO_FIRST = 3 }; // as llvm.prefetch has them
 void cg_fetch(struct cg_fn *f, LLVMValueRef addr, enum cg_reach reach);
+void cg_fetch_to_write(struct cg_fn *f, LLVMValueRef addr);                           // the same, into the first level
 LLVMValueRef cg_fma(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c); // llvm.fma, scalar or vector
 // f32 values that memory holds as f32 or, `narrow`, as bfloat16 (ir_type.narrow): the element type of the memory, and
 // vectors of `width` f32 of which the first `lanes` are in memory (width 1: a scalar). Storing rounds to nearest even.

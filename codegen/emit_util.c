@@ -201,10 +201,13 @@ LLVMValueRef cg_intrinsic(struct cg_fn *f, const char *name, LLVMTypeRef overloa
     return LLVMBuildCall2(f->b, LLVMIntrinsicGetType(f->cx, id, &overload, types), fn, args, (unsigned)n, "");
 }
 
-void cg_fetch(struct cg_fn *f, LLVMValueRef addr, enum cg_reach reach) {
-    LLVMValueRef args[4] = {addr, cg_i32(f, 0), cg_i32(f, reach), cg_i32(f, 1)}; // to read, data
+static void fetch(struct cg_fn *f, LLVMValueRef addr, int writes, int reach) {
+    LLVMValueRef args[4] = {addr, cg_i32(f, writes), cg_i32(f, reach), cg_i32(f, 1)}; // data
     cg_intrinsic(f, "llvm.prefetch", f->p, args, 4);
 }
+
+void cg_fetch(struct cg_fn *f, LLVMValueRef addr, enum cg_reach reach) { fetch(f, addr, 0, reach); }
+void cg_fetch_to_write(struct cg_fn *f, LLVMValueRef addr) { fetch(f, addr, 1, CG_INTO_FIRST); }
 
 LLVMValueRef cg_fma(struct cg_fn *f, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
     LLVMValueRef args[3] = {a, b, c};

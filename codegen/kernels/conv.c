@@ -252,6 +252,7 @@ static struct cg_micro micro_of(const struct cg_tap_conv *c, const struct cg_gat
         .b2 = c->S * c->C * nr,
         .pairs = c->pairs,
         .c_narrow = c->y_narrow,
+        .fetch_c = 1,
     };
     // A long run of (s, c) is cut into equal pieces, so that the micro-kernel can add up piece by piece.
     for (int64_t pieces = 2; merged && m.inner > 640 && pieces <= 64; pieces++)

@@ -143,6 +143,7 @@ static void each_vector(struct cg_fn *f, int64_t channels, channels_fn fn, void 
 
 struct outputs {
     struct line line;
+    LLVMValueRef next; // local: lines of the row to be written after this one
     LLVMValueRef c0;
     int lanes;
 };
@@ -174,9 +175,20 @@ static void one_tap_row(struct cg_fn *f, const struct outputs *o, const struct t
     }
 }
 
+// A tile's share of the next row's lines. Vectors of channels take turns, pixel by pixel: the hardware sees no stream.
+static void fetch_next_row(struct cg_fn *f, const struct outputs *o) {
+    const struct cg_depthwise *d = o->line.d;
+    int64_t tiles = cg_ceil_div(d->Q, tile_width(d, true)) * cg_ceil_div(d->C, f->t->vl);
+    int64_t lines = cg_ceil_div(d->Q * d->C * (d->y_narrow ? 2 : 4), CACHE_LINE), each = cg_ceil_div(lines, tiles);
+    LLVMValueRef p = LLVMBuildLoad2(f->b, f->p, o->next, "");
+    for (int64_t i = 0; i < each; i++) cg_fetch_to_write(f, cg_gep(f, f->i8, p, cg_i64(f, i * CACHE_LINE)));
+    LLVMBuildStore(f->b, cg_gep(f, f->i8, p, cg_i64(f, each * CACHE_LINE)), o->next);
+}
+
 static void output_tile(struct cg_fn *f, void *env, const struct tile *t) {
     const struct outputs *o = env;
     const struct cg_depthwise *d = o->line.d;
+    fetch_next_row(f, o);
     LLVMValueRef acc[64];
     for (int64_t j = 0; j < t->width; j++) acc[j] = cg_local(f, f->vf, LLVMConstNull(f->vf));
     if (d->R * d->S <= UNROLL_TAPS) {
@@ -219,7 +231,10 @@ static void rows_of_kind(struct cg_fn *f, const struct cg_depthwise *d, int64_t 
     for (int64_t e = 0; e < o.line.n; e++)
         LLVMBuildStore(f->b, input_row(f, d, x, cg_addi(f, i, cg_i64(f, at[0] + e * (at[1] - at[0])))),
                        table_at(f, o.line.table, cg_i64(f, e)));
-    o.line.y = cg_gep(f, cg_f32_in_memory(f, d->y_narrow), y, cg_muli(f, h, cg_i64(f, d->Q * d->C)));
+    LLVMTypeRef mem = cg_f32_in_memory(f, d->y_narrow);
+    o.line.y = cg_gep(f, mem, y, cg_muli(f, h, cg_i64(f, d->Q * d->C)));
+    o.next = cg_local(f, f->p, NULL);
+    LLVMBuildStore(f->b, cg_gep(f, mem, o.line.y, cg_i64(f, d->h.div * d->Q * d->C)), o.next);
     each_vector(f, d->C, output_vector, &o);
     cg_loop_end(f, &l);
 }

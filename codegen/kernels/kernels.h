@@ -33,6 +33,7 @@ struct cg_micro {
     // Fetched into cache meanwhile: a_k == 1: as many floats as A's tile has, from A + ahead on, evenly over the steps
     // (the next tile, where tiles lie one behind the other); else the line at A + ahead, each step. 0: nothing.
     int64_t ahead;
+    int64_t fetch_c; // C's lines are fetched, too, to be written
     // From memory elsewhere (`next`), for whoever comes after: a line a step, then this many bytes on. 0: none.
     int64_t stream;
 };

@@ -9,7 +9,7 @@
 
 // Steps of k in one trip of the inner loop. Where A is strided along k the scheduler would hoist loads across steps and
 // spill; 28 sums a step need no unrolling to hide the loop, 12 need a little.
-enum { LINE = 16 }; // floats of a cache line
+enum { LINE = CACHE_LINE / 4 }; // floats
 static int64_t unroll_of(const struct cg_target *t, const struct cg_micro *m) {
     if (m->a_k != 1) return t->nregs >= 32 || m->nvec == 1 ? 1 : 2;
     int64_t n = m->inner >= 0 && m->inner <= 6 ? m->inner : 4;
@@ -95,7 +95,8 @@ struct body {
     LLVMValueRef acc[64]; // locals, row by row
     LLVMValueRef pa, pb;  // locals: A and B of the current k
     LLVMValueRef pf;      // local: what to fetch next, or NULL
-    LLVMValueRef stream;  // the same elsewhere
+    LLVMValueRef to;      // local: C's pixel whose lines to fetch next, or NULL
+    LLVMValueRef stream;  // as pf, elsewhere
     LLVMValueRef C;
     int flush_depth; // loop level after whose body the sums move to C; 0: only at the end
 };
@@ -144,6 +145,30 @@ static void fetch_more(struct cg_fn *f, const struct body *b, int64_t n) {
     advance(f, b->pf, each * LINE);
 }
 
+// The lines of C are fetched while the sums are made: there are more of them than stores can wait for.
+static bool fetches_c(const struct cg_micro *m) {
+    bool in_line = m->th == 1 || m->c_h == m->tw * m->c_w;
+    return m->fetch_c && in_line && m->th * m->tw > 1 && m->inner > 0;
+}
+
+// What `n` steps fetch of C: their share of the pixels, the last again and again when all are on their way.
+static void fetch_c(struct cg_fn *f, const struct body *b, int64_t n) {
+    const struct cg_micro *m = b->m;
+    int64_t pixels = m->th * m->tw, steps = m->inner * cg_max64(m->n1, 1) * cg_max64(m->n2, 1);
+    int64_t each = cg_ceil_div(pixels * n, steps), size = m->c_narrow ? 2 : 4;
+    int64_t bytes = ((m->nvec - 1) * f->t->vl + m->last_lanes) * size, pixel = m->c_w * size;
+    LLVMValueRef to = get(f, f->p, b->to), last = cg_gep(f, f->i8, b->C, cg_i64(f, (pixels - 1) * pixel));
+    for (int64_t i = 0; i < each; i++) {
+        for (int64_t at = 0; at < bytes - 1; at += CACHE_LINE)
+            cg_fetch_to_write(f, cg_gep(f, f->i8, to, cg_i64(f, at)));
+        cg_fetch_to_write(f, cg_gep(f, f->i8, to, cg_i64(f, bytes - 1)));
+        to = cg_gep(f, f->i8, to, cg_i64(f, pixel));
+    }
+    if (each * steps > pixels * n)
+        to = LLVMBuildSelect(f->b, LLVMBuildICmp(f->b, LLVMIntULT, to, last, ""), to, last, "");
+    LLVMBuildStore(f->b, to, b->to);
+}
+
 // sum + a * b, or the same for the two bfloat16 in each lane.
 static LLVMValueRef multiply_add(struct cg_fn *f, const struct cg_micro *m, LLVMValueRef a, LLVMValueRef b,
                                  LLVMValueRef sum) {
@@ -181,6 +206,7 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
             }
         }
     }
+    if (b->to) fetch_c(f, b, n);
 }
 
 static void inner_loop(struct cg_fn *f, struct body *b, LLVMValueRef count) {
@@ -254,6 +280,7 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
     b.pb = cg_local(f, f->p, LLVMGetParam(f->fn, 1));
     if (m->ahead && m->a_k == 1)
         b.pf = cg_local(f, f->p, cg_gep(f, f->f32, LLVMGetParam(f->fn, 0), cg_i64(f, m->ahead)));
+    if (fetches_c(m)) b.to = cg_local(f, f->p, b.C);
     if (m->stream) b.stream = cg_local(f, f->p, LLVMGetParam(f->fn, 6));
     for (int64_t i = 0; i < m->th * m->tw * m->nvec; i++) b.acc[i] = cg_local(f, f->vf, LLVMConstNull(f->vf));
     if (b.flush_depth && !m->accumulate) store_sums(f, &b, false, false); // C starts at zero

@@ -282,7 +282,7 @@ static bool short_sums(const struct cg_reduce *r) {
     return true;
 }
 
-enum { RUN = 32, LINE = 64 }; // rows of a run; bytes
+enum { RUN = 32 }; // rows
 
 // What row `run + RUN` and those behind it have, in the order of memory. Taken in blocks of columns they would come in
 // pieces of a few lines, which the CPU does not foresee and memory gives at half its speed; so each vector of this run
@@ -299,7 +299,8 @@ static void fetch_next(struct nest *s, LLVMValueRef run) {
         if (l->kind != CG_LEAF_MEM || l->stride[0] != cols || l->stride[1] != 1) continue;
         int64_t size = cg_leaf_size(l), bytes = s->width * s->lanes * size;
         LLVMValueRef first = cg_gep(f, f->i8, f->ptr[l->ptr], cg_muladd(f, at, size, cg_i64(f, l->offset * size)));
-        for (int64_t b = 0; b < bytes; b += LINE) cg_fetch(f, cg_gep(f, f->i8, first, cg_i64(f, b)), CG_INTO_SECOND);
+        for (int64_t b = 0; b < bytes; b += CACHE_LINE)
+            cg_fetch(f, cg_gep(f, f->i8, first, cg_i64(f, b)), CG_INTO_SECOND);
     }
 }
 

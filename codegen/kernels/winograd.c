@@ -331,7 +331,8 @@ static void multiply(struct cg_fn *f, const struct cg_wino *w, const struct cg_w
                           .b_k = nr,
                           .inner = w->C,
                           .n1 = 1,
-                          .n2 = 1};
+                          .n2 = 1,
+                          .fetch_c = 1};
     // Whole blocks, then the smallest block that covers the rest: rows past `count` are computed from leftovers.
     struct cg_loop l;
     LLVMValueRef whole = cg_muli(f, cg_divi(f, count, cg_i64(f, most)), cg_i64(f, most));
