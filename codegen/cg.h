@@ -41,8 +41,10 @@ enum cg_algorithm cg_chosen(const struct cg_target *t, const struct ir_graph *g,
 // cost.c
 double cg_conv_cost(const struct cg_target *t, const struct cg_conv_shape *s, enum cg_algorithm a);
 
-// A kernel being emitted: fn(ptr p0.. p[n_ptr-1], i64 N, i64 thread, i64 threads, ptr scratch) -> void
-// N is the batch; for kernels of images (convolutions, pools) the number of images, see cg_lower.images.
+// A kernel being emitted: fn(ptr p0.. p[n_ptr-1], i64 N, i64 first, i64 last, i64 threads, ptr scratch) -> void
+// N is the batch; for kernels of images (convolutions, pools) the number of images, see cg_lower.images. Of the
+// kernel's work, which is threads * CG_PARTS equal parts, it does those from `first` up to `last`: see cg_share.
+#define CG_PARTS 16
 struct cg_fn {
     LLVMContextRef cx;
     LLVMModuleRef mod;
@@ -50,7 +52,7 @@ struct cg_fn {
     LLVMValueRef fn;
     const struct cg_target *t;
     LLVMValueRef ptr[CG_MAX_PTRS];
-    LLVMValueRef N, thread, threads, scratch;           // scratch: this thread's private scratch, 64-aligned
+    LLVMValueRef N, first, last, threads, scratch;      // scratch: this thread's private scratch, 64-aligned
     LLVMTypeRef f32, f64, i1, i8, i16, i32, i64, p, vf; // vf = <vl x f32>
     LLVMTypeRef void_;
 };
@@ -159,7 +161,7 @@ void cg_if_begin(struct cg_fn *f, struct cg_if *c, LLVMValueRef cond); // then-b
 void cg_if_else(struct cg_fn *f, struct cg_if *c);                     // optional
 void cg_if_end(struct cg_fn *f, struct cg_if *c);
 
-// This thread's contiguous share [begin, end) of `total` items, in units of `unit`: begin = ceil-split by thread index.
+// The contiguous share [begin, end) of `total` items, in units of `unit`, that this call is to do.
 void cg_share(struct cg_fn *f, LLVMValueRef total, int64_t unit, LLVMValueRef *begin, LLVMValueRef *end);
 // A helper function inside the kernel's module (internal linkage), e.g. a micro-kernel called from several places. Made
 // once per (module, name): returns it, with *is_new telling the caller to emit the body (through a nested cg_fn).

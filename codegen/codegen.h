@@ -51,10 +51,11 @@ struct cg_options {
     cg_pick pick;               // NULL: by predicted seconds
     void *pick_env;
     bool no_recompute; // keep every activation that the backward pass reads
-    bool bf16;   // activations and gradients are bfloat16 in memory (pass bf16), products of bfloat16 where the CPU has
-                 // them
-    bool verify; // IR verifier after each pass, LLVM verifier on each module
-    bool time;   // print seconds of every part to stderr
+    bool bf16; // activations and gradients are bfloat16 in memory (pass bf16), products of bfloat16 where the CPU has
+               // them
+    bool share_all; // share out every call part by part, however short: for tests
+    bool verify;    // IR verifier after each pass, LLVM verifier on each module
+    bool time;      // print seconds of every part to stderr
     const char *dump_after, *stop_after;
 };
 

@@ -353,7 +353,8 @@ enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, cons
     struct cg_choices choices = {0};
     target.choices = &choices;
     arena_init(&arena);
-    struct cg_program p = {.arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch};
+    struct cg_program p = {
+        .arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch, .share_all = o->share_all};
     struct ir_graph *graphs[2] = {m->train, m->infer};
     struct ir_pass_options po = {.mode = IR_TRAIN,
                                  .verify = o->verify,

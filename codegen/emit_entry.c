@@ -1,5 +1,9 @@
 // The entry module: SPMD entry points that run a phase's calls in order with a barrier after each, and the tables
 // behind smkd_query. Struct layouts are those of smkd_abi.h; every offset is compared with the compiler's own.
+//
+// A thread does the first half of its share of a call in one go and the rest part by part, and then what is left of the
+// others' shares: cores of one machine are not equally fast (a neighbour on the same core, another guest), and all wait
+// for the slowest at the barrier. Which thread computes a result never changes it.
 #include "program.h"
 
 #include <stddef.h>
@@ -9,12 +13,11 @@
 
 struct entry {
     const struct cg_program *p;
-    struct cg_fn f;    // the entry function being emitted
+    struct cg_fn f;    // the function being emitted
     LLVMValueRef call; // ptr to smkd_call
     LLVMValueRef base[16];
-    LLVMValueRef thread32, threads32;
-    LLVMValueRef marks; // i1: this thread reports finished kernels
     const struct cg_phase *phase;
+    int phase_index;
     LLVMValueRef *consts;
 };
 
@@ -90,58 +93,229 @@ static LLVMValueRef arg_address(struct entry *e, const struct cg_call_rec *c, co
     return cg_gep(f, f->i8, base, off);
 }
 
+enum { KERNEL_ARGS = 5 }; // beside its pointers
+
 static LLVMTypeRef kernel_type(struct cg_fn *f, int n_ptr) {
-    LLVMTypeRef t[CG_MAX_PTRS + 4];
+    LLVMTypeRef t[CG_MAX_PTRS + KERNEL_ARGS];
     for (int i = 0; i < n_ptr; i++) t[i] = f->p;
-    t[n_ptr] = t[n_ptr + 1] = t[n_ptr + 2] = f->i64;
-    t[n_ptr + 3] = f->p;
-    return LLVMFunctionType(f->void_, t, (unsigned)n_ptr + 4, 0);
+    t[n_ptr] = t[n_ptr + 1] = t[n_ptr + 2] = t[n_ptr + 3] = f->i64;
+    t[n_ptr + 4] = f->p;
+    return LLVMFunctionType(f->void_, t, (unsigned)n_ptr + KERNEL_ARGS, 0);
 }
 
-static void emit_mark(struct entry *e, size_t index) {
-    struct cg_fn *f = &e->f;
-    struct cg_if c;
-    cg_if_begin(f, &c, e->marks);
-    LLVMTypeRef t[2] = {f->p, f->i64};
-    LLVMValueRef args[2] = {field(e, f->p, offsetof(struct smkd_call, mark_env)), cg_i64(f, (int64_t)index)};
-    LLVMBuildCall2(f->b, LLVMFunctionType(f->void_, t, 2, 0), field(e, f->p, offsetof(struct smkd_call, mark)), args, 2,
-                   "");
-    cg_if_end(f, &c);
+// A function of the entry module, internal, with the builder at its beginning. Ends with fn_end.
+static struct cg_fn fn_begin(const struct cg_fn *proto, const char *name, LLVMTypeRef type) {
+    struct cg_fn f = *proto;
+    f.fn = LLVMAddFunction(f.mod, name, type);
+    LLVMSetLinkage(f.fn, LLVMInternalLinkage);
+    cg_fn_attributes(f.cx, f.fn, f.t);
+    cg_noinline(&f, f.fn);
+    f.b = LLVMCreateBuilderInContext(f.cx);
+    LLVMPositionBuilderAtEnd(f.b, LLVMAppendBasicBlockInContext(f.cx, f.fn, "entry"));
+    return f;
 }
 
-static void emit_call(struct entry *e, size_t index) {
-    const struct cg_call_rec *c = &e->phase->calls[index];
+static LLVMValueRef fn_end(struct cg_fn *f) {
+    LLVMBuildRetVoid(f->b);
+    LLVMDisposeBuilder(f->b);
+    return f->fn;
+}
+
+// --- sharing out -----------------------------------------------------------------------------------------------------
+//
+// At the end of each thread's scratch lie two counters of the parts that were taken out of its share, one for this call
+// and one for the next, which the thread itself sets to 0 before the barrier between them.
+
+enum { COUNTER = 8, TAKEN_AT_ONCE = CG_PARTS / 2, TAKEN_SINGLY = CG_PARTS - TAKEN_AT_ONCE };
+
+static LLVMValueRef counter_at(struct cg_fn *f, LLVMValueRef counters, LLVMValueRef stride, LLVMValueRef thread) {
+    return cg_gep(f, f->i8, counters, cg_muli(f, stride, thread));
+}
+
+static void clear_counter(struct cg_fn *f, LLVMValueRef at) {
+    LLVMValueRef s = LLVMBuildStore(f->b, cg_i64(f, 0), at);
+    LLVMSetAlignment(s, COUNTER);
+    LLVMSetOrdering(s, LLVMAtomicOrderingMonotonic);
+}
+
+// i64 take(ptr counters, i64 stride, i64 thread, i64 threads): a part nobody has taken, of the thread's own while there
+// are some; -1: none is left.
+static LLVMTypeRef take_type(struct cg_fn *f) {
+    return LLVMFunctionType(f->i64, (LLVMTypeRef[]){f->p, f->i64, f->i64, f->i64}, 4, 0);
+}
+
+static LLVMValueRef emit_take(struct cg_fn proto) {
+    struct cg_fn *f = &proto;
+    *f = fn_begin(&proto, "smkd_take", take_type(f));
+    LLVMValueRef thread = LLVMGetParam(f->fn, 2), threads = LLVMGetParam(f->fn, 3);
+    struct cg_loop l;
+    struct cg_if some;
+    LLVMValueRef k = cg_loop_begin(f, &l, cg_i64(f, 0), threads, 1);
+    LLVMValueRef whose = cg_remi(f, cg_addi(f, thread, k), threads);
+    LLVMValueRef at = counter_at(f, LLVMGetParam(f->fn, 0), LLVMGetParam(f->fn, 1), whose);
+    LLVMValueRef taken = LLVMBuildLoad2(f->b, f->i64, at, ""); // a look first: the line may stay shared
+    LLVMSetAlignment(taken, COUNTER);
+    LLVMSetOrdering(taken, LLVMAtomicOrderingMonotonic);
+    cg_if_begin(f, &some, LLVMBuildICmp(f->b, LLVMIntSLT, taken, cg_i64(f, TAKEN_SINGLY), ""));
+    LLVMValueRef mine =
+        LLVMBuildAtomicRMW(f->b, LLVMAtomicRMWBinOpAdd, at, cg_i64(f, 1), LLVMAtomicOrderingMonotonic, 0);
+    LLVMBasicBlockRef found = LLVMAppendBasicBlockInContext(f->cx, f->fn, "found"),
+                      late = LLVMAppendBasicBlockInContext(f->cx, f->fn, "late");
+    LLVMBuildCondBr(f->b, LLVMBuildICmp(f->b, LLVMIntSLT, mine, cg_i64(f, TAKEN_SINGLY), ""), found, late);
+    LLVMPositionBuilderAtEnd(f->b, found);
+    LLVMBuildRet(f->b, cg_addi(f, cg_muladd(f, whose, CG_PARTS, cg_i64(f, TAKEN_AT_ONCE)), mine));
+    LLVMPositionBuilderAtEnd(f->b, late);
+    cg_if_end(f, &some);
+    cg_loop_end(f, &l);
+    LLVMBuildRet(f->b, cg_i64(f, -1));
+    LLVMDisposeBuilder(f->b);
+    return f->fn;
+}
+
+// The least N for which a call takes long enough to be shared out; 0: any, INT64_MAX: none.
+static int64_t worth_sharing(const struct cg_program *p, const struct cg_phase *ph, const struct cg_call_rec *c) {
+    const double gflops = 1e11, bandwidth = 2e10, least = 50e-6; // of one core, roughly; seconds on it
+    if (p->share_all) return 0;
+    struct ir_work w = {.bytes = 5 * (double)p->trained_bytes};
+    if (c->node != IR_NONE) w = ir_fused_cost(ph->g, c->node);
+    double fixed = w.flops / gflops + w.bytes / bandwidth, each = w.sample_flops / gflops + w.sample_bytes / bandwidth;
+    if (fixed >= least) return 0;
+    return each > 0 && (least - fixed) / each < 1e9 ? (int64_t)((least - fixed) / each) + 1 : INT64_MAX;
+}
+
+// --- steps -----------------------------------------------------------------------------------------------------------
+//
+// A phase is a list of steps: functions that call one kernel with its arguments, for some parts. They and what runs
+// them are functions of their own, because one of all of it takes LLVM longer than all kernels.
+
+// void step(ptr call, i64 thread, i64 threads, i64 first, i64 last)
+static LLVMTypeRef step_type(struct cg_fn *f) {
+    return LLVMFunctionType(f->void_, (LLVMTypeRef[]){f->p, f->i64, f->i64, f->i64, f->i64}, 5, 0);
+}
+
+static void bases_begin(struct entry *e) {
     struct cg_fn *f = &e->f;
-    struct cg_if unprepared;
-    if (c->prepares) {
-        LLVMValueRef done = field(e, f->i32, offsetof(struct smkd_call, prepared));
-        cg_if_begin(f, &unprepared, LLVMBuildICmp(f->b, LLVMIntEQ, done, cg_i32(f, 0), ""));
-    }
-    const struct cg_kernel *k = &e->p->kernels[c->kernel];
-    char name[32];
-    cg_kernel_symbol(e->p, c->kernel, name);
-    LLVMTypeRef t = kernel_type(f, k->n_ptr);
-    LLVMValueRef fn = LLVMGetNamedFunction(f->mod, name), args[CG_MAX_PTRS + 4];
+    static const size_t at_of[] = {offsetof(struct smkd_call, inputs),     offsetof(struct smkd_call, outputs),
+                                   offsetof(struct smkd_call, cotangents), offsetof(struct smkd_call, grad_inputs),
+                                   offsetof(struct smkd_call, params),     offsetof(struct smkd_call, grads),
+                                   offsetof(struct smkd_call, momentum),   offsetof(struct smkd_call, arena),
+                                   offsetof(struct smkd_call, scratch),    offsetof(struct smkd_call, scalars)};
+    for (int i = 0; i <= B_SCALARS; i++) e->base[i] = field(e, f->p, at_of[i]);
+    int64_t fixed = e->phase->plan ? e->phase->plan->fixed_bytes : 0;
+    e->base[B_SAMPLES] = cg_gep(f, f->i8, e->base[B_ARENA], cg_i64(f, fixed));
+    f->N = field(e, f->i64, offsetof(struct smkd_call, batch));
+}
+
+static LLVMValueRef emit_step(const struct entry *of, size_t index) {
+    struct entry e = *of;
+    struct cg_fn *f = &e.f;
+    const struct cg_call_rec *c = &e.phase->calls[index];
+    char name[48];
+    snprintf(name, sizeof name, "smkd_step_%d_%zu", e.phase_index, index);
+    *f = fn_begin(&of->f, name, step_type(f));
+    e.call = LLVMGetParam(f->fn, 0);
+    bases_begin(&e);
+    cg_kernel_symbol(e.p, c->kernel, name);
+    LLVMTypeRef t = kernel_type(f, e.p->kernels[c->kernel].n_ptr);
+    LLVMValueRef fn = LLVMGetNamedFunction(f->mod, name), args[CG_MAX_PTRS + KERNEL_ARGS], *more = args + c->n_args;
     if (!fn) {
         fn = LLVMAddFunction(f->mod, name, t);
         LLVMSetVisibility(fn, LLVMHiddenVisibility);
     }
-    for (int i = 0; i < c->n_args; i++) args[i] = arg_address(e, c, &c->args[i]);
-    args[c->n_args] = c->images < 0 ? cg_muli(f, f->N, cg_i64(f, -c->images)) : cg_i64(f, c->images);
-    args[c->n_args + 1] = f->thread;
-    args[c->n_args + 2] = f->threads;
-    args[c->n_args + 3] = f->scratch;
-    LLVMBuildCall2(f->b, t, fn, args, (unsigned)c->n_args + 4, "");
-    // Barrier: through the caller's table; a lone thread has nobody to meet.
-    struct cg_if one;
-    cg_if_begin(f, &one, LLVMBuildICmp(f->b, LLVMIntSGT, f->threads, cg_i64(f, 1), ""));
-    LLVMTypeRef bt[3] = {f->p, f->i32, f->i32}, barrier_t = LLVMFunctionType(f->void_, bt, 3, 0);
-    LLVMValueRef b = field(e, f->p, offsetof(struct smkd_call, barrier));
-    LLVMValueRef ba[3] = {field(e, f->p, offsetof(struct smkd_call, barrier_env)), e->thread32, e->threads32};
-    LLVMBuildCall2(f->b, barrier_t, b, ba, 3, "");
-    cg_if_end(f, &one);
-    emit_mark(e, index);
-    if (c->prepares) cg_if_end(f, &unprepared);
+    for (int i = 0; i < c->n_args; i++) args[i] = arg_address(&e, c, &c->args[i]);
+    more[0] = c->images < 0 ? cg_muli(f, f->N, cg_i64(f, -c->images)) : cg_i64(f, c->images);
+    more[1] = LLVMGetParam(f->fn, 3);
+    more[2] = LLVMGetParam(f->fn, 4);
+    more[3] = LLVMGetParam(f->fn, 2);
+    more[4] =
+        cg_gep(f, f->i8, e.base[B_SCRATCH], cg_muli(f, LLVMGetParam(f->fn, 1), cg_i64(f, e.phase->scratch_bytes)));
+    LLVMBuildCall2(f->b, t, fn, args, (unsigned)c->n_args + KERNEL_ARGS, "");
+    return fn_end(f);
+}
+
+// All threads meet; a lone one has nobody to meet and does not come here.
+static void meet(struct entry *e, LLVMValueRef thread, LLVMValueRef threads) {
+    struct cg_fn *f = &e->f;
+    LLVMTypeRef t = LLVMFunctionType(f->void_, (LLVMTypeRef[]){f->p, f->i32, f->i32}, 3, 0);
+    LLVMValueRef args[3] = {field(e, f->p, offsetof(struct smkd_call, barrier_env)),
+                            LLVMBuildTrunc(f->b, thread, f->i32, ""), LLVMBuildTrunc(f->b, threads, f->i32, "")};
+    LLVMBuildCall2(f->b, t, field(e, f->p, offsetof(struct smkd_call, barrier)), args, 3, "");
+}
+
+static void call_mark(struct entry *e, LLVMValueRef index) {
+    struct cg_fn *f = &e->f;
+    LLVMTypeRef t = LLVMFunctionType(f->void_, (LLVMTypeRef[]){f->p, f->i64}, 2, 0);
+    LLVMValueRef args[2] = {field(e, f->p, offsetof(struct smkd_call, mark_env)), index};
+    LLVMBuildCall2(f->b, t, field(e, f->p, offsetof(struct smkd_call, mark)), args, 2, "");
+}
+
+// What a thread keeps while it runs a phase: struct { ptr call; i64 thread, threads, stride, which; ptr counters; }.
+// `stride` lies between the threads' counters, `counters` are thread 0's, `which` of the two is in use is an offset.
+enum { S_CALL, S_THREAD, S_THREADS, S_STRIDE, S_WHICH, S_COUNTERS, S_FIELDS };
+static LLVMTypeRef state_type(struct cg_fn *f) {
+    return LLVMStructTypeInContext(f->cx, (LLVMTypeRef[]){f->p, f->i64, f->i64, f->i64, f->i64, f->p}, S_FIELDS, 0);
+}
+static LLVMValueRef state_at(struct cg_fn *f, LLVMValueRef state, unsigned k) {
+    return LLVMBuildStructGEP2(f->b, state_type(f), state, k, "");
+}
+static LLVMValueRef state_get(struct cg_fn *f, LLVMValueRef state, unsigned k) {
+    return LLVMBuildLoad2(f->b, k == S_CALL || k == S_COUNTERS ? f->p : f->i64, state_at(f, state, k), "");
+}
+
+// void run(ptr state, ptr step, i64 least, i64 index): the step by all threads, shared out when the batch is `least` or
+// more, and the barrier.
+static LLVMTypeRef run_type(struct cg_fn *f) {
+    return LLVMFunctionType(f->void_, (LLVMTypeRef[]){f->p, f->p, f->i64, f->i64}, 4, 0);
+}
+
+static LLVMValueRef emit_run(const struct entry *of) {
+    struct entry e = *of;
+    struct cg_fn *f = &e.f;
+    LLVMValueRef take = emit_take(*f);
+    *f = fn_begin(&of->f, "smkd_run_step", run_type(f));
+    LLVMValueRef state = LLVMGetParam(f->fn, 0), step = LLVMGetParam(f->fn, 1), v[S_FIELDS];
+    for (unsigned k = 0; k < S_FIELDS; k++) v[k] = state_get(f, state, k);
+    e.call = v[S_CALL];
+    LLVMValueRef mine = cg_muli(f, v[S_THREAD], cg_i64(f, CG_PARTS)), zero = cg_i64(f, 0);
+    LLVMValueRef args[5] = {e.call, v[S_THREAD], v[S_THREADS], mine, cg_addi(f, mine, cg_i64(f, CG_PARTS))};
+    LLVMValueRef several = LLVMBuildICmp(f->b, LLVMIntSGT, v[S_THREADS], cg_i64(f, 1), "");
+    LLVMValueRef N = field(&e, f->i64, offsetof(struct smkd_call, batch));
+    struct cg_if shared, meets, marks;
+    cg_if_begin(f, &shared,
+                LLVMBuildAnd(f->b, several, LLVMBuildICmp(f->b, LLVMIntSGE, N, LLVMGetParam(f->fn, 2), ""), ""));
+    {
+        LLVMValueRef next = LLVMBuildXor(f->b, v[S_WHICH], cg_i64(f, COUNTER), "");
+        clear_counter(f, counter_at(f, cg_gep(f, f->i8, v[S_COUNTERS], next), v[S_STRIDE], v[S_THREAD]));
+        LLVMBuildStore(f->b, next, state_at(f, state, S_WHICH));
+        LLVMValueRef now = cg_gep(f, f->i8, v[S_COUNTERS], v[S_WHICH]);
+        LLVMValueRef half[5] = {args[0], args[1], args[2], mine, cg_addi(f, mine, cg_i64(f, TAKEN_AT_ONCE))};
+        LLVMBuildCall2(f->b, step_type(f), step, half, 5, "");
+        LLVMBasicBlockRef more = LLVMAppendBasicBlockInContext(f->cx, f->fn, "more"),
+                          work = LLVMAppendBasicBlockInContext(f->cx, f->fn, "work"),
+                          done = LLVMAppendBasicBlockInContext(f->cx, f->fn, "done");
+        LLVMBuildBr(f->b, more);
+        LLVMPositionBuilderAtEnd(f->b, more);
+        LLVMValueRef ta[4] = {now, v[S_STRIDE], v[S_THREAD], v[S_THREADS]};
+        LLVMValueRef part = LLVMBuildCall2(f->b, take_type(f), take, ta, 4, "");
+        LLVMBuildCondBr(f->b, LLVMBuildICmp(f->b, LLVMIntSGE, part, zero, ""), work, done);
+        LLVMPositionBuilderAtEnd(f->b, work);
+        LLVMValueRef one[5] = {args[0], args[1], args[2], part, cg_addi(f, part, cg_i64(f, 1))};
+        LLVMBuildCall2(f->b, step_type(f), step, one, 5, "");
+        LLVMBuildBr(f->b, more);
+        LLVMPositionBuilderAtEnd(f->b, done);
+    }
+    cg_if_else(f, &shared);
+    LLVMBuildCall2(f->b, step_type(f), step, args, 5, "");
+    cg_if_end(f, &shared);
+    cg_if_begin(f, &meets, several);
+    meet(&e, v[S_THREAD], v[S_THREADS]);
+    cg_if_end(f, &meets);
+    LLVMValueRef first = LLVMBuildICmp(f->b, LLVMIntEQ, v[S_THREAD], zero, "");
+    LLVMValueRef wanted = LLVMBuildIsNotNull(f->b, field(&e, f->p, offsetof(struct smkd_call, mark)), "");
+    cg_if_begin(f, &marks, LLVMBuildAnd(f->b, first, wanted, ""));
+    call_mark(&e, LLVMGetParam(f->fn, 3));
+    cg_if_end(f, &marks);
+    return fn_end(f);
 }
 
 static struct cg_fn fn_context(LLVMContextRef cx, LLVMModuleRef mod, const struct cg_target *t) {
@@ -170,60 +344,74 @@ static LLVMModuleRef new_module(LLVMContextRef cx, const struct cg_target *t, co
     return mod;
 }
 
+// The thread's state, with both of its counters at 0 before anyone looks.
+static LLVMValueRef state_begin(struct entry *e, LLVMValueRef thread, LLVMValueRef threads) {
+    struct cg_fn *f = &e->f;
+    LLVMValueRef state = cg_local(f, state_type(f), NULL), stride = cg_i64(f, e->phase->scratch_bytes);
+    LLVMValueRef scratch = field(e, f->p, offsetof(struct smkd_call, scratch));
+    LLVMValueRef counters = cg_gep(f, f->i8, scratch, cg_i64(f, e->phase->scratch_bytes - CG_COUNTERS));
+    LLVMValueRef v[S_FIELDS] = {e->call, thread, threads, stride, cg_i64(f, 0), counters};
+    for (unsigned k = 0; k < S_FIELDS; k++) LLVMBuildStore(f->b, v[k], state_at(f, state, k));
+    struct cg_if several;
+    cg_if_begin(f, &several, LLVMBuildICmp(f->b, LLVMIntSGT, threads, cg_i64(f, 1), ""));
+    LLVMValueRef own = counter_at(f, counters, stride, thread);
+    for (int i = 0; i < 2; i++) clear_counter(f, cg_gep(f, f->i8, own, cg_i64(f, i * COUNTER)));
+    meet(e, thread, threads);
+    cg_if_end(f, &several);
+    return state;
+}
+
+// Gradients of inputs: all wanted or none (smkd_abi.h). The list itself may be NULL.
+static LLVMValueRef wants_input_grads(struct entry *e) {
+    struct cg_fn *f = &e->f;
+    LLVMValueRef some = cg_local(f, f->i1, LLVMConstInt(f->i1, 0, 0));
+    LLVMValueRef list = field(e, f->p, offsetof(struct smkd_call, grad_inputs));
+    struct cg_if c;
+    cg_if_begin(f, &c, LLVMBuildIsNotNull(f->b, list, ""));
+    LLVMBuildStore(f->b, LLVMBuildIsNotNull(f->b, cg_load(f, f->p, list, 8), ""), some);
+    cg_if_end(f, &c);
+    return LLVMBuildLoad2(f->b, f->i1, some, "want_input_grads");
+}
+
+// Which calls are left out at times: one test guards each run of them.
+enum guard { ALWAYS, ONLY_INPUT_GRAD, PREPARES };
+static enum guard guard_of(const struct cg_call_rec *c) {
+    return c->only_input_grad ? ONLY_INPUT_GRAD : c->prepares ? PREPARES : ALWAYS;
+}
+
+static LLVMValueRef guard_holds(struct entry *e, enum guard g) {
+    struct cg_fn *f = &e->f;
+    if (g == ONLY_INPUT_GRAD) return wants_input_grads(e);
+    return LLVMBuildICmp(f->b, LLVMIntEQ, field(e, f->i32, offsetof(struct smkd_call, prepared)), cg_i32(f, 0), "");
+}
+
 static LLVMValueRef emit_phase(const struct cg_program *p, struct cg_fn proto, LLVMValueRef *consts, int phase) {
     static const char *const names[] = {"smkd_infer", "smkd_forward", "smkd_backward", "smkd_update"};
     const struct cg_phase *ph = &p->phases[phase];
-    struct entry e = {.p = p, .f = proto, .phase = ph, .consts = consts};
+    struct entry e = {.p = p, .f = proto, .phase = ph, .phase_index = phase, .consts = consts};
     struct cg_fn *f = &e.f;
-    LLVMTypeRef at[3] = {f->p, f->i32, f->i32};
-    f->fn = LLVMAddFunction(f->mod, names[phase], LLVMFunctionType(f->void_, at, 3, 0));
-    LLVMSetLinkage(f->fn, LLVMInternalLinkage);
-    cg_fn_attributes(f->cx, f->fn, p->t);
-    f->b = LLVMCreateBuilderInContext(f->cx);
-    LLVMPositionBuilderAtEnd(f->b, LLVMAppendBasicBlockInContext(f->cx, f->fn, "entry"));
+    LLVMValueRef run = LLVMGetNamedFunction(f->mod, "smkd_run_step");
+    if (!run) run = emit_run(&e);
+    LLVMValueRef *steps = xcalloc(ph->n_calls + 1, sizeof *steps);
+    for (size_t i = 0; i < ph->n_calls; i++) steps[i] = emit_step(&e, i);
+    *f = fn_begin(&proto, names[phase], LLVMFunctionType(f->void_, (LLVMTypeRef[]){f->p, f->i32, f->i32}, 3, 0));
     e.call = LLVMGetParam(f->fn, 0);
-    e.thread32 = LLVMGetParam(f->fn, 1);
-    e.threads32 = LLVMGetParam(f->fn, 2);
-    f->thread = LLVMBuildSExt(f->b, e.thread32, f->i64, "thread");
-    f->threads = LLVMBuildSExt(f->b, e.threads32, f->i64, "threads");
-    f->N = field(&e, f->i64, offsetof(struct smkd_call, batch));
-    static const size_t at_of[] = {offsetof(struct smkd_call, inputs),     offsetof(struct smkd_call, outputs),
-                                   offsetof(struct smkd_call, cotangents), offsetof(struct smkd_call, grad_inputs),
-                                   offsetof(struct smkd_call, params),     offsetof(struct smkd_call, grads),
-                                   offsetof(struct smkd_call, momentum),   offsetof(struct smkd_call, arena),
-                                   offsetof(struct smkd_call, scratch),    offsetof(struct smkd_call, scalars)};
-    for (int i = 0; i <= B_SCALARS; i++) e.base[i] = field(&e, f->p, at_of[i]);
-    LLVMValueRef wanted = LLVMBuildIsNotNull(f->b, field(&e, f->p, offsetof(struct smkd_call, mark)), "");
-    LLVMValueRef first = LLVMBuildICmp(f->b, LLVMIntEQ, f->thread, cg_i64(f, 0), "");
-    e.marks = LLVMBuildAnd(f->b, wanted, first, "marks");
-    int64_t fixed = ph->plan ? ph->plan->fixed_bytes : 0;
-    e.base[B_SAMPLES] = cg_gep(f, f->i8, e.base[B_ARENA], cg_i64(f, fixed));
-    f->scratch = cg_gep(f, f->i8, e.base[B_SCRATCH], cg_muli(f, f->thread, cg_i64(f, ph->scratch_bytes)));
-    // Gradients of inputs: all wanted or none (smkd_abi.h). One test guards each run of calls that serve only them.
-    LLVMValueRef want = NULL;
-    for (size_t i = 0; i < ph->n_calls; i++) {
-        if (!ph->calls[i].only_input_grad) {
-            emit_call(&e, i);
-            continue;
-        }
-        if (!want) {
-            // The list itself may be NULL.
-            LLVMValueRef some = cg_local(f, f->i1, LLVMConstInt(f->i1, 0, 0)), list = e.base[B_GRAD_INPUTS];
-            struct cg_if c;
-            cg_if_begin(f, &c, LLVMBuildIsNotNull(f->b, list, ""));
-            LLVMBuildStore(f->b, LLVMBuildIsNotNull(f->b, cg_load(f, f->p, list, 8), ""), some);
-            cg_if_end(f, &c);
-            want = LLVMBuildLoad2(f->b, f->i1, some, "want_input_grads");
-        }
+    LLVMValueRef thread = LLVMBuildSExt(f->b, LLVMGetParam(f->fn, 1), f->i64, "thread");
+    LLVMValueRef threads = LLVMBuildSExt(f->b, LLVMGetParam(f->fn, 2), f->i64, "threads");
+    LLVMValueRef state = ph->n_calls ? state_begin(&e, thread, threads) : NULL;
+    for (size_t i = 0; i < ph->n_calls;) {
+        const enum guard g = guard_of(&ph->calls[i]);
         struct cg_if c;
-        cg_if_begin(f, &c, want);
-        for (; i < ph->n_calls && ph->calls[i].only_input_grad; i++) emit_call(&e, i);
-        i--;
-        cg_if_end(f, &c);
+        if (g != ALWAYS) cg_if_begin(f, &c, guard_holds(&e, g));
+        for (; i < ph->n_calls && guard_of(&ph->calls[i]) == g; i++) {
+            LLVMValueRef args[4] = {state, steps[i], cg_i64(f, worth_sharing(p, ph, &ph->calls[i])),
+                                    cg_i64(f, (int64_t)i)};
+            LLVMBuildCall2(f->b, run_type(f), run, args, 4, "");
+        }
+        if (g != ALWAYS) cg_if_end(f, &c);
     }
-    LLVMBuildRetVoid(f->b);
-    LLVMDisposeBuilder(f->b);
-    return f->fn;
+    free(steps);
+    return fn_end(f);
 }
 
 static LLVMValueRef global_bytes(struct cg_fn *f, const char *name, const void *data, size_t n, unsigned align) {
@@ -474,9 +662,10 @@ LLVMModuleRef cg_emit_kernels(const struct cg_program *p, LLVMContextRef cx, siz
             if (k->noalias) LLVMAddAttributeAtIndex(f.fn, (unsigned)a + 1, LLVMCreateEnumAttribute(cx, noalias, 0));
         }
         f.N = LLVMGetParam(f.fn, (unsigned)k->n_ptr);
-        f.thread = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 1);
-        f.threads = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 2);
-        f.scratch = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 3);
+        f.first = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 1);
+        f.last = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 2);
+        f.threads = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 3);
+        f.scratch = LLVMGetParam(f.fn, (unsigned)k->n_ptr + 4);
         f.b = LLVMCreateBuilderInContext(cx);
         LLVMPositionBuilderAtEnd(f.b, LLVMAppendBasicBlockInContext(cx, f.fn, "entry"));
         bug_node = k->key;

@@ -288,8 +288,9 @@ void cg_if_end(struct cg_fn *f, struct cg_if *c) {
 
 void cg_share(struct cg_fn *f, LLVMValueRef total, int64_t unit, LLVMValueRef *begin, LLVMValueRef *end) {
     LLVMValueRef units = unit == 1 ? total : cg_divi(f, cg_addi(f, total, cg_i64(f, unit - 1)), cg_i64(f, unit));
-    LLVMValueRef u0 = cg_divi(f, cg_muli(f, units, f->thread), f->threads);
-    LLVMValueRef u1 = cg_divi(f, cg_muli(f, units, cg_addi(f, f->thread, cg_i64(f, 1))), f->threads);
+    LLVMValueRef parts = cg_muli(f, f->threads, cg_i64(f, CG_PARTS));
+    LLVMValueRef u0 = cg_divi(f, cg_muli(f, units, f->first), parts);
+    LLVMValueRef u1 = cg_divi(f, cg_muli(f, units, f->last), parts);
     *begin = cg_muli(f, u0, cg_i64(f, unit));
     *end = unit == 1 ? u1 : cg_mini(f, cg_muli(f, u1, cg_i64(f, unit)), total);
 }

@@ -197,7 +197,7 @@ void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg 
         if (j == p->n_consts)
             *ARENA_PUSH(p->arena, p->consts, p->n_consts, p->cap_consts) = (struct cg_const){L->g, args[i].value};
     }
-    int64_t scratch = up64(k->scratch_bytes);
+    int64_t scratch = up64(k->scratch_bytes) + CG_COUNTERS;
     if (scratch > p->cur->scratch_bytes) p->cur->scratch_bytes = scratch;
     *ARENA_PUSH(p->arena, p->cur->calls, p->cur->n_calls, p->cur->cap_calls) = c;
 }

@@ -15,6 +15,7 @@ struct cg_call_rec {
     bool only_input_grad; // needed for nothing but gradients of inputs: skipped when the caller wants none
 };
 
+#define CG_COUNTERS 64 // bytes at the end of a thread's scratch, for sharing work out (emit_entry.c)
 struct cg_phase {
     const struct ir_graph *g; // NULL: no such entry
     const struct ir_plan *plan;
@@ -52,6 +53,7 @@ struct cg_program {
     struct cg_const *consts;
     size_t n_consts, cap_consts;
     int64_t param_bytes, trained_bytes, max_batch;
+    bool share_all; // as in cg_options
 };
 
 #define CG_INDEX_COTANGENT                                                                                             \

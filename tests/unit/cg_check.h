@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 // cmocka wants the four above first
 #include <cmocka.h>
@@ -43,9 +44,13 @@ static inline void *h_thread_main(void *p) {
     t->run(t->call, t->thread, t->threads);
     return NULL;
 }
+// Threads start each call at different times, so that some find theirs done by others.
 static inline void h_barrier(void *env, int32_t thread, int32_t threads) {
-    (void)thread, (void)threads;
     pthread_barrier_wait(env);
+    struct timespec t0, t;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    do clock_gettime(CLOCK_MONOTONIC, &t);
+    while ((t.tv_sec - t0.tv_sec) * 1000000000L + t.tv_nsec - t0.tv_nsec < 20000L * ((thread + 1) % threads));
 }
 static inline void h_run(smkd_entry run, struct smkd_call *call, int threads) {
     pthread_barrier_t b;
@@ -105,7 +110,7 @@ static inline void h_check(struct ir_graph *g, int64_t batch, const struct h_opt
     for (int c = 0; c < 2; c++) {
         struct ir_graph *copy = ir_graph_clone(&a, g);
         struct cg_model m = {.name = "test", .kind = SMKD_ABI_MODEL, .train = copy};
-        struct cg_options co = {.mcpu = cpus[c], .max_batch = batch, .emit = "lib", .verify = true};
+        struct cg_options co = {.mcpu = cpus[c], .max_batch = batch, .emit = "lib", .verify = true, .share_all = c};
         struct diag d = {0};
         char path[] = "/tmp/smkd_test_XXXXXX";
         int fd = mkstemp(path);

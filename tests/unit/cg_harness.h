@@ -233,6 +233,7 @@ static smkd_model *cgh_compile(struct cgh *h, const char *cpu) {
     o.max_batch = 256;
     o.emit = "lib";
     o.verify = true;
+    o.share_all = strcmp(cpu, "x86-64-v3") != 0;
     if (!o.pick) o.pick = cgh_winograd;
     assert_int_equal(cg_compile(&model, &o, path, &h->diag), SMKD_OK);
     h->reference = o.bf16 ? model.train : h->g;
