@@ -147,7 +147,7 @@ static void block(struct cg_fn *f, const struct wgrad *w, const struct band *b, 
     int64_t row = steps_of_row(c);
     struct cg_micro proto = {
         .nvec = nvec,
-        .last_lanes = f->t->vl,
+        .last_lanes = nvec == 1 && last_lanes <= f->t->vl / 2 ? f->t->vl / 2 : f->t->vl, // what is behind them is 0
         .a_w = 1,
         .c_w = nr,
         .a_k = c->pairs ? g->px : g->ew * g->px,

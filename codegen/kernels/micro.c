@@ -92,6 +92,7 @@ static void do_end(struct cg_fn *f, struct do_loop *l, int64_t step) {
 
 struct body {
     const struct cg_micro *m;
+    LLVMTypeRef type;     // of a sum
     LLVMValueRef acc[64]; // locals, row by row
     LLVMValueRef pa, pb;  // locals: A and B of the current k
     LLVMValueRef pf;      // local: what to fetch next, or NULL
@@ -120,6 +121,13 @@ static void advance(struct cg_fn *f, LLVMValueRef local, int64_t floats) {
     if (floats) LLVMBuildStore(f->b, cg_gep(f, f->f32, get(f, f->p, local), cg_i64(f, floats)), local);
 }
 
+// Lanes of a row's vectors. Of a single one that C has no more than half of, half is computed: AVX-512 multiplies that
+// in half the time on a CPU whose units are 256 bits wide, and in no more on others. (Beside a whole one it brought
+// nothing, and registers were spilled.)
+static int width_of(const struct cg_target *t, const struct cg_micro *m) {
+    return t->vl == 16 && !m->pairs && m->nvec == 1 && m->last_lanes <= 8 ? 8 : t->vl;
+}
+
 // C += sums, or C = sums; then the sums start again.
 static void store_sums(struct cg_fn *f, struct body *b, bool add, bool restart) {
     const struct cg_micro *m = b->m;
@@ -129,10 +137,10 @@ static void store_sums(struct cg_fn *f, struct body *b, bool add, bool restart) 
             LLVMValueRef at = cg_gep(f, cg_f32_in_memory(f, m->c_narrow), b->C,
                                      cg_i64(f, i / m->tw * m->c_h + i % m->tw * m->c_w + v * vl));
             int lanes = v == m->nvec - 1 ? (int)m->last_lanes : vl;
-            LLVMValueRef slot = b->acc[i * m->nvec + v], sum = get(f, f->vf, slot);
-            if (add) sum = LLVMBuildFAdd(f->b, cg_load_first(f, f->f32, vl, at, lanes), sum, "");
+            LLVMValueRef slot = b->acc[i * m->nvec + v], sum = get(f, b->type, slot);
+            if (add) sum = LLVMBuildFAdd(f->b, cg_load_first(f, f->f32, width_of(f->t, m), at, lanes), sum, "");
             cg_store_f32(f, m->c_narrow, sum, at, lanes);
-            if (restart) LLVMBuildStore(f->b, LLVMConstNull(f->vf), slot);
+            if (restart) LLVMBuildStore(f->b, LLVMConstNull(b->type), slot);
         }
 }
 
@@ -182,7 +190,7 @@ static LLVMValueRef multiply_add(struct cg_fn *f, const struct cg_micro *m, LLVM
 // `n` steps of k, without moving the pointers.
 static void steps(struct cg_fn *f, struct body *b, int64_t n) {
     const struct cg_micro *m = b->m;
-    int vl = f->t->vl;
+    int vl = f->t->vl, width = width_of(f->t, m);
     LLVMValueRef pa = get(f, f->p, b->pa), pb = get(f, f->p, b->pb);
     if (b->pf) fetch_more(f, b, n); // in one place: between steps it would keep the scheduler from its work
     for (int64_t k = 0; k < n; k++) {
@@ -196,13 +204,13 @@ static void steps(struct cg_fn *f, struct body *b, int64_t n) {
         }
         LLVMValueRef bv[8];
         for (int64_t v = 0; v < m->nvec; v++)
-            bv[v] = cg_load(f, f->vf, cg_gep(f, f->f32, pb, cg_i64(f, k * m->b_k + v * vl)), vl * 4);
+            bv[v] = cg_load(f, b->type, cg_gep(f, f->f32, pb, cg_i64(f, k * m->b_k + v * vl)), width * 4);
         for (int64_t i = 0; i < m->th * m->tw; i++) {
             int64_t off = i / m->tw * m->a_h + i % m->tw * m->a_w + k * m->a_k;
-            LLVMValueRef a = cg_splat(f, cg_load(f, f->f32, cg_gep(f, f->f32, pa, cg_i64(f, off)), 4), vl);
+            LLVMValueRef a = cg_splat(f, cg_load(f, f->f32, cg_gep(f, f->f32, pa, cg_i64(f, off)), 4), width);
             for (int64_t v = 0; v < m->nvec; v++) {
                 LLVMValueRef slot = b->acc[i * m->nvec + v];
-                LLVMBuildStore(f->b, multiply_add(f, m, a, bv[v], get(f, f->vf, slot)), slot);
+                LLVMBuildStore(f->b, multiply_add(f, m, a, bv[v], get(f, b->type, slot)), slot);
             }
         }
     }
@@ -274,6 +282,7 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
         return;
     }
     struct body b = {.m = m, .C = LLVMGetParam(f->fn, 2), .flush_depth = flush_depth(m)};
+    b.type = cg_vec_type(f, f->f32, width_of(f->t, m));
     CHECK(m->th * m->tw * m->nvec <= 64 && m->nvec <= 8, "micro-kernel of %lld x %lld vectors",
           (long long)(m->th * m->tw), (long long)m->nvec);
     b.pa = cg_local(f, f->p, LLVMGetParam(f->fn, 0));
@@ -282,7 +291,7 @@ static void emit_body(struct cg_fn *f, const struct cg_micro *m) {
         b.pf = cg_local(f, f->p, cg_gep(f, f->f32, LLVMGetParam(f->fn, 0), cg_i64(f, m->ahead)));
     if (fetches_c(m)) b.to = cg_local(f, f->p, b.C);
     if (m->stream) b.stream = cg_local(f, f->p, LLVMGetParam(f->fn, 6));
-    for (int64_t i = 0; i < m->th * m->tw * m->nvec; i++) b.acc[i] = cg_local(f, f->vf, LLVMConstNull(f->vf));
+    for (int64_t i = 0; i < m->th * m->tw * m->nvec; i++) b.acc[i] = cg_local(f, b.type, LLVMConstNull(b.type));
     if (b.flush_depth && !m->accumulate) store_sums(f, &b, false, false); // C starts at zero
     level(f, &b, 2, LLVMGetParam(f->fn, 3), LLVMGetParam(f->fn, 4), LLVMGetParam(f->fn, 5));
     if (!b.flush_depth) store_sums(f, &b, m->accumulate != 0, false);
