@@ -1,4 +1,5 @@
 // cg_compile: passes -> plan -> lowering -> modules (in parallel) -> objects -> linked artifact.
+#include "../base/process.h"
 #include "program.h"
 
 #include <errno.h>
@@ -6,11 +7,9 @@
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,8 +21,6 @@
 #endif
 
 #define WEIGHTS_SYMBOL "smkd_weights"
-
-extern char **environ;
 
 const char *cg_version(void) { return SMKD_VERSION " (LLVM " SMKD_LLVM_VERSION ")"; }
 
@@ -156,34 +153,13 @@ static enum smkd_status write_weights(const struct cg_program *p, const char *pa
 }
 
 static enum smkd_status run_linker(const char *const *argv, const char *what, struct diag *d) {
-    pid_t pid;
-    int fd[2];
-    if (pipe(fd)) return SMKD_IO;
-    posix_spawn_file_actions_t fa;
-    posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_adddup2(&fa, fd[1], 2);
-    posix_spawn_file_actions_addclose(&fa, fd[0]);
-    int e = posix_spawnp(&pid, argv[0], &fa, NULL, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
-    close(fd[1]);
-    if (e) {
-        close(fd[0]);
-        diag_error(d, NULL, "cannot run the linker '%s': %s; install binutils", argv[0], strerror(e));
-        return SMKD_IO;
-    }
     char text[2048];
-    size_t n = 0;
-    ssize_t got;
-    while ((got = read(fd[0], text + n, sizeof text - 1 - n)) > 0) n += (size_t)got;
-    char drop[512];
-    while (read(fd[0], drop, sizeof drop) > 0) continue;
-    close(fd[0]);
-    text[n] = 0;
-    text[strcspn(text, "\n")] = 0;
-    int st;
-    while (waitpid(pid, &st, 0) < 0 && errno == EINTR) continue;
-    if (WIFEXITED(st) && WEXITSTATUS(st) == 0) return SMKD_OK;
-    diag_error(d, NULL, "cannot write %s: %s", what, n ? text : "the linker was stopped");
+    int status = process_run(argv, text, sizeof text);
+    if (status == 0) return SMKD_OK;
+    if (status == -2)
+        diag_error(d, NULL, "cannot run the linker '%s': %s; install binutils", argv[0], strerror(errno));
+    else
+        diag_error(d, NULL, "cannot write %s: %s", what, text[0] ? text : "the linker was stopped");
     return SMKD_IO;
 }
 

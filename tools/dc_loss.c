@@ -22,7 +22,7 @@ static const struct args_cmd cmd = {"smkdc loss",
                                     1,
                                     "Compiles a loss for a pair of peers: logits and labels in; losses, gradients by "
                                     "the logits, threshold, selection and\n"
-                                    "trust out. smkd-run does this by itself when it was built with LLVM.",
+                                    "trust out. smkd-run has it done by itself.",
                                     opts};
 
 static int list(void) {

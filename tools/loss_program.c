@@ -1,7 +1,14 @@
 #include "loss_program.h"
 
+#include "../base/process.h"
+#include "../losses/losses.h"
+
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static bool is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
 
@@ -51,23 +58,24 @@ static smkd_model *load(const char *path, const struct loss_request *want) {
     return NULL;
 }
 
-#ifdef SMKD_WITH_LLVM
-#include "../codegen/codegen.h"
-#include "../losses/losses.h"
-
-#include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
+// --- compiling -------------------------------------------------------------------------------------------------------
+//
+// By smkdc, in a process of its own: LLVM would otherwise take 40 MiB of a training run, and its loading a moment of
+// every start.
 
 enum { LOSS_BATCH = 4096 }; // programs for any smaller batch are one and the same
 
-// The first error becomes smkd_last_error.
-static void keep_error(void *env, enum diag_severity sev, const char *line) {
-    bool *kept = env;
-    if (sev != DIAG_ERROR || *kept) return;
-    *kept = true;
-    rt_fail(SMKD_R_INVALID, "%s", str_has_prefix(line, "error: ") ? line + 7 : line);
+// smkdc beside this program; NULL: there is none, as in a build without LLVM.
+static const char *compiler(struct arena *a) {
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) return NULL;
+    self[n] = 0;
+    char *slash = strrchr(self, '/');
+    if (!slash) return NULL;
+    *slash = 0;
+    const char *path = arena_printf(a, "%s/smkdc", self);
+    return access(path, X_OK) == 0 ? path : NULL;
 }
 
 static int64_t batch_limit(const struct loss_request *want) {
@@ -87,21 +95,39 @@ static struct loss_options options(const struct loss_request *want) {
     return o;
 }
 
-static bool compile(const struct loss_request *want, const char *path, struct arena *a) {
-    bool kept = false;
-    struct diag d = {.sink = keep_error, .env = &kept};
-    struct loss_options o = options(want);
-    struct ir_graph *g = loss_build(want->name, &o, a, &d);
-    struct ir_pass_options po = {.mode = IR_TRAIN};
-    enum smkd_status s = g ? ir_run_passes(g, "expand,fold,cse,dce", &po) : SMKD_INVALID;
-    if (s == SMKD_OK) {
-        struct cg_model m = {.name = want->name, .kind = SMKD_ABI_LOSS, .train = g, .notes = "{}"};
-        struct cg_options co = {.mcpu = "native", .max_batch = batch_limit(want), .emit = "lib"};
-        s = cg_compile(&m, &co, path, &d);
-    }
-    if (s != SMKD_OK && !kept)
-        rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s", want->name, smkd_status_text(s));
-    return s == SMKD_OK;
+static bool compile(const struct loss_request *want, const char *smkdc, const char *path, struct arena *a) {
+    const char *classes = arena_printf(a, "%lld", (long long)want->classes),
+               *batch = arena_printf(a, "%lld", (long long)batch_limit(want)),
+               *floor = arena_printf(a, "%.17g", want->log_floor);
+    const char *argv[] = {smkdc,
+                          "loss",
+                          want->name,
+                          "-o",
+                          path,
+                          "--classes",
+                          classes,
+                          "--refine",
+                          want->refine,
+                          "--peer-denom",
+                          want->peer_denom,
+                          "--r-scope",
+                          want->r_scope,
+                          "--log-floor",
+                          floor,
+                          "--max-batch",
+                          batch,
+                          want->detach_target ? "--detach-target" : NULL,
+                          NULL};
+    char line[1024];
+    int status = process_run(argv, line, sizeof line);
+    if (status == 0) return true;
+    if (status == -2)
+        rt_fail(SMKD_R_IO, "%s: cannot be run to compile the loss \"%s\": %s", smkdc, want->name, strerror(errno));
+    else if (line[0])
+        rt_fail(SMKD_R_INVALID, "%s", str_has_prefix(line, "error: ") ? line + 7 : line);
+    else
+        rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s was stopped", want->name, smkdc);
+    return false;
 }
 
 static uint64_t hash_file(uint64_t h, const char *path) {
@@ -129,9 +155,9 @@ static uint64_t hash_cpu(uint64_t h) {
     return h;
 }
 
-// Where the program belongs; NULL when there is no place for a cache. The compiler is part of this very executable, so
-// its bytes stand for the compiler's version: a rebuilt compiler never meets programs of an older one.
-static char *cache_path(const struct loss_request *want, struct arena *a) {
+// Where the program belongs; NULL when there is no place for a cache. The compiler's bytes stand for its version: a
+// rebuilt one never meets programs of an older one.
+static char *cache_path(const struct loss_request *want, const char *smkdc, struct arena *a) {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char *dir;
     if (xdg && xdg[0] == '/') // others are to be ignored, says the XDG specification
@@ -149,13 +175,12 @@ static char *cache_path(const struct loss_request *want, struct arena *a) {
     uint64_t h = fnv1a(FNV_INIT, key, strlen(key));
     int64_t batch = batch_limit(want);
     h = fnv1a(h, &batch, sizeof batch);
-    h = fnv1a(h, cg_version(), strlen(cg_version()));
-    h = hash_cpu(hash_file(h, "/proc/self/exe"));
+    h = hash_cpu(hash_file(h, smkdc));
     return arena_printf(a, "%s/loss-%016llx.smkd", dir, (unsigned long long)h);
 }
 
 // Without a cache: compiled to a temporary file that is gone once it is loaded.
-static smkd_model *once(const struct loss_request *want, struct arena *a) {
+static smkd_model *once(const struct loss_request *want, const char *smkdc, struct arena *a) {
     const char *tmp = getenv("TMPDIR");
     char *dir = arena_printf(a, "%s/smkd-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
     if (!mkdtemp(dir)) {
@@ -163,7 +188,7 @@ static smkd_model *once(const struct loss_request *want, struct arena *a) {
         return NULL;
     }
     char *path = arena_printf(a, "%s/loss.smkd", dir);
-    smkd_model *m = compile(want, path, a) ? load(path, want) : NULL;
+    smkd_model *m = compile(want, smkdc, path, a) ? load(path, want) : NULL;
     unlink(path);
     rmdir(dir);
     return m;
@@ -173,31 +198,29 @@ static smkd_model *build(const struct loss_request *want) {
     struct arena a;
     arena_init(&a);
     smkd_model *m = NULL;
+    const char *smkdc = compiler(&a);
     if (!loss_find(want->name)) {
         struct str all = STR_INIT;
         for (const struct loss_info *l = loss_table; l->name; l++) str_addf(&all, "%s%s", all.len ? ", " : "", l->name);
         rt_fail(SMKD_R_INVALID, "there is no loss \"%s\"; expected one of %s, or a file made with smkdc loss",
                 want->name, all.s);
         str_release(&all);
+    } else if (!smkdc) {
+        rt_fail(
+            SMKD_R_UNSUPPORTED,
+            "there is no compiler beside this program: where there is one, run smkdc loss %s -o L.smkd --classes %lld "
+            "and give --loss L.smkd",
+            want->name, (long long)want->classes);
     } else {
-        char *path = cache_path(want, &a);
+        char *path = cache_path(want, smkdc, &a);
         // A file that does not load (of a version in between, damaged) is replaced like one that is not there.
         if (path && access(path, R_OK) == 0) m = load(path, want);
-        if (path && !m && compile(want, path, &a)) m = load(path, want);
-        if (!m) m = once(want, &a);
+        if (path && !m && compile(want, smkdc, path, &a)) m = load(path, want);
+        if (!m) m = once(want, smkdc, &a);
     }
     arena_release(&a);
     return m;
 }
-#else
-static smkd_model *build(const struct loss_request *want) {
-    rt_fail(SMKD_R_UNSUPPORTED,
-            "this build has no compiler: where there is one, run smkdc loss %s -o L.smkd --classes %lld and give "
-            "--loss L.smkd",
-            want->name, (long long)want->classes);
-    return NULL;
-}
-#endif
 
 smkd_model *loss_program(const struct loss_request *want) {
     return is_file(want->name) ? load(want->name, want) : build(want);

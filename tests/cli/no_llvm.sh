@@ -7,7 +7,9 @@ slim=$SMKD_BUILD-no-llvm
 { cmake -G Ninja -S "$SMKD_SRC" -B "$slim" -DSMKD_WITH_LLVM=OFF -DBUILD_TESTING=OFF && cmake --build "$slim" --target smkd-run; } \
     >build.log 2>&1 || { tail -n 40 build.log; fail "no build without LLVM"; }
 [ ! -e "$slim/smkdc" ] || fail "a compiler without LLVM"
-! ldd "$slim/smkd-run" | grep -i llvm || fail "smkd-run needs LLVM all the same"
+for p in "$slim/smkd-run" "$run"; do
+    ! ldd "$p" | grep -i llvm || fail "$p needs LLVM all the same"
+done
 
 python3 "$SMKD_SRC/tests/tools/bad_files.py" .
 for k in 0 1; do
@@ -34,7 +36,7 @@ diff <(grep -o '"top[15]":[^,}]*' slim.json) <(grep -o '"top[15]":[^,}]*' full.j
     fail "infer differs"
 
 # Asked for a loss by name, it says what to do, in one line, and leaves nothing.
-refuses 'this build has no compiler: where there is one, run smkdc loss smkd-p -o L.smkd --classes 10 and give --loss L.smkd' \
+refuses 'there is no compiler beside this program: where there is one, run smkdc loss smkd-p -o L.smkd --classes 10 and give --loss L.smkd' \
     "$slim/smkd-run" train --peer 0.smkd --peer 1.smkd --data data --loss smkd-p --epochs 1 -o none
 [ ! -e none ] || fail "a refused run left a folder"
 refuses 'run smkdc loss ce -o L.smkd --classes 3' \
