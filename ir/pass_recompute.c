@@ -9,10 +9,11 @@
 // A concatenation or a pool costs no more than such a pass, so what the backward pass reads of it is computed again,
 // too, where its operands are elementwise in kept values: Inception keeps its branches, not their concatenations. What
 // rests on one is computed again only where that one's own operands are kept, so that repeating never takes repeating
-// a chain of them.
+// a chain of them. A pool that leaves a part of its operand, as behind a network's first convolution, is kept: it
+// would save little for having all of the operand made and read again.
 //
 // Expects: differentiation, dce. Ensures: same results; no backward node reads a forward value that is elementwise, or
-// a concatenation or a pool of what is elementwise, in values that some backward node reads anyway.
+// a concatenation or a pool of the same size of what is elementwise, in values that some backward node reads anyway.
 #include "ir_internal.h"
 
 #include <stdlib.h>
@@ -34,7 +35,7 @@ static bool elementwise(const struct ir_node *n) {
     return n->n_out == 1 && (kind == IR_KIND_PW || kind == IR_KIND_VIEW);
 }
 
-// Kernels that do little more than move memory.
+// Kernels that do little more than move memory, where they make as much as they read.
 static const bool moves_memory[IR_OP_COUNT] = {
     [IR_OP_concat] = true,
     [IR_OP_interleave] = true,
@@ -69,11 +70,16 @@ static bool operands_kept(const struct state *s, const struct ir_node *n) {
     return true;
 }
 
+static bool only_moves(const struct state *s, const struct ir_node *n) {
+    if (!moves_memory[n->op]) return false;
+    return n->n_in != 1 || ir_numel(&s->g->values[n->out[0]].type) >= ir_numel(&s->g->values[n->in[0]].type);
+}
+
 // Whether v can be computed again from what is at hand without v itself.
 static bool repeatable(const struct state *s, ir_vid v) {
     const struct ir_node *n = forward_def(s, v);
     if (!n) return false;
-    return elementwise(n) ? operands_at_hand(s, n) : moves_memory[n->op] && operands_kept(s, n);
+    return elementwise(n) ? operands_at_hand(s, n) : only_moves(s, n) && operands_kept(s, n);
 }
 
 static bool any_needed(const struct state *s, const struct ir_node *n) {
@@ -118,8 +124,7 @@ enum smkd_status ir_pass_recompute(struct ir_graph *g, const struct ir_pass_opti
     for (size_t i = 0; i < n_old; i++) {
         const struct ir_node *n = &old[i];
         if (n->phase != IR_FORWARD || !any_needed(&s, n)) continue;
-        if (!repeatable(&s, n->out[0]) &&
-            !(moves_memory[n->op] && forward_def(&s, n->out[0]) && operands_at_hand(&s, n)))
+        if (!repeatable(&s, n->out[0]) && !(forward_def(&s, n->out[0]) && only_moves(&s, n) && operands_at_hand(&s, n)))
             continue;
         for (int k = 0; k < n->n_out; k++) {
             s.dropped[n->out[k]] = s.needed[n->out[k]];
