@@ -116,6 +116,25 @@ static LLVMValueRef lanes_of_i32(struct cg_fn *f, LLVMValueRef i64_value) {
     return cg_splat(f, LLVMBuildTrunc(f->b, i64_value, f->i32, ""), f->t->vl);
 }
 
+// Positions in a window, as vectors of i32; in memory bytes where those hold them (ir/ops/pool.c).
+static LLVMTypeRef position_type(struct cg_fn *f, const struct cg_pool *p) {
+    return p->R * p->S <= 256 ? f->i8 : f->i32;
+}
+
+static LLVMValueRef load_position(struct cg_fn *f, const struct cg_pool *p, LLVMValueRef base, LLVMValueRef i,
+                                  int lanes) {
+    LLVMTypeRef t = position_type(f, p);
+    LLVMValueRef v = cg_load_first(f, t, f->t->vl, cg_gep(f, t, base, i), lanes);
+    return t == f->i32 ? v : LLVMBuildZExt(f->b, v, cg_vec_type(f, f->i32, f->t->vl), "");
+}
+
+static void store_position(struct cg_fn *f, const struct cg_pool *p, LLVMValueRef v, LLVMValueRef base, LLVMValueRef i,
+                           int lanes) {
+    LLVMTypeRef t = position_type(f, p);
+    if (t != f->i32) v = LLVMBuildTrunc(f->b, v, cg_vec_type(f, t, f->t->vl), "");
+    cg_store_first(f, v, cg_gep(f, t, base, i), lanes);
+}
+
 // --- max -----------------------------------------------------------------------------------------------------------
 
 struct window { // of one chunk of channels
@@ -155,8 +174,7 @@ static void max_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec, int
     for (int v = 0; v < nvec; v++) {
         int lanes = v == nvec - 1 ? last : vl;
         store_f32(f, p->out_narrow, LLVMBuildLoad2(f->b, f->vf, w.sum[v], ""), px->out0, px->at, c0, v, lanes);
-        cg_store_first(f, LLVMBuildLoad2(f->b, vi, w.pos[v], ""),
-                       cg_gep(f, f->i32, px->out1, element(f, px->at, c0, v)), lanes);
+        store_position(f, p, LLVMBuildLoad2(f->b, vi, w.pos[v], ""), px->out1, element(f, px->at, c0, v), lanes);
     }
 }
 
@@ -223,7 +241,7 @@ static void max_grad_chunk(struct cg_fn *f, void *env, LLVMValueRef c0, int nvec
     for (int v = 0; v < nvec; v++) {
         int lanes = v == nvec - 1 ? last : vl;
         LLVMValueRef dy = load_f32(f, p->in_narrow, px->in0, at, c0, v, lanes),
-                     pos = cg_load_first(f, f->i32, vl, cg_gep(f, f->i32, px->in1, element(f, at, c0, v)), lanes);
+                     pos = load_position(f, p, px->in1, element(f, at, c0, v), lanes);
         LLVMValueRef x = LLVMBuildSelect(f->b, LLVMBuildICmp(f->b, LLVMIntEQ, pos, mine, ""), dy, zero, "");
         LLVMBuildStore(f->b, LLVMBuildFAdd(f->b, LLVMBuildLoad2(f->b, f->vf, sum[v], ""), x, ""), sum[v]);
     }

@@ -45,13 +45,16 @@ static bool infer_pool(struct ir_graph *g, const struct ir_node *n, struct ir_ty
     return ir_check_type(g, n, out);
 }
 
+// Of positions in a window that is no larger than 2^31: a byte where it holds them.
+static enum ir_dtype position_type(const int64_t *kernel) { return kernel[0] * kernel[1] <= 256 ? IR_U8 : IR_I32; }
+
 bool ir_infer_max_pool(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     if (!infer_pool(g, n, out)) return false;
     size_t k;
     const int64_t *kernel = ir_attr_ints(n, "kernel", &k);
     if (kernel[0] > INT32_MAX / kernel[1]) return ir_fail(g, n, "window %s is too large", INTS_TEXT(kernel, 2));
     out[1] = out[0];
-    out[1].dtype = IR_I32;
+    out[1].dtype = position_type(kernel);
     return true;
 }
 
@@ -80,9 +83,11 @@ static bool infer_pool_grad(struct ir_graph *g, const struct ir_node *n, struct 
 
 bool ir_infer_max_pool_grad(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *dy = ir_in_type(g, n, 0), *pos = ir_in_type(g, n, 1);
-    if (pos->dtype != IR_I32 || !ir_same_dims(dy, pos))
+    if (!infer_pool_grad(g, n, out)) return false;
+    size_t k;
+    if (pos->dtype != position_type(ir_attr_ints(n, "kernel", &k)) || !ir_same_dims(dy, pos))
         return ir_fail(g, n, "positions %s do not fit gradient %s", TYPE_TEXT(pos), TYPE_TEXT(dy));
-    return infer_pool_grad(g, n, out);
+    return true;
 }
 
 bool ir_infer_avg_pool_grad(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
