@@ -24,17 +24,21 @@ static struct conv conv_of(const struct cg_target *t, const struct ir_graph *g, 
         c.dil[i] = dil[i];
         c.pad[i] = pad[i];
     }
-    int64_t wide = cg_max64(c.C, c.K) / c.G;
-    // A weight gradient's sums use more of the vector that a dense block wastes.
-    int64_t share = n->op == IR_OP_conv_grad_w ? 2 : 4;
-    c.lanes = c.G > 1 && c.C == c.K && (wide & (wide - 1)) == 0 && (wide == 1 || share * wide <= t->vl);
-    // Others are computed side by side as one dense block, zero off the diagonal, so that lanes aren't idle.
-    c.merge = 1;
-    for (int64_t m = 2; !c.lanes && m <= c.G && m * wide <= t->vl; m++)
-        if (c.G % m == 0) c.merge = m;
-    c.groups = c.G / c.merge;
     c.x_narrow = g->values[x].type.narrow;
     c.y_narrow = g->values[y].type.narrow;
+    int64_t wide = cg_max64(c.C, c.K) / c.G;
+    // Two groups to a vector stay in lanes where a dense block would waste more: by weights, whose sums use more of the
+    // vector, and by data with steps, where a block is one for each phase of them.
+    bool phases = n->op == IR_OP_conv_grad_x && c.st[0] * c.st[1] > 1 && !(t->bf16_dot && c.x_narrow);
+    int64_t share = n->op == IR_OP_conv_grad_w || phases ? 2 : 4;
+    c.lanes = c.G > 1 && c.C == c.K && (wide & (wide - 1)) == 0 && (wide == 1 || share * wide <= t->vl);
+    // Others are computed side by side as one dense block, zero off the diagonal, so that lanes aren't idle; half of a
+    // long vector is one, too (micro.c).
+    c.merge = 1;
+    const int64_t vector = t->vl == 16 && wide <= 8 && !(t->bf16_dot && c.x_narrow) ? 8 : t->vl;
+    for (int64_t m = 2; !c.lanes && m <= c.G && m * wide <= vector; m++)
+        if (c.G % m == 0) c.merge = m;
+    c.groups = c.G / c.merge;
     reshape_plane(t, &c);
     return c;
 }
