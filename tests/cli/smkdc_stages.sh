@@ -57,7 +57,7 @@ grep -qE "^// plan of @.* bytes per sample \(at least [0-9]+\)" plan.txt || no "
 grep -qE "sample +[0-9]+ \+[0-9]+ +\[[0-9]+-[0-9]+\] +conv " plan.txt || no "the plan does not say how long a convolution's result lives"
 for option in --stop-after --dump-after; do
     "$smkdc" compile m.onnx $option nosuch >out.txt 2>err && no "$option nosuch is accepted"
-    grep -q "expected one of expand, fold, cse, dce, recompute, fuse, layout, bf16" err || no "$option nosuch does not list the passes: $(cat err)"
+    grep -q "expected one of expand, fold, cse, interleave, dce, recompute, fuse, layout, bf16" err || no "$option nosuch does not list the passes: $(cat err)"
     [ -s out.txt ] && no "$option nosuch printed something"
 done
 
