@@ -8,17 +8,10 @@
 
 extern char **environ;
 
-enum { NOT_STARTED = -2, STOPPED = -1 };
-
-static int not_started(int error) {
-    errno = error;
-    return NOT_STARTED;
-}
-
 int process_run(const char *const *argv, char *line, size_t room) {
     int fd[2];
     line[0] = 0;
-    if (pipe(fd)) return NOT_STARTED;
+    if (pipe(fd)) return PROCESS_NOT_STARTED;
     pid_t pid;
     posix_spawn_file_actions_t fa;
     posix_spawn_file_actions_init(&fa);
@@ -29,7 +22,8 @@ int process_run(const char *const *argv, char *line, size_t room) {
     close(fd[1]);
     if (e) {
         close(fd[0]);
-        return not_started(e);
+        errno = e;
+        return PROCESS_NOT_STARTED;
     }
     size_t n = 0;
     ssize_t got;
@@ -41,5 +35,5 @@ int process_run(const char *const *argv, char *line, size_t room) {
     line[strcspn(line, "\n")] = 0;
     int st;
     while (waitpid(pid, &st, 0) < 0 && errno == EINTR) continue;
-    return WIFEXITED(st) ? WEXITSTATUS(st) : STOPPED;
+    return WIFEXITED(st) ? WEXITSTATUS(st) : PROCESS_STOPPED;
 }

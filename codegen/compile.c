@@ -156,7 +156,7 @@ static enum smkd_status run_linker(const char *const *argv, const char *what, st
     char text[2048];
     int status = process_run(argv, text, sizeof text);
     if (status == 0) return SMKD_OK;
-    if (status == -2)
+    if (status == PROCESS_NOT_STARTED)
         diag_error(d, NULL, "cannot run the linker '%s': %s; install binutils", argv[0], strerror(errno));
     else
         diag_error(d, NULL, "cannot write %s: %s", what, text[0] ? text : "the linker was stopped");

@@ -523,11 +523,7 @@ enum { FMA_CHAINS = 12 }; // independent sums: enough to hide the latency, few e
 // void fma_loop(int64_t trips)
 static LLVMValueRef emit_fma_loop(struct cg_fn proto) {
     struct cg_fn *f = &proto;
-    f->fn = LLVMAddFunction(f->mod, "smkd_fma_loop", LLVMFunctionType(f->void_, &f->i64, 1, 0));
-    LLVMSetLinkage(f->fn, LLVMInternalLinkage);
-    cg_fn_attributes(f->cx, f->fn, f->t);
-    f->b = LLVMCreateBuilderInContext(f->cx);
-    LLVMPositionBuilderAtEnd(f->b, LLVMAppendBasicBlockInContext(f->cx, f->fn, "entry"));
+    *f = fn_begin(&proto, "smkd_fma_loop", LLVMFunctionType(f->void_, &f->i64, 1, 0));
     LLVMValueRef sum[FMA_CHAINS], sink = cg_local(f, f->vf, NULL);
     // x*x + sum with x = 2^-40: numbers stay normal however long it runs.
     LLVMValueRef x = cg_splat(f, cg_f32c(f, 0x1p-40), f->t->vl);
@@ -539,9 +535,7 @@ static LLVMValueRef emit_fma_loop(struct cg_fn proto) {
     cg_loop_end(f, &l);
     for (int i = 0; i < FMA_CHAINS; i++) // used, so that the loop stays
         LLVMSetVolatile(LLVMBuildStore(f->b, LLVMBuildLoad2(f->b, f->vf, sum[i], ""), sink), 1);
-    LLVMBuildRetVoid(f->b);
-    LLVMDisposeBuilder(f->b);
-    return f->fn;
+    return fn_end(f);
 }
 
 static uint64_t content_hash(const struct cg_program *p) {

@@ -202,6 +202,8 @@ int64_t ir_attr_i(const struct ir_node *n, const char *name);
 double ir_attr_f(const struct ir_node *n, const char *name);
 const char *ir_attr_s(const struct ir_node *n, const char *name);
 const int64_t *ir_attr_ints(const struct ir_node *n, const char *name, size_t *count); // NULL and 0 when absent
+// An axis among `rank` dimensions, from 0; in the attribute it may count from the end.
+int ir_axis_of(const struct ir_node *n, const char *name, int rank);
 
 static inline struct ir_type *ir_typeof(struct ir_graph *g, ir_vid v) { return &g->values[v].type; }
 

@@ -25,8 +25,7 @@ static const struct ir_node *def(const struct ir_graph *g, ir_vid v, enum ir_op 
 }
 
 static int axis_of(const struct ir_graph *g, const struct ir_node *n) {
-    int64_t axis = ir_attr_i(n, "axis");
-    return (int)(axis < 0 ? axis + g->values[n->in[0]].type.rank : axis);
+    return ir_axis_of(n, "axis", g->values[n->in[0]].type.rank);
 }
 
 // dims with `axis` cut into a and b

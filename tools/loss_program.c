@@ -121,7 +121,7 @@ static bool compile(const struct loss_request *want, const char *smkdc, const ch
     char line[1024];
     int status = process_run(argv, line, sizeof line);
     if (status == 0) return true;
-    if (status == -2)
+    if (status == PROCESS_NOT_STARTED)
         rt_fail(SMKD_R_IO, "%s: cannot be run to compile the loss \"%s\": %s", smkdc, want->name, strerror(errno));
     else if (line[0])
         rt_fail(SMKD_R_INVALID, "%s", str_has_prefix(line, "error: ") ? line + 7 : line);

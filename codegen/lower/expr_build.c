@@ -151,8 +151,7 @@ int cg_xb_node(struct cg_xb *x, ir_nid nid, const struct cg_coord *co) {
     if (n->op == IR_OP_fill) return cg_xb_fill(x, t->dtype, ir_attr_f(n, "value"));
     if (n->op == IR_OP_iota) {
         int64_t one = 1;
-        int in = index_step(x, &co[ir_attr_i(n, "axis") < 0 ? ir_attr_i(n, "axis") + t->rank : ir_attr_i(n, "axis")],
-                            &one, 1);
+        int in = index_step(x, &co[ir_axis_of(n, "axis", t->rank)], &one, 1);
         return cg_xb_step(x, IR_OP_iota, t->dtype, &in, 1);
     }
     if (n->op == IR_OP_dropout_mask) {

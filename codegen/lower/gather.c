@@ -26,10 +26,7 @@ static void call(struct cg_lower *L, const char *tag, const struct cg_gather *g,
     cg_call(L, &k, args, n);
 }
 
-static int64_t axis_of(const struct ir_node *n, const struct ir_type *t) {
-    int64_t a = ir_attr_i(n, "axis");
-    return a < 0 ? a + t->rank : a;
-}
+static int64_t axis_of(const struct ir_node *n, const struct ir_type *t) { return ir_axis_of(n, "axis", t->rank); }
 
 void cg_kernel_gather(struct cg_lower *L, ir_nid n);
 void cg_kernel_gather(struct cg_lower *L, ir_nid nid) {

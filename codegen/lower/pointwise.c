@@ -21,8 +21,7 @@ void cg_lower_view(struct cg_lower *L, ir_nid n) {
 }
 
 static int64_t axis_of(const struct cg_lower *L, const struct ir_node *n) {
-    int64_t axis = ir_attr_i(n, "axis");
-    return axis < 0 ? axis + L->g->values[n->out[0]].type.rank : axis;
+    return ir_axis_of(n, "axis", L->g->values[n->out[0]].type.rank);
 }
 
 // The next operand of a concatenation, into its place.

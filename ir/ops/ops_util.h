@@ -50,7 +50,6 @@ const int64_t *ir_check_ints(struct ir_graph *g, const struct ir_node *n, const 
                              int64_t hi);
 // Attribute `axis` in [-rank, rank) -> [0, rank); -1 after a report.
 int ir_check_axis(struct ir_graph *g, const struct ir_node *n, const char *name, int rank);
-int ir_axis_of(const struct ir_node *n, const char *name, int rank); // the same for a node that passed infer
 
 // Bounds of window attributes and of a dim: products of two of them plus a third cannot overflow.
 #define IR_WINDOW_MAX (INT64_C(1) << 24)
