@@ -46,7 +46,7 @@ class CommandFailed(AssertionError):
     pass
 
 
-def run(*cmd, timeout=600, ok=True, env=None):
+def run(*cmd, timeout=1800, ok=True, env=None):
     """Runs a command and returns its CompletedProcess; a failure carries the command and its last lines."""
     cmd = [str(c) for c in cmd]
     p = subprocess.run(cmd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
@@ -269,7 +269,7 @@ def onnx_of(name, dialect, hw, tmp):
 def compiled(onnx_path, max_batch=64, *flags):
     """The artifact of an ONNX file, beside it."""
     path = onnx_path.with_suffix(".smkd")
-    run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, *flags, timeout=300)
+    run(SMKDC, "compile", onnx_path, "-o", path, "--max-batch", max_batch, "--mcpu", MCPU, *flags)
     return path
 
 
