@@ -2,6 +2,7 @@
 #include "arena.h"
 
 #include "diag.h"
+#include "guard.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -17,19 +18,19 @@ struct arena_block {
 
 void *xmalloc(size_t bytes) {
     void *p = malloc(bytes ? bytes : 1);
-    if (!p) BUG("out of memory allocating %zu bytes", bytes);
+    if (!p) out_of_memory(bytes);
     return p;
 }
 
 void *xcalloc(size_t n, size_t size) {
     void *p = calloc(n ? n : 1, size ? size : 1);
-    if (!p) BUG("out of memory allocating %zu x %zu bytes", n, size);
+    if (!p) out_of_memory(n * size);
     return p;
 }
 
 void *xrealloc(void *p, size_t bytes) {
     p = realloc(p, bytes ? bytes : 1);
-    if (!p) BUG("out of memory allocating %zu bytes", bytes);
+    if (!p) out_of_memory(bytes);
     return p;
 }
 
@@ -46,7 +47,7 @@ void arena_release(struct arena *a) {
 static char *block_new(struct arena *a, size_t payload) {
     size_t bytes = (sizeof(struct arena_block) + payload + 63) & ~(size_t)63;
     struct arena_block *b = aligned_alloc(64, bytes);
-    if (!b) BUG("out of memory allocating %zu bytes", bytes);
+    if (!b) out_of_memory(bytes);
     b->next = a->blocks;
     a->blocks = b;
     return (char *)(b + 1);
@@ -54,7 +55,7 @@ static char *block_new(struct arena *a, size_t payload) {
 
 void *arena_alloc(struct arena *a, size_t bytes) {
     size_t align = bytes >= 64 ? 64 : 16;
-    if (bytes > SIZE_MAX / 2) BUG("arena request of %zu bytes", bytes);
+    if (bytes > SIZE_MAX / 2) out_of_memory(bytes);
     if (bytes > BLOCK_BYTES / 4) {
         char *p = block_new(a, bytes);
         return memset(p, 0, bytes);
@@ -70,7 +71,7 @@ void *arena_alloc(struct arena *a, size_t bytes) {
 }
 
 void *arena_array(struct arena *a, size_t n, size_t size) {
-    if (size && n > SIZE_MAX / 2 / size) BUG("arena array of %zu x %zu bytes", n, size);
+    if (size && n > SIZE_MAX / 2 / size) out_of_memory(SIZE_MAX);
     return arena_alloc(a, n * size);
 }
 

@@ -3,6 +3,7 @@
 #define SMKD_BASE_H
 #include "arena.h"
 #include "diag.h"
+#include "guard.h"
 #include "io.h"
 #include "status.h"
 #include "str.h"

@@ -1,5 +1,7 @@
 #include "diag.h"
 
+#include "arena.h"
+#include "guard.h"
 #include "status.h"
 #include "str.h"
 
@@ -32,8 +34,8 @@ void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc 
     va_copy(ap2, ap);
     int n = vsnprintf(NULL, 0, fmt, ap2);
     va_end(ap2);
-    char *text = malloc((size_t)(n < 0 ? 0 : n) + 1);
-    if (text && n >= 0) {
+    char *text = xmalloc((size_t)(n < 0 ? 0 : n) + 1);
+    if (n >= 0) {
         vsnprintf(text, (size_t)n + 1, fmt, ap);
         str_add(&line, text);
     }
@@ -69,5 +71,6 @@ _Noreturn void bug_at(const char *file, int line, const char *fmt, ...) {
     if (bug_pass) fprintf(stderr, " [pass %s]", bug_pass);
     if (bug_node) fprintf(stderr, " [node %s]", bug_node);
     fputc('\n', stderr);
+    cleanup_now();
     abort();
 }

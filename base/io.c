@@ -1,52 +1,152 @@
-#define _POSIX_C_SOURCE 200809L
 #include "io.h"
 
 #include "arena.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum smkd_status io_map(const char *path, const void **data, size_t *size) {
-    *data = NULL;
-    *size = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return SMKD_IO;
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+static _Thread_local char why[160];
+
+const char *io_why(void) { return why; }
+
+static enum smkd_status failed(enum smkd_status s, const char *text) {
+    int e = errno;
+    snprintf(why, sizeof why, "%s", text);
+    errno = e;
+    return s;
+}
+
+static const char *kind_of(mode_t m) {
+    return S_ISDIR(m)    ? "it is a folder, not a file"
+           : S_ISFIFO(m) ? "it is a FIFO, not a regular file"
+           : S_ISCHR(m) || S_ISBLK(m) ? "it is a device, not a regular file"
+           : S_ISSOCK(m) ? "it is a socket, not a regular file"
+                         : "it is not a regular file";
+}
+
+enum smkd_status io_open(const char *path, int *fd, size_t *size) {
     struct stat st;
-    if (fstat(fd, &st) < 0) goto fail;
-    if (!S_ISREG(st.st_mode)) {
-        close(fd);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (*fd < 0) return failed(errno == ENOMEM ? SMKD_NOMEM : SMKD_IO, errno == ENXIO ? "it is a socket, not a regular file" : strerror(errno));
+    if (fstat(*fd, &st) < 0) {
+        failed(SMKD_IO, strerror(errno));
+    } else if (!S_ISREG(st.st_mode)) {
         errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-        return SMKD_INVALID;
-    }
-    if (st.st_size == 0) {
-        close(fd);
-        *data = "";
+        failed(SMKD_INVALID, kind_of(st.st_mode));
+    } else {
+        *size = (size_t)st.st_size;
         return SMKD_OK;
     }
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED) goto fail;
-    close(fd);
-    *data = p;
-    *size = (size_t)st.st_size;
-    return SMKD_OK;
-fail:;
     int e = errno;
+    close(*fd);
+    *fd = -1;
+    errno = e;
+    return e == EISDIR || e == EINVAL ? SMKD_INVALID : SMKD_IO;
+}
+
+// Mapped files, so that a handler of SIGBUS can name one. What finds no room is mapped all the same.
+enum { MAPS = 256, FREE = 0, FILLING, USED };
+static struct {
+    atomic_int state;
+    const char *begin, *end;
+    char path[240];
+} maps[MAPS];
+
+static void remember(const char *path, const void *p, size_t size) {
+    for (int i = 0; i < MAPS; i++) {
+        int expected = FREE;
+        if (!atomic_compare_exchange_strong(&maps[i].state, &expected, FILLING)) continue;
+        maps[i].begin = p;
+        maps[i].end = maps[i].begin + size;
+        snprintf(maps[i].path, sizeof maps[i].path, "%s", path);
+        atomic_store(&maps[i].state, USED);
+        return;
+    }
+}
+
+static void forget(const void *p) {
+    for (int i = 0; i < MAPS; i++)
+        if (atomic_load(&maps[i].state) == USED && maps[i].begin == (const char *)p) {
+            atomic_store(&maps[i].state, FREE);
+            return;
+        }
+}
+
+const char *io_mapped_at(const void *address) {
+    const char *p = address;
+    for (int i = 0; i < MAPS; i++)
+        if (atomic_load(&maps[i].state) == USED && maps[i].begin <= p && p < maps[i].end) return maps[i].path;
+    return NULL;
+}
+
+enum smkd_status io_map(const char *path, const void **data, size_t *size) {
+    int fd;
+    *data = NULL;
+    *size = 0;
+    TRY(io_open(path, &fd, size));
+    void *p = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (p == MAP_FAILED) {
+        int e = errno;
+        close(fd);
+        *size = 0;
+        errno = e;
+        return failed(e == ENOMEM ? SMKD_NOMEM : SMKD_IO, strerror(e));
+    }
     close(fd);
+    if (p) remember(path, p, *size);
+    *data = p ? p : "";
+    return SMKD_OK;
+}
+
+void io_unmap(const void *data, size_t size) {
+    if (!size) return;
+    forget(data);
+    munmap((void *)data, size);
+}
+
+// --- writing ---------------------------------------------------------------------------------------------------------
+
+// A rename is on disk once the folder is. Some file systems cannot do that and say EINVAL: they have nothing to flush.
+static int sync_folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) + (slash == path) : 1;
+    char *dir = xmalloc(n + 1);
+    memcpy(dir, slash ? path : ".", n);
+    dir[n] = 0;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e = 0;
+    free(dir);
+    if (fd < 0) return errno == EACCES ? 0 : errno; // may be written to, not read
+    if (fsync(fd) && errno != EINVAL && errno != EROFS) e = errno;
+    close(fd);
+    return e;
+}
+
+enum smkd_status io_rename(const char *from, const char *to) {
+    if (rename(from, to)) return SMKD_IO;
+    int e = sync_folder_of(to);
+    if (!e) return SMKD_OK;
     errno = e;
     return SMKD_IO;
 }
 
-void io_unmap(const void *data, size_t size) {
-    if (size) munmap((void *)data, size);
+static void forget_writer(struct io_writer *w) {
+    cleanup_drop(w->guard);
+    free(w->path);
+    free(w->tmp);
+    *w = (struct io_writer){.guard = -1};
 }
 
 enum smkd_status io_writer_open(struct io_writer *w, const char *path) {
-    *w = (struct io_writer){0};
+    *w = (struct io_writer){.guard = -1};
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
         w->f = fopen(path, "wb"); // EISDIR for a folder
@@ -63,6 +163,7 @@ enum smkd_status io_writer_open(struct io_writer *w, const char *path) {
         mode_t mask = umask(0);
         umask(mask);
         fchmod(fd, 0666 & ~mask);
+        w->guard = cleanup_add(w->tmp);
         w->f = fdopen(fd, "wb");
         if (w->f) return SMKD_OK;
         int e = errno;
@@ -71,9 +172,7 @@ enum smkd_status io_writer_open(struct io_writer *w, const char *path) {
         errno = e;
     }
     int e = errno;
-    free(w->path);
-    free(w->tmp);
-    *w = (struct io_writer){0};
+    forget_writer(w);
     errno = e;
     return SMKD_IO;
 }
@@ -85,15 +184,13 @@ enum smkd_status io_writer_commit(struct io_writer *w) {
     if (!e && w->tmp && fsync(fileno(w->f))) e = errno;
     if (fclose(w->f) && !e) e = errno;
     w->f = NULL;
-    if (!e && w->tmp && rename(w->tmp, w->path)) e = errno;
+    if (!e && w->tmp && io_rename(w->tmp, w->path) != SMKD_OK) e = errno;
     if (e) {
         io_writer_abort(w);
         errno = e;
         return SMKD_IO;
     }
-    free(w->path);
-    free(w->tmp);
-    *w = (struct io_writer){0};
+    forget_writer(w);
     return SMKD_OK;
 }
 
@@ -101,9 +198,7 @@ void io_writer_abort(struct io_writer *w) {
     int e = errno;
     if (w->f) fclose(w->f);
     if (w->tmp) unlink(w->tmp);
-    free(w->path);
-    free(w->tmp);
-    *w = (struct io_writer){0};
+    forget_writer(w);
     errno = e;
 }
 
@@ -115,6 +210,26 @@ enum smkd_status io_write_file(const char *path, const void *data, size_t size) 
         return SMKD_IO;
     }
     return io_writer_commit(&w);
+}
+
+enum smkd_status io_temp_make(struct io_temp *t) {
+    static const char name[] = "/smkdXXXXXX";
+    const char *tmp = getenv("TMPDIR");
+    if (!tmp || !*tmp) tmp = "/tmp";
+    size_t n = strlen(tmp);
+    t->guard = -1;
+    t->path = xmalloc(n + sizeof name);
+    memcpy(t->path, tmp, n);
+    memcpy(t->path + n, name, sizeof name);
+    if (!mkdtemp(t->path)) return SMKD_IO;
+    t->guard = cleanup_add(t->path);
+    return SMKD_OK;
+}
+
+void io_temp_remove(struct io_temp *t) {
+    if (t->guard >= 0) cleanup_one(t->guard);
+    free(t->path);
+    *t = (struct io_temp){.guard = -1};
 }
 
 enum smkd_status io_make_dirs(const char *path) {

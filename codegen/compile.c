@@ -116,20 +116,6 @@ static void run_all(struct job *j, int threads) {
 
 // --- temporary folder and linker ------------------------------------------------------------------------------------
 
-static void remove_dir(const char *dir, size_t n_modules) {
-    struct str p = STR_INIT;
-    for (size_t i = 0; i <= n_modules + 2; i++) {
-        str_clear(&p);
-        if (i <= n_modules)
-            str_addf(&p, "%s/m%zu.o", dir, i);
-        else
-            str_addf(&p, "%s/%s", dir, i == n_modules + 1 ? "weights" : "exports");
-        unlink(p.s);
-    }
-    str_release(&p);
-    rmdir(dir);
-}
-
 static enum smkd_status write_weights(const struct cg_program *p, const char *path, struct diag *d) {
     FILE *f = fopen(path, "wb");
     static const char zeros[64];
@@ -194,6 +180,7 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     }
     struct str out = STR_INIT, script = STR_INIT, wpath = STR_INIT, alias = STR_INIT;
     str_addf(&out, "%s.tmp%ld", path, (long)getpid());
+    int guard = cleanup_add(out.s);
     str_addf(&script, "--version-script=%s/exports", dir);
     str_addf(&wpath, "%s/weights", dir);
     const char **argv = xcalloc(n_modules + 24, sizeof *argv);
@@ -227,13 +214,15 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     enum smkd_status s = run_linker((const char *const *)argv, path, d);
     if (s == SMKD_OK) {
         int fd = open(out.s, O_WRONLY | O_APPEND);
-        if (fd < 0 || (!relocatable && !seal(fd, out.s)) || fsync(fd) || rename(out.s, path)) {
+        if (fd < 0 || (!relocatable && !seal(fd, out.s)) || fsync(fd) ||
+            io_rename(out.s, path) != SMKD_OK) {
             diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
             s = SMKD_IO;
         }
         if (fd >= 0) close(fd);
     }
     if (s != SMKD_OK) unlink(out.s);
+    cleanup_drop(guard);
     for (size_t i = 0; i <= n_modules; i++) free(objs[i]);
     free(objs);
     free(argv);
@@ -261,18 +250,16 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
                                           : p->n_kernels / 8; // fixed: the bytes must not depend on the machine
     j.texts = xcalloc(j.n_modules + 1, sizeof *j.texts);
     j.errors = xcalloc(j.n_modules + 1, sizeof *j.errors);
-    const char *tmp = getenv("TMPDIR");
-    struct str dir = STR_INIT, wpath = STR_INIT, exports = STR_INIT;
-    str_addf(&dir, "%s/smkdcXXXXXX", tmp && *tmp ? tmp : "/tmp");
-    enum smkd_status s = SMKD_OK;
+    struct io_temp dir;
+    struct str wpath = STR_INIT, exports = STR_INIT;
     bool weights = p->param_bytes > 0;
-    if (!mkdtemp(dir.s)) {
-        diag_error(d, NULL, "cannot make a temporary folder %s: %s; set TMPDIR", dir.s, strerror(errno));
-        s = SMKD_IO;
+    enum smkd_status s = io_temp_make(&dir);
+    if (s != SMKD_OK) {
+        diag_error(d, NULL, "cannot make a temporary folder %s: %s; set TMPDIR", dir.path, strerror(errno));
     } else {
-        j.dir = dir.s;
-        str_addf(&wpath, "%s/weights", dir.s);
-        str_addf(&exports, "%s/exports", dir.s);
+        j.dir = dir.path;
+        str_addf(&wpath, "%s/weights", dir.path);
+        str_addf(&exports, "%s/exports", dir.path);
         if (weights) j.weights_symbol = WEIGHTS_SYMBOL;
         double t0 = seconds();
         run_all(&j, o->threads);
@@ -297,18 +284,17 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
                            strerror(errno));
                 s = SMKD_IO;
             }
-            if (s == SMKD_OK) s = link_artifact(dir.s, j.n_modules, weights && !obj, obj, path, d);
+            if (s == SMKD_OK) s = link_artifact(dir.path, j.n_modules, weights && !obj, obj, path, d);
             if (o->time) fprintf(stderr, "%8.3f s  link\n", seconds() - t0);
         }
-        remove_dir(dir.s, j.n_modules);
     }
+    io_temp_remove(&dir);
     for (size_t i = 0; i <= j.n_modules; i++) {
         free(j.texts[i]);
         free(j.errors[i]);
     }
     free(j.texts);
     free(j.errors);
-    str_release(&dir);
     str_release(&wpath);
     str_release(&exports);
     return s;
@@ -324,6 +310,7 @@ static void drop_buffer_outputs(struct ir_graph *g) {
 
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
     struct cg_target target;
+    doing("compiling %s", m->name ? m->name : path);
     TRY(cg_target_init(&target, o->mcpu, o->bf16, d));
     struct arena arena;
     struct cg_choices choices = {0};

@@ -79,4 +79,7 @@ void cg_fn_attributes(LLVMContextRef cx, LLVMValueRef fn, const struct cg_target
 // One LLVM module with kernels first, first+stride, ...; or the entry module.
 LLVMModuleRef cg_emit_kernels(const struct cg_program *p, LLVMContextRef cx, size_t first, size_t stride);
 LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const char *weights_symbol);
+// Has LLVM end in out_of_memory, and its fatal errors in BUG. Once is enough (memory.c).
+void cg_guard_memory(void);
+
 #endif

@@ -55,6 +55,7 @@ static bool host_has(const char *features, const char *name) {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void init_llvm(void) {
+    cg_guard_memory();
     LLVMInitializeX86TargetInfo();
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();

@@ -132,6 +132,16 @@ static bool nesting_ok(const unsigned char *p, const unsigned char *end, enum ne
     return true;
 }
 
+static void *allocate(void *env, size_t bytes) {
+    (void)env;
+    return xmalloc(bytes);
+}
+static void release(void *env, void *p) {
+    (void)env;
+    free(p);
+}
+ProtobufCAllocator fe_allocator = {allocate, release, NULL};
+
 Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size) {
     const unsigned char *bytes = data;
     if (size == 0) {
@@ -143,7 +153,7 @@ Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size) {
                    MAX_NESTING);
         return NULL;
     }
-    Onnx__ModelProto *m = onnx__model_proto__unpack(NULL, size, bytes);
+    Onnx__ModelProto *m = onnx__model_proto__unpack(&fe_allocator, size, bytes);
     if (!m) {
         bool text = true;
         for (size_t i = 0; i < size && i < 256; i++)
@@ -173,7 +183,7 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
     size_t size;
     enum smkd_status s = io_map(path, &data, &size);
     if (s != SMKD_OK) {
-        diag_error(d, NULL, "cannot read the file: %s", strerror(errno));
+        diag_error(d, NULL, "cannot read the file: %s", io_why());
         return NULL;
     }
     Onnx__ModelProto *p = fe_unpack(d, data, size);
@@ -248,6 +258,7 @@ static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d,
     for (size_t i = 0; i < m->n_maps; i++)
         if (!strcmp(m->maps[i].path, path)) return &m->maps[i];
     char *real_dir = realpath(dir, NULL), *real = realpath(path, NULL);
+    if ((!real_dir || !real) && errno == ENOMEM) out_of_memory(PATH_MAX);
     const struct fe_mapping *res = NULL;
     size_t n = real_dir ? strlen(real_dir) : 0;
     if (n == 1) n = 0; // the root folder: everything below it begins with "/"
@@ -262,7 +273,7 @@ static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d,
             *ARENA_PUSH(m->arena, m->maps, m->n_maps, m->cap_maps) = map;
             res = &m->maps[m->n_maps - 1];
         } else {
-            diag_error(d, loc, "tensor \"%s\": cannot read external data \"%s\": %s", tensor, path, strerror(errno));
+            diag_error(d, loc, "tensor \"%s\": cannot read external data \"%s\": %s", tensor, path, io_why());
         }
     }
     free(real);

@@ -63,6 +63,9 @@ bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc
 // All elements as the blob's IR dtype, row-major: a pointer into the file's memory where it has that form already,
 // else a converted copy in `a`.
 const void *fe_blob_data(const struct fe_blob *b, struct arena *a);
+// Messages are made by an allocator that never returns NULL, so that a lack of memory is not taken for damage of the
+// file; they are freed with NULL as allocator, or this one.
+extern ProtobufCAllocator fe_allocator;
 // Parses and checks everything but weights' meaning. NULL after reporting.
 Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size);
 int64_t fe_model_opset(const Onnx__ModelProto *m); // of the default domain; 0 when it is not imported

@@ -32,7 +32,7 @@ static Onnx__TensorProto *copy_tensor(const Onnx__TensorProto *t, const char *na
     size_t n = onnx__tensor_proto__get_packed_size(t);
     uint8_t *buf = xmalloc(n ? n : 1);
     onnx__tensor_proto__pack(t, buf);
-    Onnx__TensorProto *r = onnx__tensor_proto__unpack(NULL, n, buf);
+    Onnx__TensorProto *r = onnx__tensor_proto__unpack(&fe_allocator, n, buf);
     free(buf);
     CHECK(r, "a packed tensor does not unpack");
     free(r->name);

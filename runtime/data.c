@@ -52,6 +52,7 @@ static void set_name(struct rt_dataset *d, const char *dir) {
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out) {
     *out = (struct rt_dataset){0};
+    doing("reading the images of %s", where);
     const char *dir = where;
     struct stat st;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

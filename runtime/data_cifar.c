@@ -64,7 +64,7 @@ bool rt_cifar_detect(const char *dir) {
 static enum smkd_result append_file(const char *path, const struct variant *v, struct rt_images *im) {
     const void *map;
     size_t size;
-    if (io_map(path, &map, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: %s", path, strerror(errno));
+    if (io_map(path, &map, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: %s", path, io_why());
     enum smkd_result r = SMKD_R_OK;
     size_t record = (size_t)v->label_bytes + PIXELS, n = size / record;
     if (size == 0) {

@@ -50,7 +50,7 @@ static enum smkd_result read_npy(const char *path, size_t total, size_t n, int c
 static enum smkd_result read_text(const char *path, size_t total, size_t n, int classes, int32_t *labels) {
     const void *map;
     size_t size;
-    if (io_map(path, &map, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: %s", path, strerror(errno));
+    if (io_map(path, &map, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: %s", path, io_why());
     const char *p = map, *end = p + size;
     enum smkd_result r = SMKD_R_OK;
     size_t count = 0, line = 0;

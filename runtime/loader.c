@@ -117,7 +117,8 @@ struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
     int e = pthread_create(&l->thread, NULL, work, l);
     if (e) {
         release(l);
-        rt_fail(SMKD_R_NOMEM, "cannot start the loader's thread: %s", strerror(e));
+        rt_fail(SMKD_R_NOMEM, "cannot start the loader's thread: %s",
+                e == EAGAIN ? "out of memory or of threads" : strerror(e));
         return NULL;
     }
     return l;

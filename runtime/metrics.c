@@ -212,7 +212,7 @@ static enum smkd_result keep_lines(const char *dir, const char *file, int64_t li
     size_t size, keep = 0;
     enum smkd_result r = SMKD_R_OK;
     if (io_map(path, &map, &size) != SMKD_OK) {
-        if (lines || errno != ENOENT) r = rt_fail(SMKD_R_IO, "%s: %s", path, strerror(errno));
+        if (lines || errno != ENOENT) r = rt_fail(SMKD_R_IO, "%s: %s", path, io_why());
         free(path);
         return r;
     }

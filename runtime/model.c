@@ -59,7 +59,7 @@ static enum smkd_result check_elf(const char *path) {
     size_t size;
     enum smkd_status s = io_map(path, &b, &size);
     if (s != SMKD_OK)
-        return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+        return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
     enum smkd_result r = SMKD_R_OK;
     const Elf64_Ehdr *e = b;
     if (size < sizeof *e || memcmp(e->e_ident, ELFMAG, SELFMAG) != 0)
@@ -155,9 +155,13 @@ static smkd_model *load(const char *path, bool to_read) {
     m->to_read = to_read;
     // Without a slash dlopen would search the library path.
     sprintf(m->path, "%s%s", strchr(path, '/') ? "" : "./", path);
+    errno = 0;
     m->lib = dlopen(m->path, RTLD_NOW | RTLD_LOCAL);
     if (!m->lib) {
-        rt_fail(SMKD_R_INVALID, "%s: cannot be loaded: %s", path, dlerror());
+        const bool memory = errno == ENOMEM; // dlerror has other words for it
+        const char *text = dlerror();
+        rt_fail(memory ? SMKD_R_NOMEM : SMKD_R_INVALID, "%s: cannot be loaded: %s", path,
+                memory ? "out of memory" : text);
         smkd_model_free(m);
         return NULL;
     }

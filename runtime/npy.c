@@ -100,7 +100,7 @@ enum smkd_result rt_npy_read(const char *path, struct rt_tensor *out) {
     *out = (struct rt_tensor){0};
     const void *b;
     size_t size;
-    if (io_map(path, &b, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (io_map(path, &b, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
     enum smkd_result r = parse(path, b, size, out);
     if (r != SMKD_R_OK) rt_tensor_release(out);
     io_unmap(b, size);

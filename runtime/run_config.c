@@ -296,7 +296,7 @@ cJSON *rt_json_read(const char *path) {
     const void *map;
     size_t size;
     if (io_map(path, &map, &size) != SMKD_OK) {
-        rt_fail(SMKD_R_IO, "%s: %s", path, strerror(errno));
+        rt_fail(SMKD_R_IO, "%s: %s", path, io_why());
         return NULL;
     }
     cJSON *o = cJSON_ParseWithLength(map, size);

@@ -156,9 +156,10 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
 
 enum smkd_result rt_safetensors_read(const char *path, struct rt_tensors *out) {
     *out = (struct rt_tensors){0};
+    doing("reading %s", path);
     const void *b;
     size_t size;
-    if (io_map(path, &b, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (io_map(path, &b, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
     enum smkd_result r = parse(path, b, size, out);
     if (r != SMKD_R_OK) rt_tensors_release(out);
     io_unmap(b, size);
@@ -190,6 +191,7 @@ static char *header_text(const struct rt_tensors *ts) {
 }
 
 enum smkd_result rt_safetensors_write(const char *path, const struct rt_tensors *ts) {
+    doing("writing %s", path);
     char *text = header_text(ts);
     if (!text) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
     size_t len = strlen(text), padded = (len + 7) / 8 * 8; // the format wants the elements 8-aligned

@@ -61,7 +61,8 @@ smkd_session *smkd_session_new(smkd_model *m, smkd_team *t) {
 void smkd_session_free(smkd_session *s) {
     if (!s) return;
     for (uint32_t r = 0; r < LISTS; r++) free(s->list[r]);
-    for (size_t i = 0; s->own && i < s->n[SMKD_ABI_OUTPUT]; i++) rt_block_free(s->own[i], s->own_bytes[i]);
+    for (size_t i = 0; s->own && s->own_bytes && i < s->n[SMKD_ABI_OUTPUT]; i++)
+        rt_block_free(s->own[i], s->own_bytes[i]);
     free(s->own);
     free(s->own_bytes);
     free(s->scalars);

@@ -441,6 +441,7 @@ static void tell_start(struct run *r, int threads, bool resuming) {
 enum smkd_result rt_train(struct rt_train *t) {
     struct run r = {.t = t, .c = t->config};
     bool resuming = false;
+    doing("preparing the run in %s", t->dir);
     enum smkd_result e = start(&r);
     int threads = r.team ? smkd_team_threads(r.team) : 0;
     if (e == SMKD_R_OK) e = rt_folder_open(t, &r.data, threads, &resuming);
@@ -451,6 +452,7 @@ enum smkd_result rt_train(struct rt_train *t) {
         tell_start(&r, threads, resuming);
         if (r.state.epoch < t->config->epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
     }
+    doing("training in %s", t->dir);
     while (e == SMKD_R_OK && r.state.epoch < t->config->epochs) e = train_epoch(&r, r.state.epoch + 1);
     if (e != SMKD_R_OK && r.progress.terminal) fputc('\n', t->progress);
     finish(&r);

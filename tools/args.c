@@ -1,5 +1,7 @@
 #include "args.h"
 
+#include "guard.h"
+
 #include "../base/base.h"
 
 #include <stdarg.h>
@@ -308,7 +310,10 @@ static int run_command(const struct args_program *p, int argc, char **argv) {
         return EXIT_DONE;
     }
     for (const struct args_program_cmd *c = p->cmds; c->name; c++)
-        if (!strcmp(name, c->name)) return c->run(argc - 2, argv + 2);
+        if (!strcmp(name, c->name)) {
+            doing("running %s %s", p->name, c->name);
+            return c->run(argc - 2, argv + 2);
+        }
     struct guess g = {0};
     for (const struct args_program_cmd *c = p->cmds; c->name; c++) guess_try(&g, name, strlen(name), c->name);
     fprintf(stderr, "%s: unknown %s %s%s%s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name,
@@ -326,10 +331,12 @@ int args_command_main(const struct args_cmd *cmd, int (*run)(const struct args *
 }
 
 int args_program_main(const struct args_program *p, int argc, char **argv) {
+    guard_install(p->name);
     int code = run_command(p, argc, argv);
     if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) {
         fprintf(stderr, "error: cannot write to standard output\n");
-        return EXIT_FAILED;
+        code = EXIT_FAILED;
     }
+    guard_done();
     return code;
 }

@@ -40,6 +40,7 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
             if (!strcmp(shapes[k].input, shapes[i].input))
                 return args_fail(a->cmd, "--shape %s: the shape of %s is given twice", text, shapes[i].input);
     }
+    doing("reading %s", path);
     m->file = fe_open(&m->arena, &m->diag, path);
     if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
     m->imported = fe_import(m->file, &m->arena, &m->diag, &(struct fe_options){shapes, n});

@@ -191,21 +191,20 @@ static enum smkd_status measure_in(struct tuning *t, const struct cg_model *m, c
 }
 
 static enum smkd_status measure(struct tuning *t, const struct cg_model *m, struct cg_options o) {
-    const char *tmp = getenv("TMPDIR");
-    char *dir = arena_printf(t->a, "%s/smkdcXXXXXX", tmp && *tmp ? tmp : "/tmp"), *paths[CG_ALGORITHMS] = {NULL};
-    if (!mkdtemp(dir)) {
-        diag_error(t->d, NULL, "cannot make a temporary folder %s: %s; set TMPDIR", dir, strerror(errno));
+    struct io_temp dir;
+    char *paths[CG_ALGORITHMS] = {NULL};
+    if (io_temp_make(&dir) != SMKD_OK) {
+        diag_error(t->d, NULL, "cannot make a temporary folder %s: %s; set TMPDIR", dir.path, strerror(errno));
+        io_temp_remove(&dir);
         return SMKD_IO;
     }
     for (size_t i = 0; i < t->n_rows; i++)
         for (int a = 0; a < CG_ALGORITHMS; a++)
             if (!t->rows[i].known && t->rows[i].predicted[a] >= 0 && !paths[a])
-                paths[a] = arena_printf(t->a, "%s/%s.smkd", dir, cg_algorithm_names[a]);
+                paths[a] = arena_printf(t->a, "%s/%s.smkd", dir.path, cg_algorithm_names[a]);
     o.emit = "lib";
     enum smkd_status s = measure_in(t, m, &o, paths);
-    for (int a = 0; a < CG_ALGORITHMS; a++)
-        if (paths[a]) unlink(paths[a]);
-    rmdir(dir);
+    io_temp_remove(&dir);
     for (size_t i = 0; i < t->n_rows && s == SMKD_OK; i++) {
         struct row *r = &t->rows[i];
         if (r->known) continue;

@@ -181,16 +181,15 @@ static char *cache_path(const struct loss_request *want, const char *smkdc, stru
 
 // Without a cache: compiled to a temporary file that is gone once it is loaded.
 static smkd_model *once(const struct loss_request *want, const char *smkdc, struct arena *a) {
-    const char *tmp = getenv("TMPDIR");
-    char *dir = arena_printf(a, "%s/smkd-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-    if (!mkdtemp(dir)) {
-        rt_fail(SMKD_R_IO, "%s: cannot be made for the compiled loss: %s", dir, strerror(errno));
-        return NULL;
+    struct io_temp dir;
+    smkd_model *m = NULL;
+    if (io_temp_make(&dir) != SMKD_OK) {
+        rt_fail(SMKD_R_IO, "%s: cannot be made for the compiled loss: %s", dir.path, strerror(errno));
+    } else {
+        char *path = arena_printf(a, "%s/loss.smkd", dir.path);
+        if (compile(want, smkdc, path, a)) m = load(path, want);
     }
-    char *path = arena_printf(a, "%s/loss.smkd", dir);
-    smkd_model *m = compile(want, smkdc, path, a) ? load(path, want) : NULL;
-    unlink(path);
-    rmdir(dir);
+    io_temp_remove(&dir);
     return m;
 }
 

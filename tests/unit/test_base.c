@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // --- arenas ---------------------------------------------------------------------------------------------------------
@@ -241,11 +242,93 @@ static void test_file_failures(void **state) {
     assert_int_equal(rmdir(dir), 0);
 }
 
+// What is no regular file is refused at once, in words; a FIFO would be waited for.
+static void test_odd_files(void **state) {
+    (void)state;
+    strcpy(dir, "/tmp/smkd_test_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    const void *data;
+    size_t size;
+    int fd;
+    assert_int_equal(mkfifo(in_dir("fifo"), 0600), 0);
+    assert_int_equal(io_map(in_dir("fifo"), &data, &size), SMKD_INVALID);
+    assert_non_null(strstr(io_why(), "a FIFO, not a regular file"));
+    assert_int_equal(io_open("/dev/null", &fd, &size), SMKD_INVALID);
+    assert_non_null(strstr(io_why(), "a device, not a regular file"));
+    assert_int_equal(io_open(dir, &fd, &size), SMKD_INVALID);
+    assert_non_null(strstr(io_why(), "a folder, not a file"));
+    assert_int_equal(io_open(in_dir("absent"), &fd, &size), SMKD_IO);
+    assert_string_equal(io_why(), strerror(ENOENT));
+    assert_int_equal(io_write_file(in_dir("f"), "12345", 5), SMKD_OK);
+    assert_int_equal(io_map(in_dir("f"), &data, &size), SMKD_OK);
+    assert_string_equal(io_mapped_at((const char *)data + 4), in_dir("f"));
+    assert_null(io_mapped_at((const char *)data + 5));
+    io_unmap(data, size);
+    assert_null(io_mapped_at(data));
+    unlink(in_dir("f"));
+    unlink(in_dir("fifo"));
+    assert_int_equal(rmdir(dir), 0);
+}
+
+// What a program that ends early leaves behind: nothing that was registered, everything that was dropped in time.
+static void test_cleanup(void **state) {
+    (void)state;
+    strcpy(dir, "/tmp/smkd_test_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    struct io_temp t;
+    setenv("TMPDIR", dir, 1);
+    assert_int_equal(io_temp_make(&t), SMKD_OK);
+    unsetenv("TMPDIR");
+    char inside[300];
+    for (int i = 0; i < 300; i++) { // more than one listing of the folder holds
+        snprintf(inside, sizeof inside, "%s/a file with a rather long name, number %d", t.path, i);
+        assert_int_equal(io_write_file(inside, "x", 1), SMKD_OK);
+    }
+    struct io_writer w;
+    assert_int_equal(io_writer_open(&w, in_dir("half")), SMKD_OK);
+    assert_int_equal(io_write_file(in_dir("whole"), "x", 1), SMKD_OK);
+    int kept = cleanup_add(in_dir("whole"));
+    cleanup_drop(kept);
+    assert_int_equal(entries(), 3);
+    cleanup_now();
+    assert_int_equal(entries(), 1);
+    assert_content(in_dir("whole"), "x");
+    io_temp_remove(&t); // nothing is left to remove
+    io_writer_abort(&w);
+    unlink(in_dir("whole"));
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void no_more(size_t bytes) {
+    printf("out of memory: %zu bytes while %s\n", bytes, doing_what());
+    fflush(stdout);
+    _exit(1);
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    fflush(stdout);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        out_of_memory_handler = no_more;
+        doing("testing");
+        struct arena a;
+        arena_init(&a);
+        arena_array(&a, SIZE_MAX / 2, 16);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena),    cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
         cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
         cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures),
+        cmocka_unit_test(test_odd_files), cmocka_unit_test(test_cleanup),      cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
