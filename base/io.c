@@ -88,23 +88,26 @@ const char *io_mapped_at(const void *address) {
     return NULL;
 }
 
+enum smkd_status io_map_fd(const char *path, int fd, size_t size, const void **data) {
+    void *p = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    *data = NULL;
+    if (p == MAP_FAILED) return failed(errno == ENOMEM ? SMKD_NOMEM : SMKD_IO, strerror(errno));
+    if (p) remember(path, p, size);
+    *data = p ? p : "";
+    return SMKD_OK;
+}
+
 enum smkd_status io_map(const char *path, const void **data, size_t *size) {
     int fd;
     *data = NULL;
     *size = 0;
     TRY(io_open(path, &fd, size));
-    void *p = *size ? mmap(NULL, *size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    if (p == MAP_FAILED) {
-        int e = errno;
-        close(fd);
-        *size = 0;
-        errno = e;
-        return failed(e == ENOMEM ? SMKD_NOMEM : SMKD_IO, strerror(e));
-    }
+    enum smkd_status s = io_map_fd(path, fd, *size, data);
+    int e = errno;
     close(fd);
-    if (p) remember(path, p, *size);
-    *data = p ? p : "";
-    return SMKD_OK;
+    errno = e;
+    if (s != SMKD_OK) *size = 0;
+    return s;
 }
 
 void io_unmap(const void *data, size_t size) {

@@ -15,6 +15,8 @@ const char *io_why(void);
 // Maps a whole regular file read-only (an empty file maps to *data = "" and *size = 0). Release with io_unmap.
 // Failures as of io_open.
 enum smkd_status io_map(const char *path, const void **data, size_t *size);
+// The same of a descriptor that io_open gave, which stays open; `path` is for io_mapped_at.
+enum smkd_status io_map_fd(const char *path, int fd, size_t size, const void **data);
 // The file that is mapped at an address; NULL: none that is known. For a handler of SIGBUS, which is what reading a
 // mapped file gives that somebody made shorter.
 const char *io_mapped_at(const void *address);

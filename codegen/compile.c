@@ -158,19 +158,6 @@ static void binary_symbol(struct str *s, const char *path) {
         if (!((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z'))) *c = '_';
 }
 
-// What the loader compares the file with. On failure errno says why.
-static bool seal(int fd, const char *path) {
-    struct smkd_seal s = {.magic = SMKD_SEAL_MAGIC};
-    const void *data;
-    size_t size;
-    if (io_map(path, &data, &size) != SMKD_OK) return false;
-    s.bytes = size;
-    s.sum = checksum64(data, size);
-    io_unmap(data, size);
-    errno = ENOSPC; // what a short write means
-    return write(fd, &s, sizeof s) == sizeof s;
-}
-
 static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool weights, bool relocatable,
                                       const char *path, struct diag *d) {
     struct stat st;
@@ -213,8 +200,8 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     }
     enum smkd_status s = run_linker((const char *const *)argv, path, d);
     if (s == SMKD_OK) {
-        int fd = open(out.s, O_WRONLY | O_APPEND);
-        if (fd < 0 || (!relocatable && !seal(fd, out.s)) || fsync(fd) ||
+        int fd = open(out.s, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || (!relocatable && seal_file(out.s) != SMKD_OK) || fsync(fd) ||
             io_rename(out.s, path) != SMKD_OK) {
             diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
             s = SMKD_IO;
@@ -277,7 +264,7 @@ static enum smkd_status emit_files(struct cg_program *p, const struct cg_options
             s = put_text(path, all.s, all.len, d);
             str_release(&all);
         } else if (s == SMKD_OK) {
-            static const char script[] = "{ global: " SMKD_QUERY_SYMBOL "; local: *; };\n";
+            static const char script[] = "{ global: " SMKD_QUERY_SYMBOL "; " SMKD_TABLE_SYMBOL "; local: *; };\n";
             if (weights && !obj) s = write_weights(p, wpath.s, d);
             if (s == SMKD_OK && io_write_file(exports.s, script, sizeof script - 1) != SMKD_OK) {
                 diag_error(d, NULL, "cannot write %s: %s; set TMPDIR to a folder with more room", exports.s,

@@ -626,7 +626,9 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          text(&f, m->notes ? m->notes : "{}"),
                          emit_fma_loop(f),
                          u64(&f, (uint64_t)FMA_CHAINS * 2 * (uint64_t)p->t->vl)};
-    LLVMValueRef art = cg_constant(&f, LLVMConstStructInContext(cx, av, N_FIELDS, 0), "artifact");
+    LLVMValueRef art = cg_constant(&f, LLVMConstStructInContext(cx, av, N_FIELDS, 0), SMKD_TABLE_SYMBOL);
+    LLVMSetLinkage(art, LLVMExternalLinkage);
+    LLVMSetUnnamedAddress(art, LLVMNoUnnamedAddr);
     // const struct smkd_artifact *smkd_query(uint32_t version): plain x86-64, so that it can run on any machine.
     LLVMValueRef q = LLVMAddFunction(mod, SMKD_QUERY_SYMBOL, LLVMFunctionType(f.p, &f.i32, 1, 0));
     LLVMAddAttributeAtIndex(q, LLVMAttributeFunctionIndex,

@@ -1,11 +1,10 @@
-// Loading artifacts. The file is looked at before it is handed to the dynamic loader, and of its code only smkd_query
-// (plain x86-64) runs before ABI version, tables and CPU have been checked.
+// Loading artifacts, and opening them to be read. The file is looked at (elf_file.c) before it is handed to the dynamic loader.
 #define _DEFAULT_SOURCE // MAP_ANONYMOUS, madvise
 #include "rt_internal.h"
 
 #include <dlfcn.h>
-#include <elf.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,42 +37,6 @@ void rt_block_free(void *p, size_t bytes) {
         free(p);
     else
         munmap(p, (bytes + HUGE - 1) / HUGE * HUGE);
-}
-
-// `rest` bytes follow what the ELF headers speak of, which linkers end with the section table.
-static enum smkd_result check_seal(const char *path, const char *file, size_t size, size_t rest) {
-    struct smkd_seal seal;
-    if (rest == 0) return SMKD_R_OK; // not made by smkdc, or stripped since
-    if (rest < sizeof seal)
-        return rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
-    memcpy(&seal, file + size - sizeof seal, sizeof seal);
-    if (memcmp(seal.magic, SMKD_SEAL_MAGIC, sizeof seal.magic) == 0 && seal.bytes == size - sizeof seal &&
-        seal.sum == checksum64(file, (size_t)seal.bytes))
-        return SMKD_R_OK;
-    return rt_fail(SMKD_R_INVALID, "%s: the artifact is damaged: it is not what smkdc wrote; compile the model again",
-                   path);
-}
-
-static enum smkd_result check_elf(const char *path) {
-    const void *b;
-    size_t size;
-    enum smkd_status s = io_map(path, &b, &size);
-    if (s != SMKD_OK)
-        return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
-    enum smkd_result r = SMKD_R_OK;
-    const Elf64_Ehdr *e = b;
-    if (size < sizeof *e || memcmp(e->e_ident, ELFMAG, SELFMAG) != 0)
-        r = rt_fail(SMKD_R_INVALID, "%s: not an artifact of smkdc; make one with 'smkdc compile MODEL.onnx'", path);
-    else if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_machine != EM_X86_64 || e->e_type != ET_DYN)
-        r = rt_fail(SMKD_R_MISMATCH,
-                    "%s: not an artifact for x86-64; compile the model on this machine with 'smkdc compile'", path);
-    else if (e->e_shoff == 0 || e->e_shentsize != sizeof(Elf64_Shdr) || e->e_shoff > size ||
-             (size - e->e_shoff) / sizeof(Elf64_Shdr) < e->e_shnum)
-        r = rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", path);
-    else
-        r = check_seal(path, b, size, size - e->e_shoff - e->e_shnum * sizeof(Elf64_Shdr));
-    io_unmap(b, size);
-    return r;
 }
 
 // Elements of a row as its dims say (per sample), or UINT64_MAX where they make no sense.
@@ -143,54 +106,92 @@ static void copy_and_forget(char *to, const char *from, size_t n) {
     }
 }
 
-static smkd_model *load(const char *path, bool to_read) {
-    if (check_elf(path) != SMKD_R_OK) return NULL;
-    smkd_model *m = calloc(1, sizeof *m);
-    if (m) m->path = malloc(strlen(path) + 3);
-    if (!m || !m->path) {
-        free(m);
-        rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
-        return NULL;
+// The parameter block with the artifact's own weights.
+static bool make_params(smkd_model *m) {
+    m->params = rt_block_alloc(m->art->param_bytes);
+    if (!m->params) {
+        rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes of parameters", m->path,
+                (unsigned long long)m->art->param_bytes);
+        return false;
     }
-    m->to_read = to_read;
-    // Without a slash dlopen would search the library path.
-    sprintf(m->path, "%s%s", strchr(path, '/') ? "" : "./", path);
+    if (m->art->initial) copy_and_forget(m->params, m->art->initial, m->art->param_bytes);
+    return true;
+}
+
+// The dynamic loader takes a name; this one stands for the descriptor of the file that was checked. It also knows files by
+// the names that they were loaded by, and numbers of descriptors come back: so that no name ever means two files, a counter
+// is spelled in it ("/" or "/./").
+static void descriptor_name(int fd, char name[160]) {
+    static atomic_uint counter;
+    unsigned n = atomic_fetch_add(&counter, 1);
+    char *p = name + sprintf(name, "/proc/self/fd/");
+    for (int bit = 0; bit < 32; bit++) {
+        if (n >> bit & 1) *p++ = '.';
+        *p++ = '/';
+    }
+    sprintf(p, "%d", fd);
+}
+
+static smkd_model *new_model(const char *path) {
+    smkd_model *m = calloc(1, sizeof *m);
+    if (m) m->path = malloc(strlen(path) + 1);
+    if (m && m->path) {
+        strcpy(m->path, path);
+        return m;
+    }
+    free(m);
+    rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    return NULL;
+}
+
+// Of the code only smkd_query runs (plain x86-64) before ABI version, tables and CPU have been checked.
+static bool load(smkd_model *m, const struct rt_elf *e) {
+    char name[160];
+    descriptor_name(e->fd, name);
     errno = 0;
-    m->lib = dlopen(m->path, RTLD_NOW | RTLD_LOCAL);
+    m->lib = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!m->lib) {
         const bool memory = errno == ENOMEM; // dlerror has other words for it
         const char *text = dlerror();
-        rt_fail(memory ? SMKD_R_NOMEM : SMKD_R_INVALID, "%s: cannot be loaded: %s", path,
+        rt_fail(memory ? SMKD_R_NOMEM : SMKD_R_INVALID, "%s: cannot be loaded: %s", m->path,
                 memory ? "out of memory" : text);
-        smkd_model_free(m);
-        return NULL;
+        return false;
     }
     smkd_query_fn query = NULL;
     *(void **)&query = dlsym(m->lib, SMKD_QUERY_SYMBOL);
     if (!query)
-        rt_fail(SMKD_R_INVALID, "%s: a shared object, but not an artifact of smkdc (no %s in it)", path,
+        rt_fail(SMKD_R_INVALID, "%s: a shared object, but not an artifact of smkdc (no %s in it)", m->path,
                 SMKD_QUERY_SYMBOL);
     else if (!(m->art = query(SMKD_ABI_VERSION)))
         rt_fail(SMKD_R_MISMATCH,
-                "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again", path,
-                SMKD_ABI_VERSION);
-    if (!m->art || check_tables(path, m->art) != SMKD_R_OK || (!to_read && rt_check_cpu(path, m->art) != SMKD_R_OK)) {
+                "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again",
+                m->path, SMKD_ABI_VERSION);
+    if (!m->art || check_tables(m->path, m->art) != SMKD_R_OK || rt_check_cpu(m->path, m->art) != SMKD_R_OK)
+        return false;
+    return make_params(m);
+}
+
+static bool read_only(smkd_model *m, const struct rt_elf *e) {
+    m->to_read = true;
+    if (rt_elf_image(e, &m->image) != SMKD_R_OK) return false;
+    m->art = m->image.artifact;
+    return check_tables(m->path, m->art) == SMKD_R_OK;
+}
+
+static smkd_model *open_model(const char *path, bool (*how)(smkd_model *m, const struct rt_elf *e)) {
+    struct rt_elf e;
+    if (rt_elf_open(&e, path) != SMKD_R_OK) return NULL;
+    smkd_model *m = new_model(path);
+    if (m && !how(m, &e)) {
         smkd_model_free(m);
-        return NULL;
+        m = NULL;
     }
-    m->params = rt_block_alloc(m->art->param_bytes);
-    if (!m->params) {
-        rt_fail(SMKD_R_NOMEM, "%s: out of memory for %llu bytes of parameters", path,
-                (unsigned long long)m->art->param_bytes);
-        smkd_model_free(m);
-        return NULL;
-    }
-    if (m->art->initial) copy_and_forget(m->params, m->art->initial, m->art->param_bytes);
+    rt_elf_close(&e);
     return m;
 }
 
-smkd_model *smkd_model_load(const char *path) { return load(path, false); }
-smkd_model *smkd_model_read(const char *path) { return load(path, true); }
+smkd_model *smkd_model_load(const char *path) { return open_model(path, load); }
+smkd_model *smkd_model_read(const char *path) { return open_model(path, read_only); }
 
 void smkd_model_free(smkd_model *m) {
     if (!m) return;
@@ -200,6 +201,7 @@ void smkd_model_free(smkd_model *m) {
         rt_block_free(m->momentum, m->art->trained_bytes);
     }
     if (m->lib) dlclose(m->lib);
+    if (m->image.at) munmap(m->image.at, m->image.bytes);
     free(m->path);
     free(m);
 }
@@ -220,6 +222,7 @@ const struct smkd_abi_tensor *smkd_model_nth(const smkd_model *m, enum smkd_abi_
 
 void *smkd_model_params(smkd_model *m) {
     m->changes++; // the caller may write
+    if (!m->params) make_params(m); // of one that was opened to be read
     return m->params;
 }
 

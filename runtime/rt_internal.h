@@ -2,14 +2,15 @@
 #ifndef SMKD_RT_INTERNAL_H
 #define SMKD_RT_INTERNAL_H
 
-#include "runtime.h"
+#include "elf_file.h"
 
 struct smkd_model {
     void *lib;
     char *path;
     const struct smkd_artifact *art;
     void *params, *grads, *momentum; // grads and momentum are made when first asked for
-    bool to_read;                    // this CPU was not checked
+    struct rt_elf_image image;       // of a model that was only opened to be read; `art` lies in it
+    bool to_read;
     uint64_t changes;                // of the parameters: grows whenever they may have been written
 };
 

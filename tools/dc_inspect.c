@@ -13,8 +13,9 @@ static const struct args_cmd cmd = {"smkdc inspect",
                                     1,
                                     1,
                                     "Prints inputs, outputs, parameters, memory, FLOPs and target of an artifact. "
-                                    "Loading it runs nothing in it but the\n"
-                                    "query for its tables.",
+                                    "The file is read, not loaded:\n"
+                                    "nothing in it runs. (Whoever loads one runs it: an artifact is a program, everything "
+                                    "else is data.)",
                                     opts};
 
 static const char *const role_names[] = {

@@ -1,8 +1,8 @@
 // The contract between generated code (model.smkd, loss.smkd) and whoever runs it. Standalone: includes nothing of
 // ours. codegen/ writes these structs into the artifact, runtime/ reads them; both assert the offsets.
 //
-// An artifact is an ELF shared object that exports one symbol, `smkd_query`. Everything else hangs off the table it
-// returns. Entry points are SPMD: call one from `threads` threads at once, each with its own `thread` in [0, threads).
+// An artifact is an ELF shared object that exports `smkd_query`. Everything else hangs off the table it returns, which is
+// exported, too, as `smkd_table`, for those who only want to read. Entry points are SPMD: call one from `threads` threads at once, each with its own `thread` in [0, threads).
 // They meet in `barrier`. Results do not depend on `threads`. Nothing is allocated and no global state is kept: all
 // memory comes in the call. Tensors at this boundary are in ONNX logical order, row-major.
 #ifndef SMKD_ABI_H
@@ -120,7 +120,8 @@ struct smkd_artifact {
 };
 
 // The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
-// damage shows before any of the code runs. An artifact made by other means need not have it.
+// damage shows before any of the code runs. The loader takes no file without it, and none that wants another library or has
+// code that runs when it is loaded (constructors). It is no signature: an artifact is a program, load only your own.
 struct smkd_seal {
     char magic[8];  // SMKD_SEAL_MAGIC
     uint64_t bytes; // in front of the seal
@@ -128,8 +129,9 @@ struct smkd_seal {
 };
 #define SMKD_SEAL_MAGIC "smkdseal" // without its end
 
-// The one exported symbol. Returns NULL when the artifact does not speak `abi_version`.
+// The function. Returns NULL when the artifact does not speak `abi_version`.
 typedef const struct smkd_artifact *(*smkd_query_fn)(uint32_t abi_version);
 #define SMKD_QUERY_SYMBOL "smkd_query"
+#define SMKD_TABLE_SYMBOL "smkd_table" // const struct smkd_artifact
 
 #endif

@@ -34,10 +34,12 @@ SMKD_API const char *smkd_version(void);
 
 typedef struct smkd_model smkd_model; // one loaded artifact: code, tensor table, parameter/gradient/momentum blocks
 
-// Loads `path`. Checks the file (a regular ELF shared object with the smkd_query symbol), ABI version and this CPU's
-// features. The parameter block starts as a copy of the artifact's initial weights; gradients and momentum are zero.
+// Loads `path`. An artifact is a program: load only what you, or somebody you trust, compiled. Nothing in it runs before
+// the file has been checked: a regular file, whole (sealed by smkdc), an ELF shared object without constructors that wants
+// no other library. Then ABI version and this CPU's features. The parameter block starts as a copy of the artifact's initial weights; gradients and momentum are zero.
 SMKD_API smkd_model *smkd_model_load(const char *path);
-// The same for another CPU's artifact, too: its tables and weights can be read, smkd_session_new refuses it.
+// Opens it as data, also for another CPU: its tables and weights can be read, nothing in it ever runs, smkd_session_new
+// refuses it.
 SMKD_API smkd_model *smkd_model_read(const char *path);
 SMKD_API void smkd_model_free(smkd_model *m);
 SMKD_API const struct smkd_artifact *smkd_model_info(const smkd_model *m);

@@ -46,7 +46,7 @@ onnx() { # FILE TEXT...
 onnx no_such.onnx 'no_such.onnx: cannot read the file: No such file'
 onnx text.onnx 'text.onnx: this is a text file'
 onnx empty.onnx 'empty.onnx: the file is empty'
-onnx folder.onnx 'folder.onnx: cannot read the file: Is a directory'
+onnx folder.onnx 'folder.onnx: cannot read the file: it is a folder, not a file'
 onnx random.onnx 'random.onnx: not a complete ONNX file'
 onnx m.smkd 'm.smkd: not a complete ONNX file'
 size=$(stat -c %s m.onnx)
@@ -103,7 +103,7 @@ onnx models/short.onnx '32 bytes at offset 8 are past the end of "w.bin" (32 byt
 onnx models/far.onnx 'are past the end of "w.bin"'
 onnx models/negative.onnx 'offset or length is not a number: "-4"'
 onnx models/length.onnx 'need 32 bytes, the external data has 28'
-onnx models 'models: cannot read the file: Is a directory'
+onnx models 'models: cannot read the file: it is a folder, not a file'
 
 # --- artifacts: every command that takes one
 artifact() { # FILE TEXT

@@ -63,7 +63,8 @@ static void forward(const struct smkd_call *c, int32_t thread, int32_t threads) 
     }
 }
 
-static const struct smkd_artifact artifact = {.abi_version = SMKD_ABI_VERSION,
+extern const struct smkd_artifact smkd_table;
+__attribute__((visibility("default"))) const struct smkd_artifact smkd_table = {.abi_version = SMKD_ABI_VERSION,
                                               .kind = SMKD_ABI_LOSS,
                                               .name = "fake-loss",
                                               .producer = "by hand",
@@ -139,7 +140,8 @@ static void update(const struct smkd_call *c, int32_t thread, int32_t threads) {
 }
 
 static _Alignas(64) const float initial[1024 / 4];
-static const struct smkd_artifact artifact = {
+extern const struct smkd_artifact smkd_table;
+__attribute__((visibility("default"))) const struct smkd_artifact smkd_table = {
     .abi_version = SMKD_ABI_VERSION,
     .kind = SMKD_ABI_MODEL,
     .name = "fake",
@@ -159,4 +161,4 @@ static const struct smkd_artifact artifact = {
 #endif
 
 __attribute__((visibility("default"))) const struct smkd_artifact *smkd_query(uint32_t version);
-const struct smkd_artifact *smkd_query(uint32_t version) { return version == SMKD_ABI_VERSION ? &artifact : NULL; }
+const struct smkd_artifact *smkd_query(uint32_t version) { return version == SMKD_ABI_VERSION ? &smkd_table : NULL; }

@@ -68,11 +68,12 @@ static void infer(const struct smkd_call *c, int32_t thread, int32_t threads) {
 }
 
 static _Alignas(64) const float initial[32] = {1, 2, 3, 4, [16] = 10, 20, 30, 40};
-static const struct smkd_artifact artifact = {.abi_version = BAD == 7 ? 99 : SMKD_ABI_VERSION,
+extern const struct smkd_artifact smkd_table;
+__attribute__((visibility("default"))) const struct smkd_artifact smkd_table = {.abi_version = BAD == 7 ? 99 : SMKD_ABI_VERSION,
                                               .kind = SMKD_ABI_MODEL,
                                               .name = "handmade",
                                               .producer = "by hand",
-                                              .target_cpu = "imaginary",
+                                              .target_cpu = BAD == 13 ? "another" : "imaginary",
                                               .required_features = BAD == 8 ? "avx512imaginary" : "",
                                               .tensors = rows,
                                               .n_tensors = sizeof rows / sizeof *rows,
@@ -88,5 +89,5 @@ static const struct smkd_artifact artifact = {.abi_version = BAD == 7 ? 99 : SMK
 
 __attribute__((visibility("default"))) const struct smkd_artifact *smkd_query(uint32_t version);
 const struct smkd_artifact *smkd_query(uint32_t version) {
-    return BAD == 12 || version != SMKD_ABI_VERSION ? NULL : &artifact;
+    return BAD == 12 || version != SMKD_ABI_VERSION ? NULL : &smkd_table;
 }

@@ -29,9 +29,11 @@ static const char *artifact(int bad) {
     char name[32], cmd[600];
     snprintf(name, sizeof name, "bad%d.smkd", bad);
     const char *path = at(name);
-    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -DBAD=%d -o %s %s/tools/handmade_artifact.c", bad, path,
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -nostdlib -DBAD=%d -o %s %s/tools/handmade_artifact.c", bad, path,
              TEST_DIR);
-    if (access(path, R_OK) != 0) assert_int_equal(system(cmd), 0);
+    if (access(path, R_OK) == 0) return path;
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(seal_file(path), SMKD_OK);
     return path;
 }
 
@@ -76,7 +78,13 @@ static void not_artifacts(void **state) {
     char cmd[600];
     snprintf(cmd, sizeof cmd, "echo 'int x;' | cc -shared -fPIC -x c -o %s -", at("plain.so"));
     assert_int_equal(system(cmd), 0);
-    refuses(at("plain.so"), "no smkd_query");
+    refuses(at("plain.so"), "without the seal");
+    assert_int_equal(seal_file(at("plain.so")), SMKD_OK);
+    refuses(at("plain.so"), "code that runs"); // the C library's own
+    snprintf(cmd, sizeof cmd, "echo 'int x;' | cc -shared -fPIC -nostdlib -x c -o %s -", at("bare.so"));
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(seal_file(at("bare.so")), SMKD_OK);
+    refuses(at("bare.so"), "no smkd_query");
 }
 
 // Cut off anywhere, or of another machine: refused before the dynamic loader sees it.
@@ -96,6 +104,89 @@ static void damaged_elf(void **state) {
     refuses(at("arm.smkd"), "x86-64");
     free(copy);
     io_unmap(data, size);
+}
+
+// A constructor, another library, a resolver of symbols: what would run before anybody asked for it. Each writes a file
+// when it does.
+static void runs_nothing(void **state) {
+    (void)state;
+    static const char *const code[] = {
+        "__attribute__((constructor)) static void f(void) { mark(); } int x;",
+        "__attribute__((destructor)) static void f(void) { mark(); } int x;",
+        "static int g(void) { return 1; } static int (*pick(void))(void) { mark(); return g; }\n"
+        "int f(void) __attribute__((ifunc(\"pick\"))); int (*volatile p)(void) = f;",
+        "void _init(void) { mark(); } int x;",
+    };
+    char cmd[900];
+    for (size_t i = 0; i < sizeof code / sizeof *code; i++) {
+        FILE *f = fopen(at("evil.c"), "w");
+        assert_non_null(f);
+        fprintf(f, "#include <fcntl.h>\nstatic void mark(void) { open(\"%s\", O_CREAT, 0600); }\n%s\n", at("RAN"), code[i]);
+        fclose(f);
+        snprintf(cmd, sizeof cmd, "cc -shared -fPIC %s -o %s %s", i == 3 ? "-nostartfiles" : "", at("evil.smkd"), at("evil.c"));
+        assert_int_equal(system(cmd), 0);
+        refuses(at("evil.smkd"), "without the seal");
+        assert_int_equal(seal_file(at("evil.smkd")), SMKD_OK);
+        refuses(at("evil.smkd"), "never writes");
+        assert_null(smkd_model_read(at("evil.smkd")));
+        assert_int_equal(access(at("RAN"), F_OK), -1);
+    }
+}
+
+// Bytes changed anywhere and sealed again, as somebody could who wants more than damage: read, or refused, never a crash;
+// and what is read is inside the file.
+static void hostile_tables(void **state) {
+    (void)state;
+    const void *data;
+    size_t size, read = 0;
+    assert_int_equal(io_map(artifact(0), &data, &size), SMKD_OK);
+    size -= SEAL_BYTES;
+    unsigned char *copy = xmalloc(size + SEAL_BYTES);
+    uint32_t random = 1;
+    for (int i = 0; i < 4000; i++) {
+        memcpy(copy, data, size);
+        for (int k = 0; k <= i % 3; k++) {
+            random = random * 1664525u + 1013904223u;
+            // Zeros are most of the file: look for a byte that says something.
+            size_t where = random % size;
+            for (int tries = 0; !copy[where] && tries < 64; tries++) where = (where + 1) % size;
+            copy[where] = (unsigned char)(i % 2 ? random >> 24 : copy[where] ^ 1u << (random >> 29));
+        }
+        seal_make(copy, size, copy + size);
+        FILE *f = fopen(at("hostile.smkd"), "wb"); // not by rename: quick
+        assert_non_null(f);
+        assert_int_equal(fwrite(copy, 1, size + SEAL_BYTES, f), size + SEAL_BYTES);
+        fclose(f);
+        smkd_model *m = smkd_model_read(at("hostile.smkd"));
+        if (!m) continue;
+        read++;
+        const struct smkd_artifact *a = smkd_model_info(m);
+        size_t sum = strlen(a->name) + strlen(a->target_cpu) + (a->notes ? strlen(a->notes) : 0);
+        for (uint64_t t = 0; t < a->n_tensors; t++) sum += strlen(a->tensors[t].name);
+        assert_true(sum < 100000);
+        assert_non_null(smkd_model_params(m));
+        smkd_model_free(m);
+    }
+    free(copy);
+    io_unmap(data, size + SEAL_BYTES);
+    assert_true(read > 100 && read < 3900);
+}
+
+// Models that come and go get numbers of descriptors that others had: each name must still mean its own file.
+static void many_at_once(void **state) {
+    (void)state;
+    smkd_model *a = smkd_model_load(artifact(0)), *same = smkd_model_load(artifact(0));
+    assert_non_null(a);
+    assert_non_null(same);
+    smkd_model_free(same);
+    refuses(artifact(12), "another version"); // not the tables of `a`
+    for (int i = 0; i < 50; i++) {
+        smkd_model *b = smkd_model_load(artifact(i % 2 ? 0 : 13));
+        assert_non_null(b);
+        assert_string_equal(smkd_model_info(b)->target_cpu, i % 2 ? "imaginary" : "another");
+        smkd_model_free(b);
+    }
+    smkd_model_free(a);
 }
 
 struct fixture {
@@ -251,7 +342,7 @@ static int drop_dir(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(faulty_artifacts), cmocka_unit_test(not_artifacts),
-                                       cmocka_unit_test(damaged_elf),      cmocka_unit_test(steps),
+                                       cmocka_unit_test(damaged_elf), cmocka_unit_test(runs_nothing), cmocka_unit_test(hostile_tables), cmocka_unit_test(many_at_once),      cmocka_unit_test(steps),
                                        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),
                                        cmocka_unit_test(weights)};
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
