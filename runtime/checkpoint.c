@@ -1,5 +1,6 @@
 #include "checkpoint.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,30 +41,31 @@ static size_t count_rows(smkd_model *const models[2], bool momentum) {
     return n;
 }
 
-static char *copy(const char *s) {
-    size_t n = strlen(s) + 1;
-    return memcpy(xmalloc(n), s, n);
-}
-
-static void add_meta(struct rt_tensors *f, const char *key, const char *value) {
-    f->meta_keys[f->n_meta] = copy(key);
-    f->meta_values[f->n_meta++] = copy(value);
-}
-
 // Numbers as text: whole ones plainly, others in hexadecimal, which loses nothing.
 static const struct meta {
     const char *key;
     size_t offset;
     bool whole;
+    double min, max;
 } metas[] = {
-    {"epoch", offsetof(struct rt_progress_state, epoch), true},
-    {"step", offsetof(struct rt_progress_state, step), true},
-    {"r.0", offsetof(struct rt_progress_state, r), false},
-    {"r.1", offsetof(struct rt_progress_state, r) + sizeof(double), false},
-    {"best", offsetof(struct rt_progress_state, best), false},
-    {"best_epoch", offsetof(struct rt_progress_state, best_epoch), true},
+    {"epoch", offsetof(struct rt_progress_state, epoch), true, 0, 1e9},
+    {"step", offsetof(struct rt_progress_state, step), true, 0, 1e15},
+    {"r.0", offsetof(struct rt_progress_state, r), false, 0, 1},
+    {"r.1", offsetof(struct rt_progress_state, r) + sizeof(double), false, 0, 1},
+    {"best", offsetof(struct rt_progress_state, best), false, -1, 100},
+    {"best_epoch", offsetof(struct rt_progress_state, best_epoch), true, 0, 1e9},
 };
 #define N_METAS (sizeof metas / sizeof *metas)
+
+// Weights, statistics and optimizer state are finite in every checkpoint that a run has written.
+static enum smkd_result check_finite(const char *path, const struct rt_tensor *t) {
+    const float *v = t->data;
+    for (size_t i = 0; i < t->numel; i++)
+        if (!isfinite(v[i]))
+            return rt_fail(SMKD_R_INVALID, "%s: element %zu of tensor \"%s\" is %s; no run goes on from that: take another copy of "
+                           "the file, or start again with --overwrite", path, i, t->name, isnan(v[i]) ? "nan" : "infinite");
+    return SMKD_R_OK;
+}
 
 // The momentum block is made when first asked for; later code takes it for granted.
 static enum smkd_result need_blocks(const char *path, smkd_model *m, bool momentum) {
@@ -78,8 +80,7 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
         if (r != SMKD_R_OK) return r;
     }
     size_t n = count_rows(models, momentum);
-    char *keys[N_METAS + 1], *values[N_METAS + 1];
-    struct rt_tensors f = {.t = xcalloc(n ? n : 1, sizeof *f.t), .meta_keys = keys, .meta_values = values};
+    struct rt_tensors f = {.t = xcalloc(n ? n : 1, sizeof *f.t)};
     for (int k = 0; k < 2; k++)
         for (size_t s = 0; s < N_SECTIONS; s++) {
             const struct smkd_abi_tensor *row;
@@ -96,7 +97,7 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
                 memcpy(t->dims, row->dims, sizeof t->dims);
             }
         }
-    add_meta(&f, "format", FORMAT);
+    rt_tensors_add_meta(&f, "format", FORMAT);
     for (size_t i = 0; i < N_METAS; i++) {
         const char *at = (const char *)state + metas[i].offset;
         char text[40];
@@ -104,15 +105,11 @@ enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[
             snprintf(text, sizeof text, "%lld", (long long)*(const int64_t *)at);
         else
             snprintf(text, sizeof text, "%a", *(const double *)at);
-        add_meta(&f, metas[i].key, text);
+        rt_tensors_add_meta(&f, metas[i].key, text);
     }
+    rt_tensors_add_sums(&f);
     enum smkd_result r = rt_safetensors_write(path, &f);
-    for (size_t i = 0; i < f.n; i++) free(f.t[i].name);
-    for (size_t i = 0; i < f.n_meta; i++) {
-        free(keys[i]);
-        free(values[i]);
-    }
-    free(f.t);
+    rt_tensors_release(&f); // the elements are borrowed
     return r;
 }
 
@@ -134,7 +131,9 @@ static enum smkd_result visit(const char *path, const struct rt_tensors *f, int 
                      memcmp(t->dims, row->dims, row->rank * sizeof *t->dims) != 0)
                 r = rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" has another shape or type than the model's", path,
                             name);
-            else if (copy)
+            else if (!copy)
+                r = check_finite(path, t);
+            else
                 memcpy((char *)sections[s].block(m) + row->offset, t->data, t->bytes);
             free(name);
             if (r != SMKD_R_OK) return r;
@@ -149,28 +148,34 @@ static enum smkd_result read_state(const char *path, const struct rt_tensors *f,
         char *at = (char *)out + metas[i].offset, *end = NULL;
         double v = text ? strtod(text, &end) : 0;
         bool ok = text && *text && *end == 0;
-        if (ok && metas[i].whole) ok = parse_i64(text, (int64_t *)at) && *(int64_t *)at >= 0;
+        if (ok && metas[i].whole) ok = parse_i64(text, (int64_t *)at);
         if (!ok)
             return rt_fail(SMKD_R_INVALID, "%s: metadata \"%s\" is missing or damaged; start again with --overwrite",
                            path, metas[i].key);
+        if (!(v >= metas[i].min && v <= metas[i].max))
+            return rt_fail(SMKD_R_INVALID, "%s: metadata \"%s\" is %s, expected %g to %g; start again with --overwrite",
+                           path, metas[i].key, text, metas[i].min, metas[i].max);
         if (!metas[i].whole) *(double *)at = v;
     }
     return SMKD_R_OK;
 }
 
-static enum smkd_result open_file(const char *path, struct rt_tensors *f) {
+// *unchecked: whether nothing in it could be compared with a checksum.
+static enum smkd_result open_file(const char *path, struct rt_tensors *f, bool *unchecked) {
     enum smkd_result r = rt_safetensors_read(path, f);
     if (r != SMKD_R_OK) return r;
     const char *format = rt_tensors_meta(f, "format");
-    if (format && strcmp(format, FORMAT) == 0) return SMKD_R_OK;
-    rt_tensors_release(f);
-    return rt_fail(SMKD_R_INVALID, "%s: is not a checkpoint of smkd-run train", path);
+    if (!format || strcmp(format, FORMAT) != 0)
+        r = rt_fail(SMKD_R_INVALID, "%s: is not a checkpoint of smkd-run train", path);
+    *unchecked = f->unchecked;
+    if (r != SMKD_R_OK) rt_tensors_release(f);
+    return r;
 }
 
 enum smkd_result rt_checkpoint_read(const char *path, smkd_model *const models[2], struct rt_progress_state *s) {
     struct rt_tensors f = {0};
     struct rt_progress_state state = {0};
-    enum smkd_result r = open_file(path, &f);
+    enum smkd_result r = open_file(path, &f, &state.unchecked);
     if (r != SMKD_R_OK) return r;
     r = read_state(path, &f, &state);
     for (int copy = 0; copy < 2; copy++)
@@ -182,10 +187,12 @@ enum smkd_result rt_checkpoint_read(const char *path, smkd_model *const models[2
 
 enum smkd_result rt_checkpoint_read_peer(const char *path, int k, smkd_model *m, struct rt_progress_state *s) {
     struct rt_tensors f = {0};
-    enum smkd_result r = open_file(path, &f);
+    struct rt_progress_state state = {0};
+    enum smkd_result r = open_file(path, &f, &state.unchecked);
     if (r != SMKD_R_OK) return r;
-    if (s) r = read_state(path, &f, s);
+    r = read_state(path, &f, &state);
     for (int copy = 0; copy < 2 && r == SMKD_R_OK; copy++) r = visit(path, &f, k, m, false, copy);
+    if (r == SMKD_R_OK && s) *s = state;
     rt_tensors_release(&f);
     return r;
 }

@@ -1,5 +1,7 @@
 // Checkpoints are safetensors files and nothing but data: "peer.K.NAME" holds parameters and buffers, "momentum.K.NAME"
-// the optimizer's state, and the metadata what a run needs to go on exactly where it was.
+// the optimizer's state, and the metadata what a run needs to go on exactly where it was. The metadata has a checksum of each
+// tensor ("checksum.NAME") and one of itself ("checksum."), which every reader compares; numbers that no run leaves (NaN,
+// infinite, out of their range) are refused by name.
 #ifndef SMKD_RT_CHECKPOINT_H
 #define SMKD_RT_CHECKPOINT_H
 
@@ -11,6 +13,7 @@ struct rt_progress_state {
     double r[2];   // MyLC's mean confidence of each peer
     double best;   // best accuracy so far, percent; negative: none yet
     int64_t best_epoch;
+    bool unchecked; // the file has no checksums: it is of an earlier version, or somebody else's
 };
 
 // Writes both peers, completely or not at all; without momentum the file serves evaluation and export only.

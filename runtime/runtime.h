@@ -31,10 +31,16 @@ struct rt_tensors {
     size_t n;
     char **meta_keys, **meta_values;
     size_t n_meta;
+    bool unchecked; // was read, and had no checksums to be compared with
 };
 void rt_tensors_release(struct rt_tensors *ts);
 const struct rt_tensor *rt_tensors_find(const struct rt_tensors *ts, const char *name);
 const char *rt_tensors_meta(const struct rt_tensors *ts, const char *key);
+void rt_tensors_add_meta(struct rt_tensors *ts, const char *key, const char *value); // copies both
+// Adds checksums of all tensors and of the metadata so far to the metadata; and compares those that are there (checksums.c).
+void rt_tensors_add_sums(struct rt_tensors *ts);
+enum smkd_result rt_tensors_check_sums(const char *path, struct rt_tensors *ts);
+// Also compares checksums, where the file has them.
 enum smkd_result rt_safetensors_read(const char *path, struct rt_tensors *out);
 // Complete or not at all (temporary file + rename). Tensors in the given order.
 enum smkd_result rt_safetensors_write(const char *path, const struct rt_tensors *ts);

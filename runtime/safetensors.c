@@ -149,6 +149,7 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
         }
     }
     if (r == SMKD_R_OK) r = copy_elements(path, b + 8 + len, size - 8 - len, out, spans);
+    if (r == SMKD_R_OK) r = rt_tensors_check_sums(path, out);
     free(spans);
     cJSON_Delete(root);
     return r;

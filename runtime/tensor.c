@@ -37,3 +37,16 @@ const char *rt_tensors_meta(const struct rt_tensors *ts, const char *key) {
         if (strcmp(ts->meta_keys[i], key) == 0) return ts->meta_values[i];
     return NULL;
 }
+
+void rt_tensors_add_meta(struct rt_tensors *ts, const char *key, const char *value) {
+    const char *const texts[2] = {key, value};
+    char **lists[2] = {ts->meta_keys, ts->meta_values};
+    for (int i = 0; i < 2; i++) {
+        size_t n = strlen(texts[i]) + 1;
+        lists[i] = xrealloc(lists[i], (ts->n_meta + 1) * sizeof *lists[i]);
+        lists[i][ts->n_meta] = memcpy(xmalloc(n), texts[i], n);
+    }
+    ts->meta_keys = lists[0];
+    ts->meta_values = lists[1];
+    ts->n_meta++;
+}

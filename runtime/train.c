@@ -435,6 +435,8 @@ static void tell_start(struct run *r, int threads, bool resuming) {
     if (peers_are_one(r->t->peers))
         rt_progress_note(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
                             "network trained twice; make the second with another --seed of smkdc new");
+    if (resuming && r->state.unchecked)
+        rt_progress_note(p, "last.safetensors has no checksums (an earlier version wrote it): its numbers are unchecked");
     if (resuming) rt_progress_note(p, "going on after epoch %lld", (long long)r->state.epoch);
 }
 

@@ -67,9 +67,11 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         if ((r = rt_peer_load(&e->peers[k], e->paths[k])) != SMKD_R_OK) return r;
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
     }
+    struct rt_progress_state state = {0};
     char *path = e->dir ? rt_path_join(e->dir, best ? "best.safetensors" : "last.safetensors") : NULL;
     for (int k = 0; k < e->n && path && r == SMKD_R_OK; k++)
-        r = rt_checkpoint_read_peer(path, k, e->peers[k].model, NULL);
+        r = rt_checkpoint_read_peer(path, k, e->peers[k].model, &state);
+    if (path && r == SMKD_R_OK && state.unchecked) run_note_unchecked(path);
     free(path);
     const char *weights = args_str(a, "weights");
     if (r != SMKD_R_OK || !weights) return r;

@@ -77,8 +77,9 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
     } else if (!smkd_model_info(p.model)->onnx) {
         rt_fail(SMKD_R_UNSUPPORTED, "%s: holds no ONNX graph", artifact);
         code = run_failed("export");
-    } else if (write_onnx(s, &p, state.epoch, args_str(a, "output")) != SMKD_OK) {
-        code = EXIT_FAILED; // said by the export
+    } else {
+        if (state.unchecked) run_note_unchecked(weights);
+        if (write_onnx(s, &p, state.epoch, args_str(a, "output")) != SMKD_OK) code = EXIT_FAILED; // said by the export
     }
     rt_peer_release(&p);
     free(weights);

@@ -2,6 +2,7 @@
 #include "run_train.h"
 
 #include <cjson/cJSON.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,10 @@ int run_failed(const char *cmd) {
     const char *e = smkd_last_error();
     fprintf(stderr, "smkd-run %s: error: %s\n", cmd, *e ? e : "out of memory");
     return EXIT_FAILED;
+}
+
+void run_note_unchecked(const char *path) {
+    fprintf(stderr, "note: %s has no checksums (an earlier version wrote it): its numbers are unchecked\n", path);
 }
 
 bool run_is_folder(const char *path) {
@@ -25,6 +30,8 @@ static enum smkd_result numbers(const cJSON *a, float *out, int *n, const char *
         const cJSON *v = cJSON_GetArrayItem(a, i);
         if (!cJSON_IsNumber(v)) return rt_fail(SMKD_R_INVALID, "%s: data.%s is not a list of numbers", path, key);
         out[i] = (float)v->valuedouble;
+        if (!isfinite(out[i]) || (strcmp(key, "std") == 0 && !(out[i] > 0)))
+            return rt_fail(SMKD_R_INVALID, "%s: data.%s[%d] is %g, which no run has", path, key, i, v->valuedouble);
     }
     return SMKD_R_OK;
 }
@@ -41,7 +48,9 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
     }
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
-    s->classes = cJSON_IsNumber(classes) ? classes->valueint : 0;
+    if (!cJSON_IsNumber(classes) || !(classes->valuedouble >= 1 && classes->valuedouble <= INT32_MAX))
+        return rt_fail(SMKD_R_INVALID, "%s: data.classes is missing or no number of classes", path);
+    s->classes = classes->valueint;
     int n_std;
     r = numbers(cJSON_GetObjectItemCaseSensitive(data, "mean"), s->mean, &s->channels, path, "mean");
     if (r == SMKD_R_OK) r = numbers(cJSON_GetObjectItemCaseSensitive(data, "std"), s->std, &n_std, path, "std");

@@ -23,6 +23,8 @@ enum smkd_result run_saved_read(struct run_saved *s, const char *dir);
 void run_saved_release(struct run_saved *s);
 // True when `path` is a folder.
 bool run_is_folder(const char *path);
+// "note: FILE has no checksums ...", on stderr.
+void run_note_unchecked(const char *path);
 // Prints "smkd-run CMD: error: LINE" with the runtime's last error; returns EXIT_FAILED.
 int run_failed(const char *cmd);
 

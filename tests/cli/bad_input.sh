@@ -124,7 +124,7 @@ runs() { # FILE TEXT: nothing that would run it does
 cp a.onnx model.smkd && artifact model.smkd 'model.smkd: not an artifact'
 cp text.onnx text.smkd && artifact text.smkd 'text.smkd: not an artifact'
 : >empty.smkd && artifact empty.smkd 'empty.smkd: not an artifact'
-mkdir folder.smkd && artifact folder.smkd 'folder.smkd: cannot be read: Is a directory'
+mkdir folder.smkd && artifact folder.smkd 'folder.smkd: cannot be read: it is a folder, not a file'
 artifact none.smkd none.smkd
 "$smkdc" compile a.onnx --emit obj -o object.smkd && artifact object.smkd 'object.smkd: not an artifact'
 size=$(stat -c %s a.smkd)
@@ -170,7 +170,7 @@ bad 'fortran.npy: Fortran order; save numpy.ascontiguousarray(x)' "$run" infer m
 bad 'double.npy: "x" wants float32 elements; save x.astype(numpy.float32)' "$run" infer m.smkd --input x=bad/double.npy -o new.st
 bad 'channels.npy: has shape [1,2,8,8]; "x" wants [N,1,8,8]' "$run" infer m.smkd --input x=bad/channels.npy -o new.st
 bad 'm.onnx: not a .npy file' "$run" infer m.smkd --input x=m.onnx -o new.st
-bad 'models: cannot be read: Is a directory' "$run" infer m.smkd --input x=models -o new.st
+bad 'models: cannot be read: it is a folder, not a file' "$run" infer m.smkd --input x=models -o new.st
 bad 'the model has no input "z"; it has "x"' "$run" infer m.smkd --input z=x.npy -o new.st
 bad 'the model has no differentiable output "y"; it has "logits"' "$run" grad m.smkd --input x=x.npy --cotangent y=dy.npy -o new.st
 bad '"x" is given twice' "$run" infer m.smkd --input x=x.npy --input x=x.npy -o new.st

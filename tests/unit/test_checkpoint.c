@@ -399,6 +399,94 @@ static void checks_files(void **state) {
     smkd_model_free(models[1]);
 }
 
+// A bit changed anywhere in a checkpoint is refused, or changes nothing that is read: no weight, no number of the run.
+static void damage(void **state) {
+    (void)state;
+    needs_artifacts();
+    ok(train(&(struct job){.out = "n", .epochs = "1"}));
+    size_t n, refused = 0, tried = 0;
+    char path[200], *whole = slurp("n", "last.safetensors", &n), *bad = xmalloc(n);
+    snprintf(path, sizeof path, "%s", at("n/last.safetensors"));
+    struct rt_peer p[2];
+    ok(rt_peer_load(&p[0], at("fake.smkd")));
+    ok(rt_peer_load(&p[1], at("fake.smkd")));
+    smkd_model *models[2] = {p[0].model, p[1].model};
+    struct rt_progress_state want = {0}, got;
+    ok(rt_checkpoint_read(path, models, &want));
+    assert_false(want.unchecked);
+    size_t bytes = smkd_model_info(p[0].model)->param_bytes;
+    char *weights = xmalloc(bytes);
+    memcpy(weights, smkd_model_params(p[0].model), bytes);
+    for (size_t at_byte = 8; at_byte < n; at_byte += 1 + at_byte % 5) {
+        memcpy(bad, whole, n);
+        bad[at_byte] ^= (char)(1 << at_byte % 8);
+        FILE *f = fopen(path, "wb"); // not by rename: quick
+        assert_true(f && fwrite(bad, 1, n, f) == n);
+        fclose(f);
+        tried++;
+        if (rt_checkpoint_read(path, models, &got) != SMKD_R_OK) {
+            refused++;
+            assert_non_null(strstr(smkd_last_error(), path));
+        } else {
+            assert_memory_equal(&got, &want, sizeof got);
+            assert_memory_equal(weights, smkd_model_params(p[0].model), bytes);
+        }
+    }
+    if (refused * 100 < tried * 98) fail_msg("%zu of %zu damaged files refused", refused, tried);
+    ok(io_write_file(path, whole, n) == SMKD_OK ? SMKD_R_OK : SMKD_R_IO);
+
+    // What is changed on purpose, with its checksums: numbers that no run leaves.
+    static const struct {
+        const char *tensor, *key, *value, *words;
+    } cases[] = {{"peer.0.fc.weight", NULL, NULL, "element 1 of tensor \"peer.0.fc.weight\" is nan"},
+                 {"momentum.1.fc.weight", NULL, NULL, "element 1 of tensor \"momentum.1.fc.weight\" is nan"},
+                 {NULL, "r.0", "nan", "metadata \"r.0\" is nan, expected 0 to 1"},
+                 {NULL, "best", "inf", "metadata \"best\" is inf"},
+                 {NULL, "best", "250", "metadata \"best\" is 250"},
+                 {NULL, "epoch", "-1", "metadata \"epoch\" is -1"},
+                 {NULL, "step", "99999999999999999", "metadata \"step\""},
+                 {NULL, "epoch", "1.5", "metadata \"epoch\" is missing or damaged"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rt_tensors f, without = {0};
+        ok(rt_safetensors_read(path, &f));
+        for (size_t k = 0; k < f.n; k++)
+            if (cases[i].tensor && strcmp(f.t[k].name, cases[i].tensor) == 0) ((float *)f.t[k].data)[1] = NAN;
+        for (size_t k = 0; k < f.n_meta; k++)
+            if (!str_has_prefix(f.meta_keys[k], "checksum."))
+                rt_tensors_add_meta(&without, f.meta_keys[k],
+                                    cases[i].key && strcmp(f.meta_keys[k], cases[i].key) == 0 ? cases[i].value : f.meta_values[k]);
+        without.t = f.t;
+        without.n = f.n;
+        rt_tensors_add_sums(&without);
+        ok(rt_safetensors_write(at("n/changed"), &without));
+        without.t = NULL;
+        without.n = 0;
+        rt_tensors_release(&without);
+        rt_tensors_release(&f);
+        assert_int_not_equal(rt_checkpoint_read(at("n/changed"), models, &got), SMKD_R_OK);
+        if (!strstr(smkd_last_error(), cases[i].words)) fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), cases[i].words);
+    }
+
+    // A file of the version before, without checksums: read, and known to be unchecked.
+    struct rt_tensors f, old = {0};
+    ok(rt_safetensors_read(path, &f));
+    for (size_t k = 0; k < f.n_meta; k++)
+        if (!str_has_prefix(f.meta_keys[k], "checksum.")) rt_tensors_add_meta(&old, f.meta_keys[k], f.meta_values[k]);
+    old.t = f.t;
+    old.n = f.n;
+    ok(rt_safetensors_write(path, &old));
+    old.t = NULL;
+    old.n = 0;
+    rt_tensors_release(&old);
+    rt_tensors_release(&f);
+    ok(rt_checkpoint_read(path, models, &got));
+    assert_true(got.unchecked && got.step == want.step && got.best == want.best);
+    for (int k = 0; k < 2; k++) rt_peer_release(&p[k]);
+    free(weights);
+    free(whole);
+    free(bad);
+}
+
 static void ranks_and_scores(void **state) {
     (void)state;
     const float z[5] = {1, 3, 3, NAN, 0};
@@ -431,6 +519,7 @@ int main(void) {
         cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk),     cmocka_unit_test(learns),
         cmocka_unit_test(same_bits),        cmocka_unit_test(keeps_results), cmocka_unit_test(mends_metrics),
         cmocka_unit_test(survives_kills),   cmocka_unit_test(diverges),      cmocka_unit_test(checks_files),
+        cmocka_unit_test(damage),
         cmocka_unit_test(suggests_eta),     cmocka_unit_test(moved_labels),  cmocka_unit_test(tells_equal_peers),
         cmocka_unit_test(diverges_last),
     };
