@@ -5,6 +5,7 @@
 #include "diag.h"
 #include "guard.h"
 #include "io.h"
+#include "lock.h"
 #include "seal.h"
 #include "status.h"
 #include "str.h"

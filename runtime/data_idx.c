@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #define MAX_SIDE    4096
@@ -52,6 +53,7 @@ static enum smkd_result read_exact(gzFile f, const char *path, void *buf, size_t
         if (k < 0) {
             int code;
             const char *why = gzerror(f, &code);
+            if (code == Z_MEM_ERROR) return rt_fail(SMKD_R_NOMEM, "%s: out of memory to unpack it", path);
             return rt_fail(SMKD_R_INVALID, "%s: damaged compressed data after byte %lld (%s); fetch the file again",
                            path, at + (long long)got, why);
         }
@@ -71,8 +73,14 @@ static uint32_t be32(const uint8_t *p) {
 // Reads one file of `rank` dimensions: dims[0] records of the bytes the other dims make. The memory grows with what is
 // really there, so a header that lies costs nothing.
 static enum smkd_result read_file(const char *path, int rank, uint32_t *dims, uint8_t **data) {
-    gzFile f = gzopen(path, "rb");
-    if (!f) return rt_fail(SMKD_R_IO, "%s: cannot be opened", path);
+    int fd;
+    size_t bytes;
+    if (io_open(path, &fd, &bytes) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    gzFile f = gzdopen(fd, "rb"); // closes fd, too
+    if (!f) {
+        close(fd);
+        return rt_fail(SMKD_R_NOMEM, "%s: out of memory to unpack it", path);
+    }
     gzbuffer(f, 1 << 17);
     uint8_t head[16];
     enum smkd_result r = read_exact(f, path, head, 4 + 4 * (size_t)rank, "the header");

@@ -20,6 +20,20 @@ static bool has(const char *dir, const char *file) {
     return yes;
 }
 
+enum smkd_result rt_run_lock(const char *dir, struct lock *lock) {
+    long holder = 0;
+    char *path = rt_path_join(dir, ".lock");
+    enum smkd_status s = lock_take(lock, path, &holder);
+    enum smkd_result r = SMKD_R_OK;
+    if (s == SMKD_MISMATCH)
+        r = rt_fail(SMKD_R_MISMATCH, "%s: process %ld is training into this folder; wait for it to end, or give another "
+                    "--output-dir", dir, holder);
+    else if (s != SMKD_OK)
+        r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
+    free(path);
+    return r;
+}
+
 bool rt_run_exists(const char *dir) {
     for (size_t i = 0; i < N_FILES; i++)
         if (has(dir, result_files[i])) return true;
@@ -181,6 +195,7 @@ enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_
     *resuming = false;
     if (io_make_dirs(t->dir) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be made: %s", t->dir, strerror(errno));
     enum smkd_result r;
+    if (!t->lock->held && (r = rt_run_lock(t->dir, t->lock)) != SMKD_R_OK) return r;
     if (t->overwrite) {
         if ((r = remove_results(t->dir)) != SMKD_R_OK) return r;
     } else if (!t->resume && rt_run_exists(t->dir)) {

@@ -442,6 +442,8 @@ static void tell_start(struct run *r, int threads, bool resuming) {
 
 enum smkd_result rt_train(struct rt_train *t) {
     struct run r = {.t = t, .c = t->config};
+    struct lock own = {0};
+    if (!t->lock) t->lock = &own;
     bool resuming = false;
     doing("preparing the run in %s", t->dir);
     enum smkd_result e = start(&r);
@@ -458,5 +460,6 @@ enum smkd_result rt_train(struct rt_train *t) {
     while (e == SMKD_R_OK && r.state.epoch < t->config->epochs) e = train_epoch(&r, r.state.epoch + 1);
     if (e != SMKD_R_OK && r.progress.terminal) fputc('\n', t->progress);
     finish(&r);
+    lock_drop(&own);
     return e;
 }

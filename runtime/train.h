@@ -50,11 +50,15 @@ struct rt_train {
     struct rt_peer peers[2];  // loaded, agreeing; owned by the caller
     smkd_model *loss;         // the loss program; owned by the caller
     const char *dir;          // run folder, made when missing
+    struct lock *lock; // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
     bool resume, overwrite;
     const char *save_labels; // NULL, or where the given labels go as .npy
     FILE *progress;          // progress and notes; NULL: none
     FILE *warnings;          // NULL: none
 };
+// Locks a run folder that exists, for as long as `lock` is held: two runs in one folder would mix their results.
+// SMKD_R_MISMATCH, naming the process that holds it.
+enum smkd_result rt_run_lock(const char *dir, struct lock *lock);
 // True when `dir` holds results of a run.
 bool rt_run_exists(const char *dir);
 // Trains to the end. Every epoch ends with a line in metrics.jsonl and .csv, then best.safetensors (when it is), then

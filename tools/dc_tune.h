@@ -14,6 +14,7 @@
 //
 // Seconds by algorithm, by shape, by what else they depend on. Rows of other machines stay as they are.
 struct tune_file {
+    struct lock lock; // where it will be written to
     char *path;
     cJSON *json, *rows; // all of it; this machine's
 };
@@ -21,7 +22,8 @@ struct tune_file {
 bool tune_default_path(char *path, size_t size);
 // Reads the file and finds this machine's rows for code of `level`. A file that is not there is empty; one that is not
 // ours is reported. Release in any case.
-enum smkd_status tune_file_open(struct tune_file *f, const char *path, const char *level, int threads, struct diag *d);
+enum smkd_status tune_file_open(struct tune_file *f, const char *path, const char *level, int threads, bool write,
+                                 struct diag *d);
 // Seconds by algorithm; negative where none are known.
 void tune_file_find(const struct tune_file *f, const struct cg_conv_shape *s, double seconds[CG_ALGORITHMS]);
 void tune_file_add(struct tune_file *f, const struct cg_conv_shape *s, const double seconds[CG_ALGORITHMS]);

@@ -74,8 +74,35 @@ static cJSON *empty(void) {
     return json;
 }
 
-enum smkd_status tune_file_open(struct tune_file *f, const char *path, const char *level, int threads, struct diag *d) {
+static enum smkd_status make_folder(const char *path) {
+    struct str dir = STR_INIT;
+    const char *slash = strrchr(path, '/');
+    if (slash && slash != path) str_addn(&dir, path, (size_t)(slash - path));
+    enum smkd_status s = dir.len ? io_make_dirs(dir.s) : SMKD_OK;
+    str_release(&dir);
+    return s;
+}
+
+// What two would measure at once would be wrong for both, and the last to write would win.
+static enum smkd_status lock_file(struct tune_file *f, struct diag *d) {
+    struct str path = STR_INIT;
+    long holder = 0;
+    str_addf(&path, "%s.lock", f->path);
+    enum smkd_status s = make_folder(f->path);
+    if (s == SMKD_OK) s = lock_take(&f->lock, path.s, &holder);
+    if (s == SMKD_MISMATCH)
+        diag_error(d, NULL, "%s: process %ld is tuning into it; wait for that, or give --tune-file another name", f->path,
+                   holder);
+    else if (s != SMKD_OK)
+        diag_error(d, NULL, "cannot write %s: %s; give --tune-file another name", path.s, strerror(errno));
+    str_release(&path);
+    return s;
+}
+
+enum smkd_status tune_file_open(struct tune_file *f, const char *path, const char *level, int threads, bool write,
+                                struct diag *d) {
     *f = (struct tune_file){.path = strcpy(xmalloc(strlen(path) + 1), path)};
+    if (write) TRY(lock_file(f, d));
     const void *data;
     size_t size;
     errno = 0;
@@ -94,7 +121,7 @@ enum smkd_status tune_file_open(struct tune_file *f, const char *path, const cha
         f->json = empty();
     } else {
         diag_error(d, NULL, "cannot read %s: %s; give --tune-file another name", path,
-                   s == SMKD_IO ? strerror(errno) : "it is not a regular file");
+                   io_why());
         return s;
     }
     struct str key = STR_INIT;
@@ -129,23 +156,13 @@ void tune_file_add(struct tune_file *f, const struct cg_conv_shape *s, const dou
     str_release(&key);
 }
 
-static enum smkd_status make_folder(const char *path) {
-    struct str dir = STR_INIT;
-    const char *slash = strrchr(path, '/');
-    if (slash && slash != path) str_addn(&dir, path, (size_t)(slash - path));
-    enum smkd_status s = dir.len ? io_make_dirs(dir.s) : SMKD_OK;
-    str_release(&dir);
-    return s;
-}
-
 enum smkd_status tune_file_save(const struct tune_file *f, struct diag *d) {
     char *text = cJSON_Print(f->json);
     CHECK(text, "out of memory for measurements");
     struct str all = STR_INIT;
     str_addf(&all, "%s\n", text);
     cJSON_free(text);
-    enum smkd_status s = make_folder(f->path);
-    if (s == SMKD_OK) s = io_write_file(f->path, all.s, all.len);
+    enum smkd_status s = io_write_file(f->path, all.s, all.len);
     if (s != SMKD_OK)
         diag_error(d, NULL, "cannot write %s: %s; give --tune-file another name", f->path, strerror(errno));
     str_release(&all);
@@ -154,6 +171,7 @@ enum smkd_status tune_file_save(const struct tune_file *f, struct diag *d) {
 
 void tune_file_release(struct tune_file *f) {
     cJSON_Delete(f->json);
+    lock_drop(&f->lock);
     free(f->path);
     *f = (struct tune_file){0};
 }

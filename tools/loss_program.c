@@ -193,6 +193,16 @@ static smkd_model *once(const struct loss_request *want, const char *smkdc, stru
     return m;
 }
 
+// Of several runs that want the same program one compiles it, the others wait for that.
+static smkd_model *compile_once(const struct loss_request *want, const char *smkdc, const char *path, struct arena *a) {
+    struct lock lock;
+    lock_wait(&lock, arena_printf(a, "%s.lock", path)); // without one both compile: the same bytes, each put in place whole
+    smkd_model *m = access(path, R_OK) == 0 ? load(path, want) : NULL;
+    if (!m && compile(want, smkdc, path, a)) m = load(path, want);
+    lock_drop(&lock);
+    return m;
+}
+
 static smkd_model *build(const struct loss_request *want) {
     struct arena a;
     arena_init(&a);
@@ -214,7 +224,7 @@ static smkd_model *build(const struct loss_request *want) {
         char *path = cache_path(want, smkdc, &a);
         // A file that does not load (of a version in between, damaged) is replaced like one that is not there.
         if (path && access(path, R_OK) == 0) m = load(path, want);
-        if (path && !m && compile(want, smkdc, path, &a)) m = load(path, want);
+        if (path && !m) m = compile_once(want, smkdc, path, &a);
         if (!m) m = once(want, smkdc, &a);
     }
     arena_release(&a);

@@ -9,6 +9,8 @@
 
 static const struct args_opt opts[] = {
     {"peer", 0, "A.smkd", NULL, "an artifact to evaluate, with its own weights", ARGS_REPEAT},
+    {"artifact", 0, "A.smkd", NULL,
+     "a run folder's artifacts, in order, where they are no longer where the run found them", ARGS_REPEAT},
     {"weights", 0, "FILE", NULL,
      "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
     {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
@@ -51,9 +53,11 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
     if (pos && run_is_folder(pos)) {
         e->dir = pos;
         if ((r = run_saved_read(&e->saved, pos)) != SMKD_R_OK) return r;
-        for (e->n = 0; e->n < 2; e->n++) e->paths[e->n] = e->saved.artifact[e->n];
-        // --peer replaces artifacts that have moved.
-        for (size_t i = 0; i < args_count(a, "peer") && i < 2; i++) e->paths[i] = args_nth(a, "peer", i);
+        for (; e->n < 2; e->n++) { // --artifact, or --peer, replaces what has moved
+            const char *given = args_nth(a, args_given(a, "artifact") ? "artifact" : "peer", (size_t)e->n);
+            if ((r = run_saved_load(&e->saved, pos, e->n, given, &e->peers[e->n])) != SMKD_R_OK) return r;
+            e->paths[e->n] = e->peers[e->n].path;
+        }
     } else {
         for (size_t i = 0; i < a->n_pos; i++) e->paths[e->n++] = a->pos[i];
         for (size_t i = 0; i < args_count(a, "peer"); i++) {
@@ -61,10 +65,12 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
             e->paths[e->n++] = args_nth(a, "peer", i);
         }
     }
+    if (!e->dir && args_given(a, "artifact"))
+        return rt_fail(SMKD_R_INVALID, "--artifact goes with a run folder; give artifacts by their names alone");
     if (e->n == 0)
         return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
     for (int k = 0; k < e->n; k++) {
-        if ((r = rt_peer_load(&e->peers[k], e->paths[k])) != SMKD_R_OK) return r;
+        if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k])) != SMKD_R_OK) return r;
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
     }
     struct rt_progress_state state = {0};

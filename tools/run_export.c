@@ -63,19 +63,15 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
 }
 
 static int export_peer(const struct run_saved *s, const struct args *a, int k, bool best) {
-    const char *artifact = args_given(a, "artifact") ? args_str(a, "artifact") : s->artifact[k];
     char *weights = checkpoint_path(a->pos[0], best);
     struct rt_peer p = {0};
     struct rt_progress_state state;
     int code = EXIT_DONE;
-    if (!args_given(a, "artifact") && !rt_path_exists(artifact)) {
-        rt_fail(SMKD_R_IO, "%s: the artifact the run was made with is gone; give it with --artifact", artifact);
-        code = run_failed("export");
-    } else if (rt_peer_load(&p, artifact) != SMKD_R_OK ||
-               rt_checkpoint_read_peer(weights, k, p.model, &state) != SMKD_R_OK) {
+    if (run_saved_load(s, a->pos[0], k, args_str(a, "artifact"), &p) != SMKD_R_OK ||
+        rt_checkpoint_read_peer(weights, k, p.model, &state) != SMKD_R_OK) {
         code = run_failed("export");
     } else if (!smkd_model_info(p.model)->onnx) {
-        rt_fail(SMKD_R_UNSUPPORTED, "%s: holds no ONNX graph", artifact);
+        rt_fail(SMKD_R_UNSUPPORTED, "%s: holds no ONNX graph", p.path);
         code = run_failed("export");
     } else {
         if (state.unchecked) run_note_unchecked(weights);

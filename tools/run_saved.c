@@ -36,6 +36,11 @@ static enum smkd_result numbers(const cJSON *a, float *out, int *n, const char *
     return SMKD_R_OK;
 }
 
+static char *copy(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}
+
 static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char *path) {
     enum smkd_result r = rt_config_from_json(&s->config, cJSON_GetObjectItemCaseSensitive(root, "config"), path);
     if (r != SMKD_R_OK) return r;
@@ -44,7 +49,9 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
         const char *a =
             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "artifact"));
         if (!a) return rt_fail(SMKD_R_INVALID, "%s: peers[%d].artifact is missing", path, k);
-        s->artifact[k] = memcpy(xmalloc(strlen(a) + 1), a, strlen(a) + 1);
+        s->artifact[k] = copy(a);
+        const char *h = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "content_hash"));
+        if (h) s->hash[k] = copy(h);
     }
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
@@ -75,9 +82,35 @@ enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
     return r;
 }
 
+// The content hash of a file, without loading it; false after rt_fail.
+static bool read_hash(const char *path, char text[24]) {
+    smkd_model *m = smkd_model_read(path);
+    if (m) snprintf(text, 24, "%016llx", (unsigned long long)smkd_model_info(m)->content_hash);
+    smkd_model_free(m);
+    return m != NULL;
+}
+
+enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, struct rt_peer *p) {
+    char hash[24];
+    if (artifact) return rt_peer_load(p, artifact); // whoever names a program wants it run; the checkpoint must fit it
+    const char *path = s->artifact[k];
+    if (!rt_path_exists(path))
+        return rt_fail(SMKD_R_IO, "%s: the artifact that peer %d of %s was trained with is gone; give it with --artifact", path, k,
+                       dir);
+    // What was compiled before artifacts could be read has no hash to compare first.
+    if (s->hash[k] && read_hash(path, hash) && strcmp(hash, s->hash[k]) != 0)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: is another artifact than the one that peer %d of %s was trained with (content hash %s, then %s); give "
+                       "that one with --artifact",
+                       path, k, dir, hash, s->hash[k]);
+    return rt_peer_load(p, path);
+}
+
 void run_saved_release(struct run_saved *s) {
     rt_config_release(&s->config);
-    free(s->artifact[0]);
-    free(s->artifact[1]);
+    for (int k = 0; k < 2; k++) {
+        free(s->artifact[k]);
+        free(s->hash[k]);
+    }
     *s = (struct run_saved){0};
 }

@@ -9,6 +9,7 @@
 static const struct args_opt own_opts[] = {
     {"peer", 0, "A.smkd", NULL, "a network made with smkdc compile: give --peer twice", ARGS_REPEAT},
     {"output-dir", 'o', "DIR", NULL, "run folder", ARGS_REQUIRED},
+    {"artifact", 0, "A.smkd", NULL, "with --resume: the peers' artifacts, in order, where they have moved", ARGS_REPEAT},
     {"resume", 0, NULL, NULL, "go on from DIR/last.safetensors; flags that are not given are those of DIR/config.json",
      0},
     {"overwrite", 0, NULL, NULL, "replace the results in DIR", 0},
@@ -56,7 +57,9 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
         return rt_fail(SMKD_R_INVALID, "SMKD pairs two networks: give --peer twice, not %zu time%s", given,
                        given == 1 ? "" : "s");
     for (int k = 0; k < 2; k++) {
-        enum smkd_result r = rt_peer_load(&t->peers[k], from_run ? saved->artifact[k] : args_nth(a, "peer", (size_t)k));
+        enum smkd_result r =
+            from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k), &t->peers[k])
+                     : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k));
         if (r != SMKD_R_OK) return r;
     }
     return rt_peers_agree(&t->peers[0], &t->peers[1]);
@@ -65,9 +68,11 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
 static int run(const struct args *a) {
     struct rt_config c;
     struct run_saved saved = {0};
+    struct lock lock = {0};
     rt_config_init(&c);
     struct rt_train t = {.config = &c,
                          .dir = args_str(a, "output-dir"),
+                         .lock = &lock,
                          .resume = args_given(a, "resume"),
                          .overwrite = args_given(a, "overwrite"),
                          .save_labels = args_str(a, "save-labels"),
@@ -75,6 +80,9 @@ static int run(const struct args *a) {
                          .warnings = stderr};
     enum smkd_result r = SMKD_R_OK;
     if (t.resume && t.overwrite) r = rt_fail(SMKD_R_INVALID, "--resume and --overwrite exclude each other");
+    if (args_given(a, "artifact") && (!t.resume || args_given(a, "peer")))
+        r = rt_fail(SMKD_R_INVALID, "--artifact says where the peers of a run that goes on are now: it goes with --resume, without --peer");
+    if (r == SMKD_R_OK && run_is_folder(t.dir)) r = rt_run_lock(t.dir, &lock);
     if (r == SMKD_R_OK) r = configure(&c, a, &saved);
     // Before anything slow: a folder that will not be touched is said at once.
     if (r == SMKD_R_OK && !t.resume && !t.overwrite && rt_run_exists(t.dir))
@@ -97,6 +105,7 @@ static int run(const struct args *a) {
     for (int k = 0; k < 2; k++) rt_peer_release(&t.peers[k]);
     rt_config_release(&c);
     run_saved_release(&saved);
+    lock_drop(&lock);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("train");
 }
 

@@ -14,6 +14,7 @@ int run_export(int argc, char **argv);
 struct run_saved {
     struct rt_config config;
     char *artifact[2]; // paths of the peers; owned
+    char *hash[2];     // their content hashes, as text; NULL in folders of earlier versions; owned
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     int channels; // of the data
     int classes;
@@ -21,6 +22,9 @@ struct run_saved {
 // Reads DIR/config.json. Release also after a failure.
 enum smkd_result run_saved_read(struct run_saved *s, const char *dir);
 void run_saved_release(struct run_saved *s);
+// Loads peer k of a run folder: the artifact that --artifact names, else the one that the run was made with, which is
+// not loaded before its content hash has been compared. Says what to do where it is gone or another.
+enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, struct rt_peer *p);
 // True when `path` is a folder.
 bool run_is_folder(const char *path);
 // "note: FILE has no checksums ...", on stderr.
