@@ -9,7 +9,7 @@ cd work
 python3 "$SMKD_SRC/tests/tools/bad_files.py" .
 
 # Every file and folder with size and time, but the three that refuses() keeps.
-listing() { find . -type f ! -name out.txt ! -name err.txt ! -name lines.txt -printf '%p %s %T@\n' -o -type d -printf '%p\n' | sort; }
+listing() { find . -type f ! -name out.txt ! -name err.txt ! -name lines.txt ! -name .lock -printf '%p %s %T@\n' -o -type d -printf '%p\n' | sort; }
 # bad TEXT COMMAND...: refused, and nothing was made or changed.
 bad() {
     local before now
