@@ -48,8 +48,9 @@ bool rt_path_exists(const char *path);
 
 // --- labels and noise ------------------------------------------------------------------------------------------------
 
-// Reads labels that replace the training labels: a .npy of integers [total], or a text file with one number a line.
-// Exactly `total` (the whole training set, before a limit) or `n` labels must be there; the first n are written to
+// Reads labels that replace the training labels: a .npy of whole numbers of any type, [total] or with further
+// dimensions of 1; or text with one number a line (or all in a single one), as numpy.savetxt writes it. Which of them
+// shows in the bytes. Exactly `total` (the whole training set, before a limit) or `n` labels must be there; the first n are written to
 // `labels`.
 enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int classes, int32_t *labels);
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n); // .npy, i64

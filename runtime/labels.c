@@ -1,89 +1,163 @@
-// Label files: what CIFAR-N and one's own annotators come as.
+// Label files: what CIFAR-N and one's own annotators come as. What a file is shows in its bytes, not in its name.
 #include "data.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-static enum smkd_result check(const char *path, size_t at, int64_t label, int classes) {
-    if (label >= 0 && label < classes) return SMKD_R_OK;
-    return rt_fail(SMKD_R_INVALID, "%s: label %zu is %lld, expected 0 to %d", path, at, (long long)label, classes - 1);
+// What a reader collects: labels for all images of the files, or for the first n of them, which are kept.
+struct target {
+    const char *path;
+    size_t total, n;
+    int classes;
+    int32_t *labels;
+    size_t count;
+};
+
+// `where` is put in front: "line 3: " of a text file.
+static enum smkd_result add(struct target *t, int64_t label, const char *where) {
+    if (label < 0 || label >= t->classes)
+        return rt_fail(SMKD_R_INVALID, "%s: %slabel %zu is %lld, expected 0 to %d", t->path, where, t->count,
+                       (long long)label, t->classes - 1);
+    if (t->count < t->n) t->labels[t->count] = (int32_t)label;
+    t->count++;
+    return SMKD_R_OK;
 }
 
-static enum smkd_result wrong_count(const char *path, size_t got, size_t total, size_t n) {
-    if (total == n)
-        return rt_fail(SMKD_R_MISMATCH, "%s: has %zu labels, expected one for each of %zu images", path, got, n);
-    return rt_fail(SMKD_R_MISMATCH, "%s: has %zu labels, expected one for each of %zu images (or for the first %zu)",
-                   path, got, total, n);
-}
-
-static int64_t element(const struct rt_tensor *t, size_t i) {
-    switch (t->dtype) {
-    case RT_I64:
-        return ((const int64_t *)t->data)[i];
-    case RT_I32:
-        return ((const int32_t *)t->data)[i];
-    default:
-        return ((const uint8_t *)t->data)[i];
-    }
-}
-
-static enum smkd_result read_npy(const char *path, size_t total, size_t n, int classes, int32_t *labels) {
-    struct rt_tensor t = {0};
-    enum smkd_result r = rt_npy_read(path, &t);
-    if (r != SMKD_R_OK) return r;
-    if (t.dtype != RT_I64 && t.dtype != RT_I32 && t.dtype != RT_U8)
-        r = rt_fail(SMKD_R_INVALID, "%s: labels must be whole numbers (int64, int32 or uint8)", path);
-    else if (t.rank != 1 && !(t.rank == 2 && t.dims[1] == 1))
-        r = rt_fail(SMKD_R_INVALID, "%s: has %d dimensions, expected one label for each image; save y.ravel()", path,
-                    t.rank);
-    else if (t.numel != total && t.numel != n)
-        r = wrong_count(path, t.numel, total, n);
-    for (size_t i = 0; r == SMKD_R_OK && i < t.numel; i++) {
-        r = check(path, i, element(&t, i), classes);
-        if (i < n) labels[i] = (int32_t)element(&t, i);
-    }
-    rt_tensor_release(&t);
+static enum smkd_result check_count(const struct target *t, size_t got) {
+    if (got == t->total || got == t->n) return SMKD_R_OK;
+    struct str first = STR_INIT;
+    if (t->n != t->total) str_addf(&first, " (or for the first %zu)", t->n);
+    enum smkd_result r =
+        rt_fail(SMKD_R_MISMATCH, "%s: has %zu label%s, expected one for each of %zu images%s", t->path, got,
+                got == 1 ? "" : "s", t->total, first.s ? first.s : "");
+    str_release(&first);
     return r;
 }
 
-static enum smkd_result read_text(const char *path, size_t total, size_t n, int classes, int32_t *labels) {
-    const void *map;
-    size_t size;
-    if (io_map(path, &map, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: %s", path, io_why());
-    const char *p = map, *end = p + size;
-    enum smkd_result r = SMKD_R_OK;
-    size_t count = 0, line = 0;
-    while (p < end && r == SMKD_R_OK) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p));
-        if (!stop) stop = end;
-        size_t len = (size_t)(stop - p);
-        line++;
-        while (len && (p[len - 1] == '\r' || p[len - 1] == ' ')) len--;
-        char text[24];
-        int64_t v = -1;
-        if (len) {
-            memcpy(text, p, len < sizeof text ? len : 0);
-            text[len < sizeof text ? len : 0] = 0;
-            if (!parse_i64(text, &v)) {
-                r = rt_fail(SMKD_R_INVALID, "%s: line %zu: expected one whole number", path, line);
-                break;
-            }
-            r = check(path, count, v, classes);
-            if (count < n) labels[count] = (int32_t)v;
-            count++;
+// --- .npy ------------------------------------------------------------------------------------------------------------
+
+static enum smkd_result check_shape(const struct target *t, const struct rt_tensor *a) {
+    int wide = 0;
+    size_t rows = a->rank ? (size_t)a->dims[0] : 1;
+    for (int d = 0; d < a->rank; d++) wide += a->dims[d] != 1;
+    if (wide <= 1) return check_count(t, a->numel);
+    struct str shape = STR_INIT;
+    for (int d = 0; d < a->rank; d++) str_addf(&shape, "%s%lld", d ? "," : "", (long long)a->dims[d]);
+    bool table = a->rank == 2 && (rows == t->total || rows == t->n);
+    enum smkd_result r = rt_fail(SMKD_R_INVALID, "%s: has shape [%s], expected one label for each image; %s", t->path,
+                                 shape.s,
+                                 table ? "save y.argmax(1) of rows that mark or weigh the classes, or one column, y[:,0]"
+                                       : "save y.ravel() where that is what it holds");
+    str_release(&shape);
+    return r;
+}
+
+static enum smkd_result read_npy(struct target *t, const void *bytes, size_t size) {
+    struct rt_tensor a;
+    enum smkd_result r = rt_npy_parse(t->path, bytes, size, &a);
+    if (r == SMKD_R_OK) r = check_shape(t, &a);
+    if (r == SMKD_R_OK) r = rt_tensor_convert(&a, RT_I64, t->path, "label");
+    for (size_t i = 0; r == SMKD_R_OK && i < a.numel; i++) r = add(t, ((const int64_t *)a.data)[i], "");
+    rt_tensor_release(&a);
+    return r;
+}
+
+// --- text ------------------------------------------------------------------------------------------------------------
+
+static bool is_separator(char c) { return c == ' ' || c == '\t' || c == ',' || c == ';' || c == '\r'; }
+
+// One number of a text file, which may be written as a real one (numpy.savetxt does).
+static enum smkd_result add_word(struct target *t, size_t line, const char *word, size_t len) {
+    char text[64], where[40];
+    double f;
+    int64_t label;
+    snprintf(where, sizeof where, "line %zu: ", line);
+    snprintf(text, sizeof text, "%.*s", (int)(len < sizeof text ? len : sizeof text - 1), word);
+    if (parse_i64(text, &label)) return add(t, label, where);
+    if (!parse_f64(text, &f)) {
+        bool heading = t->count == 0 && strcasecmp(text, "nan") != 0;
+        return rt_fail(SMKD_R_INVALID, "%s: %sexpected one whole number, not \"%s\"%s", t->path, where, text,
+                       heading ? "; leave out a line of headings" : "");
+    }
+    if (!(f >= INT32_MIN && f <= INT32_MAX) || f != floor(f))
+        return rt_fail(SMKD_R_INVALID, "%s: %slabel %zu is %.9g, expected a whole number from 0 to %d", t->path, where,
+                       t->count, f, t->classes - 1);
+    return add(t, (int64_t)f, where);
+}
+
+// The next word of a line that ends at `end`, *len bytes of it; NULL where there is none. numpy.savetxt's header is a
+// comment.
+static const char *next_word(const char *p, const char *end, size_t *len) {
+    while (p < end && is_separator(*p)) p++;
+    if (p == end || *p == '#') return NULL;
+    const char *word = p;
+    while (p < end && !is_separator(*p)) p++;
+    *len = (size_t)(p - word);
+    return word;
+}
+
+// Lines end with \n, \r\n or, on very old machines, \r.
+static const char *line_end(const char *p, const char *end) {
+    const char *stop = memchr(p, '\n', (size_t)(end - p));
+    if (!stop) stop = end;
+    const char *cr = memchr(p, '\r', (size_t)(stop - p));
+    return cr && cr + 1 < stop ? cr : stop;
+}
+
+// One number a line, or all of them in a single one.
+static enum smkd_result check_columns(const struct target *t, const char *p, const char *end) {
+    size_t lines = 0, widest = 0, where = 0, len;
+    for (size_t line = 1; p < end; line++) {
+        const char *stop = line_end(p, end), *word = p;
+        size_t words = 0;
+        while ((word = next_word(word, stop, &len))) {
+            word += len;
+            words++;
+        }
+        lines += words > 0;
+        if (words > widest) {
+            widest = words;
+            where = line;
         }
         p = stop + 1;
     }
-    io_unmap(map, size);
-    if (r == SMKD_R_OK && count != total && count != n) r = wrong_count(path, count, total, n);
-    return r;
+    if (lines < 2 || widest < 2) return SMKD_R_OK;
+    return rt_fail(SMKD_R_INVALID, "%s: line %zu has %zu words, expected one label a line; keep the column of labels",
+                   t->path, where, widest);
+}
+
+static enum smkd_result read_text(struct target *t, const char *p, size_t size) {
+    const char *end = p + size, *nul = memchr(p, 0, size);
+    if (nul)
+        return rt_fail(SMKD_R_INVALID, "%s: is neither a .npy nor text: byte %zu is 0", t->path, (size_t)(nul - p));
+    if (size >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3; // a byte-order mark
+    enum smkd_result r = check_columns(t, p, end);
+    for (size_t line = 1; p < end && r == SMKD_R_OK; line++) {
+        const char *stop = line_end(p, end), *word = p;
+        size_t len;
+        while (r == SMKD_R_OK && (word = next_word(word, stop, &len))) {
+            r = add_word(t, line, word, len);
+            word += len;
+        }
+        p = stop + 1;
+    }
+    return r == SMKD_R_OK ? check_count(t, t->count) : r;
 }
 
 enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int classes, int32_t *labels) {
-    if (str_has_suffix(path, ".npy")) return read_npy(path, total, n, classes, labels);
-    if (str_has_suffix(path, ".txt")) return read_text(path, total, n, classes, labels);
-    return rt_fail(SMKD_R_INVALID, "%s: a label file ends in .npy or .txt", path);
+    struct target t = {.path = path, .total = total, .n = n, .classes = classes, .labels = labels};
+    const void *map;
+    size_t size;
+    if (io_map(path, &map, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    enum smkd_result r;
+    if (size == 0)
+        r = rt_fail(SMKD_R_INVALID, "%s: is empty; a .npy, or text with one label a line, is expected", path);
+    else
+        r = rt_is_binary(map, size) ? read_npy(&t, map, size) : read_text(&t, map, size);
+    io_unmap(map, size);
+    return r;
 }
 
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n) {

@@ -10,7 +10,22 @@
 enum smkd_result rt_fail(enum smkd_result r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // --- plain tensors and their files (runtime/tensor.c, npy.c, safetensors.c) ------------------------------------------
-enum rt_dtype { RT_F32, RT_F64, RT_I64, RT_I32, RT_U8, RT_BOOL };
+// The first six are what artifacts have; the others are read from files and converted.
+enum rt_dtype {
+    RT_F32,
+    RT_F64,
+    RT_I64,
+    RT_I32,
+    RT_U8,
+    RT_BOOL,
+    RT_F16,
+    RT_BF16,
+    RT_I8,
+    RT_I16,
+    RT_U16,
+    RT_U32,
+    RT_U64
+};
 struct rt_tensor {
     char *name; // NULL for an .npy
     enum rt_dtype dtype;
@@ -22,10 +37,22 @@ struct rt_tensor {
 };
 void rt_tensor_release(struct rt_tensor *t);
 size_t rt_dtype_size(enum rt_dtype t);
-// .npy versions 1-3, C order, little endian, f4 f8 i8 i4 u1 b1. Everything is checked before it is used.
+const char *rt_dtype_name(enum rt_dtype t); // numpy's
+bool rt_dtype_is_integer(enum rt_dtype t);  // bool included
+// Makes the elements those of an integer type, RT_F32 or RT_F64. Integers stay what they are: a fraction, a NaN or a
+// number that `to` does not hold is refused by its place, "PATH: WHAT 17 is 2.5, ...", and the tensor left alone. To
+// float32 values are rounded to nearest; finite ones beyond its range are refused.
+enum smkd_result rt_tensor_convert(struct rt_tensor *t, enum rt_dtype to, const char *path, const char *what);
+// .npy versions 1-3: booleans, integers of 8 to 64 bits, floats of 16 to 64 bits, either byte order, C or Fortran order;
+// *out is little endian in C order. Everything is checked before it is used. What else is found there (a pickle, a
+// PyTorch file, text) is named with the way to convert it; nothing in a file is ever run.
 enum smkd_result rt_npy_read(const char *path, struct rt_tensor *out);
+// The same for a file's bytes that are in memory already; `path` is for messages.
+enum smkd_result rt_npy_parse(const char *path, const void *bytes, size_t size, struct rt_tensor *out);
 enum smkd_result rt_npy_write(const char *path, const struct rt_tensor *t);
-// safetensors: F32 F64 I64 I32 U8 BOOL. `meta` is a flat list of n_meta key/value strings.
+// Whether a file's first bytes are those of a known binary format (.npy among them).
+bool rt_is_binary(const void *bytes, size_t size);
+// safetensors: F64 F32 F16 BF16, I64 to I8, U64 to U8, BOOL. `meta` is a flat list of n_meta key/value strings.
 struct rt_tensors {
     struct rt_tensor *t;
     size_t n;

@@ -57,8 +57,19 @@ static int64_t batch_of(const struct smkd_abi_tensor *row, const struct rt_tenso
     return batch;
 }
 
-static enum smkd_result check_feed(const struct run_feed *f, const char *path, int64_t *batch) {
-    if (f->tensor.dtype != dtypes[f->row->dtype].t)
+// What is exact without asking: integers of another size that the row's type holds, and float16 as float32.
+static bool converts(enum rt_dtype from, enum rt_dtype to) {
+    return (rt_dtype_is_integer(from) && rt_dtype_is_integer(to) && (to != RT_BOOL) == (from != RT_BOOL)) ||
+           (from == RT_F16 && (to == RT_F32 || to == RT_F64)) || (from == RT_F32 && to == RT_F64);
+}
+
+static enum smkd_result check_feed(struct run_feed *f, const char *path, int64_t *batch) {
+    enum rt_dtype dtype = dtypes[f->row->dtype].t;
+    if (converts(f->tensor.dtype, dtype)) {
+        enum smkd_result r = rt_tensor_convert(&f->tensor, dtype, path, "element");
+        if (r != SMKD_R_OK) return r;
+    }
+    if (f->tensor.dtype != dtype)
         return rt_fail(SMKD_R_MISMATCH, "%s: \"%s\" wants %s elements; save x.astype(numpy.%s)", path, f->row->name,
                        dtypes[f->row->dtype].name, dtypes[f->row->dtype].name);
     int64_t n = batch_of(f->row, &f->tensor);

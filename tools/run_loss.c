@@ -9,9 +9,9 @@
 #include <string.h>
 
 static const struct args_opt opts[] = {
-    {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer (float32 or float64): give it twice, peer 0 first",
+    {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer (floats of any size): give it twice, peer 0 first",
      ARGS_REPEAT | ARGS_REQUIRED},
-    {"labels", 0, "FILE.npy", NULL, "labels [N], 0 to C-1", ARGS_REQUIRED},
+    {"labels", 0, "FILE.npy", NULL, "labels [N], 0 to C-1 (whole numbers of any type)", ARGS_REQUIRED},
     {"output", 'o', "L.safetensors", NULL, "file to write", ARGS_REQUIRED},
     {"progress", 0, "T", "1", "how far training is, 0 to 1", 0},
     {"eta", 0, "X", "4", "threshold of smkd-p and smkd-s is ln(C) / eta at half time", 0},
@@ -82,37 +82,6 @@ static bool read_numbers(struct given *g, const struct args *a) {
     return args_i64(a, "threads", 0, 1024, &g->threads);
 }
 
-// Labels of any integer type, widened in place of the old data.
-static enum smkd_result widen_labels(struct rt_tensor *t, const char *path) {
-    if (t->dtype == RT_I64) return SMKD_R_OK;
-    if (t->dtype != RT_I32 && t->dtype != RT_U8)
-        return rt_fail(SMKD_R_MISMATCH, "%s: labels are integers; save y.astype(numpy.int64)", path);
-    int64_t *wide = malloc((t->numel + 1) * sizeof *wide);
-    if (!wide) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
-    for (size_t i = 0; i < t->numel; i++)
-        wide[i] = t->dtype == RT_I32 ? ((const int32_t *)t->data)[i] : ((const unsigned char *)t->data)[i];
-    free(t->data);
-    t->data = wide;
-    t->dtype = RT_I64;
-    t->bytes = t->numel * sizeof *wide;
-    return SMKD_R_OK;
-}
-
-// numpy's own float64 logits, narrowed in place: the losses compute in float32.
-static enum smkd_result narrow_logits(struct rt_tensor *t, const char *path) {
-    if (t->dtype == RT_F32) return SMKD_R_OK;
-    if (t->dtype != RT_F64) return rt_fail(SMKD_R_MISMATCH, "%s: logits are float32 or float64 numbers", path);
-    const double *wide = t->data;
-    float *narrow = t->data; // in front of what is still to be read
-    for (size_t i = 0; i < t->numel; i++) {
-        float v = (float)wide[i];
-        memcpy(narrow + i, &v, sizeof v);
-    }
-    t->dtype = RT_F32;
-    t->bytes = t->numel * sizeof *narrow;
-    return SMKD_R_OK;
-}
-
 static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     if (args_count(a, "logits") != 2)
         return rt_fail(SMKD_R_INVALID,
@@ -123,7 +92,10 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
         const char *path = args_nth(a, "logits", (size_t)k);
         enum smkd_result r = rt_npy_read(path, &g->logits[k]);
         if (r != SMKD_R_OK) return r;
-        if ((r = narrow_logits(&g->logits[k], path)) != SMKD_R_OK) return r;
+        if (rt_dtype_is_integer(g->logits[k].dtype))
+            return rt_fail(SMKD_R_MISMATCH, "%s: is %s; logits are real numbers, such as float32", path,
+                           rt_dtype_name(g->logits[k].dtype));
+        if ((r = rt_tensor_convert(&g->logits[k], RT_F32, path, "logit")) != SMKD_R_OK) return r;
         const struct rt_tensor *t = &g->logits[k];
         if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < 2 || t->dims[1] > 1000000)
             return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes",
@@ -136,7 +108,7 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     const char *path = args_str(a, "labels");
     int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
     enum smkd_result r = rt_npy_read(path, &g->labels);
-    if (r == SMKD_R_OK) r = widen_labels(&g->labels, path);
+    if (r == SMKD_R_OK) r = rt_tensor_convert(&g->labels, RT_I64, path, "label");
     if (r != SMKD_R_OK) return r;
     if (g->labels.rank != 1 || g->labels.dims[0] != rows)
         return rt_fail(SMKD_R_MISMATCH, "%s: expected %lld labels in one dimension, one for each row of the logits",

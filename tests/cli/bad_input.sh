@@ -160,7 +160,7 @@ bad 'a.smkd: is a model, not a loss' loss ./a.smkd
 bad 'L.smkd: is for 10 classes, not for 3' loss L.smkd
 
 # --- arrays
-for f in magic empty head dict short long version0 version9 version2 lacks fortran big_endian double object rank channels \
+for f in magic empty head dict short long version0 version9 version2 lacks double object rank channels \
     no_rows negative overflow open_shape deep; do
     bad "bad/$f.npy: " "$run" infer m.smkd --input x=bad/$f.npy -o new.st
     bad "bad/$f.npy: " "$run" grad m.smkd --input x=bad/$f.npy --cotangent logits=dy.npy -o keep.st
@@ -168,7 +168,9 @@ for f in magic empty head dict short long version0 version9 version2 lacks fortr
     bad "bad/$f.npy: " "$run" loss l.smkd --logits a.npy --logits bad/$f.npy --labels y.npy -o new.st
     bad "bad/$f.npy: " "$run" loss l.smkd --logits a.npy --logits b.npy --labels bad/$f.npy -o keep.st
 done
-bad 'fortran.npy: Fortran order; save numpy.ascontiguousarray(x)' "$run" infer m.smkd --input x=bad/fortran.npy -o new.st
+for f in fortran big_endian half; do "$run" infer m.smkd --input x=order/$f.npy -o order.st || fail "order/$f.npy is read"; done
+rm order.st
+bad 'object.npy: is a .npy of pickled Python objects' "$run" infer m.smkd --input x=bad/object.npy -o new.st
 bad 'double.npy: "x" wants float32 elements; save x.astype(numpy.float32)' "$run" infer m.smkd --input x=bad/double.npy -o new.st
 bad 'channels.npy: has shape [1,2,8,8]; "x" wants [N,1,8,8]' "$run" infer m.smkd --input x=bad/channels.npy -o new.st
 bad 'm.onnx: not a .npy file' "$run" infer m.smkd --input x=m.onnx -o new.st

@@ -152,8 +152,9 @@ files = {
     "bad/version9.npy": good[:6] + b"\x09" + good[7:],
     "bad/version2.npy": good[:6] + b"\x02" + good[7:],  # with version 1's shorter length field
     "bad/lacks.npy": npy("", "", floats(128), header="{'descr': '<f4', 'shape': (2, 1, 8, 8), }"),
-    "bad/fortran.npy": npy("<f4", "(2, 1, 8, 8)", floats(128), fortran="True"),
-    "bad/big_endian.npy": npy(">f4", "(2, 1, 8, 8)", floats(128)),
+    "order/fortran.npy": npy("<f4", "(2, 1, 8, 8)", floats(128), fortran="True"),
+    "order/big_endian.npy": npy(">f4", "(2, 1, 8, 8)", floats(128)),
+    "order/half.npy": npy("<f2", "(2, 1, 8, 8)", floats(64)),
     "bad/double.npy": npy("<f8", "(2, 1, 8, 8)", floats(256)),
     "bad/object.npy": npy("|O", "(2, 1, 8, 8)", floats(128)),
     "bad/rank.npy": npy("<f4", "(2, 64)", floats(128)),

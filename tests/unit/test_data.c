@@ -185,10 +185,16 @@ static void reads_cifar(void **state) {
     wipe();
 }
 
+static void labels_fail(const char *name, size_t n, const char *words) {
+    int32_t y[16];
+    assert_int_not_equal(rt_labels_read(at(name), n, n, 5, y), SMKD_R_OK);
+    if (!strstr(smkd_last_error(), words)) fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), words);
+}
+
 static void reads_labels(void **state) {
     (void)state;
     int32_t y[5] = {9, 9, 9, 9, 9};
-    const char *text = "3\n 1\n";
+    const char *text = "3\n one\n";
     put("l.txt", text, strlen(text));
     assert_int_not_equal(rt_labels_read(at("l.txt"), 2, 2, 10, y), SMKD_R_OK);
     assert_non_null(strstr(smkd_last_error(), "line 2: expected one whole number"));
@@ -228,18 +234,74 @@ static void reads_labels(void **state) {
     assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
     assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
     t.dims[0] = 1;
-    t.dims[1] = 5; // a row is something else
+    t.dims[1] = 5; // and so is a row
     assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
-    assert_int_not_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
-    assert_non_null(strstr(smkd_last_error(), "has 2 dimensions"));
+    memset(y, 0, sizeof y);
+    assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
+    assert_memory_equal(y, want, sizeof want);
     t.rank = 1;
     t.dims[0] = 5;
     t.dtype = RT_F32;
     t.data = floats;
     assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
-    assert_int_not_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK);
-    assert_non_null(strstr(smkd_last_error(), "labels must be whole numbers"));
-    assert_int_not_equal(rt_labels_read("labels.csv", 5, 5, 4, y), SMKD_R_OK);
+    memset(y, 0, sizeof y);
+    assert_int_equal(rt_labels_read(at("l.npy"), 5, 5, 5, y), SMKD_R_OK); // whole numbers of another type
+    assert_memory_equal(y, want, sizeof want);
+    floats[3] = 2.5f;
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    labels_fail("l.npy", 5, "label 3 is 2.5, expected a whole number");
+    float rows[15] = {0};
+    t = (struct rt_tensor){.dtype = RT_F32, .rank = 2, .dims = {5, 3}, .numel = 15, .bytes = 60, .data = rows};
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    labels_fail("l.npy", 5, "shape [5,3], expected one label for each image; save y.argmax(1)");
+    assert_int_equal(rt_npy_write(at("l.npy"), &t), SMKD_R_OK);
+    labels_fail("l.npy", 15, "save y.ravel()");
+}
+
+// Text as people and numpy.savetxt write it; refusals name the line.
+static void reads_text_labels(void **state) {
+    (void)state;
+    static const char *const good[] = {
+        "3\n1\n4",
+        "\xef\xbb\xbf" "3\r\n1\r\n4\r\n",
+        "3\r1\r4\r",
+        "3.000000000000000000e+00\n1.000000000000000000e+00\n4.000000000000000000e+00\n",
+        "# labels\n3\t\n\n 1\n4 # the last\n\n",
+        "3 1 4\n",
+        "3,1,4",
+        "+3\n01\n4.0\n",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        int32_t y[3] = {0};
+        put("l.txt", good[i], strlen(good[i]));
+        if (rt_labels_read(at("l.txt"), 3, 3, 5, y) != SMKD_R_OK) fail_msg("case %zu: %s", i, smkd_last_error());
+        assert_memory_equal(y, ((int32_t[]){3, 1, 4}), sizeof y);
+    }
+    static const struct {
+        const char *text, *words;
+    } bad[] = {
+        {"label\n3\n1\n", "line 1: expected one whole number, not \"label\"; leave out a line of headings"},
+        {"3\n1\n\nfour\n", "line 4: expected one whole number, not \"four\""},
+        {"0,3\n1,1\n2,4\n", "line 1 has 2 words, expected one label a line"},
+        {"3\n1\n2.5\n", "line 3: label 2 is 2.5, expected a whole number from 0 to 4"},
+        {"3\n1e300\n1\n", "line 2: label 1 is 1e+300"},
+        {"3\n1\n-1\n", "line 3: label 2 is -1, expected 0 to 4"},
+        {"3\n99999999999999999999\n1\n", "line 2: label 1 is 1e+20"},
+        {"3\nnan\n1\n", "line 2: expected one whole number, not \"nan\""},
+        {"3\ninf\n1\n", "line 2: label 1 is inf"},
+        {"3\n1\n", "has 2 labels"},
+        {"\n\n", "has 0 labels"},
+        {"", "is empty"},
+        {"\xff\xfe" "3", "in UTF-16, not a .npy file; save it as UTF-8"},
+        {"\xff\xfe" "3", "l.txt"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put("l.txt", bad[i].text, strlen(bad[i].text));
+        labels_fail("l.txt", 3, bad[i].words);
+    }
+    put("l.txt", "3\n1\n\0" "4\n", 7);
+    labels_fail("l.txt", 3, "neither a .npy nor text: byte 4 is 0");
+    labels_fail("none.csv", 3, "No such file");
 }
 
 static void transforms(void **state) {
@@ -360,7 +422,7 @@ int main(void) {
     if (!mkdtemp(dir)) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_idx),     cmocka_unit_test(refuses_bad_idx), cmocka_unit_test(reads_cifar),
-        cmocka_unit_test(reads_labels),  cmocka_unit_test(transforms),      cmocka_unit_test(crops_and_flips),
+        cmocka_unit_test(reads_labels),  cmocka_unit_test(reads_text_labels), cmocka_unit_test(transforms),      cmocka_unit_test(crops_and_flips),
         cmocka_unit_test(loads_batches),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);

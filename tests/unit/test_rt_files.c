@@ -2,6 +2,7 @@
 // numbers.
 #include "../../runtime/runtime.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,8 +39,10 @@ static void npy_good(void **state) {
     static const struct {
         const char *descr;
         enum rt_dtype t;
-    } types[] = {{"<f4", RT_F32}, {"<f8", RT_F64}, {"<i8", RT_I64}, {"<i4", RT_I32}, {"|u1", RT_U8}, {"|b1", RT_BOOL}};
-    for (size_t i = 0; i < 6; i++)
+    } types[] = {{"<f4", RT_F32},  {"<f8", RT_F64}, {"<i8", RT_I64}, {"<i4", RT_I32}, {"|u1", RT_U8},
+                 {"|b1", RT_BOOL}, {"<f2", RT_F16}, {"|i1", RT_I8},  {"<i2", RT_I16}, {"<u2", RT_U16},
+                 {"<u4", RT_U32},  {"<u8", RT_U64}, {"i4", RT_I32}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         for (int v = 1; v <= 3; v++) {
             char dict[128];
             struct rt_tensor t;
@@ -71,15 +74,142 @@ static void npy_good(void **state) {
     }
 }
 
+// The other byte order, and Fortran's order of a matrix: [[0, 1, 2], [3, 4, 5]] stored by columns.
+static void npy_orders(void **state) {
+    (void)state;
+    struct rt_tensor t;
+    put_npy(1, "{'descr': '>i2', 'fortran_order': False, 'shape': (2, 3), }", 12);
+    assert_int_equal(rt_npy_read(path, &t), SMKD_R_OK);
+    for (int i = 0; i < 6; i++) assert_int_equal(((int16_t *)t.data)[i], 2 * i << 8 | (2 * i + 1));
+    rt_tensor_release(&t);
+    put_npy(1, "{'descr': '>f8', 'fortran_order': False, 'shape': (1,), }", 8);
+    assert_int_equal(rt_npy_read(path, &t), SMKD_R_OK);
+    uint64_t bits;
+    memcpy(&bits, t.data, sizeof bits);
+    assert_true(bits == UINT64_C(0x0001020304050607));
+    rt_tensor_release(&t);
+    put_npy(1, "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }", 6);
+    assert_int_equal(rt_npy_read(path, &t), SMKD_R_OK);
+    assert_memory_equal(t.data, ((uint8_t[]){0, 2, 4, 1, 3, 5}), 6);
+    rt_tensor_release(&t);
+    put_npy(1, "{'descr': '>u2', 'fortran_order': True, 'shape': (2, 1, 2), }", 8);
+    assert_int_equal(rt_npy_read(path, &t), SMKD_R_OK);
+    assert_memory_equal(t.data, ((uint8_t[]){1, 0, 5, 4, 3, 2, 7, 6}), 8);
+    rt_tensor_release(&t);
+}
+
+// What is no .npy of numbers is named, with what makes one of it.
+static void npy_others(void **state) {
+    (void)state;
+    struct rt_tensor t;
+    static const struct {
+        const char *descr, *words;
+    } kinds[] = {{"'|O'", "pickled Python objects"},
+                 {"'|O'", "allow_pickle=True).item(); n.save('plain.npy', d['KEY'])"},
+                 {"'<U5'", "text; numbers are expected, save x.astype(numpy.int64)"},
+                 {"'<c8'", "complex"},
+                 {"'<M8[s]'", "dates"},
+                 {"'<f16'", "astype(numpy.float64)"},
+                 {"[('label', '<i8'), ('b', '<i4')]", "fields, the first is \"label\"; save one of them, x['label']"},
+                 {"[", "fields"},
+                 {"''", "not known"},
+                 {"'<'", "not known"},
+                 {"'<q8'", "not known"},
+                 {"'<i3'", "not known"}};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char dict[128];
+        snprintf(dict, sizeof dict, "{'descr': %s, 'fortran_order': False, 'shape': (1,), }", kinds[i].descr);
+        put_npy(1, dict, 8);
+        says(rt_npy_read(path, &t), kinds[i].words);
+        assert_null(t.data);
+    }
+#define BYTES(s) s, sizeof s - 1
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *words;
+    } files[] = {{BYTES("PK\3\4....archive/data.pkl...worse_label"), "torch.load("},
+                 {BYTES("PK\3\4....archive/data.pkl...worse_label"), "d['worse_label']"},
+                 {BYTES("PK\3\4....arr_0.npy"), "an .npz archive"},
+                 {BYTES("PK\3\4"), "a zip archive"},
+                 {BYTES("\x80\x04\x95noisy_label"), "pickle.load(open("},
+                 {BYTES("\x1f\x8b...."), "gunzip"},
+                 {BYTES("\0\0\x08\x01\0\0\0\1\5"), "an IDX file of labels"},
+                 {BYTES("\xff\xfe" "1\0"), "UTF-16"},
+                 {BYTES("1\n2\n3\n4\n5\n6\n"), "no NUMPY magic"},
+                 {BYTES("P"), "no NUMPY magic"},
+                 {BYTES(""), "no NUMPY magic"}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        put(files[i].bytes, files[i].n);
+        says(rt_npy_read(path, &t), files[i].words);
+    }
+}
+
+// Every number of the small types, and the borders of the large ones.
+static void conversions(void **state) {
+    (void)state;
+    struct rt_tensor t;
+    static uint16_t h[65536];
+    for (int i = 0; i < 65536; i++) h[i] = (uint16_t)i;
+    t = (struct rt_tensor){.dtype = RT_F16, .numel = 65536, .bytes = sizeof h, .data = h, .borrowed = true};
+    assert_int_equal(rt_tensor_convert(&t, RT_F32, "p", "element"), SMKD_R_OK);
+    const float *f = t.data;
+    assert_true(f[0x3c00] == 1 && f[0xc000] == -2 && f[0x7bff] == 65504 && f[1] == 0x1p-24f && f[0x0400] == 0x1p-14f);
+    assert_true(isinf(f[0x7c00]) && isinf(f[0xfc00]) && isnan(f[0x7e00]) && signbit(f[0x8000]));
+    for (int i = 0; i < 0x7c00; i++) assert_true(f[i] == -f[i | 0x8000] && (i == 0 || f[i] > f[i - 1]));
+    rt_tensor_release(&t);
+    t = (struct rt_tensor){.dtype = RT_BF16, .numel = 65536, .bytes = sizeof h, .data = h, .borrowed = true};
+    assert_int_equal(rt_tensor_convert(&t, RT_F32, "p", "element"), SMKD_R_OK);
+    for (uint32_t i = 0; i < 65536; i++) {
+        uint32_t bits;
+        memcpy(&bits, (float *)t.data + i, sizeof bits);
+        if (!isnan(((float *)t.data)[i])) assert_true(bits == i << 16);
+    }
+    rt_tensor_release(&t);
+    static const struct {
+        double v;
+        enum rt_dtype to;
+        const char *words; // NULL: fits
+    } cases[] = {{255, RT_U8, NULL},
+                 {256, RT_U8, "p: label 0 is 256, which uint8 does not hold"},
+                 {-1, RT_U8, "p: label 0 is -1"},
+                 {-128, RT_I8, NULL},
+                 {2.5, RT_I64, "p: label 0 is 2.5, expected a whole number"},
+                 {NAN, RT_I64, "label 0 is nan"},
+                 {INFINITY, RT_I32, "label 0 is inf"},
+                 {1e300, RT_I64, "label 0 is 1e+300"},
+                 {0x1p63, RT_I64, "label 0 is 9.22337204e+18"},
+                 {-0x1p63, RT_I64, NULL},
+                 {0x1p63, RT_U64, "whole number of 64 bits"},
+                 {3.5e38, RT_F32, "label 0 is 3.5e+38, which float32 does not hold"},
+                 {INFINITY, RT_F32, NULL},
+                 {1e-300, RT_F32, NULL},
+                 {2, RT_BOOL, "which bool does not hold"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double v = cases[i].v;
+        t = (struct rt_tensor){.dtype = RT_F64, .numel = 1, .bytes = 8, .data = &v, .borrowed = true};
+        enum smkd_result r = rt_tensor_convert(&t, cases[i].to, "p", "label");
+        if (cases[i].words) {
+            says(r, cases[i].words);
+            assert_true(t.data == &v && t.dtype == RT_F64); // left alone
+        } else {
+            assert_int_equal(r, SMKD_R_OK);
+            assert_true(t.dtype == cases[i].to && t.bytes == rt_dtype_size(t.dtype));
+        }
+        rt_tensor_release(&t);
+    }
+    uint64_t big = UINT64_MAX;
+    t = (struct rt_tensor){.dtype = RT_U64, .numel = 1, .bytes = 8, .data = &big, .borrowed = true};
+    says(rt_tensor_convert(&t, RT_I64, "p", "label"), "label 0 is 1.84467441e+19");
+}
+
 static void npy_bad(void **state) {
     (void)state;
     static const struct {
         const char *dict, *words;
         size_t bytes;
     } cases[] = {
-        {"{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", "element type", 8},
-        {"{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }", "element type", 4},
-        {"{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", "Fortran", 8},
+        {"{'descr': '<f4', 'fortran_order': 1, 'shape': (2,), }", "neither True nor False", 8},
         {"{'descr': '<f4', 'shape': (2,), }", "lacks", 8},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (-2,), }", "shape", 8},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': 2, }", "shape", 8},
@@ -154,7 +284,7 @@ static void safetensors_bad(void **state) {
                  {"{\"__metadata__\":[\"x\"]}", "strings only"},
                  {"{\"__metadata__\":{\"k\":1}}", "strings only"},
                  {"{\"__metadata__\":{},\"__metadata__\":{}}", "twice"},
-                 {"{\"t\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[0,8]}}", "type F16"},
+                 {"{\"t\":{\"dtype\":\"F8_E5M2\",\"shape\":[8],\"data_offsets\":[0,8]}}", "type F8_E5M2"},
                  {ONE("[3]", 0, 8), "do not fit"},
                  {ONE("[2]", 0, 16), "do not fit"},
                  {ONE("[2]", 8, 0), "do not fit"},
@@ -302,6 +432,8 @@ static int drop_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(npy_good),         cmocka_unit_test(npy_bad),
+                                       cmocka_unit_test(npy_orders),       cmocka_unit_test(npy_others),
+                                       cmocka_unit_test(conversions),
                                        cmocka_unit_test(safetensors_good), cmocka_unit_test(safetensors_bad),
                                        cmocka_unit_test(damaged),          cmocka_unit_test(philox),
                                        cmocka_unit_test(random_numbers)};
