@@ -66,19 +66,22 @@ void rt_transform_run(const struct rt_transform *t, const uint8_t *pixels, struc
     int x0 = left > 0 ? left : 0;
     int x1 = left + t->src_width < t->width ? left + t->src_width : t->width;
     size_t plane = (size_t)t->src_height * (size_t)t->src_width;
+    int step = t->channels_last ? t->channels : 1; // from a pixel to the next
+    size_t next = t->channels_last ? 1 : (size_t)t->height * (size_t)t->width;
     for (int c = 0; c < t->channels; c++) {
         const float *lut = t->lut[c];
         const uint8_t *src = pixels + (t->src_channels == 1 ? 0 : (size_t)c * plane);
-        for (int y = 0; y < t->height; y++, out += t->width) {
+        float *to = out + (size_t)c * next;
+        for (int y = 0; y < t->height; y++, to += t->width * step) {
             int sy = y - top;
             if (sy < 0 || sy >= t->src_height) {
-                for (int x = 0; x < t->width; x++) out[x] = lut[0];
+                for (int x = 0; x < t->width; x++) to[x * step] = lut[0];
                 continue;
             }
             const uint8_t *row = src + (size_t)sy * (size_t)t->src_width;
-            for (int x = 0; x < x0; x++) out[flip ? t->width - 1 - x : x] = lut[0];
-            for (int x = x0; x < x1; x++) out[flip ? t->width - 1 - x : x] = lut[row[x - left]];
-            for (int x = x1 > x0 ? x1 : x0; x < t->width; x++) out[flip ? t->width - 1 - x : x] = lut[0];
+            for (int x = 0; x < x0; x++) to[(flip ? t->width - 1 - x : x) * step] = lut[0];
+            for (int x = x0; x < x1; x++) to[(flip ? t->width - 1 - x : x) * step] = lut[row[x - left]];
+            for (int x = x1 > x0 ? x1 : x0; x < t->width; x++) to[(flip ? t->width - 1 - x : x) * step] = lut[0];
         }
     }
 }

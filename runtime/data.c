@@ -62,9 +62,6 @@ enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_li
             return rt_fail(SMKD_R_IO, "%s: not found; install Debian's package %s, or give a folder", dir,
                            known[i].package);
     }
-    if (stat(dir, &st) || !S_ISDIR(st.st_mode))
-        return rt_fail(SMKD_R_IO,
-                       "%s: no such data folder; give a folder with IDX or CIFAR binary files, or fashion-mnist", dir);
     set_name(out, dir);
     enum smkd_result r;
     if (rt_idx_detect(dir)) {
@@ -72,10 +69,7 @@ enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_li
     } else if (rt_cifar_detect(dir)) {
         r = rt_cifar_load(dir, classes, out);
     } else {
-        return rt_fail(SMKD_R_INVALID,
-                       "%s: no data set recognised; expected train-images-idx3-ubyte[.gz] and its three companions, "
-                       "CIFAR-10's data_batch_1.bin ... test_batch.bin, or CIFAR-100's train.bin and test.bin",
-                       dir);
+        return rt_data_unknown(dir);
     }
     if (r != SMKD_R_OK) {
         rt_dataset_release(out);

@@ -22,7 +22,8 @@ struct rt_images {
 #define RT_MAX_CHANNELS 4
 struct rt_dataset {
     char name[64]; // "cifar10", "cifar100", or the folder's name for IDX files
-    int classes;
+    int classes;     // CIFAR's; of IDX files one more than the largest label of both parts
+    int max_classes; // below which labels of the user's own must lie: CIFAR's, or what the model tells apart
     struct rt_images train, test;
     size_t train_total;                                // training images in the files, before a limit
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS]; // of the training images, on a 0..1 scale
@@ -30,9 +31,8 @@ struct rt_dataset {
 
 // Loads `where`: a folder with IDX files (train-images-idx3-ubyte[.gz] ...), CIFAR-10's data_batch_*.bin +
 // test_batch.bin, or CIFAR-100's train.bin + test.bin (fine labels), recognised by the files in it; or "fashion-mnist",
-// Debian's dataset-fashion-mnist. `classes` is what the model tells apart (labels must lie below it); 0 means the
-// files' own. The limits keep the first images (0: all). Each header and record is checked. Release with
-// rt_dataset_release.
+// Debian's dataset-fashion-mnist. `classes` is what the model tells apart: the data may have fewer, not more. The
+// limits keep the first images (0: all). Each header and record is checked. Release with rt_dataset_release.
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out);
 void rt_dataset_release(struct rt_dataset *d);
@@ -42,6 +42,8 @@ bool rt_idx_detect(const char *dir);
 enum smkd_result rt_idx_load(const char *dir, int classes, struct rt_dataset *out);
 bool rt_cifar_detect(const char *dir); // also dir/cifar-10-batches-bin and dir/cifar-100-binary, as the archives unpack
 enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *out);
+// SMKD_R_INVALID or SMKD_R_IO saying what `where` is instead of a data set, and what to do (data_unknown.c).
+enum smkd_result rt_data_unknown(const char *where);
 // "DIR/FILE" in memory of the caller's own (free); and whether it is a file that can be opened.
 char *rt_path_join(const char *dir, const char *file);
 bool rt_path_exists(const char *path);
@@ -50,7 +52,8 @@ bool rt_path_exists(const char *path);
 
 // Reads labels that replace the training labels: a .npy of whole numbers of any type, [total] or with further
 // dimensions of 1; or text with one number a line (or all in a single one), as numpy.savetxt writes it. Which of them
-// shows in the bytes. Exactly `total` (the whole training set, before a limit) or `n` labels must be there; the first n are written to
+// shows in the bytes. Exactly `total` (the whole training set, before a limit) or `n` labels must be there, each below
+// `classes`; the first n are written to
 // `labels`.
 enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int classes, int32_t *labels);
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n); // .npy, i64
@@ -75,12 +78,13 @@ enum rt_augment_flags { RT_AUGMENT_CROP = 1, RT_AUGMENT_FLIP = 2 };
 enum smkd_result rt_augment_parse(const char *text, unsigned *flags);
 const char *rt_augment_text(unsigned flags);
 
-// How an image becomes [channels][height][width] floats. Black borders where the network's input is larger than the
-// image (centred); one channel repeated where the network wants more. As in torchvision, the padding of a crop is black
-// before normalisation.
+// How an image becomes [channels][height][width] floats (or [height][width][channels]). Black borders where the
+// network's input is larger than the image (centred); one channel repeated where the network wants more. As in
+// torchvision, the padding of a crop is black before normalisation.
 struct rt_transform {
     int src_channels, src_height, src_width;
     int channels, height, width;
+    bool channels_last;              // the network reads [height][width][channels]; false after rt_transform_init
     int top, left;                   // where the image's corner lands in the network's input
     unsigned flags;                  // enum rt_augment_flags
     float lut[RT_MAX_CHANNELS][256]; // normalised value of each byte

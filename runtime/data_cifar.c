@@ -128,11 +128,12 @@ enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *
     const struct variant *v = detect(dir, &where);
     if (!v) return rt_fail(SMKD_R_INVALID, "%s: no CIFAR binary files", dir);
     snprintf(out->name, sizeof out->name, "%s", v->name);
-    out->classes = v->classes;
+    out->classes = out->max_classes = v->classes;
     enum smkd_result r = SMKD_R_OK;
-    if (classes && classes != v->classes)
-        r = rt_fail(SMKD_R_MISMATCH, "%s: %s has %d classes, the model %d; make the model with --classes %d", dir,
-                    v->name, v->classes, classes, v->classes);
+    if (classes < v->classes)
+        r = rt_fail(SMKD_R_MISMATCH, "%s: %s has %d classes%s, the model %d; make the model with --classes %d", dir,
+                    v->name, v->classes, v->label_bytes == 2 ? " (its fine labels are read, not the coarse ones)" : "",
+                    classes, v->classes);
     if (r == SMKD_R_OK) r = load_train(where, v, &out->train);
     if (r == SMKD_R_OK) r = load_test(where, v, &out->test);
     struct rt_images *parts[] = {&out->train, &out->test};

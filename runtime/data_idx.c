@@ -17,12 +17,14 @@ static const struct part {
     {"t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"},
 };
 
-// DIR/FILE or DIR/FILE.gz, whichever is there; NULL when neither is. Caller frees.
+// DIR/FILE or DIR/FILE.gz, whichever is there, also as "train-images.idx3-ubyte", as some have it; NULL when none is.
+// Caller frees.
 static char *find_file(const char *dir, const char *file) {
     static const char *const endings[] = {"", ".gz"};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         struct str name = STR_INIT;
-        str_addf(&name, "%s%s", file, endings[i]);
+        str_addf(&name, "%s%s", file, endings[i % 2]);
+        if (i >= 2) *strstr(name.s, "-idx") = '.';
         char *path = rt_path_join(dir, name.s);
         str_release(&name);
         if (rt_path_exists(path)) return path;
@@ -128,7 +130,9 @@ out:
     return r;
 }
 
-static enum smkd_result load_part(const char *dir, const struct part *part, int classes, struct rt_images *im) {
+// *most becomes the largest label, if that is larger.
+static enum smkd_result load_part(const char *dir, const struct part *part, int classes, struct rt_images *im,
+                                  int *most) {
     char *images = find_file(dir, part->images), *labels = find_file(dir, part->labels);
     uint8_t *bytes = NULL;
     uint32_t dims[3] = {0}, count = 0;
@@ -148,14 +152,20 @@ static enum smkd_result load_part(const char *dir, const struct part *part, int 
     im->height = (int)dims[1];
     im->width = (int)dims[2];
     im->labels = xcalloc(count, sizeof *im->labels);
+    int largest = 0;
     for (size_t i = 0; i < count; i++) {
+        im->labels[i] = bytes[i];
+        if (bytes[i] > largest) largest = bytes[i];
+    }
+    for (size_t i = 0; largest >= classes && i < count; i++)
         if (bytes[i] >= classes) {
-            r = rt_fail(SMKD_R_INVALID, "%s: record %zu (offset %zu) has label %d, expected 0 to %d", labels, i, i + 8,
-                        bytes[i], classes - 1);
+            r = rt_fail(SMKD_R_INVALID,
+                        "%s: record %zu (offset %zu) has label %d, expected 0 to %d, the outputs of the model; the "
+                        "largest label is %d: make the model with --classes %d",
+                        labels, i, i + 8, bytes[i], classes - 1, largest, largest + 1);
             goto out;
         }
-        im->labels[i] = bytes[i];
-    }
+    if (largest > *most) *most = largest;
 out:
     free(images);
     free(labels);
@@ -181,10 +191,12 @@ static void measure(const struct rt_images *im, float *mean, float *std) {
 }
 
 enum smkd_result rt_idx_load(const char *dir, int classes, struct rt_dataset *out) {
-    out->classes = classes ? classes : 10;
-    enum smkd_result r = load_part(dir, &parts[0], out->classes, &out->train);
-    if (r == SMKD_R_OK) r = load_part(dir, &parts[1], out->classes, &out->test);
+    int most = 0;
+    enum smkd_result r = load_part(dir, &parts[0], classes, &out->train, &most);
+    if (r == SMKD_R_OK) r = load_part(dir, &parts[1], classes, &out->test, &most);
     if (r != SMKD_R_OK) return r;
+    out->classes = most + 1;
+    out->max_classes = classes;
     if (out->train.height != out->test.height || out->train.width != out->test.width)
         return rt_fail(SMKD_R_INVALID, "%s: training images are %dx%d, test images %dx%d", dir, out->train.height,
                        out->train.width, out->test.height, out->test.width);

@@ -18,8 +18,8 @@ struct target {
 // `where` is put in front: "line 3: " of a text file.
 static enum smkd_result add(struct target *t, int64_t label, const char *where) {
     if (label < 0 || label >= t->classes)
-        return rt_fail(SMKD_R_INVALID, "%s: %slabel %zu is %lld, expected 0 to %d", t->path, where, t->count,
-                       (long long)label, t->classes - 1);
+        return rt_fail(SMKD_R_INVALID, "%s: %slabel %zu is %lld, expected 0 to %d, classes of the data or the model",
+                       t->path, where, t->count, (long long)label, t->classes - 1);
     if (t->count < t->n) t->labels[t->count] = (int32_t)label;
     t->count++;
     return SMKD_R_OK;
@@ -46,10 +46,10 @@ static enum smkd_result check_shape(const struct target *t, const struct rt_tens
     struct str shape = STR_INIT;
     for (int d = 0; d < a->rank; d++) str_addf(&shape, "%s%lld", d ? "," : "", (long long)a->dims[d]);
     bool table = a->rank == 2 && (rows == t->total || rows == t->n);
+    const char *advice = table ? "save y.argmax(1) of rows that mark or weigh the classes, or one column, y[:,0]"
+                               : "save y.ravel() where that is what it holds";
     enum smkd_result r = rt_fail(SMKD_R_INVALID, "%s: has shape [%s], expected one label for each image; %s", t->path,
-                                 shape.s,
-                                 table ? "save y.argmax(1) of rows that mark or weigh the classes, or one column, y[:,0]"
-                                       : "save y.ravel() where that is what it holds");
+                                 shape.s, advice);
     str_release(&shape);
     return r;
 }

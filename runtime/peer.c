@@ -1,5 +1,7 @@
 #include "peer.h"
 
+#include "data.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,13 +23,16 @@ enum smkd_result rt_peer_load(struct rt_peer *p, const char *path) {
     const struct smkd_abi_tensor *in = smkd_model_nth(p->model, SMKD_ABI_INPUT, 0);
     if (!in || smkd_model_nth(p->model, SMKD_ABI_INPUT, 1) || in->dtype != SMKD_ABI_F32 || in->rank != 4 ||
         in->dims[0] != -1)
-        return rt_fail(SMKD_R_UNSUPPORTED, "%s: does not have exactly one float32 image input [N,C,H,W]", path);
+        return rt_fail(SMKD_R_UNSUPPORTED,
+                       "%s: does not have exactly one float32 image input [N,C,H,W] or [N,H,W,C]", path);
     p->input = in;
     p->logits = find_logits(p->model);
     if (!p->logits) return rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,classes] to train", path);
-    p->channels = (int)in->dims[1];
-    p->height = (int)in->dims[2];
-    p->width = (int)in->dims[3];
+    // TensorFlow's order shows where only the last dimension can be channels.
+    p->channels_last = in->dims[1] > RT_MAX_CHANNELS && in->dims[3] <= RT_MAX_CHANNELS;
+    p->channels = (int)in->dims[p->channels_last ? 3 : 1];
+    p->height = (int)in->dims[p->channels_last ? 1 : 2];
+    p->width = (int)in->dims[p->channels_last ? 2 : 3];
     p->classes = (int)p->logits->dims[1];
     return SMKD_R_OK;
 }
@@ -48,6 +53,11 @@ enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b
                        "%s takes %dx%dx%d images, %s %dx%dx%d: both peers see the same images; compile both "
                        "for the same input",
                        a->path, a->channels, a->height, a->width, b->path, b->channels, b->height, b->width);
+    if (a->channels_last != b->channels_last)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s takes images channels-last, [N,H,W,C], and %s channels-first, [N,C,H,W]: both peers read "
+                       "the same batches; export both in one order",
+                       (a->channels_last ? a : b)->path, (a->channels_last ? b : a)->path);
     if (a->classes != b->classes)
         return rt_fail(SMKD_R_MISMATCH, "%s tells %d classes apart, %s %d: peers need the same classes", a->path,
                        a->classes, b->path, b->classes);

@@ -10,12 +10,14 @@ struct rt_peer {
     smkd_session *session;                        // owned; NULL before rt_peer_start
     const struct smkd_abi_tensor *input, *logits; // the one image input, and the [N, classes] output
     int channels, height, width, classes;
+    bool channels_last;     // the input is [N,H,W,C], as TensorFlow has it
     float *out, *cotangent; // [batch][classes]; owned
     float **zeros;          // cotangents of further outputs, all zero
     size_t n_zeros;
 };
 
-// Loads `path` and checks that it is an image classifier: one f32 input [N,C,H,W] and an output [N,classes]; of several
+// Loads `path` and checks that it is an image classifier: one f32 input [N,C,H,W] (or [N,H,W,C], where only the last
+// dimension can be an image's channels) and an output [N,classes]; of several
 // such outputs the one called "logits", else the first, counts. Release with rt_peer_release also after a failure.
 enum smkd_result rt_peer_load(struct rt_peer *p, const char *path);
 void rt_peer_release(struct rt_peer *p);

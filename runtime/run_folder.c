@@ -112,7 +112,7 @@ static cJSON *describe_peer(const struct rt_peer *p) {
 static cJSON *describe_data(const struct rt_train_data *d) {
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "name", d->set.name);
-    cJSON_AddNumberToObject(o, "classes", d->set.classes);
+    cJSON_AddNumberToObject(o, "classes", d->classes);
     cJSON_AddNumberToObject(o, "train_images", (double)d->n_train);
     cJSON_AddNumberToObject(o, "validation_images", (double)d->n_validation);
     cJSON_AddNumberToObject(o, "test_images", (double)d->set.test.n);
@@ -167,17 +167,36 @@ static void compare_text(struct str *out, const char *what, const cJSON *now, co
         str_addf(out, "%s%s is not the one the run began with", out->len ? ", " : "", what);
 }
 
+// Peers by content: a pair in the other order is said as that.
+static void compare_peers(struct str *out, const cJSON *now, const cJSON *was) {
+    static const char *const key = "content_hash";
+    const cJSON *a[2], *b[2];
+    for (int k = 0; k < 2; k++) {
+        a[k] = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k);
+        b[k] = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(was, "peers"), k);
+    }
+    bool same[2][2]; // [now][was]
+    for (int i = 0; i < 4; i++) same[i / 2][i % 2] = strcmp(text_at(a[i / 2], key), text_at(b[i % 2], key)) == 0;
+    if (!same[0][0] && !same[1][1] && same[0][1] && same[1][0]) {
+        str_addf(out, "%sthe peers come in another order: the run began with --peer %s --peer %s", out->len ? ", " : "",
+                 text_at(b[0], "artifact"), text_at(b[1], "artifact"));
+        return;
+    }
+    for (int k = 0; k < 2; k++)
+        if (!same[k][k])
+            str_addf(out, "%s--peer %d, %s, is not the one the run began with, which was \"%s\" of %s",
+                     out->len ? ", " : "", k, text_at(a[k], "artifact"), text_at(b[k], "name"),
+                     text_at(b[k], "artifact"));
+}
+
 static enum smkd_result compare(const struct rt_train *t, const cJSON *now, const cJSON *was, const char *path) {
     struct rt_config before;
     struct str differ = STR_INIT;
     rt_config_init(&before);
     enum smkd_result r = rt_config_from_json(&before, cJSON_GetObjectItemCaseSensitive(was, "config"), path);
     if (r == SMKD_R_OK) {
-        static const char *const peer_names[] = {"--peer 0", "--peer 1"};
         rt_config_differences(t->config, &before, &differ);
-        for (int k = 0; k < 2; k++)
-            compare_text(&differ, peer_names[k], cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k),
-                         cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(was, "peers"), k), "content_hash");
+        compare_peers(&differ, now, was);
         compare_text(&differ, "the loss program", cJSON_GetObjectItemCaseSensitive(now, "loss"),
                      cJSON_GetObjectItemCaseSensitive(was, "loss"), "content_hash");
         compare_text(&differ, "the data", cJSON_GetObjectItemCaseSensitive(now, "data"),

@@ -43,9 +43,9 @@ bool rt_dtype_is_integer(enum rt_dtype t);  // bool included
 // number that `to` does not hold is refused by its place, "PATH: WHAT 17 is 2.5, ...", and the tensor left alone. To
 // float32 values are rounded to nearest; finite ones beyond its range are refused.
 enum smkd_result rt_tensor_convert(struct rt_tensor *t, enum rt_dtype to, const char *path, const char *what);
-// .npy versions 1-3: booleans, integers of 8 to 64 bits, floats of 16 to 64 bits, either byte order, C or Fortran order;
-// *out is little endian in C order. Everything is checked before it is used. What else is found there (a pickle, a
-// PyTorch file, text) is named with the way to convert it; nothing in a file is ever run.
+// .npy versions 1-3: booleans, integers of 8 to 64 bits, floats of 16 to 64 bits, either byte order, C or Fortran
+// order; *out is little endian in C order. Everything is checked before it is used. What else is found there (a pickle,
+// a PyTorch file, text) is named with the way to convert it; nothing in a file is ever run.
 enum smkd_result rt_npy_read(const char *path, struct rt_tensor *out);
 // The same for a file's bytes that are in memory already; `path` is for messages.
 enum smkd_result rt_npy_parse(const char *path, const void *bytes, size_t size, struct rt_tensor *out);

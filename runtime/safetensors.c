@@ -13,8 +13,9 @@ static const struct {
     const char *name;
     enum rt_dtype t;
 } types[] = {
-    {"F32", RT_F32}, {"F64", RT_F64}, {"I64", RT_I64}, {"I32", RT_I32}, {"U8", RT_U8},   {"BOOL", RT_BOOL}, {"F16", RT_F16},
-    {"BF16", RT_BF16}, {"I16", RT_I16}, {"I8", RT_I8}, {"U64", RT_U64}, {"U32", RT_U32}, {"U16", RT_U16},
+    {"F32", RT_F32}, {"F64", RT_F64},   {"I64", RT_I64}, {"I32", RT_I32}, {"U8", RT_U8},   {"BOOL", RT_BOOL},
+    {"F16", RT_F16}, {"BF16", RT_BF16}, {"I16", RT_I16}, {"I8", RT_I8},   {"U64", RT_U64}, {"U32", RT_U32},
+    {"U16", RT_U16},
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 

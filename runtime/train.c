@@ -422,11 +422,21 @@ static void tell_start(struct run *r, int threads, bool resuming) {
     rt_progress_note(p,
                      "%s: %zu training, %zu validation and %zu test images, %d classes; %.2f %% of the training "
                      "labels differ from the data set's; %d thread%s",
-                     d->set.name, d->n_train, d->n_validation, d->set.test.n, r->classes, 100 * d->noise_rate, threads,
+                     d->set.name, d->n_train, d->n_validation, d->set.test.n, d->classes, 100 * d->noise_rate, threads,
                      threads == 1 ? "" : "s");
+    if (d->classes < r->classes)
+        rt_progress_note(p,
+                         "the peers have %d outputs for %d classes: noise stays among the classes; thresholds and "
+                         "accuracies are over all outputs",
+                         r->classes, d->classes);
+    if (d->classes > d->set.classes)
+        rt_progress_note(p, "%s has labels up to %d, the data set's own go to %d", r->c->labels, d->classes - 1,
+                         d->set.classes - 1);
     if (x->height != x->src_height || x->width != x->src_width)
         rt_progress_note(p, "images of %dx%d get a black border up to the model's %dx%d", x->src_height, x->src_width,
                          x->height, x->width);
+    if (x->channels_last)
+        rt_progress_note(p, "the peers take images channels-last, [N,H,W,C]: batches are made in that order");
     if (x->channels != x->src_channels)
         rt_progress_note(p, "the one channel of the images is repeated for the model's %d", x->channels);
     if (smkd_model_info(r->t->loss)->name && strcmp(smkd_model_info(r->t->loss)->name, r->c->loss) != 0)

@@ -30,6 +30,7 @@ void rt_progress_warn(struct rt_progress *p, const char *fmt, ...) __attribute__
 struct rt_train_data {
     struct rt_dataset set;
     int32_t *given;              // training labels after --labels and --noise
+    int classes;                 // of data set and given labels; the peers may have more outputs
     double noise_rate;           // share of given labels that differ from the data set's
     int64_t *train, *validation; // image numbers
     size_t n_train, n_validation;

@@ -6,23 +6,25 @@
 #include <string.h>
 
 enum smkd_result rt_parse_channels(const char *name, const char *text, int n, float *out) {
-    const char *p = text;
-    for (int i = 0; i < n; i++) {
+    // Pixels lie in 0..1, so that anything beyond is a slip; a deviation divides.
+    bool std = strcmp(name, "std") == 0;
+    double least = std ? 1e-6 : -1e6, most = 1e6;
+    int count = 1;
+    for (const char *p = text; (p = strchr(p, ',')); p++) count++;
+    if (count != n)
+        return rt_fail(SMKD_R_INVALID,
+                       "--%s %s: expected %d number%s separated by commas, one for each channel of the images, not %d",
+                       name, text, n, n > 1 ? "s" : "", count);
+    for (const char *p = text; n--; p += strcspn(p, ",") + 1) {
         char one[40];
-        size_t len = strcspn(p, ",");
         double v = 0;
-        bool ok = len < sizeof one;
-        if (ok) {
-            memcpy(one, p, len);
-            one[len] = 0;
-            ok = parse_f64(one, &v) && isfinite(v) && p[len] == (i + 1 < n ? ',' : 0);
-        }
-        if (ok && strcmp(name, "std") == 0) ok = v > 0;
-        if (!ok)
-            return rt_fail(SMKD_R_INVALID, "--%s %s: expected %d number%s separated by commas", name, text, n,
-                           n > 1 ? "s" : "");
-        out[i] = (float)v;
-        p += len + 1;
+        snprintf(one, sizeof one, "%.*s", (int)strcspn(p, ","), p);
+        if (!parse_f64(one, &v) || strlen(one) != strcspn(p, ","))
+            return rt_fail(SMKD_R_INVALID, "--%s %s: \"%s\" is not a number", name, text, one);
+        if (!(v >= least && v <= most))
+            return rt_fail(SMKD_R_INVALID, "--%s %s: expected numbers from %g to %g%s", name, text, least, most,
+                           std ? ": pixels on a 0..1 scale are divided by them" : "");
+        *out++ = (float)v;
     }
     return SMKD_R_OK;
 }
@@ -75,14 +77,20 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     size_t n = s->train.n;
     d->given = xcalloc(n, sizeof *d->given);
     memcpy(d->given, s->train.labels, n * sizeof *d->given);
-    if (c->labels) r = rt_labels_read(c->labels, s->train_total, n, s->classes, d->given);
+    if (c->labels) r = rt_labels_read(c->labels, s->train_total, n, s->max_classes, d->given);
+    d->classes = s->classes;
+    for (size_t i = 0; r == SMKD_R_OK && i < n; i++)
+        if (d->given[i] >= d->classes) d->classes = d->given[i] + 1;
     struct rt_noise noise;
     if (r == SMKD_R_OK) r = rt_noise_parse(c->noise, &noise);
     if (r != SMKD_R_OK) return r;
-    rt_noise_apply(&noise, (uint64_t)c->noise_seed, s->classes, d->given, n);
+    rt_noise_apply(&noise, (uint64_t)c->noise_seed, d->classes, d->given, n);
     d->noise_rate = rt_labels_differ(d->given, s->train.labels, n);
 
     split(d, c);
+    if (c->val_split > 0 && d->n_validation == 0)
+        return rt_fail(SMKD_R_INVALID, "--val-split %g: of %zu training images that is none; give a larger share",
+                       c->val_split, n);
     if (d->n_train == 0) return rt_fail(SMKD_R_INVALID, "--val-split %g leaves no training images", c->val_split);
 
     if (strcmp(c->augment, "auto") == 0) set_text(&c->augment, s->train.channels == 3 ? "crop-flip" : "none");
@@ -93,8 +101,9 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if ((r = channels("std", &c->std, ch, s->std)) != SMKD_R_OK) return r;
     r = rt_transform_init(&d->transform, &s->train, model->channels, model->height, model->width, flags, s->mean,
                           s->std);
+    d->transform.channels_last = model->channels_last;
 
-    uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)s->classes, (uint64_t)ch, (uint64_t)s->train.height};
+    uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)d->classes, (uint64_t)ch, (uint64_t)s->train.height};
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);
     h = fnv1a(h, d->given, n * sizeof *d->given);
     d->fingerprint = fnv1a(h, s->test.labels, s->test.n * sizeof *s->test.labels);

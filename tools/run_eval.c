@@ -103,6 +103,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
     const struct rt_peer *p = &e->peers[0];
     r = rt_transform_init(&e->transform, &e->set.test, p->channels, p->height, p->width, 0, mean, std);
+    e->transform.channels_last = p->channels_last;
     if (r != SMKD_R_OK) return r;
     if (!(e->team = smkd_team_new((int)threads))) return SMKD_R_NOMEM;
     for (int k = 0; k < e->n; k++) {

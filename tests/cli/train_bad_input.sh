@@ -11,6 +11,9 @@ refuses 'no such data folder' "$run" train --peer a.smkd --peer b.smkd --data no
 refuses 'no data set recognised' "$run" train --peer a.smkd --peer b.smkd --data . -o r
 refuses 'expected none, symmetric:R' train --noise symmetric:2 -o r
 refuses '--lr -1: expected a number' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --lr=-1 -o r
+refuses '--std 0: expected numbers from 1e-06' train --std 0 -o r
+refuses '--mean 0.5,0.5,0.5: expected 1 number' train --mean 0.5,0.5,0.5 -o r
+refuses '--val-split 0.0001: of 512 training images that is none' train --val-split 0.0001 -o r
 refuses 'loss' train --loss nothing -o r
 refuses '--max-batch' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --batch-size 100000 -o r
 
@@ -20,7 +23,14 @@ refuses 'both peers see the same images' "$run" train --peer a.smkd --peer c.smk
 "$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 7 -o d.onnx
 "$smkdc" compile d.onnx -o d.smkd
 refuses 'peers need the same classes' "$run" train --peer a.smkd --peer d.smkd "${few[@]}" -o r
-refuses 'expected 0 to 6' "$run" train --peer d.smkd --peer d.smkd "${few[@]}" -o r
+refuses 'expected 0 to 6, the outputs of the model; the largest label is 9: make the model with --classes 10' "$run" train --peer d.smkd --peer d.smkd "${few[@]}" -o r
+
+# What --data is instead of a data set.
+mkdir -p folder/empty folder/py
+touch folder/py/data_batch_1 folder/py/batches.meta folder/cifar-10-binary.tar.gz
+refuses 'folder/empty: no data set recognised: the folder is empty' "$run" train --peer a.smkd --peer b.smkd --data folder/empty -o r
+refuses 'batches.meta is the Python version of CIFAR-10' "$run" train --peer a.smkd --peer b.smkd --data folder/py -o r
+refuses 'is a file, not a folder: an archive: unpack it' "$run" train --peer a.smkd --peer b.smkd --data folder/cifar-10-binary.tar.gz -o r
 
 # A folder of plain files, one of them broken at a time.
 mkdir data
@@ -45,6 +55,22 @@ head -c 3000 /dev/zero >cifar/data_batch_1.bin
 head -c 3073 /dev/zero >cifar/test_batch.bin
 refuses 'record 0 (offset 0) is short' "$run" train --peer c.smkd --peer c.smkd --data cifar -o r
 [ ! -e r ] || fail "a refused run left a folder"
+
+# Classes come from the data, not from a model with more outputs.
+"$smkdc" new resnet8 --width 4 --input 1x28x28 --classes 1000 -o k.onnx
+"$smkdc" compile k.onnx -o k.smkd
+for noise in symmetric:1 pairflip:1 symmetric-inclusive:1; do
+    "$run" train --peer k.smkd --peer k.smkd "${few[@]}" --noise $noise --loss ce --epochs 1 --overwrite -o many --save-labels many.npy 2>many.log
+    grep -q 'note: the peers have 1000 outputs for 10 classes' many.log || fail "a head of 1000 is said"
+    largest=$(od -An -v -td8 -w8 -j $(($(stat -c %s many.npy) - 512 * 8)) many.npy | sort -n | tail -1)
+    [ "$largest" -eq 9 ] || fail "$noise among the data's classes, not up to $largest"
+done
+grep -q '"classes":	10,' many/config.json || fail "config.json has the data's classes"
+
+# Peers of a resumed run, in the other order or others.
+train --epochs 1 -o pair 2>pair.log
+refuses 'the peers come in another order: the run began with --peer' "$run" train --resume -o pair --peer b.smkd --peer a.smkd
+refuses 'b.smkd, is not the one the run began with, which was "' "$run" train --resume -o pair --peer b.smkd --peer b.smkd
 
 # A disk that fills up while a checkpoint is written: no half file is left. (The unit test test_checkpoint shows that an
 # earlier checkpoint stays.)

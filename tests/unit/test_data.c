@@ -17,7 +17,7 @@
 static char dir[64];
 
 static const char *at(const char *name) {
-    static char buf[4][128];
+    static char buf[4][256];
     static int k;
     k = (k + 1) % 4;
     snprintf(buf[k], sizeof buf[k], "%s/%s", dir, name);
@@ -71,7 +71,7 @@ static void reads_idx(void **state) {
     (void)state;
     write_idx();
     struct rt_dataset d;
-    if (rt_dataset_load(dir, 0, 0, 0, &d) != SMKD_R_OK) fail_msg("%s", smkd_last_error());
+    if (rt_dataset_load(dir, 10, 0, 0, &d) != SMKD_R_OK) fail_msg("%s", smkd_last_error());
     assert_int_equal(d.train.n, 30);
     assert_int_equal(d.test.n, 12);
     assert_int_equal(d.train.height, 4);
@@ -79,7 +79,7 @@ static void reads_idx(void **state) {
     assert_int_equal(d.train.pixels[29 * 20 + 3], (29 * 20 + 3) & 255);
     assert_int_equal(d.train.labels[17], 7);
     rt_dataset_release(&d);
-    assert_int_equal(rt_dataset_load(dir, 0, 7, 5, &d), SMKD_R_OK);
+    assert_int_equal(rt_dataset_load(dir, 10, 7, 5, &d), SMKD_R_OK);
     assert_int_equal(d.train.n, 7);
     assert_int_equal(d.test.n, 5);
     assert_int_equal(d.train_total, 30);
@@ -89,29 +89,30 @@ static void reads_idx(void **state) {
 static void refuses_bad_idx(void **state) {
     (void)state;
     write_idx();
-    fails(dir, 5, "train-labels-idx1-ubyte.gz: record 5 (offset 13) has label 5", "0 to 4");
+    fails(dir, 5, "train-labels-idx1-ubyte.gz: record 5 (offset 13) has label 5",
+          "0 to 4, the outputs of the model; the largest label is 9: make the model with --classes 10");
     put("t10k-images-idx3-ubyte", buf, idx_images(buf, 12) - 3);
-    fails(dir, 0, "t10k-images-idx3-ubyte: ends at byte 253", "record 0 to 11 of 12");
+    fails(dir, 10, "t10k-images-idx3-ubyte: ends at byte 253", "record 0 to 11 of 12");
     put("t10k-images-idx3-ubyte", buf, idx_images(buf, 12) + 1);
-    fails(dir, 0, "t10k-images-idx3-ubyte", "after its 12 records");
+    fails(dir, 10, "t10k-images-idx3-ubyte", "after its 12 records");
     idx_images(buf, 12);
     buf[3] = 1;
     put("t10k-images-idx3-ubyte", buf, 256);
-    fails(dir, 0, "t10k-images-idx3-ubyte", "starts with 00000801");
+    fails(dir, 10, "t10k-images-idx3-ubyte", "starts with 00000801");
     put("t10k-images-idx3-ubyte", buf, idx_images(buf, 11));
-    fails(dir, 0, "t10k-labels-idx1-ubyte: has 12 labels", "11 images");
+    fails(dir, 10, "t10k-labels-idx1-ubyte: has 12 labels", "11 images");
     idx_images(buf, 12);
     buf[4] = 0xff; // four billion images: nothing of the kind is allocated
     put("t10k-images-idx3-ubyte", buf, 256);
-    fails(dir, 0, "t10k-images-idx3-ubyte: ends at byte 256", "record");
+    fails(dir, 10, "t10k-images-idx3-ubyte: ends at byte 256", "record");
     idx_images(buf, 12);
     buf[6] = buf[7] = 0;
     put("t10k-images-idx3-ubyte", buf, 16);
-    fails(dir, 0, "dimension 0 in the header is 0", "expected 1");
+    fails(dir, 10, "dimension 0 in the header is 0", "expected 1");
     put("t10k-images-idx3-ubyte", buf, 7);
-    fails(dir, 0, "ends at byte 7", "the header");
+    fails(dir, 10, "ends at byte 7", "the header");
     unlink(at("t10k-images-idx3-ubyte"));
-    fails(dir, 0, "t10k-images-idx3-ubyte[.gz] is missing", dir);
+    fails(dir, 10, "t10k-images-idx3-ubyte[.gz] is missing", dir);
     write_idx();
     // A compressed file cut in the middle.
     const void *map;
@@ -120,9 +121,64 @@ static void refuses_bad_idx(void **state) {
     memcpy(buf, map, n);
     io_unmap(map, n);
     put("train-images-idx3-ubyte.gz", buf, n - 12);
-    fails(dir, 0, "train-images-idx3-ubyte.gz", "fetch the file again");
-    fails("/nowhere/at/all", 0, "/nowhere/at/all", "no such data folder");
-    fails("/", 0, "no data set recognised", "data_batch_1.bin");
+    fails(dir, 10, "train-images-idx3-ubyte.gz", "fetch the file again");
+    fails("/nowhere/at/all", 10, "/nowhere/at/all", "no such data folder");
+    fails("/", 10, "no data set recognised", "data_batch_1.bin");
+}
+
+static void make_folder(const char *name) { assert_int_equal(io_make_dirs(at(name)), SMKD_OK); }
+
+// What is no data set is named, by what lies there.
+static void names_unknown_folders(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *words;
+    } cases[] = {{"data_batch_1", "data_batch_1 is the Python version of CIFAR-10 (pickles): fetch the binary one"},
+                 {"cifar-100-python", "the Python version of CIFAR-100"},
+                 {"cifar-10-binary.tar.gz", "cifar-10-binary.tar.gz is an archive: unpack it"},
+                 {"emnist-letters-train-images-idx3-ubyte.gz", "call it train-images-idx3-ubyte"},
+                 {"train-00000-of-00001.parquet", "a Parquet file"},
+                 {"0001.png", "pictures in files of their own"},
+                 {"x.npz", "NumPy arrays"},
+                 {"notes.md", "it holds notes.md; expected train-images-idx3-ubyte"}};
+    make_folder("u");
+    fails(at("u"), 10, "/u: no data set recognised: the folder is empty", "data_batch_1.bin");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char file[128];
+        snprintf(file, sizeof file, "u/%s", cases[i].file);
+        put(file, "x", 1);
+        fails(at("u"), 10, cases[i].words, "it holds");
+        fails(at(file), 10, "is a file, not a folder", cases[i].file);
+        unlink(at(file));
+    }
+    for (char *f = (char[]){"u/a"}; f[2] <= 'i'; f[2]++) put(f, "x", 1);
+    fails(at("u"), 10, "it holds a, b, c, d, e, f and 3 more", "");
+    for (char *f = (char[]){"u/a"}; f[2] <= 'i'; f[2]++) unlink(at(f));
+    // As torchvision unpacks MNIST.
+    make_folder("u/MNIST/raw");
+    put("u/MNIST/raw/train-images-idx3-ubyte", "x", 1);
+    fails(at("u"), 10, "it holds MNIST", "/u/MNIST/raw is a data set: give that");
+    unlink(at("u/MNIST/raw/train-images-idx3-ubyte"));
+    static const char *const made[] = {"u/MNIST/raw", "u/MNIST", "u"};
+    for (int i = 0; i < 3; i++) rmdir(at(made[i]));
+}
+
+// Classes are the data's, however many the model tells apart.
+static void counts_classes(void **state) {
+    (void)state;
+    put("train-images.idx3-ubyte", buf, idx_images(buf, 7)); // a dot, as some archives have it
+    put("train-labels.idx1-ubyte", buf, idx_labels(buf, 7));
+    put("t10k-images.idx3-ubyte", buf, idx_images(buf, 9));
+    put("t10k-labels.idx1-ubyte", buf, idx_labels(buf, 9));
+    struct rt_dataset d;
+    if (rt_dataset_load(dir, 1000, 3, 2, &d) != SMKD_R_OK) fail_msg("%s", smkd_last_error());
+    assert_int_equal(d.classes, 9); // of all labels of both parts
+    assert_int_equal(d.max_classes, 1000);
+    rt_dataset_release(&d);
+    fails(dir, 8, "t10k-labels.idx1-ubyte: record 8 (offset 16) has label 8", "make the model with --classes 9");
+    static const char *const names[] = {"train-images.idx3-ubyte", "train-labels.idx1-ubyte", "t10k-images.idx3-ubyte",
+                                        "t10k-labels.idx1-ubyte"};
+    for (int i = 0; i < 4; i++) unlink(at(names[i]));
 }
 
 static void wipe(void) {
@@ -165,6 +221,9 @@ static void reads_cifar(void **state) {
     assert_string_equal(d.name, "cifar10");
     rt_dataset_release(&d);
     fails(dir, 7, "10 classes, the model 7", "--classes 10");
+    assert_int_equal(rt_dataset_load(dir, 1000, 0, 0, &d), SMKD_R_OK); // a head for more
+    assert_true(d.classes == 10 && d.max_classes == 10);
+    rt_dataset_release(&d);
     put("data_batch_2.bin", buf, cifar(buf, 4, 1, 10) - 100);
     fails(dir, 10, "data_batch_2.bin: record 3 (offset 9219) is short: 2973 of 3073 bytes", "");
     cifar(buf, 4, 1, 10);
@@ -182,6 +241,7 @@ static void reads_cifar(void **state) {
     assert_int_equal(rt_dataset_load(dir, 100, 0, 0, &d), SMKD_R_OK);
     assert_int_equal(d.train.labels[101], 1); // the fine label, not 19
     rt_dataset_release(&d);
+    fails(dir, 20, "100 classes (its fine labels are read, not the coarse ones)", "the model 20");
     wipe();
 }
 
@@ -325,6 +385,29 @@ static void transforms(void **state) {
     assert_int_equal(rt_transform_init(&t, &im, 1, 2, 3, 0, &mean, &std), SMKD_R_MISMATCH);
 }
 
+// The same numbers in TensorFlow's order, with the same crops and mirrorings.
+static void channels_last(void **state) {
+    (void)state;
+    enum { C = 3, H = 5, W = 6 };
+    uint8_t px[C * 4 * 6];
+    for (size_t i = 0; i < sizeof px; i++) px[i] = (uint8_t)(3 * i + 1);
+    struct rt_images im = {.n = 1, .channels = C, .height = 4, .width = 6, .pixels = px};
+    float mean[] = {.1f, .2f, .3f}, std[] = {.5f, .25f, .125f}, planes[C * H * W], last[C * H * W];
+    struct rt_transform t;
+    assert_int_equal(rt_transform_init(&t, &im, C, H, W, RT_AUGMENT_CROP | RT_AUGMENT_FLIP, mean, std), SMKD_R_OK);
+    for (uint64_t i = 0; i < 50; i++) {
+        struct rt_rng a, b;
+        rt_rng_init(&a, 1, i);
+        rt_rng_init(&b, 1, i);
+        t.channels_last = false;
+        rt_transform_run(&t, px, i ? &a : NULL, planes);
+        t.channels_last = true;
+        rt_transform_run(&t, px, i ? &b : NULL, last);
+        for (int c = 0; c < C; c++)
+            for (int p = 0; p < H * W; p++) assert_true(last[p * C + c] == planes[c * H * W + p]);
+    }
+}
+
 // Every crop is some shift by at most 4 of the (perhaps mirrored) image, all shifts and both mirrorings occur.
 static void crops_and_flips(void **state) {
     (void)state;
@@ -380,7 +463,7 @@ static void loads_batches(void **state) {
     (void)state;
     write_idx();
     struct rt_dataset d;
-    assert_int_equal(rt_dataset_load(dir, 0, 0, 0, &d), SMKD_R_OK);
+    assert_int_equal(rt_dataset_load(dir, 10, 0, 0, &d), SMKD_R_OK);
     struct rt_transform t;
     assert_int_equal(rt_transform_init(&t, &d.train, 1, 4, 5, 3, d.mean, d.std), SMKD_R_OK);
     int64_t subset[29], a[29], b[29], c[29];
@@ -423,7 +506,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_idx),     cmocka_unit_test(refuses_bad_idx), cmocka_unit_test(reads_cifar),
         cmocka_unit_test(reads_labels),  cmocka_unit_test(reads_text_labels), cmocka_unit_test(transforms),      cmocka_unit_test(crops_and_flips),
-        cmocka_unit_test(loads_batches),
+        cmocka_unit_test(loads_batches), cmocka_unit_test(channels_last),   cmocka_unit_test(names_unknown_folders),
+        cmocka_unit_test(counts_classes),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     wipe();

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "../../runtime/run_config.h"
+#include "../../runtime/train.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -124,6 +124,54 @@ static void refuses(void **state) {
     }
 }
 
+// No numeric flag takes what is no number of its range, whichever there are; the message has flag, value and range.
+static void impossible_numbers(void **state) {
+    (void)state;
+    static const char *const bad[] = {"nan", "-nan", "+nan", "inf", "-inf", "1e400", "-1e400", "1e308", "-1e308",
+                                      "",    "x",    "1x",   " 1",  "1 ",   "1,5",   "--1"};
+    for (const struct rt_field *f = rt_fields; f->name; f++) {
+        if (f->kind != RT_FIELD_I64 && f->kind != RT_FIELD_F64 && f->kind != RT_FIELD_WHOLE) continue;
+        for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+            if (strcmp(f->name, "eta") == 0 && strstr(bad[i], "inf")) continue; // the paper's ZERO
+            struct rt_config c;
+            rt_config_init(&c);
+            char start[64];
+            snprintf(start, sizeof start, "--%s %s: expected a ", f->name, bad[i]);
+            if (rt_config_set(&c, f->name, bad[i]) == SMKD_R_OK) fail_msg("--%s takes \"%s\"", f->name, bad[i]);
+            if (!strstr(smkd_last_error(), start)) fail_msg("%s", smkd_last_error());
+            rt_config_release(&c);
+        }
+    }
+}
+
+static void channel_numbers(void **state) {
+    (void)state;
+    float v[3];
+    ok(rt_parse_channels("mean", "0.5,-1e-3,0", 3, v));
+    assert_true(v[0] == .5f && v[1] == -1e-3f && v[2] == 0);
+    ok(rt_parse_channels("std", ".25", 1, v));
+    static const struct {
+        const char *name, *text;
+        int n;
+        const char *words;
+    } bad[] = {{"std", "0", 1, "--std 0: expected numbers from 1e-06 to 1e+06: pixels on a 0..1 scale are divided by"},
+               {"std", "0.5,0,0.5", 3, "divided by"},
+               {"std", "-1", 1, "--std -1: expected numbers from"},
+               {"std", "1e-300", 1, "--std 1e-300: expected numbers from"},
+               {"std", "inf", 1, "expected numbers from"},
+               {"mean", "-1e300", 1, "--mean -1e300: expected numbers from"},
+               {"mean", "nan", 1, "\"nan\" is not a number"},
+               {"mean", "", 1, "\"\" is not a number"},
+               {"mean", "0.5,", 2, "\"\" is not a number"},
+               {"mean", "0.5 ,1", 2, "\"0.5 \" is not a number"},
+               {"std", "0.5,0.5", 1, "expected 1 number separated by commas, one for each channel of the images, not"},
+               {"std", "0.5", 3, "expected 3 numbers separated by commas, one for each channel of the images, not 1"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_not_equal(rt_parse_channels(bad[i].name, bad[i].text, bad[i].n, v), SMKD_R_OK);
+        if (!strstr(smkd_last_error(), bad[i].words)) fail_msg("%s: %s", bad[i].text, smkd_last_error());
+    }
+}
+
 static void json(void **state) {
     (void)state;
     struct rt_config a, b;
@@ -158,6 +206,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multistep), cmocka_unit_test(cosine_and_warmup), cmocka_unit_test(thresholds),
         cmocka_unit_test(defaults),  cmocka_unit_test(refuses),           cmocka_unit_test(json),
+        cmocka_unit_test(impossible_numbers), cmocka_unit_test(channel_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
