@@ -197,7 +197,7 @@ done
 cp x.npy run/last.safetensors && checkpoint 'run/last.safetensors: not a safetensors file'
 cp keep.st run/last.safetensors && checkpoint 'run/last.safetensors: is not a checkpoint'
 sed 's/"peer\.0\.fc\.bias"/"peer.0.fc.bios"/' good.st >run/last.safetensors
-bad 'run/last.safetensors: has no tensor "peer.0.fc.bias"' "$run" export run --peer 0 -o new.onnx
+bad 'run/last.safetensors: is damaged: tensor "peer.0.fc.bios"' "$run" export run --peer 0 -o new.onnx
 rm run/last.safetensors # --resume begins such a run from its start
 bad run/last.safetensors "$run" export run --peer 0 -o new.onnx
 bad run/last.safetensors "$run" eval run --checkpoint last
