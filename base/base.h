@@ -2,6 +2,7 @@
 #ifndef SMKD_BASE_H
 #define SMKD_BASE_H
 #include "arena.h"
+#include "checked.h"
 #include "diag.h"
 #include "guard.h"
 #include "io.h"

@@ -118,10 +118,35 @@ bool fe_op_thresholded_relu(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, fe_f(c, fe_attr_f(c, n, "alpha", 1)), x), x, fe_f(c, 0)));
 }
 
-// Bounds are attributes before opset 11, operands since.
+// Of integers, and of floats known at import (TensorFlow's padding): the bounds as values of x's dtype, max applied last.
+static struct fe_val *clip_value(struct fe_ctx *c, struct fe_val *x, struct fe_val *lo, struct fe_val *hi) {
+    struct fe_val *r = x;
+    if (lo) r = fe_p_binary(c, IR_OP_max, r, lo);
+    return hi && r ? fe_p_binary(c, IR_OP_min, r, hi) : r;
+}
+
+// An operand that must be one number, as a scalar: the result has x's shape.
+static struct fe_val *scalar_operand(struct fe_ctx *c, struct fe_node *n, size_t i) {
+    struct fe_val *v = fe_arg(n, i);
+    if (v && ir_numel(fe_type(c, v)) == 1 && !ir_is_batched(fe_type(c, v))) return fe_p_reshape(c, v, 0, NULL);
+    fe_fail(c, n, "operand %zu must be one number", i);
+    return NULL;
+}
+
+static struct fe_val *float_value(struct fe_ctx *c, double v) { return fe_val_sym(c, fe_sym_scalar_f(c->a, v)); }
+
+static bool clip_ints(struct fe_ctx *c, struct fe_node *n, struct fe_val *x) {
+    struct fe_val *lo = NULL, *hi = NULL;
+    if (fe_arg(n, 1) && !(lo = scalar_operand(c, n, 1))) return false;
+    if (fe_arg(n, 2) && !(hi = scalar_operand(c, n, 2))) return false;
+    return fe_out_val(n, 0, clip_value(c, x, lo, hi));
+}
+
+// Bounds are attributes before opset 11, operands since. Where they cross, max wins: every result is max.
 bool fe_op_clip(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *xv = fe_arg(n, 0);
     if (!xv) return fe_fail(c, n, "operand 0 is missing");
+    if (fe_type(c, xv)->dtype != IR_F32) return clip_ints(c, n, xv);
     double lo = 0, hi = 0;
     bool has_lo = fe_arg(n, 1) != NULL, has_hi = fe_arg(n, 2) != NULL;
     if (!fe_scalar(c, n, 1, 0, &lo) || !fe_scalar(c, n, 2, 0, &hi)) return false;
@@ -133,29 +158,13 @@ bool fe_op_clip(struct fe_ctx *c, struct fe_node *n) {
         has_hi = true;
         hi = fe_attr_f(c, n, "max", 0);
     }
+    if (has_lo && has_hi && lo > hi) lo = hi;
     if (has_lo && lo <= -3.4028234663852886e38) has_lo = false; // the lowest float: no bound
     if (has_hi && hi >= 3.4028234663852886e38) has_hi = false;
-    if (fe_type(c, xv)->dtype != IR_F32) { // shape arithmetic
-        struct fe_val *r = xv;
-        if (has_lo && r) {
-            struct fe_sym *s = fe_sym_ints(c->a, &(int64_t){(int64_t)lo}, 1);
-            s->type.rank = 0;
-            r = fe_p_binary(c, IR_OP_max, r, fe_val_sym(c, s));
-        }
-        if (has_hi && r) {
-            struct fe_sym *s = fe_sym_ints(c->a, &(int64_t){(int64_t)hi}, 1);
-            s->type.rank = 0;
-            r = fe_p_binary(c, IR_OP_min, r, fe_val_sym(c, s));
-        }
-        return fe_out_val(n, 0, r);
-    }
     if (!has_lo && !has_hi) return fe_out_val(n, 0, xv);
-    if (fe_known(c, xv, false)) { // shape arithmetic in floats: TensorFlow's padding
-        struct fe_val *r = xv;
-        if (has_lo) r = fe_p_binary(c, IR_OP_max, r, fe_val_sym(c, fe_sym_scalar_f(c->a, lo)));
-        if (has_hi && r) r = fe_p_binary(c, IR_OP_min, r, fe_val_sym(c, fe_sym_scalar_f(c->a, hi)));
-        return fe_out_val(n, 0, r);
-    }
+    if (fe_known(c, xv, false))
+        return fe_out_val(n, 0, clip_value(c, xv, has_lo ? float_value(c, lo) : NULL,
+                                           has_hi ? float_value(c, hi) : NULL));
     ir_vid x = floats(c, n);
     return x != IR_NONE && fe_out(c, n, 0, clip(c, x, has_lo ? &lo : NULL, has_hi ? &hi : NULL));
 }

@@ -58,11 +58,32 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
         for (size_t i = 0; i < r->n; i++) r->v[i] = value;
         return fe_out_sym(c, n, 0, r);
     }
+    struct fe_sym *one = fe_sym_new(c->a, dtype, 0, NULL);
+    one->v[0] = value;
+    if ((double)value.b < -0x1p53 || (double)value.b > 0x1p53) // more digits than an attribute holds
+        return fe_out(c, n, 0, fe_expand(c, fe_vid(c, fe_val_sym(c, one)), (int)s->n, dims));
     return fe_out(
         c, n, 0,
         fe_emit(c, IR_OP_fill, NULL, 0,
                 IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", dtype == IR_F32 ? value.f : (double)value.b),
                          IR_S("dtype", ir_dtype_name(dtype)))));
+}
+
+// ceil((limit - start) / step), at least 0: the elements of a range. false: a step of 0, or too many to count.
+static bool float_count(double start, double limit, double step, int64_t *count) {
+    double n = ceil((double)((float)limit - (float)start) / step);
+    *count = 0;
+    return step != 0 && (n <= 0 || checked_i64(n, count));
+}
+
+static bool int_count(int64_t start, int64_t limit, int64_t step, int64_t *count) {
+    int64_t span;
+    *count = 0;
+    if (step == 0) return false;
+    if (step > 0 ? limit <= start : limit >= start) return true;
+    if (!checked_sub(limit, start, &span)) return false;
+    *count = (span - (step > 0 ? 1 : -1)) / step + 1;
+    return true;
 }
 
 bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
@@ -76,37 +97,52 @@ bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
             return fe_fail(c, n, "its start, limit and step must be constants that do not depend on the batch size");
     }
     bool fl = s[0]->type.dtype == IR_F32;
-    double start = fl ? s[0]->v[0].f : (double)s[0]->v[0].b, limit = fl ? s[1]->v[0].f : (double)s[1]->v[0].b,
-           step = fl ? s[2]->v[0].f : (double)s[2]->v[0].b;
-    double count = ceil((limit - start) / step);
-    if (step == 0 || !(count <= (double)FE_SYM_MAX)) return fe_fail(c, n, "a range of %g elements", count);
-    int64_t len[1] = {count > 0 ? (int64_t)count : 0};
+    int64_t len[1];
+    if (!(fl ? float_count(s[0]->v[0].f, s[1]->v[0].f, s[2]->v[0].f, len)
+             : int_count(s[0]->v[0].b, s[1]->v[0].b, s[2]->v[0].b, len)) ||
+        len[0] > FE_SYM_MAX)
+        return fe_fail(c, n, "its step is 0, or it makes more than %lld elements", (long long)FE_SYM_MAX);
     struct fe_sym *r = fe_sym_new(c->a, s[0]->type.dtype, 1, len);
-    for (size_t i = 0; i < r->n; i++) {
+    for (size_t i = 0; i < r->n; i++) { // of integers each lies between start and limit
         if (fl)
-            r->v[i].f = (double)(float)(start + (double)i * step);
+            r->v[i].f = (double)((float)s[0]->v[0].f + (float)((float)i * (float)s[2]->v[0].f));
         else
             r->v[i].b = s[0]->v[0].b + (int64_t)i * s[2]->v[0].b;
     }
     return fe_out_sym(c, n, 0, r);
 }
 
-// OneHot-11: off + (on - off) * one_hot, for the last axis.
+// OneHot-11: `on` where an index, a negative one counted from the end, is the place along the new axis; `off` elsewhere.
 bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x = fe_in(c, n, 0);
-    double depth;
+    ir_vid x = fe_cast(c, fe_in(c, n, 0), IR_I64);
+    double given;
+    int64_t depth, axis = fe_attr_i(c, n, "axis", -1);
     const struct fe_sym *v = fe_known(c, fe_arg(n, 2), true);
-    if (x == IR_NONE || !fe_scalar(c, n, 1, 0, &depth)) return false;
-    int64_t axis = fe_attr_i(c, n, "axis", -1);
-    if (axis != -1 && axis != fe_typeof(c, x)->rank) return fe_fail(c, n, "only the last axis is supported");
-    if (!v || v->n != 2 || !(depth >= 1 && depth <= INT32_MAX))
+    if (x == IR_NONE || !fe_scalar(c, n, 1, 0, &given)) return false;
+    if (!v || v->n != 2 || !fe_sym_is_const(v) || !checked_i64(given, &depth) || depth < 1 || depth > INT32_MAX)
         return fe_fail(c, n, "its depth and its two values must be constants");
-    bool fl = v->type.dtype == IR_F32;
-    double off = fl ? v->v[0].f : (double)v->v[0].b, on = fl ? v->v[1].f : (double)v->v[1].b;
-    x = fe_emit(c, IR_OP_one_hot, (ir_vid[]){fe_cast(c, x, IR_I64)}, 1, IR_ATTRS(IR_I("classes", (int64_t)depth)));
-    if (on - off != 1) x = fe_e2(c, IR_OP_mul, x, fe_f(c, on - off));
-    if (off != 0) x = fe_e2(c, IR_OP_add, x, fe_f(c, off));
-    return fe_out(c, n, 0, fe_cast(c, x, v->type.dtype));
+    const struct ir_type t = *fe_typeof(c, x);
+    int rank = t.rank + 1;
+    if (rank > IR_MAX_RANK) return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
+    if (axis < 0 && axis >= -rank) axis += rank;
+    if (axis < 0 || axis >= rank)
+        return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, rank);
+    if ((axis == 0 && ir_is_batched(&t)) || (n->moved && axis != t.rank))
+        return fe_fail(c, n, "it puts its classes before the batch; the batch must be the first axis");
+    int64_t column[IR_MAX_RANK], row[IR_MAX_RANK];
+    for (int i = 0; i < rank; i++) {
+        column[i] = i == axis ? 1 : t.dims[i - (i > axis)];
+        row[i] = i == axis ? depth : 1;
+    }
+    ir_vid end = fe_e2(c, IR_OP_add, x, ir_const_i(c->g, depth));
+    x = fe_where(c, fe_e2(c, IR_OP_lt, x, ir_const_i(c->g, 0)), end, x);
+    ir_vid classes = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", row, rank), IR_I("axis", axis)));
+    ir_vid hit = fe_e2(c, IR_OP_eq, fe_reshape(c, x, rank, column), classes), value[2];
+    for (int64_t i = 0; i < 2; i++) {
+        struct fe_val *one = fe_p_take(c, fe_arg(n, 2), 0, &i, 1);
+        value[i] = fe_vid(c, fe_p_reshape(c, one, 0, NULL));
+    }
+    return fe_out(c, n, 0, fe_where(c, hit, value[1], value[0]));
 }
 
 // A constant triangular mask of the last two dims picks elements or zeros.

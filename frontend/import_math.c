@@ -35,6 +35,71 @@ bool fe_op_swapped(struct fe_ctx *c, struct fe_node *n) { // a > b is b < a
     return two(c, n, &x, &y) && binary(c, n, y, x);
 }
 
+// --- roots
+//
+// The slope of a root is infinite at 0. PyTorch's norms and standard deviations have the gradient 0 there, but a file
+// holds only the root of what they sum, and inf * 0 would make every gradient before it NaN. Such a root is known by its
+// operand: a sum or mean of squares or of powers of absolute values, times or divided by numbers.
+
+enum { MAX_STEPS = 32 }; // from a root back to the squares: a guard of recursion, far more than there are
+
+static const struct ir_node *maker(struct fe_ctx *c, ir_vid v) {
+    const struct ir_value *val = &c->g->values[v];
+    return val->role == IR_ROLE_NODE ? &c->g->nodes[val->def] : NULL;
+}
+
+// A number that depends on nothing but the batch size: a count, a correction.
+static bool is_count(struct fe_ctx *c, ir_vid v, int steps) {
+    const struct ir_node *n = maker(c, v);
+    if (!n) return c->g->values[v].role == IR_ROLE_CONST;
+    bool ok = steps > 0 && (n->op == IR_OP_batch_size || n->n_in > 0);
+    for (int i = 0; ok && i < n->n_in; i++) ok = is_count(c, n->in[i], steps - 1);
+    return ok;
+}
+
+static bool is_square_sum(struct fe_ctx *c, ir_vid v, int steps) {
+    const struct ir_node *n = maker(c, v);
+    if (!n || steps == 0) return false;
+    switch (n->op) {
+    case IR_OP_mul:
+        if (n->in[0] == n->in[1]) return true;
+        for (int i = 0; i < 2; i++)
+            if (is_square_sum(c, n->in[i], steps - 1) &&
+                (is_count(c, n->in[1 - i], steps) || is_square_sum(c, n->in[1 - i], steps - 1)))
+                return true;
+        return false;
+    case IR_OP_div:
+        return is_count(c, n->in[1], steps) && is_square_sum(c, n->in[0], steps - 1);
+    case IR_OP_pow: {
+        const struct ir_node *base = maker(c, n->in[0]);
+        const struct ir_value *e = &c->g->values[n->in[1]];
+        if (e->role != IR_ROLE_CONST || e->type.dtype != IR_F32 || ir_numel(&e->type) != 1) return false;
+        float p = *(const float *)e->data;
+        return p > 0 && (p == 2 || p == 4 || (base && base->op == IR_OP_abs));
+    }
+    case IR_OP_reduce_sum:
+    case IR_OP_reduce_mean:
+    case IR_OP_reshape:
+    case IR_OP_transpose:
+    case IR_OP_expand:
+    case IR_OP_slice:
+        return is_square_sum(c, n->in[0], steps - 1);
+    default:
+        return false;
+    }
+}
+
+ir_vid fe_root(struct fe_ctx *c, ir_vid x) {
+    if (x == IR_NONE) return x;
+    return fe_emit(c, IR_OP_sqrt, &x, 1, IR_ATTRS(IR_I("flat", is_square_sum(c, x, MAX_STEPS))));
+}
+
+bool fe_op_sqrt(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = need(c, n, 0);
+    if (!x) return false;
+    return fe_out_val(n, 0, fe_known(c, x, false) ? fe_p_unary(c, IR_OP_sqrt, x) : fe_val_of(c, fe_root(c, fe_vid(c, x))));
+}
+
 bool fe_op_xor(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x, *y;
     if (!two(c, n, &x, &y)) return false;
@@ -53,12 +118,17 @@ bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
         if (e->type.rank <= fe_type(c, x)->rank) {
             if (v == 1) return fe_out_val(n, 0, x);
             if (v == 2) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_mul, x, x));
-            if (v == 0.5) return fe_out_val(n, 0, fe_p_unary(c, IR_OP_sqrt, x));
+            if (v == 0.5) return fe_out(c, n, 0, fe_root(c, fe_vid(c, x)));
             if (v == -1) return fe_out_val(n, 0, fe_p_unary(c, IR_OP_recip, x));
         }
     }
     if (fe_type(c, y)->dtype != fe_type(c, x)->dtype) y = fe_p_cast(c, y, fe_type(c, x)->dtype);
-    return y && fe_out_val(n, 0, fe_p_binary(c, IR_OP_pow, x, y));
+    if (y && fe_known(c, x, false) && fe_known(c, y, false)) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_pow, x, y));
+    ir_vid in[2] = {fe_vid(c, x), fe_vid(c, y)};
+    if (in[0] == IR_NONE || in[1] == IR_NONE) return false;
+    fe_unify_batch(c, in, 2);
+    bool flat = is_square_sum(c, in[0], MAX_STEPS); // ReduceSum(|x|^3)^(1/3)
+    return fe_out(c, n, 0, fe_emit(c, IR_OP_pow, in, 2, IR_ATTRS(IR_I("flat", flat))));
 }
 
 // x - floor(x/y)*y for floats; for integers only where it is known at import or N-free.

@@ -114,13 +114,17 @@ bool fe_op_group_norm(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, y);
 }
 
+// x / |x|; a row of norm 0 stays 0, and so is its gradient.
 bool fe_op_lp_norm(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_in(c, n, 0);
     int axis;
     if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", -1), fe_typeof(c, x)->rank, &axis)) return false;
     int64_t p = fe_attr_i(c, n, "p", 2), axes[1] = {axis};
+    if (p != 1 && p != 2) return fe_fail(c, n, "p = %lld; 1 and 2 are supported", (long long)p);
     ir_vid s = fe_reduce(c, IR_OP_reduce_sum, p == 1 ? fe_e1(c, IR_OP_abs, x) : fe_e2(c, IR_OP_mul, x, x), axes, 1, 1);
-    return fe_out(c, n, 0, fe_e2(c, IR_OP_div, x, p == 1 ? s : fe_e1(c, IR_OP_sqrt, s)));
+    ir_vid norm = p == 1 ? s : fe_root(c, s), none = fe_e2(c, IR_OP_eq, norm, fe_f(c, 0));
+    ir_vid y = fe_e2(c, IR_OP_div, x, fe_where(c, none, fe_f(c, 1), norm));
+    return fe_out(c, n, 0, fe_where(c, none, fe_f(c, 0), y));
 }
 
 // LRN-13: x / (bias + alpha/size * sum of squares over a window of channels)^beta. The window sum is an average pool

@@ -1,11 +1,13 @@
 // Reductions. Axes are an attribute in old opsets and an operand since 13 (ReduceSum) or 18 (the others).
 #include "onnx_internal.h"
 
+#include <math.h>
+
 struct reduction {
     int64_t axes[IR_MAX_RANK]; // normalised, ascending
     size_t n;
     int keepdims;
-    bool nothing; // no axes and noop_with_empty_axes: the operand itself
+    bool nothing; // no axes and noop_with_empty_axes: each element by itself
 };
 
 static bool read_axes(struct fe_ctx *c, struct fe_node *n, const struct ir_type *t, struct reduction *r) {
@@ -21,7 +23,7 @@ static bool read_axes(struct fe_ctx *c, struct fe_node *n, const struct ir_type 
         hit[axis] = true;
     }
     for (int i = 0; i < t->rank; i++)
-        if (count <= 0 || hit[i]) r->axes[r->n++] = i;
+        if (count <= 0 ? !r->nothing : hit[i]) r->axes[r->n++] = i;
     return true;
 }
 
@@ -91,7 +93,7 @@ bool fe_op_reduce_l2(struct fe_ctx *c, struct fe_node *n) { // arg 1: L2, 0: sum
     ir_vid x = begin(c, n, &r);
     if (x == IR_NONE) return false;
     ir_vid s = reduce(c, IR_OP_reduce_sum, fe_e2(c, IR_OP_mul, x, x), &r);
-    return fe_out(c, n, 0, n->arg ? fe_e1(c, IR_OP_sqrt, s) : s);
+    return fe_out(c, n, 0, n->arg ? fe_root(c, s) : s);
 }
 
 bool fe_op_reduce_log_sum(struct fe_ctx *c, struct fe_node *n) {
@@ -100,13 +102,15 @@ bool fe_op_reduce_log_sum(struct fe_ctx *c, struct fe_node *n) {
     return x != IR_NONE && fe_out(c, n, 0, fe_e1(c, IR_OP_log, reduce(c, IR_OP_reduce_sum, x, &r)));
 }
 
-// m + ln sum e^(x-m), with m = max x held constant: exact, and no overflow.
+// m + ln sum e^(x-m), with m = max x held constant: exact, and no overflow. An infinite m would make inf - inf: there the
+// sum is 0 or infinite as it stands, and its logarithm is right.
 bool fe_op_reduce_log_sum_exp(struct fe_ctx *c, struct fe_node *n) {
     struct reduction r;
     ir_vid x = begin(c, n, &r);
     if (x == IR_NONE) return false;
     if (r.n == 0) return fe_out(c, n, 0, x);
     ir_vid m = fe_reduce(c, IR_OP_reduce_max, fe_e1(c, IR_OP_stop_gradient, x), r.axes, r.n, 1);
+    m = fe_where(c, fe_e2(c, IR_OP_lt, fe_e1(c, IR_OP_abs, m), fe_f(c, INFINITY)), m, fe_f(c, 0));
     ir_vid s = fe_reduce(c, IR_OP_reduce_sum, fe_e1(c, IR_OP_exp, fe_e2(c, IR_OP_sub, x, m)), r.axes, r.n, 1);
     ir_vid y = fe_e2(c, IR_OP_add, fe_e1(c, IR_OP_log, s), m);
     if (!r.keepdims && y != IR_NONE) {

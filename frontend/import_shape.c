@@ -37,13 +37,6 @@ bool fe_op_size(struct fe_ctx *c, struct fe_node *n) {
 
 // --- Reshape
 
-// Elements as a*N (batched) or b.
-static int64_t elements(const struct ir_type *t) {
-    int64_t n = 1;
-    for (int i = 0; i < t->rank; i++) n *= t->dims[i] < 0 ? -t->dims[i] : t->dims[i];
-    return n;
-}
-
 // Fills in the -1 of `dims` (at `hole`, or none when < 0) so that the element counts of a batched (or not) tensor
 // agree.
 static bool solve(int64_t *dims, int rank, int hole, int64_t total, bool batched) {
@@ -75,7 +68,7 @@ bool fe_op_reshape(struct fe_ctx *c, struct fe_node *n) {
     if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
     const struct ir_type t = *fe_type(c, x);
     bool batched = ir_is_batched(&t), allowzero = fe_attr_i(c, n, "allowzero", 0) != 0;
-    int64_t dims[IR_MAX_RANK], from_dims[IR_MAX_RANK], total = elements(&t);
+    int64_t dims[IR_MAX_RANK], from_dims[IR_MAX_RANK], total = ir_numel(&t); // a*N (batched) or b
     int rank = (int)s->n, hole = -1, from_rank = fe_onnx_dims(c, x, from_dims);
     for (int i = 0; i < rank; i++) {
         if (!s->v[i].a && s->v[i].b == -1) {
@@ -279,7 +272,8 @@ bool fe_op_tile(struct fe_ctx *c, struct fe_node *n) {
         x = fe_p_reshape(c, x, now.rank + 1, mid);
         mid[i] = rep;
         x = x ? fe_p_expand(c, x, now.rank + 1, mid) : NULL;
-        wide[i] = now.dims[i] * rep;
+        if (!checked_mul(now.dims[i], rep, &wide[i]))
+            return fe_fail(c, n, "axis %d repeated %lld times is too long", i, (long long)rep);
         x = x ? fe_p_reshape(c, x, now.rank, wide) : NULL;
     }
     return fe_out_val(n, 0, x);
@@ -318,6 +312,7 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     if (!x) return false;
     const struct ir_type t = *fe_type(c, x);
     int64_t *sizes = ARENA_ARRAY(c->a, int64_t, n->n_out + 1), at = 0;
+    if (n->n_out == 0) return fe_fail(c, n, "has no results");
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), t.rank, &axis)) return false;
     if (!fe_const_ints(c, n, "split", 1, sizes, n->n_out, &count)) return false;
     if (t.dims[axis] < 0) return fe_fail(c, n, "it splits the batch, which is not supported");
@@ -334,7 +329,7 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < n->n_out; i++) {
         if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at)
             return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
-        if (sizes[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
+        if (n->wanted[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
         at += sizes[i];
     }
     return at == t.dims[axis] || fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
@@ -343,8 +338,17 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
 // One bound of a slice against a dim of size d (IR dim): clamped, negative counts from the end. false: depends on N.
 static bool bound(const struct fe_num *v, int64_t d, int64_t lo, int64_t hi, int64_t *out) {
     if (v->a) return false;
-    *out = clamp(v->b < 0 && v->b > -(INT64_C(1) << 40) ? v->b + d : v->b, lo, hi);
+    *out = clamp(v->b < 0 ? v->b + d : v->b, lo, hi); // no overflow: the signs differ
     return true;
+}
+
+// Whether a slice by step 1 takes all of a dim of d*N elements at every N: from its first to its last or any number
+// that no batch reaches.
+static bool takes_all(const struct fe_ctx *c, const struct fe_num *start, const struct fe_num *end, int64_t d) {
+    bool first = !start->a && (start->b == 0 || start->b <= -FE_BEYOND_BATCH);
+    first |= start->a <= -d && start->b <= 0; // -N and before
+    bool baked = c->baked && end->b == d * c->baked;
+    return first && (end->a ? end->a >= d && end->b >= 0 : end->b >= FE_BEYOND_BATCH || baked);
 }
 
 bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
@@ -370,21 +374,19 @@ bool fe_op_slice(struct fe_ctx *c, struct fe_node *n) {
         if (!fe_axis(c, n, n_axes >= 0 ? axes[i] : (int64_t)i, t.rank, &axis)) return false;
         int64_t d = t.dims[axis], step = n_steps >= 0 ? steps_in[i] : 1, s, e;
         if (step == 0) return fe_fail(c, n, "its step is 0");
-        if (d < 0) { // the batch must be taken whole: from 0 to N or to any huge number
-            bool whole = !st->v[i].a && st->v[i].b == 0 && step == 1 &&
-                         (en->v[i].a ? en->v[i].a >= -d && en->v[i].b >= 0
-                                     : en->v[i].b >= INT32_MAX || (c->baked && en->v[i].b == -d * c->baked));
-            if (!whole) return fe_fail(c, n, "it takes a part of the batch, which is not supported");
+        if (d < 0) {
+            if (step != 1 || !takes_all(c, &st->v[i], &en->v[i], -d))
+                return fe_fail(c, n, "it takes a part of the batch, which is not supported");
             continue;
         }
         bool ok = step > 0 ? bound(&st->v[i], d, 0, d, &s) && bound(&en->v[i], d, 0, d, &e)
                            : bound(&st->v[i], d, 0, d - 1, &s) && bound(&en->v[i], d, -1, d - 1, &e);
         if (!ok) return fe_fail(c, n, "its range on axis %d depends on the batch size", axis);
-        int64_t len = step > 0 ? (e - s + step - 1) / step : (s - e - step - 1) / -step;
-        starts[axis] = s;
-        sizes[axis] = len > 0 ? len : 0;
-        steps[axis] = step;
-        if (sizes[axis] == 0 && !fe_known(c, x, false)) return fe_fail(c, n, "its result is empty on axis %d", axis);
+        // s and e lie within -1 .. d: only the step may be anything.
+        int64_t span = step > 0 ? e - s : s - e;
+        sizes[axis] = d == 0 || span <= 0 ? 0 : (step > 0 ? (span - 1) / step : -((span - 1) / step)) + 1;
+        starts[axis] = sizes[axis] ? s : 0;
+        steps[axis] = sizes[axis] > 1 ? step : 1;
     }
     return fe_out_val(n, 0, fe_p_slice(c, x, starts, sizes, steps));
 }
@@ -424,13 +426,13 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
         return fe_out(c, n, 0, fe_emit(c, IR_OP_gather, in, 2, IR_ATTRS(IR_I("axis", axis))));
     }
     int64_t *index = ARENA_ARRAY(c->a, int64_t, s->n + 1), dims[IR_MAX_RANK];
+    if (s->type.dtype == IR_F32) return fe_fail(c, n, "its indices must be integers");
     for (size_t i = 0; i < s->n; i++) {
         index[i] = s->v[i].b < 0 ? s->v[i].b + t.dims[axis] : s->v[i].b;
         if (index[i] < 0 || index[i] >= t.dims[axis])
             return fe_fail(c, n, "index %lld is outside axis %d of size %lld", (long long)s->v[i].b, axis,
                            (long long)t.dims[axis]);
     }
-    if (s->n == 0) return fe_fail(c, n, "its result is empty");
     int rank = 0;
     if (t.rank - 1 + s->type.rank > IR_MAX_RANK)
         return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);

@@ -1,6 +1,7 @@
 // Operands, results and attributes of the node being imported: from ONNX names to IR values and known elements.
 #include "scope.h"
 
+#include <math.h>
 #include <string.h>
 
 bool fe_fail(struct fe_ctx *c, const struct fe_node *n, const char *fmt, ...) {
@@ -118,19 +119,32 @@ static void put(enum ir_dtype t, void *out, size_t i, int64_t iv, double fv) {
     }
 }
 
+static bool whole(double v) { return fabs(v) < 0x1p53 && floor(v) == v; }
+
+// Elements with N in them as a*N + b at run time: in i64 where they are whole, since products with N soon have more
+// digits than a float.
+static ir_vid lin_vid(struct fe_ctx *c, const struct fe_sym *s) {
+    bool ints = true, fl = is_float(s->type.dtype);
+    for (size_t i = 0; i < s->n; i++) ints &= !fl || (whole(s->v[i].fa) && whole(s->v[i].f));
+    struct ir_type t = s->type;
+    t.dtype = ints ? IR_I64 : IR_F32;
+    void *a = arena_array(c->a, s->n, ir_dtype_size(t.dtype)), *b = arena_array(c->a, s->n, ir_dtype_size(t.dtype));
+    for (size_t i = 0; i < s->n; i++) {
+        const struct fe_num *v = &s->v[i];
+        put(t.dtype, a, i, ints && fl ? (int64_t)v->fa : v->a, v->fa);
+        put(t.dtype, b, i, ints && fl ? (int64_t)v->f : v->b, v->f);
+    }
+    ir_vid n = fe_cast(c, ir_batch_size(c->g), t.dtype);
+    ir_vid v = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, ir_const(c->g, t, a), n), ir_const(c->g, t, b));
+    return fe_cast(c, v, s->type.dtype);
+}
+
 static ir_vid sym_vid(struct fe_ctx *c, const struct fe_sym *s) {
+    if (!fe_sym_is_const(s)) return lin_vid(c, s);
     enum ir_dtype t = s->type.dtype;
     void *base = arena_array(c->a, s->n ? s->n : 1, ir_dtype_size(t));
     for (size_t i = 0; i < s->n; i++) put(t, base, i, s->v[i].b, s->v[i].f);
-    ir_vid b = ir_const(c->g, s->type, base);
-    if (fe_sym_is_const(s)) return b;
-    float *slope = ARENA_ARRAY(c->a, float, s->n); // a*N + b at run time
-    for (size_t i = 0; i < s->n; i++) slope[i] = is_float(t) ? (float)s->v[i].fa : (float)s->v[i].a;
-    struct ir_type ft = s->type;
-    ft.dtype = IR_F32;
-    ir_vid v = fe_e2(c, IR_OP_mul, ir_const(c->g, ft, slope), ir_batch_size(c->g));
-    if (!is_float(t)) v = fe_cast(c, v, t);
-    return fe_e2(c, IR_OP_add, v, b);
+    return ir_const(c->g, s->type, base);
 }
 
 static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v, bool weight) {
@@ -275,12 +289,42 @@ bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s)
 
 // --- building
 
+static ir_vid filled(struct fe_ctx *c, const struct ir_type *t, double v) {
+    struct ir_attr attrs[] = {IR_IS("shape", t->dims, t->rank), IR_F("value", v), IR_S("dtype", ir_dtype_name(t->dtype))};
+    ir_nid n = ir_node_new(c->g, IR_OP_fill, NULL, 0, attrs, 3);
+    return n == IR_NONE ? IR_NONE : c->g->nodes[n].out[0];
+}
+
+// The result v of an op one of whose operands has no elements.
+static ir_vid of_nothing(struct fe_ctx *c, ir_vid operand, ir_vid v) {
+    const struct ir_node *n = &c->g->nodes[c->g->values[v].def];
+    const struct ir_type t = *fe_typeof(c, v);
+    switch (n->op) {
+    case IR_OP_reduce_sum:
+    case IR_OP_matmul:
+        return filled(c, &t, 0);
+    case IR_OP_pad:
+        return filled(c, &t, ir_attr_f(n, "value"));
+    default:
+        diag_error(c->d, &c->g->cur_loc, "an operand is %s, which has no elements; its result %s is then not defined",
+                   fe_dims_text(c, fe_typeof(c, operand)), fe_dims_text(c, &t));
+        return IR_NONE;
+    }
+}
+
 ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
                size_t n_attrs) {
-    for (size_t i = 0; i < n_in; i++)
+    ir_vid empty = IR_NONE;
+    for (size_t i = 0; i < n_in; i++) {
         if (in[i] == IR_NONE) return IR_NONE;
+        if (ir_numel(fe_typeof(c, in[i])) == 0) empty = in[i];
+    }
     ir_nid n = ir_node_new(c->g, op, in, n_in, attrs, n_attrs);
-    return n == IR_NONE ? IR_NONE : c->g->nodes[n].out[0];
+    if (n == IR_NONE) return IR_NONE;
+    ir_vid v = c->g->nodes[n].out[0];
+    const struct ir_type t = *fe_typeof(c, v);
+    if (ir_numel(&t) == 0) return op == IR_OP_fill ? v : filled(c, &t, 0);
+    return empty == IR_NONE ? v : of_nothing(c, empty, v);
 }
 
 ir_vid fe_e1(struct fe_ctx *c, enum ir_op op, ir_vid x) { return fe_emit(c, op, &x, 1, IR_NO_ATTRS); }

@@ -176,6 +176,8 @@ typedef bool fe_import_fn(struct fe_ctx *c, struct fe_node *n);
 
 // A fixed batch beyond this is not a batch that a model was exported with, and products with it would overflow.
 #define FE_MAX_BAKED (1 << 20)
+// The largest batch that `smkdc compile --max-batch` takes: as the end of a slice it means all of any.
+#define FE_BEYOND_BATCH (1 << 20)
 
 bool fe_fail(struct fe_ctx *c, const struct fe_node *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 const char *fe_dims_text(struct fe_ctx *c, const struct ir_type *t); // "[N,3,8]" for a message
@@ -211,7 +213,8 @@ bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s)
 struct fe_val *fe_val_of(struct fe_ctx *c, ir_vid v); // NULL for IR_NONE
 struct fe_val *fe_val_sym(struct fe_ctx *c, struct fe_sym *s);
 
-// IR building that passes a reported failure (IR_NONE) on instead of aborting.
+// IR building that passes a reported failure (IR_NONE) on instead of aborting. A tensor without elements is never
+// computed: it becomes a `fill` of its shape, and what an op makes of such an operand is known or refused.
 ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, const struct ir_attr *attrs,
                size_t n_attrs);
 ir_vid fe_e1(struct fe_ctx *c, enum ir_op op, ir_vid x);
@@ -224,6 +227,7 @@ ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_matmul(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int trans_b);
 ir_vid fe_reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const int64_t *axes, size_t n, int keepdims);
 ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t);
+ir_vid fe_root(struct fe_ctx *c, ir_vid x); // sqrt; where x is a sum of squares, flat at 0 as a norm is (import_math.c)
 const struct ir_type *fe_typeof(struct fe_ctx *c, ir_vid v);
 // Makes the leading dims of two operands agree where the file baked the batch into one of them (see import.c).
 void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n);

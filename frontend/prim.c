@@ -23,6 +23,12 @@ static bool concrete(int rank, const int64_t *dims) {
     return true;
 }
 
+// A tensor without elements needs none of its operand's. NULL: it has some, or the batch in its shape.
+static struct fe_val *empty(struct fe_ctx *c, enum ir_dtype t, int rank, const int64_t *dims) {
+    int64_t n;
+    return checked_product(dims, (size_t)rank, &n) && n == 0 ? fe_val_sym(c, fe_sym_new(c->a, t, rank, dims)) : NULL;
+}
+
 struct fe_val *fe_p_reshape(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims) {
     const struct fe_sym *s;
     if (concrete(rank, dims) && all_known(c, &v, 1, &s)) {
@@ -69,6 +75,8 @@ struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *sta
         }
         return fe_val_sym(c, fe_sym_view(c->a, s, rank, sizes, strides, off));
     }
+    struct fe_val *none = empty(c, t->dtype, rank, sizes);
+    if (none) return none;
     bool whole = true;
     for (int i = 0; i < rank; i++) whole &= starts[i] == 0 && steps[i] == 1 && sizes[i] == t->dims[i];
     if (whole) return v;
@@ -94,6 +102,8 @@ struct fe_val *fe_p_expand(struct fe_ctx *c, struct fe_val *v, int rank, const i
         struct fe_sym *r = ok ? fe_sym_view(c->a, s, rank, dims, strides, 0) : NULL;
         if (r) return fe_val_sym(c, r);
     }
+    struct fe_val *none = empty(c, t->dtype, rank, dims);
+    if (none) return none;
     return fe_val_of(c, fe_expand(c, fe_vid(c, v), rank, dims));
 }
 
@@ -153,6 +163,11 @@ struct fe_val *fe_p_concat(struct fe_ctx *c, struct fe_val **v, size_t n, int ax
 
 struct fe_val *fe_p_take(struct fe_ctx *c, struct fe_val *v, int axis, const int64_t *index, size_t n) {
     struct ir_type t = *fe_type(c, v);
+    if (n == 0) {
+        t.dims[axis] = 0;
+        struct fe_val *none = empty(c, t.dtype, t.rank, t.dims);
+        if (none) return none;
+    }
     bool progression = n >= 1;
     int64_t step = n > 1 ? index[1] - index[0] : 1;
     for (size_t i = 1; i < n; i++) progression &= index[i] - index[i - 1] == step;

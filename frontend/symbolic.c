@@ -5,11 +5,8 @@
 #include <string.h>
 
 struct fe_sym *fe_sym_new(struct arena *a, enum ir_dtype t, int rank, const int64_t *dims) {
-    int64_t n = 1;
-    for (int i = 0; i < rank; i++) {
-        if (dims[i] < 0 || (dims[i] > 0 && n > FE_SYM_MAX / dims[i])) return NULL;
-        n *= dims[i];
-    }
+    int64_t n;
+    if (!checked_product(dims, (size_t)rank, &n) || n > FE_SYM_MAX) return NULL;
     struct fe_sym *s = ARENA_NEW(a, struct fe_sym);
     s->type = ir_type_make(t, rank, dims);
     s->n = (size_t)n;
@@ -72,45 +69,58 @@ struct fe_sym *fe_sym_view(struct arena *a, const struct fe_sym *s, int rank, co
 
 // --- one element
 
-static bool add_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_add_overflow(x, y, r); }
-static bool mul_ok(int64_t x, int64_t y, int64_t *r) { return !__builtin_mul_overflow(x, y, r); }
+// Which signs a*N + b takes as N runs through 1, 2, 3, ...: a fold may only be what holds for all of them.
+enum { NEGATIVE = 1, ZERO = 2, POSITIVE = 4, ANY_SIGN = 7 };
 
-// The sign of a*N + b for every N >= 1: -1, 0, 1, or 2 when it depends on N.
-static int lin_sign(int64_t a, int64_t b) {
-    if (a == 0) return (b > 0) - (b < 0);
-    int64_t at1; // value at N = 1; growing away from zero in the direction of a keeps the sign
-    if (!add_ok(a, b, &at1)) return 2;
-    if (a > 0 && at1 > 0) return 1;
-    if (a < 0 && at1 < 0) return -1;
-    return 2;
+static int lin_signs(int64_t a, int64_t b) {
+    int64_t at1, root; // at N = 1, and minus the N of the zero
+    int toward = a > 0 ? POSITIVE : NEGATIVE;
+    if (a == 0) return b > 0 ? POSITIVE : b < 0 ? NEGATIVE : ZERO;
+    if (!checked_add(a, b, &at1)) return toward; // so far on that side that it never comes near 0
+    if (at1 != 0 && (at1 > 0) == (a > 0)) return toward;
+    int signs = toward | (at1 > 0 ? POSITIVE : at1 < 0 ? NEGATIVE : 0);
+    if (!checked_div(b, a, &root)) return ANY_SIGN;
+    return b % a == 0 && root < 0 ? signs | ZERO : signs;
+}
+
+// The signs of x - y.
+static int difference_signs(const struct fe_num *x, const struct fe_num *y) {
+    int64_t a, b;
+    if (checked_sub(x->a, y->a, &a) && checked_sub(x->b, y->b, &b)) return lin_signs(a, b);
+    if (x->a || y->a) return ANY_SIGN;
+    return x->b < y->b ? NEGATIVE : POSITIVE; // INT64_MIN and INT64_MAX stand for "to the end" in slices
+}
+
+// Whether all or none of the signs that are possible are among `yes`.
+static bool decided(int signs, int yes, struct fe_num *r) {
+    r->b = (signs & ~yes) == 0;
+    return r->b || (signs & yes) == 0;
 }
 
 static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
     int64_t t;
     switch (op) {
     case IR_OP_add:
-        return add_ok(x->a, y->a, &r->a) && add_ok(x->b, y->b, &r->b);
+        return checked_add(x->a, y->a, &r->a) && checked_add(x->b, y->b, &r->b);
     case IR_OP_sub:
-        return !__builtin_sub_overflow(x->a, y->a, &r->a) && !__builtin_sub_overflow(x->b, y->b, &r->b);
+        return checked_sub(x->a, y->a, &r->a) && checked_sub(x->b, y->b, &r->b);
     case IR_OP_mul:
         if (x->a && y->a) return false;
-        return mul_ok(x->b, y->b, &r->b) && (x->a ? mul_ok(x->a, y->b, &r->a) : mul_ok(x->b, y->a, &r->a));
+        return checked_mul(x->b, y->b, &r->b) &&
+               (x->a ? checked_mul(x->a, y->b, &r->a) : checked_mul(x->b, y->a, &r->a));
     case IR_OP_div:
-        if (y->a) { // (k*y)/y = k
-            if ((x->a == INT64_MIN && y->a == -1) || x->a % y->a) return false;
-            r->b = x->a / y->a;
-            return mul_ok(r->b, y->b, &t) && x->b == t;
+        if (y->a) { // (k*y)/y = k, unless y is 0 for some N
+            if ((lin_signs(y->a, y->b) & ZERO) || !checked_rem(x->a, y->a, &t) || t) return false;
+            return checked_div(x->a, y->a, &r->b) && checked_mul(r->b, y->b, &t) && x->b == t;
         }
-        if (y->b == 0 || (x->b == INT64_MIN && y->b == -1) || x->a % y->b) return false;
+        if (!checked_rem(x->a, y->b, &t) || t) return false;
         if (x->a && x->b % y->b) return false; // only a plain constant may truncate
-        r->a = x->a / y->b;
-        r->b = x->b / y->b;
-        return true;
+        return checked_div(x->a, y->b, &r->a) && checked_div(x->b, y->b, &r->b);
     case IR_OP_pow:
         if (x->a || y->a || y->b < 0 || y->b > 64) return false;
         r->b = 1;
         for (int64_t i = 0; i < y->b; i++)
-            if (!mul_ok(r->b, x->b, &r->b)) return false;
+            if (!checked_mul(r->b, x->b, &r->b)) return false;
         return true;
     case IR_OP_and:
         r->b = x->b && y->b;
@@ -121,55 +131,53 @@ static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_nu
     default:
         break;
     }
-    int64_t da, db;
-    if (__builtin_sub_overflow(x->a, y->a, &da) || __builtin_sub_overflow(x->b, y->b, &db)) {
-        // INT64_MIN and INT64_MAX stand for "to the end" in slices: only their order matters
-        if (x->a || y->a) return false;
-        da = 0;
-        db = x->b < y->b ? -1 : 1;
-    }
-    int s = lin_sign(da, db);
+    int signs = difference_signs(x, y);
     switch (op) {
     case IR_OP_eq:
-        r->b = s == 0;
-        return true; // "depends on N" cannot hold for all N: different
+        return decided(signs, ZERO, r);
     case IR_OP_lt:
-        r->b = s == -1;
-        return s != 2;
+        return decided(signs, NEGATIVE, r);
     case IR_OP_le:
-        r->b = s <= 0;
-        return s != 2;
+        return decided(signs, NEGATIVE | ZERO, r);
     case IR_OP_max:
-        *r = s >= 0 ? *x : *y;
-        return s != 2;
+        *r = signs & NEGATIVE ? *y : *x;
+        return !(signs & NEGATIVE) || !(signs & POSITIVE);
     case IR_OP_min:
-        *r = s <= 0 ? *x : *y;
-        return s != 2;
+        *r = signs & POSITIVE ? *y : *x;
+        return !(signs & NEGATIVE) || !(signs & POSITIVE);
     default:
         return false;
     }
 }
+
+// Floats with N in them are folded only where float32 computes them without rounding, so that what is folded is what a
+// run gives at every N: N / 3 is not (1 / 3) * N, and Floor would see it. Multiples of 1/1024 that float32 holds.
+static bool exact(double v) { return fabs(v) < 0x1p24 && (double)(float)v == v && floor(v * 1024) == v * 1024; }
+static bool exact_with_n(const struct fe_num *r) { return r->fa == 0 || (exact(r->fa) && exact(r->f)); }
 
 static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
     switch (op) {
     case IR_OP_add:
         r->fa = x->fa + y->fa;
         r->f = x->f + y->f;
-        return true;
+        return exact_with_n(r);
     case IR_OP_sub:
         r->fa = x->fa - y->fa;
         r->f = x->f - y->f;
-        return true;
+        return exact_with_n(r);
     case IR_OP_mul:
         if (x->fa != 0 && y->fa != 0) return false;
-        r->fa = x->fa != 0 ? x->fa * y->f : x->f * y->fa;
+        r->fa = x->fa != 0 ? x->fa * y->f : y->fa != 0 ? x->f * y->fa : 0; // not inf * 0
         r->f = x->f * y->f;
-        return true;
+        return exact_with_n(r);
     case IR_OP_div:
-        if (y->fa != 0) return false;
+        if (y->fa != 0) { // y/y = 1: N is at least 1, so y is 0 for no N where its two parts have one sign
+            r->f = 1;
+            return x->fa == y->fa && x->f == y->f && (y->fa > 0 ? y->f >= 0 : y->f <= 0);
+        }
         r->fa = x->fa != 0 ? x->fa / y->f : 0;
         r->f = x->f / y->f;
-        return true;
+        return exact_with_n(r);
     default:
         break;
     }
@@ -251,7 +259,7 @@ static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r)
 static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
     switch (op) {
     case IR_OP_neg:
-        return !__builtin_sub_overflow(INT64_C(0), x->a, &r->a) && !__builtin_sub_overflow(INT64_C(0), x->b, &r->b);
+        return checked_neg(x->a, &r->a) && checked_neg(x->b, &r->b);
     case IR_OP_not:
         r->b = !x->b;
         return x->a == 0;
@@ -357,9 +365,7 @@ struct fe_sym *fe_sym_cast(struct arena *a, const struct fe_sym *x, enum ir_dtyp
             if (v->a) r->v[i].f = (double)v->b;
         } else {
             if (v->fa != 0 && (floor(v->fa) != v->fa || floor(v->f) != v->f)) return NULL;
-            if (!(fabs(v->f) < 9e18) || !(fabs(v->fa) < 9e18)) return NULL;
-            r->v[i].a = (int64_t)v->fa;
-            r->v[i].b = (int64_t)v->f;
+            if (!checked_i64(v->fa, &r->v[i].a) || !checked_i64(v->f, &r->v[i].b)) return NULL;
         }
     }
     return r;

@@ -44,9 +44,10 @@ static uint64_t dims_numel(const struct smkd_abi_tensor *t) {
     uint64_t n = 1;
     for (uint32_t i = 0; i < t->rank; i++) {
         int64_t d = t->dims[i];
-        if (d == 0 || d == INT64_MIN || (d < 0 && i > 0)) return UINT64_MAX; // only the first may stand for the batch
+        if (d == INT64_MIN || (d < 0 && i > 0)) return UINT64_MAX; // only the first may stand for the batch
+        if (d == 0 && t->role != SMKD_ABI_OUTPUT && t->role != SMKD_ABI_COTANGENT) return UINT64_MAX;
         uint64_t size = (uint64_t)(d < 0 ? -d : d);
-        if (n > MAX_NUMEL / size) return UINT64_MAX;
+        if (size && n > MAX_NUMEL / size) return UINT64_MAX;
         n *= size;
     }
     return n;

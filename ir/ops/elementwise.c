@@ -259,7 +259,6 @@ UNARY_VJP(neg, ir_unary(g, IR_OP_neg, dy))
 UNARY_VJP(abs, ir_mul(g, dy, ir_unary(g, IR_OP_sign, x)))
 UNARY_VJP(exp, ir_mul(g, dy, y))
 UNARY_VJP(log, ir_div(g, dy, x))
-UNARY_VJP(sqrt, ir_div(g, ir_scale(g, dy, 0.5), y))
 UNARY_VJP(recip, ir_unary(g, IR_OP_neg, ir_mul(g, dy, square(g, y))))
 // d erf x / dx = 2/sqrt(pi) e^(-x^2)
 UNARY_VJP(erf,
@@ -271,6 +270,16 @@ UNARY_VJP(relu, ir_binary(g, IR_OP_relu_grad, dy, y))
 UNARY_VJP(sin, ir_mul(g, dy, ir_unary(g, IR_OP_cos, x)))
 UNARY_VJP(cos, ir_unary(g, IR_OP_neg, ir_mul(g, dy, ir_unary(g, IR_OP_sin, x))))
 UNARY_VJP(copy, dy)
+
+// dx, a root's gradient, where y is not 0 or the root is not `flat`; 0 elsewhere.
+static ir_vid unless_flat(struct ir_graph *g, ir_nid id, ir_vid dx) {
+    ir_vid y = g->nodes[id].out[0], zero = ir_const_like(g, y, 0);
+    return ir_attr_i(&g->nodes[id], "flat") ? ir_where(g, ir_binary(g, IR_OP_eq, y, zero), zero, dx) : dx;
+}
+
+void ir_vjp_sqrt(VJP_PARAMS) {
+    if (want[0]) din[0] = unless_flat(g, id, ir_div(g, ir_scale(g, dout[0], 0.5), g->nodes[id].out[0]));
+}
 
 void ir_vjp_zero(VJP_PARAMS) { (void)g, (void)id, (void)dout, (void)want, (void)din; }
 
@@ -345,7 +354,7 @@ void ir_vjp_pow(VJP_PARAMS) {
         if (b == 1)
             din[0] = ir_sum_to(g, dout[0], &v.ta);
         else if (b != 0)
-            din[0] = ir_sum_to(g, ir_mul(g, dout[0], pow_slope(g, v.a, v.y, b)), &v.ta);
+            din[0] = ir_sum_to(g, unless_flat(g, id, ir_mul(g, dout[0], pow_slope(g, v.a, v.y, b))), &v.ta);
     } else if (want[0]) {
         // Where b is 0 the slope is 0, also at a = 0 where a^(b-1) is infinite.
         ir_vid zero = ir_const_like(g, v.b, 0), one = ir_const_like(g, v.b, 1);

@@ -323,12 +323,47 @@ static void test_out_of_memory(void **state) {
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
+// --- checked arithmetic --------------------------------------------------------------------------------------------
+
+static void test_checked(void **state) {
+    (void)state;
+    int64_t r;
+    assert_true(checked_add(INT64_MAX - 1, 1, &r) && r == INT64_MAX);
+    assert_false(checked_add(INT64_MAX, 1, &r));
+    assert_false(checked_sub(INT64_MIN, 1, &r));
+    assert_true(checked_mul(INT64_C(1) << 31, INT64_C(1) << 31, &r) && r == INT64_C(1) << 62);
+    assert_false(checked_mul(INT64_C(1) << 32, INT64_C(1) << 31, &r));
+    assert_true(checked_neg(INT64_MAX, &r) && r == -INT64_MAX);
+    assert_false(checked_neg(INT64_MIN, &r));
+
+    assert_true(checked_div(-7, 2, &r) && r == -3);
+    assert_true(checked_rem(-7, 2, &r) && r == -1);
+    assert_false(checked_div(1, 0, &r) || checked_rem(1, 0, &r));
+    assert_false(checked_div(INT64_MIN, -1, &r));
+    assert_true(checked_rem(INT64_MIN, -1, &r) && r == 0);
+
+    assert_true(checked_product(NULL, 0, &r) && r == 1);
+    assert_true(checked_product((int64_t[]){3, 5, 7}, 3, &r) && r == 105);
+    assert_true(checked_product((int64_t[]){INT64_MAX, INT64_MAX, 0}, 3, &r) && r == 0); // 0 behind what overflows
+    assert_false(checked_product((int64_t[]){INT64_MAX, 2}, 2, &r));
+    assert_false(checked_product((int64_t[]){0, -1}, 2, &r));
+
+    assert_true(checked_i64(-2.9, &r) && r == -2);
+    assert_true(checked_i64(-0x1p63, &r) && r == INT64_MIN);
+    assert_true(checked_i64(0x1.fffffffffffffp62, &r) && r == INT64_MAX - 1023);
+    const double bad[] = {0x1p63, -0x1.0000000000001p63, 1e300, INFINITY, -INFINITY, NAN};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(checked_i64(bad[i], &r));
+    assert_true(checked_whole(-3, &r) && r == -3);
+    assert_false(checked_whole(0.5, &r) || checked_whole(NAN, &r));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena),    cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
         cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
         cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures),
         cmocka_unit_test(test_odd_files), cmocka_unit_test(test_cleanup),      cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_checked),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
