@@ -9,6 +9,7 @@
 int run_train(int argc, char **argv);
 int run_eval(int argc, char **argv);
 int run_export(int argc, char **argv);
+int run_predict(int argc, char **argv);
 
 // What config.json of a run folder says (run_saved.c).
 struct run_saved {

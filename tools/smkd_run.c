@@ -6,6 +6,7 @@
 static const struct args_program_cmd commands[] = {
     {"train", run_train, "train a pair of networks on noisy labels into a run folder"},
     {"eval", run_eval, "accuracy of trained networks and of their ensemble"},
+    {"predict", run_predict, "classes of image files"},
     {"export", run_export, "write a trained network as the ONNX file it came from"},
     {"infer", run_infer, "outputs of a network for given inputs"},
     {"grad", run_grad, "outputs and gradients of a network in train mode"},

@@ -1,5 +1,6 @@
 """Decoded image files beside Pillow's Image.open(f).convert("RGB"): every kind of JPEG, PNG, WebP and BMP, at most 1 level off (another
-libjpeg may round elsewhere); and files that are damaged, which are refused with a reason, or read as Pillow reads them.
+libjpeg may round elsewhere); resized as Pillow and torchvision do it; what `smkd-run predict` makes of them; and files that are damaged,
+which are refused with a reason, or read as Pillow reads them.
 """
 import io
 import random
@@ -11,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from common import BUILD, Report, need, need_tools, temp_dir
+from common import BUILD, RUN, SMKDC, Report, need, need_tools, run, temp_dir
 
 (Image,) = need("PIL.Image")
 import PIL.ImageOps
@@ -24,7 +25,10 @@ class Decoder:
         self.p = subprocess.Popen([str(TOOL)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, path, least=(0, 0), upright=False):
-        self.p.stdin.write(f"{least[0]} {least[1]} {int(upright)} {path}\n".encode())
+        return self.ask(f"decode {least[0]} {least[1]} {int(upright)} {path}")
+
+    def ask(self, line):
+        self.p.stdin.write(f"{line}\n".encode())
         self.p.stdin.flush()
         head = self.p.stdout.readline().decode(errors="replace").split(" ", 1)
         if not head[0]:
@@ -201,8 +205,94 @@ def check_damage(decode, good, tmp, report):
     report.check("no file", 0 if isinstance(decode(tmp / "missing.jpg"), str) else 1, 0)
 
 
+def torchvision_transforms():
+    import types
+    # The compiled ops of torchvision do not load beside a CPU-only torch; its transforms do not need them.
+    sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+    from torchvision.transforms import functional
+    return functional
+
+
+HOWS = ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
+
+
+def check_resizing(decode, tmp, report):
+    """Every filter, larger and smaller, of all and of parts: Pillow's numbers. To the bit, but where the width grows and the height
+    shrinks: newer versions of Pillow then take the rows first, which rounds otherwise."""
+    path = tmp / "resize.png"
+    im = Image.fromarray(picture(61, 47))
+    im.save(path)
+    off = 0
+    sizes = ((61, 47), (30, 23), (61, 20), (17, 47), (7, 5), (1, 1), (100, 80), (183, 47), (61, 141), (64, 64), (224, 224), (3, 200))
+    boxes = ((0, 0, 0, 0), (5, 3, 40, 40), (60, 46, 1, 1), (10, 0, 51, 47), (0, 20, 61, 2))
+    for k, how in enumerate(HOWS):
+        for w, h in sizes:
+            for left, top, bw, bh in boxes:
+                part = im.crop((left, top, left + bw, top + bh)) if bw else im
+                want = np.asarray(part.resize((w, h), getattr(Image.Resampling, how)))
+                got = decode.ask(f"resize {k} {left} {top} {bw} {bh} {w} {h} {path}")
+                other_order = w > part.size[0] and h < part.size[1]
+                off = max(off, np.abs(got.astype(int) - want).max() - other_order if got.shape == want.shape else np.inf)
+    report.check(f"resized by {len(HOWS)} filters, {len(sizes)} sizes, {len(boxes)} parts", off, 0)
+
+
+def check_presets(decode, tmp, report):
+    """torchvision's Resize(size) and CenterCrop of sides long, short, odd and even."""
+    F = torchvision_transforms()
+    off = 0
+    for w, h in ((61, 47), (47, 61), (64, 64), (500, 375), (333, 500), (20, 9)):
+        path = tmp / f"{w}.{h}.png"
+        im = Image.fromarray(picture(w, h))
+        im.save(path)
+        for size in (8, 32, 47, 64, 256):
+            want = np.asarray(F.resize(im, size))
+            got = decode.ask(f"edge {size} {path}")
+            off = max(off, np.abs(got.astype(int) - want).max() if got.shape == want.shape else np.inf)
+        for cw, ch in ((32, 32), (47, 47), (8, 300), (400, 8), (64, 63), (301, 299)):
+            want = np.asarray(F.center_crop(im, [ch, cw]))
+            got = decode.ask(f"crop {cw} {ch} {path}")
+            off = max(off, np.abs(got.astype(int) - want).max() if got.shape == want.shape else np.inf)
+    report.check("torchvision's Resize and CenterCrop", off, 0)
+
+
+def check_predict(tmp, report):
+    """smkd-run predict: the probabilities that PyTorch gives for what torchvision's preset makes of the files."""
+    import csv
+    import torch
+    F = torchvision_transforms()
+    folder = tmp / "photos" / "a b"
+    folder.mkdir(parents=True)
+    names = []
+    for k, (w, h, suffix) in enumerate(((500, 333, "jpg"), (200, 300, "PNG"), (128, 128, "webp"), (90, 61, "bmp"), (640, 480, "jpeg"))):
+        names.append(folder / f"{k}.{suffix}")
+        Image.fromarray(picture(w, h, k)).save(names[-1])
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 7, 4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+                                torch.nn.Linear(8, 12)).eval()
+    torch.onnx.export(model, (torch.zeros(2, 3, 144, 160),), str(tmp / "p.onnx"), dynamo=False, input_names=["x"], output_names=["logits"],
+                      dynamic_axes={"x": {0: "N"}, "logits": {0: "N"}})
+    run(SMKDC, "compile", tmp / "p.onnx", "-o", tmp / "p.smkd")
+    for flags, size, how in (((), 144 * 256 // 224, "bilinear"), (("--val-resize-size", 170, "--interpolation", "bicubic"), 170, "bicubic")):
+        out = run(RUN, "predict", tmp / "p.smkd", tmp / "photos", "--top", 12, "--csv", *flags).stdout
+        got = {}
+        for row in csv.DictReader(io.StringIO(out)):
+            got.setdefault(row["file"], {})[int(row["class"])] = float(row["probability"])
+        report.check("files found", abs(len(got) - len(names)), 0)
+        for name in names:
+            im = Image.open(name).convert("RGB")
+            im = F.center_crop(F.resize(im, size, F.InterpolationMode(how)), [144, 160])
+            x = F.normalize(F.to_tensor(im), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+            want = torch.softmax(model(x[None]), 1)[0].detach().numpy()
+            mine = np.array([got[str(name)][c] for c in range(12)])
+            report.check(f"predict {name.name} {how}", np.abs(mine - want).max(), 1e-3)  # a level of 255 where libjpegs differ
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    p = run(RUN, "predict", tmp / "p.smkd", tmp / "photos", "--json", "--top", 1, ok=False)
+    report.check("a broken file: exit 1, the others printed", 0 if p.returncode == 1 and len(p.stdout.splitlines()) == 5 and "broken.jpg" in p.stderr else 1, 0)
+    p = run(RUN, "predict", tmp / "p.smkd", tmp / "nothing", ok=False)
+    report.check("no file", 0 if p.returncode == 1 and "nothing" in p.stderr else 1, 0)
+
+
 def main():
-    need_tools(TOOL)
+    need_tools(TOOL, SMKDC, RUN)
     warnings.simplefilter("ignore")  # of Pillow about damaged files
     report, decode, good = Report(), Decoder(), files()
     with temp_dir() as tmp:
@@ -214,6 +304,14 @@ def main():
                 got = decode(tmp / name, upright=True)
                 report.check(f"{name}, upright", np.abs(got.astype(int) - want).max() if got.shape == want.shape else np.inf, 1)
         report.guard("sizes", check_sizes, decode, tmp, report)
+        report.guard("resizing", check_resizing, decode, tmp, report)
+        try:
+            torchvision_transforms()
+        except Exception as e:
+            print(f"skipped: what torchvision's transforms are needed for ({type(e).__name__}: {e})")
+        else:
+            report.guard("presets", check_presets, decode, tmp, report)
+            report.guard("predict", check_predict, tmp, report)
         report.guard("damage", check_damage, decode, good, tmp, report)
     report.end()
 
