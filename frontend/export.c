@@ -28,9 +28,23 @@ static void drop_attr(Onnx__NodeProto *p, const char *name) {
     p->n_attribute = k;
 }
 
-static void drop_value_info(Onnx__GraphProto *g) { // shapes with the old batch, and of results that are gone
-    for (size_t i = 0; i < g->n_value_info; i++) onnx__value_info_proto__free_unpacked(g->value_info[i], NULL);
-    g->n_value_info = 0;
+// Shapes with the old batch, and of results that are gone; what is said about an initializer stays: whether it was a
+// parameter (marks.c).
+static void drop_value_info(Onnx__GraphProto *g) {
+    size_t kept = 0;
+    for (size_t i = 0; i < g->n_value_info; i++) {
+        Onnx__ValueInfoProto *v = g->value_info[i];
+        if (!v->name || !fe_initializer(g, v->name)) {
+            onnx__value_info_proto__free_unpacked(v, NULL);
+            continue;
+        }
+        if (v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && v->type->tensor_type->shape) {
+            onnx__tensor_shape_proto__free_unpacked(v->type->tensor_type->shape, NULL);
+            v->type->tensor_type->shape = NULL; // the initializer has one
+        }
+        g->value_info[kept++] = v;
+    }
+    g->n_value_info = kept;
 }
 
 static void infer_nodes(Onnx__NodeProto **nodes, size_t n) {
@@ -98,7 +112,6 @@ static void to_inference(Onnx__ModelProto *m) {
     infer_nodes(g->node, g->n_node);
     for (size_t i = 0; i < m->n_functions; i++) infer_nodes(m->functions[i]->node, m->functions[i]->n_node);
     expect_masks(g);
-    drop_value_info(g);
     size_t k = 0;
     for (size_t i = 0; i < g->n_output; i++) { // new statistics are no outputs in inference
         if (made(g, g->output[i]->name)) {
@@ -114,6 +127,7 @@ static void to_inference(Onnx__ModelProto *m) {
     for (size_t i = 0; i < m->n_training_info; i++) onnx__training_info_proto__free_unpacked(m->training_info[i], NULL);
     m->n_training_info = 0;
     fe_prune(g);
+    drop_value_info(g);
 }
 
 static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
@@ -133,46 +147,12 @@ static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
 
 // --- weights
 
-static uint16_t to_half(float f) { // round to nearest even
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    uint32_t sign = (u >> 16) & 0x8000, man = u & 0x7fffff;
-    int exp = (int)((u >> 23) & 255) - 112;
-    if (exp == 143) return (uint16_t)(sign | 0x7c00 | (man ? 0x200 : 0));
-    if (exp >= 31) return (uint16_t)(sign | 0x7c00);
-    if (exp < -10) return (uint16_t)sign;
-    int shift = exp > 0 ? 13 : 14 - exp;
-    uint32_t full = exp > 0 ? man | (uint32_t)exp << 23 : man | 0x800000, half = full >> shift,
-             rest = full & ((1u << shift) - 1), tie = 1u << (shift - 1);
-    if (rest > tie || (rest == tie && (half & 1))) half++;
-    return (uint16_t)(sign | half);
-}
-
-static uint16_t to_bfloat(float f) {
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-// Points t at the trained values; narrower and wider types get a converted copy, which `copies` frees.
-static void fill(Onnx__TensorProto *t, const float *data, size_t n, void **copy) {
-    *copy = NULL;
+// Points t at the trained values. They are float32, as the model is: what was another type has been raised (raise.c).
+static void fill(Onnx__TensorProto *t, const float *data, size_t n) {
+    t->n_float_data = 0;
     t->has_raw_data = 1;
-    t->raw_data.len = n * fe_onnx_dtype_size(t->data_type);
-    if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
-        t->raw_data.data = (uint8_t *)data;
-        return;
-    }
-    *copy = xmalloc(t->raw_data.len + 1);
-    t->raw_data.data = *copy;
-    for (size_t i = 0; i < n; i++) {
-        if (t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE)
-            ((double *)*copy)[i] = (double)data[i];
-        else
-            ((uint16_t *)*copy)[i] =
-                t->data_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 ? to_half(data[i]) : to_bfloat(data[i]);
-    }
+    t->raw_data.len = n * sizeof *data;
+    t->raw_data.data = (uint8_t *)data;
 }
 
 static const struct fe_tensor *find_tensor(const struct fe_tensor *ts, size_t n, const char *name) {
@@ -269,7 +249,6 @@ enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_te
     size_t n;
     struct target *ts = targets(m->graph, &n);
     ProtobufCBinaryData *old = xcalloc(n + 1, sizeof *old); // given back before the model is freed
-    void **copies = xcalloc(n + 1, sizeof *copies);
     protobuf_c_boolean *had = xcalloc(n + 1, sizeof *had);
     enum smkd_status st = SMKD_OK;
     for (size_t i = 0; i < n; i++) {
@@ -280,12 +259,16 @@ enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_te
             if (has_data(ts[i].t)) continue;
             diag_error(d, NULL, "the weights lack \"%s\", which the model needs", ts[i].name);
             st = SMKD_MISMATCH;
-        } else if (!same_dims(ts[i].t, src) || !fe_is_float_type(ts[i].t->data_type)) {
+        } else if (!same_dims(ts[i].t, src)) {
             diag_error(d, NULL, "the weight \"%s\" has another shape than the model's", ts[i].name);
             st = SMKD_MISMATCH;
+        } else if (ts[i].t->data_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
+            diag_error(d, NULL,
+                       "the weight \"%s\" is %s in the artifact, which an older smkdc made; compile the model again",
+                       ts[i].name, fe_onnx_dtype_name(ts[i].t->data_type));
+            st = SMKD_MISMATCH;
         } else {
-            ts[i].t->n_float_data = 0;
-            fill(ts[i].t, src->data, (size_t)count(ts[i].t), &copies[i]);
+            fill(ts[i].t, src->data, (size_t)count(ts[i].t));
         }
     }
     if (st == SMKD_OK) {
@@ -295,12 +278,10 @@ enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_te
     for (size_t i = 0; i < n; i++) {
         ts[i].t->raw_data = old[i];
         ts[i].t->has_raw_data = had[i];
-        free(copies[i]);
     }
     free(ts);
     free(old);
     free(had);
-    free(copies);
     onnx__model_proto__free_unpacked(m, NULL);
     return st;
 }

@@ -31,11 +31,11 @@ static const struct row *find_row(const char *op, int opset, bool *known) {
 
 static bool default_domain(const char *d) { return !d || !*d || !strcmp(d, "ai.onnx"); }
 
-static const Onnx__FunctionProto *find_function(const struct fe_ctx *c, const Onnx__NodeProto *p) {
+const Onnx__FunctionProto *fe_find_function(const Onnx__ModelProto *m, const Onnx__NodeProto *p) {
     const char *dom = p->domain ? p->domain : "";
-    for (size_t i = 0; i < c->m->proto->n_functions; i++) {
-        const Onnx__FunctionProto *f = c->m->proto->functions[i];
-        if (f->name && !strcmp(f->name, p->op_type) && !strcmp(f->domain ? f->domain : "", dom)) return f;
+    for (size_t i = 0; i < m->n_functions; i++) {
+        const Onnx__FunctionProto *f = m->functions[i];
+        if (f->name && p->op_type && !strcmp(f->name, p->op_type) && !strcmp(f->domain ? f->domain : "", dom)) return f;
     }
     return NULL;
 }
@@ -78,7 +78,7 @@ static bool absent(const struct fe_val *v) {
 }
 
 static void run(struct fe_ctx *c, struct fe_node *n) {
-    const Onnx__FunctionProto *f = find_function(c, n->p);
+    const Onnx__FunctionProto *f = fe_find_function(c->m->proto, n->p);
     bool known = false;
     const struct row *r = default_domain(n->p->domain) && !f ? find_row(n->op, c->opset, &known) : NULL;
     if (!r && !f) {
@@ -264,7 +264,9 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     const Onnx__GraphProto *g = m->proto->graph;
     int before = d->errors;
     struct fe_ctx c = {.m = m, .a = a, .d = d, .opset = (int)fe_model_opset(m->proto), .seed = IR_NONE};
-    m->n_weights = m->n_edits = 0;
+    m->n_weights = m->n_edits = m->n_norms = m->n_frozen = 0;
+    fe_decide_parameters(m, d, o);
+    c.training_norms = fe_has_training_norms(m->proto);
     c.g = ir_graph_new(a, d, g->name && *g->name ? arena_strdup(a, g->name) : "main");
     struct fe_scope s = {0};
     fe_add_initializers(&c, &s, g);
@@ -291,6 +293,11 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
         return NULL;
     }
     m->imported = true;
+    if (m->n_frozen)
+        diag_note(d, NULL,
+                  "%zu of %zu BatchNormalization nodes stay frozen (%zu have training_mode 0 beside others at 1, "
+                  "%zu by the command line): in training, too, they use their running statistics and keep them",
+                  m->n_frozen, m->n_norms, m->n_frozen - c.asked_norms, c.asked_norms);
     if (c.saw_f16) diag_note(d, NULL, "weights that are not 32-bit floats were converted to float32");
     return c.g;
 }

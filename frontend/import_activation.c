@@ -23,7 +23,7 @@ bool fe_op_leaky_relu(struct fe_ctx *c, struct fe_node *n) {
 }
 
 bool fe_op_prelu(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x = floats(c, n), slope = fe_weight(c, n, 1);
+    ir_vid x = floats(c, n), slope = fe_in(c, n, 1);
     if (x == IR_NONE || slope == IR_NONE) return false;
     return fe_out(c, n, 0, fe_where(c, positive(c, x), x, fe_e2(c, IR_OP_mul, x, slope)));
 }

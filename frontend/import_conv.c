@@ -106,7 +106,7 @@ static ir_vid add_bias(struct fe_ctx *c, const struct fe_node *n, size_t i, ir_v
     bool zero = s && fe_sym_is_const(s);
     for (size_t k = 0; zero && k < s->n; k++) zero = s->v[k].f == 0;
     if (zero) return y;
-    ir_vid v = fe_weight(c, n, i);
+    ir_vid v = fe_in(c, n, i);
     if (v == IR_NONE) return IR_NONE;
     int64_t k = ir_numel(fe_typeof(c, v)), dims[3] = {k, 1, 1};
     if (fe_typeof(c, v)->rank != 1 || k != fe_typeof(c, y)->dims[1]) {
@@ -117,7 +117,7 @@ static ir_vid add_bias(struct fe_ctx *c, const struct fe_node *n, size_t i, ir_v
 }
 
 bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x = fe_in(c, n, 0), w = fe_weight(c, n, 1);
+    ir_vid x = fe_in(c, n, 0), w = fe_in(c, n, 1);
     if (x == IR_NONE || w == IR_NONE) return fe_fail(c, n, "needs an input and a weight");
     struct ir_type xt = *fe_typeof(c, x), wt = *fe_typeof(c, w);
     if (xt.rank != wt.rank) return fe_fail(c, n, "the input has %d dimensions, the weight %d", xt.rank, wt.rank);
@@ -135,7 +135,7 @@ bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
 // ConvTranspose-11 is the input gradient of the convolution with the same weight: x [N,K,P,Q], w [K,C/g,R,S] ->
 // [N,C,h,w].
 bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x = fe_in(c, n, 0), w = fe_weight(c, n, 1);
+    ir_vid x = fe_in(c, n, 0), w = fe_in(c, n, 1);
     if (x == IR_NONE || w == IR_NONE) return fe_fail(c, n, "needs an input and a weight");
     struct ir_type xt = *fe_typeof(c, x), wt = *fe_typeof(c, w);
     if (xt.rank != wt.rank || xt.dims[1] != wt.dims[0])

@@ -9,7 +9,7 @@ bool fe_op_constant(struct fe_ctx *c, struct fe_node *n) {
     const Onnx__AttributeProto *a;
     if ((a = fe_attr(n, "value"))) {
         if (!a->t) return fe_fail(c, n, "attribute \"value\" must be a tensor");
-        struct fe_val *v = fe_val_blob(c, &n->loc, a->t, name, false);
+        struct fe_val *v = fe_val_blob(c, &n->loc, a->t, name, n->p);
         return !v->unknown && fe_out_val(n, 0, v);
     }
     struct fe_sym *s = NULL;

@@ -4,8 +4,8 @@
 #include <string.h>
 
 static bool operands(struct fe_ctx *c, struct fe_node *n, ir_vid *a, ir_vid *b) {
-    *a = fe_weight(c, n, 0);
-    *b = fe_weight(c, n, 1);
+    *a = fe_in(c, n, 0);
+    *b = fe_in(c, n, 1);
     return (*a != IR_NONE && *b != IR_NONE) || fe_fail(c, n, "needs two tensors");
 }
 
@@ -18,7 +18,7 @@ bool fe_op_gemm(struct fe_ctx *c, struct fe_node *n) {
     ir_vid y = fe_matmul(c, a, b, fe_attr_i(c, n, "transA", 0) != 0, fe_attr_i(c, n, "transB", 0) != 0);
     if (alpha != 1) y = fe_e2(c, IR_OP_mul, y, fe_f(c, alpha));
     if (fe_arg(n, 2) && beta != 0) {
-        ir_vid bias = fe_weight(c, n, 2);
+        ir_vid bias = fe_in(c, n, 2);
         if (beta != 1) bias = fe_e2(c, IR_OP_mul, bias, fe_f(c, beta));
         y = fe_e2(c, IR_OP_add, y, bias);
     }
@@ -133,7 +133,7 @@ bool fe_op_einsum(struct fe_ctx *c, struct fe_node *n) {
     int64_t size[128] = {0};
     ir_vid v[2];
     for (int k = 0; k < n_in; k++) {
-        v[k] = fe_weight(c, n, (size_t)k);
+        v[k] = fe_in(c, n, (size_t)k);
         if (v[k] == IR_NONE) return false;
         const struct ir_type *t = fe_typeof(c, v[k]);
         if (t->rank != in[k].n)

@@ -3,9 +3,27 @@
 
 #include <string.h>
 
-// A running statistic: a BUFFER under its ONNX name. Exporters disagree about training_mode (the TorchScript exporter
-// writes 1 with three results; the default exporter writes the inference form with one result even for a model in train
-// mode), so it is ignored: statistics that the file stores are trained statistics, and the mode is ours to choose.
+// Exporters disagree about the training form: the TorchScript exporter writes training_mode = 1 with three results
+// (before opset 14 more results alone), the default exporter the inference form even for a model in train mode. So a
+// file without any training form says nothing, and its norms are trained. In one with both, a norm in the inference
+// form was frozen: it keeps its statistics, in training too, and its scale and bias learn through them.
+static bool in_training_form(const Onnx__NodeProto *p, int64_t opset) {
+    if (!p->op_type || strcmp(p->op_type, "BatchNormalization")) return false;
+    for (size_t i = 0; i < p->n_attribute; i++)
+        if (p->attribute[i]->name && !strcmp(p->attribute[i]->name, "training_mode")) return p->attribute[i]->i != 0;
+    return opset < 14 && p->n_output > 1 && *p->output[1];
+}
+
+bool fe_has_training_norms(const Onnx__ModelProto *m) {
+    const int64_t opset = fe_model_opset(m);
+    bool any = false;
+    for (size_t i = 0; i < m->graph->n_node; i++) any |= in_training_form(m->graph->node[i], opset);
+    for (size_t f = 0; f < m->n_functions; f++)
+        for (size_t i = 0; i < m->functions[f]->n_node; i++) any |= in_training_form(m->functions[f]->node[i], opset);
+    return any;
+}
+
+// A running statistic: a BUFFER under its ONNX name.
 static ir_vid statistic(struct fe_ctx *c, struct fe_node *n, size_t i) {
     struct fe_val *v = fe_arg(n, i);
     if (v && !v->unknown && v->vid == IR_NONE && v->blob && v->blob->type.dtype == IR_F32) {
@@ -19,21 +37,26 @@ static ir_vid statistic(struct fe_ctx *c, struct fe_node *n, size_t i) {
 }
 
 bool fe_op_batch_norm(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid in[5] = {fe_in(c, n, 0), fe_weight(c, n, 1), fe_weight(c, n, 2), statistic(c, n, 3), statistic(c, n, 4)};
+    ir_vid in[5] = {fe_in(c, n, 0), fe_in(c, n, 1), fe_in(c, n, 2), statistic(c, n, 3), statistic(c, n, 4)};
     for (int i = 0; i < 5; i++)
         if (in[i] == IR_NONE)
             return fe_fail(c, n, "operand %d is missing; it needs x, scale, bias, mean and variance", i);
     if (n->arg < 14 && fe_attr_i(c, n, "spatial", 1) == 0) return fe_fail(c, n, "spatial=0 is not supported");
     c->saw_bn = true;
+    const bool asked = fe_arg(n, 3)->is_kept || fe_arg(n, 4)->is_kept,
+               frozen = asked || (c->training_norms && !in_training_form(n->p, c->opset));
+    c->asked_norms += asked;
+    c->m->n_norms++;
+    c->m->n_frozen += frozen;
     struct ir_attr attrs[] = {IR_F("eps", fe_attr_f(c, n, "epsilon", 1e-5)),
-                              IR_F("momentum", fe_attr_f(c, n, "momentum", 0.9))};
-    ir_nid id = ir_node_new(c->g, IR_OP_batch_norm, in, 5, attrs, 2);
+                              IR_F("momentum", fe_attr_f(c, n, "momentum", 0.9)), IR_I("training", 0)};
+    ir_nid id = ir_node_new(c->g, IR_OP_batch_norm, in, 5, attrs, frozen ? 3 : 2);
     if (id == IR_NONE) return false;
     const ir_vid *out = c->g->nodes[id].out;
     if (!fe_out(c, n, 0, out[0])) return false;
     for (size_t k = 0; k < 2; k++) {
         struct fe_val *v = fe_arg(n, 3 + k);
-        if (v->is_buffer) v->buffer_now = out[1 + k];
+        if (v->is_buffer && !frozen) v->buffer_now = out[1 + k];
         if (1 + k < n->n_out && n->wanted[1 + k]) {
             struct fe_val *r = fe_val_of(c, out[1 + k]);
             r->is_buffer = true; // as a model output it is not one of ours
@@ -63,7 +86,7 @@ static ir_vid per_channel(struct fe_ctx *c, ir_vid v, int rank) {
 }
 
 bool fe_op_instance_norm(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x = fe_in(c, n, 0), s = fe_weight(c, n, 1), b = fe_weight(c, n, 2);
+    ir_vid x = fe_in(c, n, 0), s = fe_in(c, n, 1), b = fe_in(c, n, 2);
     if (x == IR_NONE || s == IR_NONE || b == IR_NONE) return fe_fail(c, n, "needs x, scale and bias");
     int rank = fe_typeof(c, x)->rank;
     int64_t axes[IR_MAX_RANK];
@@ -76,7 +99,7 @@ bool fe_op_instance_norm(struct fe_ctx *c, struct fe_node *n) {
 }
 
 static bool layer(struct fe_ctx *c, struct fe_node *n, bool center) {
-    ir_vid x = fe_in(c, n, 0), s = fe_weight(c, n, 1), b = fe_arg(n, 2) ? fe_weight(c, n, 2) : IR_NONE;
+    ir_vid x = fe_in(c, n, 0), s = fe_in(c, n, 1), b = fe_arg(n, 2) ? fe_in(c, n, 2) : IR_NONE;
     if (x == IR_NONE || s == IR_NONE) return fe_fail(c, n, "needs x and scale");
     int rank = fe_typeof(c, x)->rank, axis;
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", -1), rank, &axis)) return false;
@@ -96,7 +119,7 @@ bool fe_op_rms_norm(struct fe_ctx *c, struct fe_node *n) { return layer(c, n, fa
 
 // Opset 18 has one scale and bias per group, 21 one per channel.
 bool fe_op_group_norm(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x = fe_in(c, n, 0), s = fe_weight(c, n, 1), b = fe_weight(c, n, 2);
+    ir_vid x = fe_in(c, n, 0), s = fe_in(c, n, 1), b = fe_in(c, n, 2);
     if (x == IR_NONE || s == IR_NONE || b == IR_NONE) return fe_fail(c, n, "needs x, scale and bias");
     struct ir_type t = *fe_typeof(c, x);
     int64_t groups = fe_attr_i(c, n, "num_groups", 0);

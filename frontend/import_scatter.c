@@ -45,7 +45,7 @@ bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *xv = fe_arg(n, 0);
     const struct fe_sym *s = fe_known(c, fe_arg(n, 1), true);
-    ir_vid x = fe_weight(c, n, 0);
+    ir_vid x = fe_in(c, n, 0);
     if (!xv || x == IR_NONE || !s || !fe_sym_is_const(s) || s->type.rank < 1)
         return fe_fail(c, n, "its indices must be known when compiling");
     const struct ir_type t = *fe_typeof(c, x);

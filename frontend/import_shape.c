@@ -420,7 +420,7 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     if (t.dims[axis] < 0) return fe_fail(c, n, "it picks rows of the batch, which is not supported");
     if (!s || !fe_sym_is_const(s)) { // an embedding table, or any other look-up by computed indices
         if (n->moved) return fe_fail(c, n, "it looks up by computed indices along a batch that is not the first axis");
-        ir_vid in[2] = {fe_weight(c, n, 0), fe_vid(c, iv)};
+        ir_vid in[2] = {fe_in(c, n, 0), fe_vid(c, iv)};
         if (in[0] != IR_NONE && in[1] != IR_NONE && fe_typeof(c, in[1])->dtype == IR_F32)
             return fe_fail(c, n, "its indices must be integers");
         return fe_out(c, n, 0, fe_emit(c, IR_OP_gather, in, 2, IR_ATTRS(IR_I("axis", axis))));

@@ -147,38 +147,29 @@ static ir_vid sym_vid(struct fe_ctx *c, const struct fe_sym *s) {
     return ir_const(c->g, s->type, base);
 }
 
-static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v, bool weight) {
+static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v) {
     const struct fe_blob *b = v->blob;
     const void *data = fe_blob_data(b, c->a);
     if (b->onnx_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && is_float(b->type.dtype)) c->saw_f16 = true;
-    bool param = b->type.dtype == IR_F32 && (weight || (v->is_init && b->type.rank > 0)) && b->n > 0;
-    if (param) *ARENA_PUSH(c->m->arena, c->m->weights, c->m->n_weights, c->m->cap_weights) = v->name;
-    return param ? ir_boundary(c->g, IR_ROLE_PARAM, b->type, v->name, data) : ir_const(c->g, b->type, data);
+    if (v->is_param) *ARENA_PUSH(c->m->arena, c->m->weights, c->m->n_weights, c->m->cap_weights) = v->name;
+    return v->is_param ? ir_boundary(c->g, IR_ROLE_PARAM, b->type, v->name, data) : ir_const(c->g, b->type, data);
 }
 
 ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v) {
     if (!v || v->unknown) return IR_NONE;
     if (v->vid == IR_NONE && v->sym) v->vid = sym_vid(c, v->sym);
-    if (v->vid == IR_NONE && v->blob) v->vid = blob_vid(c, v, false);
+    if (v->vid == IR_NONE && v->blob) v->vid = blob_vid(c, v);
     return v->vid;
 }
 
 ir_vid fe_in(struct fe_ctx *c, const struct fe_node *n, size_t i) { return fe_vid(c, fe_arg(n, i)); }
-
-ir_vid fe_weight(struct fe_ctx *c, const struct fe_node *n, size_t i) {
-    struct fe_val *v = fe_arg(n, i);
-    if (v && !v->unknown && v->vid == IR_NONE && v->blob && v->blob->n >= 2) v->vid = blob_vid(c, v, true);
-    return fe_vid(c, v);
-}
 
 const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force) {
     if (!v || v->unknown) return NULL;
     if (v->sym) return v->sym;
     if (!v->blob) return NULL;
     const struct fe_blob *b = v->blob;
-    bool fl = is_float(b->type.dtype);
-    if (fl && v->is_init && b->type.rank > 0 && !force) return NULL;
-    if (fl && v->vid != IR_NONE && !force) return NULL; // already a parameter
+    if (v->is_param && !force) return NULL;
     struct fe_sym *s = fe_sym_new(c->a, b->type.dtype, b->type.rank, b->type.dims);
     if (!s) return NULL;
     const void *data = fe_blob_data(b, c->a);
@@ -195,7 +186,7 @@ const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force) {
         default:
             s->v[i].b = ((const uint8_t *)data)[i];
         }
-    if (!fl || !v->is_init || b->type.rank == 0) v->sym = s;
+    if (!v->is_param) v->sym = s;
     return s;
 }
 

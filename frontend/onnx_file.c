@@ -450,6 +450,15 @@ static void element(const struct fe_blob *b, int64_t i, int64_t *iv, double *fv)
     }
 }
 
+double fe_blob_float(const struct fe_blob *b, int64_t i) {
+    int64_t iv = 0;
+    double fv = 0;
+    element(b, i, &iv, &fv);
+    return fv;
+}
+
+void fe_quiet(void *env, enum diag_severity sev, const char *line) { (void)env, (void)sev, (void)line; }
+
 const void *fe_blob_data(const struct fe_blob *b, struct arena *a) {
     if (b->onnx_type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT) {
         if (!b->raw) return b->n ? b->proto->float_data : (const void *)"";

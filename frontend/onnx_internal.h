@@ -31,12 +31,35 @@ struct fe_model {
     size_t n_weights, cap_weights;
     struct fe_edit *edits;
     size_t n_edits, cap_edits, edits_done;
+    struct fe_decision *decisions;
+    size_t n_decisions;
+    struct fe_meaning {  // of a float tensor, sorted by key
+        const void *key; // the TensorProto of an initializer, the NodeProto of a Constant node
+        bool trained;
+        bool kept; // the command line keeps it as it is: for a running statistic the norm is frozen
+    } *meanings;
+    size_t n_meanings;
+    size_t n_norms, n_frozen; // BatchNormalization nodes
 };
+// Decides what is trained and what is not, with its reports (parameters.c); the model may be raised to float32.
+void fe_decide_parameters(struct fe_model *m, struct diag *d, const struct fe_options *o);
+const struct fe_meaning *fe_meaning_of(const struct fe_model *m, const void *key); // NULL: not in the main graph
+// Types of weights that are trained as float32: how many tensors and numbers of each (raise.c).
+#define FE_N_RAISED 3
+struct fe_raise {
+    size_t tensors[FE_N_RAISED];
+    int64_t numbers[FE_N_RAISED];
+};
+struct fe_blob;
+void fe_raise_count(struct fe_raise *r, const struct fe_blob *weight);
+void fe_raise(struct fe_model *m, struct diag *d, const struct fe_raise *r);
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
 // Gives uses of an initializer that the exporter merged because its elements are equal a copy each (unshare.c).
 void fe_unshare(struct fe_model *m);
 // Makes one row and an Expand of a weight that a fixed batch has repeated (unbake.c).
 void fe_unbake(struct fe_model *m);
+// The function of the file that a node calls; NULL: it is an operator (import.c).
+const Onnx__FunctionProto *fe_find_function(const Onnx__ModelProto *m, const Onnx__NodeProto *p);
 // Removes nodes and initializers that no output needs (prune.c).
 void fe_prune(Onnx__GraphProto *g);
 // A copy that protobuf-c frees with the message it is put into (skeleton.c).
@@ -63,6 +86,9 @@ bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc
 // All elements as the blob's IR dtype, row-major: a pointer into the file's memory where it has that form already,
 // else a converted copy in `a`.
 const void *fe_blob_data(const struct fe_blob *b, struct arena *a);
+double fe_blob_float(const struct fe_blob *b, int64_t i); // element i of floats
+// A diagnostics sink for what is tried: the import reports what does not work.
+void fe_quiet(void *env, enum diag_severity sev, const char *line);
 // Messages are made by an allocator that never returns NULL, so that a lack of memory is not taken for damage of the
 // file; they are freed with NULL as allocator, or this one.
 extern ProtobufCAllocator fe_allocator;
@@ -111,6 +137,8 @@ struct fe_val {
     const char *name;
     bool unknown;       // made by a node that could not be imported: users of it stay silent
     bool is_init;       // a named initializer (not a Constant node)
+    bool is_param;      // its blob is trained (parameters.c)
+    bool is_kept;       // a statistic that is not updated
     ir_vid vid;         // IR value; IR_NONE until asked for
     struct fe_sym *sym; // elements known at import
     struct fe_blob *blob;
@@ -152,6 +180,8 @@ struct fe_ctx {
     } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
     bool saw_bn, saw_conv, saw_f16;
+    bool training_norms; // the file has BatchNormalization in training form: others are frozen (import_norm.c)
+    size_t asked_norms;  // frozen by the command line
     size_t bare_convs; // Conv followed by nothing we know to be a normalisation
 };
 struct fe_node {
@@ -193,10 +223,8 @@ const int64_t *fe_attr_ints(const struct fe_node *n, const char *name, size_t *c
 struct fe_val *fe_arg(const struct fe_node *n, size_t i); // NULL when absent
 ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v);        // materialised; IR_NONE for NULL
 ir_vid fe_in(struct fe_ctx *c, const struct fe_node *n, size_t i);
-ir_vid fe_weight(struct fe_ctx *c, const struct fe_node *n, size_t i);   // a Constant of >= 2 floats is a PARAM here
 const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v); // without materialising it
-// Elements known at import, or NULL. Float initializers count only when `force` (an operand that is an attribute in
-// spirit).
+// Elements known at import, or NULL. Parameters count only when `force` (an operand that is an attribute in spirit).
 const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force);
 // Integers of operand i, or of attribute `attr`; *out is NULL (*count -1) when neither is there. false after reporting.
 bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, const struct fe_sym **out);
@@ -233,6 +261,8 @@ const struct ir_type *fe_typeof(struct fe_ctx *c, ir_vid v);
 void fe_unify_batch(struct fe_ctx *c, ir_vid *v, size_t n);
 // `v`, whose leading dim is the file's fixed batch, with the leading dim dim0; v itself where its rows differ.
 ir_vid fe_rebatch(struct fe_ctx *c, ir_vid v, int64_t dim0);
+
+bool fe_has_training_norms(const Onnx__ModelProto *m);
 
 // The same moves on values, folded when the value is known at import (prim.c). NULL after reporting.
 struct fe_val *fe_p_reshape(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims);

@@ -53,9 +53,12 @@ struct fe_val *fe_val_new(struct fe_ctx *c, const char *name) {
 }
 
 struct fe_val *fe_val_blob(struct fe_ctx *c, const struct diag_loc *loc, const Onnx__TensorProto *t, const char *name,
-                           bool is_init) {
+                           const void *key) {
     struct fe_val *v = fe_val_new(c, name);
-    v->is_init = is_init;
+    const struct fe_meaning *meaning = fe_meaning_of(c->m, key);
+    v->is_init = key == t;
+    v->is_param = meaning && meaning->trained;
+    v->is_kept = meaning && meaning->kept;
     v->blob = ARENA_NEW(c->a, struct fe_blob);
     if (!fe_blob_open(c->m, c->d, loc, t, v->blob)) {
         v->unknown = true;
@@ -73,7 +76,7 @@ void fe_add_initializers(struct fe_ctx *c, struct fe_scope *s, const Onnx__Graph
         if (slot->val)
             diag_error(c->d, NULL, "initializer \"%s\" is there twice; every value needs a name of its own", t->name);
         else
-            slot->val = fe_val_blob(c, &(struct diag_loc){0}, t, t->name, true);
+            slot->val = fe_val_blob(c, &(struct diag_loc){0}, t, t->name, t);
     }
 }
 

@@ -28,8 +28,9 @@ void fe_run_nodes(struct fe_ctx *c, struct fe_scope *s, Onnx__NodeProto **nodes,
 // Imports one node: folds it, runs its table row, or inlines the function it calls (import.c).
 void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto *p);
 struct fe_val *fe_val_new(struct fe_ctx *c, const char *name);
+// A tensor of the file; `key` is what its meaning is known by: the initializer itself, or the Constant node.
 struct fe_val *fe_val_blob(struct fe_ctx *c, const struct diag_loc *loc, const Onnx__TensorProto *t, const char *name,
-                           bool is_init);
+                           const void *key);
 void fe_add_initializers(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g);
 
 #endif

@@ -27,6 +27,25 @@ static bool is_bn(const Onnx__NodeProto *p) {
     return p->op_type && !strcmp(p->op_type, "BatchNormalization") && p->n_input >= 5;
 }
 
+// A copy stands for another tensor of the module, which the exporter has called the same: it merges what comes later
+// into what comes first, and parameters come before buffers.
+static void copy_mark(Onnx__GraphProto *g, const char *of, const char *name) {
+    for (size_t i = 0; i < g->n_value_info; i++) {
+        if (!g->value_info[i]->name || strcmp(g->value_info[i]->name, of)) continue;
+        const size_t n = onnx__value_info_proto__get_packed_size(g->value_info[i]);
+        uint8_t *buf = xmalloc(n + 1);
+        onnx__value_info_proto__pack(g->value_info[i], buf);
+        Onnx__ValueInfoProto *v = onnx__value_info_proto__unpack(NULL, n, buf);
+        free(buf);
+        CHECK(v, "a packed value_info does not unpack");
+        free(v->name);
+        v->name = fe_text(name);
+        g->value_info = xrealloc(g->value_info, (g->n_value_info + 1) * sizeof *g->value_info);
+        g->value_info[g->n_value_info++] = v;
+        return;
+    }
+}
+
 // A copy of t under `name`; allocated as protobuf-c does, so that it is freed with the model.
 static Onnx__TensorProto *copy_tensor(const Onnx__TensorProto *t, const char *name) {
     size_t n = onnx__tensor_proto__get_packed_size(t);
@@ -148,6 +167,7 @@ static void unalias(struct fe_model *m) {
             g->node[kept++] = p;
             continue;
         }
+        copy_mark(g, p->input[0], p->output[0]);
         Onnx__TensorProto *copy = copy_tensor(t, p->output[0]);
         g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
         g->initializer[g->n_initializer++] = copy;
@@ -178,6 +198,7 @@ static void untie(struct fe_model *m) {
                     name = arena_printf(m->arena, "%s.%s", g->node[i]->output[0],
                                         k == 1 && strstr(g->node[i]->op_type, "Norm") ? "weight" : "bias");
                     while (fe_initializer(g, name)) name = arena_printf(m->arena, "%s_", name);
+                    copy_mark(g, *in, name);
                     Onnx__TensorProto *copy = copy_tensor(t, name);
                     g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
                     g->initializer[g->n_initializer++] = copy;

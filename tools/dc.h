@@ -87,7 +87,11 @@ struct dc_model {
      NULL,                                                                                                             \
      "shape of an input, where the file leaves it open or another is wanted; N is the batch",                          \
      ARGS_REPEAT}
-// Opens and imports a model under the --shape options. DONE, or an exit code after a report. Release in any case.
+#define DC_PARAMETER_OPTS                                                                                              \
+    {"train-only", 0, "GLOB", NULL, "train only float tensors of such names; all others are constants", ARGS_REPEAT},  \
+        {"constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT}
+// Opens and imports a model under the --shape, --train-only and --constant options. DONE, or an exit code after a
+// report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 void dc_model_close(struct dc_model *m);
 

@@ -1,16 +1,19 @@
 // smkdc check: everything that stands between a model and training, in one run.
 #include "dc.h"
 
-static const struct args_opt opts[] = {DC_SHAPE_OPT, {0}};
+static const struct args_opt opts[] = {
+    DC_SHAPE_OPT,
+    DC_PARAMETER_OPTS,
+    {"verbose", 'v', NULL, NULL, "list every float tensor, with the rule that made it a parameter or a constant", 0},
+    {0}};
 static const struct args_cmd cmd = {
     "smkdc check",
     "M.onnx",
     1,
     1,
     "Says whether a model can be compiled and trained. Reports every operator without a forward or a gradient by node\n"
-    "name, and prints inputs, outputs and parameter counts. Exit code 1 when the model cannot be compiled, or none of "
-    "its\n"
-    "parameters trained.",
+    "name, and prints inputs, outputs, parameter counts, and by which rule other float tensors are constants. Exit\n"
+    "code 1 when the model cannot be compiled, or none of its parameters trained.",
     opts};
 
 static void print_type(const struct ir_type *t) {
@@ -48,6 +51,29 @@ static void print_summary(const struct ir_graph *g) {
     printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
     printf("statistics  %lld in %zu tensors (not trained)\n", (long long)kept, n_buffers);
     printf("nodes       %zu\n", g->n_nodes);
+}
+
+// One line for each rule that keeps tensors constant, with the first of them; with --verbose one for each tensor.
+static void print_decisions(const struct fe_model *m, bool verbose) {
+    size_t n, frozen;
+    const struct fe_decision *d = fe_decisions(m, &n);
+    for (size_t i = 0; i < n; i++) {
+        size_t tensors = 0, before = 0;
+        int64_t numbers = 0;
+        for (size_t k = 0; k < n; k++) {
+            if (d[k].why != d[i].why) continue;
+            before += k < i;
+            tensors++;
+            numbers += d[k].n;
+        }
+        if (verbose)
+            printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", d[i].name, d[i].why);
+        else if (!d[i].trained && !before)
+            printf("constants   %lld in %zu tensors: %s (%s)\n", (long long)numbers, tensors, d[i].why, d[i].name);
+    }
+    const size_t norms = fe_norms(m, &frozen);
+    if (norms)
+        printf("batch norm  %zu trained with the batch's statistics, %zu frozen\n", norms - frozen, frozen);
 }
 
 static size_t count_params(const struct ir_graph *g) {
@@ -96,6 +122,7 @@ static int run(const struct args *a) {
     if (m.imported) {
         printf("model       %s\n", m.imported->name ? m.imported->name : "(unnamed)");
         print_summary(m.imported);
+        print_decisions(m.file, args_given(a, "verbose"));
         code = dc_exit(check_passes(&m, &untrained), &m.diag);
     }
     if (code == EXIT_DONE)

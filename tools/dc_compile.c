@@ -7,6 +7,7 @@
 static const struct args_opt opts[] = {
     {"output", 'o', "FILE", NULL, "file to write (default: M.smkd beside M.onnx; text stages: standard output)", 0},
     DC_SHAPE_OPT,
+    DC_PARAMETER_OPTS,
     {"dtype", 0, "f32|bf16", "f32", "what activations and gradients are kept in; parameters and sums stay f32", 0},
     DC_CODEGEN_OPTS("256"),
     DC_TUNE_OPTS,

@@ -1,4 +1,4 @@
-// Opening a model, under the --shape options.
+// Opening a model, under the options that say how to read it.
 #include "dc.h"
 
 #include <string.h>
@@ -27,6 +27,14 @@ static bool parse_shape(struct arena *arena, const char *text, struct fe_shape *
     }
 }
 
+// The values of an option that may be repeated.
+static const char *const *all_of(struct arena *arena, const struct args *a, const char *option, size_t *n) {
+    *n = args_count(a, option);
+    const char **values = ARENA_ARRAY(arena, const char *, *n + 1);
+    for (size_t i = 0; i < *n; i++) values[i] = args_nth(a, option, i);
+    return values;
+}
+
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     *m = (struct dc_model){.diag = {.file = path}};
     arena_init(&m->arena);
@@ -43,7 +51,10 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     doing("reading %s", path);
     m->file = fe_open(&m->arena, &m->diag, path);
     if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
-    m->imported = fe_import(m->file, &m->arena, &m->diag, &(struct fe_options){shapes, n});
+    struct fe_options o = {.shapes = shapes, .n_shapes = n};
+    o.train_only = all_of(&m->arena, a, "train-only", &o.n_train_only);
+    o.constants = all_of(&m->arena, a, "constant", &o.n_constants);
+    m->imported = fe_import(m->file, &m->arena, &m->diag, &o);
     return m->imported ? EXIT_DONE : dc_exit(SMKD_INVALID, &m->diag);
 }
 

@@ -1,0 +1,260 @@
+// Backward over the nodes of a file: outputs are data, and what a node computes data from is data, but for operands
+// that are attributes in spirit. A function is looked through as each node calls it, a branch as part of its graph.
+#include "flow.h"
+
+#include <string.h>
+
+// Operands that are attributes in spirit.
+static const struct slot {
+    const char *op;
+    unsigned from, to;
+    unsigned reach;
+} slots[] = {
+    {"Reshape", 1, 1, FE_REACH_SHAPE},
+    {"Expand", 1, 1, FE_REACH_SHAPE},
+    {"Tile", 1, 2, FE_REACH_SHAPE},
+    {"Pad", 1, 1, FE_REACH_SHAPE},
+    {"Pad", 2, 2, FE_REACH_FILL},
+    {"Pad", 3, 3, FE_REACH_INDEX},
+    {"Resize", 1, 3, FE_REACH_SHAPE},
+    {"Upsample", 1, 1, FE_REACH_SHAPE},
+    {"ConstantOfShape", 0, 0, FE_REACH_SHAPE},
+    {"Range", 0, 2, FE_REACH_SHAPE},
+    {"Shape", 0, 0, FE_REACH_SHAPE},
+    {"Size", 0, 0, FE_REACH_SHAPE},
+    {"CastLike", 1, 1, FE_REACH_SHAPE},
+    {"EyeLike", 0, 0, FE_REACH_SHAPE},
+    {"RandomUniformLike", 0, 0, FE_REACH_SHAPE},
+    {"RandomNormalLike", 0, 0, FE_REACH_SHAPE},
+    {"Split", 1, 1, FE_REACH_SHAPE},
+    {"SplitToSequence", 1, 1, FE_REACH_SHAPE},
+    {"Slice", 1, 4, FE_REACH_INDEX},
+    {"Squeeze", 1, 1, FE_REACH_INDEX},
+    {"Unsqueeze", 1, 1, FE_REACH_INDEX},
+    {"ReduceSum", 1, 1, FE_REACH_INDEX},
+    {"ReduceMean", 1, 1, FE_REACH_INDEX},
+    {"ReduceMax", 1, 1, FE_REACH_INDEX},
+    {"ReduceMin", 1, 1, FE_REACH_INDEX},
+    {"ReduceProd", 1, 1, FE_REACH_INDEX},
+    {"ReduceL1", 1, 1, FE_REACH_INDEX},
+    {"ReduceL2", 1, 1, FE_REACH_INDEX},
+    {"ReduceSumSquare", 1, 1, FE_REACH_INDEX},
+    {"ReduceLogSum", 1, 1, FE_REACH_INDEX},
+    {"ReduceLogSumExp", 1, 1, FE_REACH_INDEX},
+    {"Gather", 1, 1, FE_REACH_INDEX},
+    {"GatherElements", 1, 1, FE_REACH_INDEX},
+    {"GatherND", 1, 1, FE_REACH_INDEX},
+    {"ScatterND", 1, 1, FE_REACH_INDEX},
+    {"ScatterElements", 1, 1, FE_REACH_INDEX},
+    {"SequenceAt", 1, 1, FE_REACH_INDEX},
+    {"SequenceInsert", 2, 2, FE_REACH_INDEX},
+    {"CumSum", 1, 1, FE_REACH_INDEX},
+    {"Trilu", 1, 1, FE_REACH_INDEX},
+    {"TopK", 1, 1, FE_REACH_INDEX},
+    {"OneHot", 0, 1, FE_REACH_INDEX},
+    {"OneHot", 2, 2, FE_REACH_FILL},
+    {"Clip", 1, 2, FE_REACH_BOUND},
+    {"Dropout", 1, 2, FE_REACH_RATIO},
+    {"Bernoulli", 0, 0, FE_REACH_RATIO},
+    {"Pow", 1, 1, FE_REACH_EXPONENT},
+    {"Where", 0, 0, FE_REACH_MASK},
+    {"If", 0, 0, FE_REACH_MASK},
+    {"Equal", 0, 1, FE_REACH_MASK},
+    {"Less", 0, 1, FE_REACH_MASK},
+    {"LessOrEqual", 0, 1, FE_REACH_MASK},
+    {"Greater", 0, 1, FE_REACH_MASK},
+    {"GreaterOrEqual", 0, 1, FE_REACH_MASK},
+    {"QuantizeLinear", 1, 2, FE_REACH_QUANTUM},
+    {"DequantizeLinear", 1, 2, FE_REACH_QUANTUM},
+};
+
+// Operand 0 comes out as it is, in another shape, order or number.
+static const char *const moves[] = {"Cast",    "CastLike", "Identity", "Reshape", "Unsqueeze", "Squeeze",
+                                    "Flatten", "Expand",   "Tile",     "Transpose"};
+
+bool fe_flow_is(const Onnx__NodeProto *p, const char *op) { return p && p->op_type && !strcmp(p->op_type, op); }
+
+unsigned fe_flow_slot(const Onnx__NodeProto *p, size_t operand) {
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
+        if (operand >= slots[i].from && operand <= slots[i].to && fe_flow_is(p, slots[i].op)) return slots[i].reach;
+    return 0;
+}
+
+bool fe_flow_moves(const Onnx__NodeProto *p, size_t operand) {
+    for (size_t i = 0; operand == 0 && i < sizeof moves / sizeof *moves; i++)
+        if (fe_flow_is(p, moves[i])) return true;
+    return false;
+}
+
+// --- bodies
+
+// Functions that call functions are copied for each call; past this many nodes one is taken to compute data from all
+// of its operands. So it is with one that calls itself, which the import refuses.
+#define MAX_INNER ((size_t)1 << 21)
+#define MAX_DEPTH 32
+
+struct fe_flow_shared {
+    struct arena *a;
+    const Onnx__ModelProto *m;
+    size_t n_inner; // nodes in functions and branches so far
+};
+
+static uint32_t *probe(const struct fe_flow *f, const char *name) {
+    size_t i = (size_t)fnv1a(FNV_INIT, name, strlen(name)) & (f->cap_table - 1);
+    while (f->table[i] && strcmp(f->values[f->table[i] - 1].name, name)) i = (i + 1) & (f->cap_table - 1);
+    return &f->table[i];
+}
+
+struct fe_flow_value *fe_flow_find(const struct fe_flow *f, const char *name) {
+    uint32_t at = *name ? *probe(f, name) : 0;
+    return at ? &f->values[at - 1] : NULL;
+}
+
+const Onnx__NodeProto *fe_flow_producer(const struct fe_flow *f, const char *name) {
+    const struct fe_flow_value *v = fe_flow_find(f, name);
+    return v && v->node != FE_FLOW_NONE ? f->nodes[v->node] : NULL;
+}
+
+static struct fe_flow_value *add(struct fe_flow *f, const char *name) {
+    uint32_t *at = probe(f, name);
+    if (!*at) {
+        f->values[f->n_values++] = (struct fe_flow_value){.name = name, .node = FE_FLOW_NONE};
+        *at = (uint32_t)f->n_values;
+    }
+    return &f->values[*at - 1];
+}
+
+static void name_values(struct fe_flow *f) {
+    struct arena *a = f->shared->a;
+    size_t most = f->n_params + f->n_results + 1, reads = 0;
+    for (size_t i = 0; i < f->n_nodes; i++) {
+        most += f->nodes[i]->n_output + f->nodes[i]->n_input;
+        reads += f->nodes[i]->n_input;
+    }
+    for (f->cap_table = 64; f->cap_table < 2 * most;) f->cap_table *= 2;
+    f->table = ARENA_ARRAY(a, uint32_t, f->cap_table);
+    f->values = ARENA_ARRAY(a, struct fe_flow_value, most);
+    f->todo = ARENA_ARRAY(a, uint32_t, most);
+    f->uses = ARENA_ARRAY(a, struct fe_flow_use, reads + 1);
+    for (size_t i = 0; i < f->n_params; i++)
+        if (*f->params[i]) add(f, f->params[i]);
+    for (size_t i = 0; i < f->n_results; i++)
+        if (*f->results[i]) add(f, f->results[i]);
+    for (size_t i = 0; i < f->n_nodes; i++) {
+        for (size_t k = 0; k < f->nodes[i]->n_output; k++)
+            if (*f->nodes[i]->output[k]) add(f, f->nodes[i]->output[k])->node = (uint32_t)i;
+        for (size_t k = 0; k < f->nodes[i]->n_input; k++)
+            if (*f->nodes[i]->input[k]) add(f, f->nodes[i]->input[k])->n_uses++;
+    }
+    uint32_t at = 0;
+    for (size_t i = 0; i < f->n_values; i++) {
+        f->values[i].first = at;
+        at += f->values[i].n_uses;
+        f->values[i].n_uses = 0;
+    }
+    for (size_t i = 0; i < f->n_nodes; i++)
+        for (size_t k = 0; k < f->nodes[i]->n_input; k++) {
+            struct fe_flow_value *v = fe_flow_find(f, f->nodes[i]->input[k]);
+            if (v) f->uses[v->first + v->n_uses++] = (struct fe_flow_use){(uint32_t)i, (uint32_t)k};
+        }
+}
+
+static struct fe_flow *body_new(struct fe_flow_shared *s, Onnx__NodeProto **nodes, size_t n, struct fe_flow *parent,
+                                int depth) {
+    struct fe_flow *f = ARENA_NEW(s->a, struct fe_flow);
+    *f = (struct fe_flow){.shared = s, .parent = parent, .depth = depth, .nodes = nodes, .n_nodes = n};
+    f->inner = ARENA_ARRAY(s->a, struct fe_flow *, n + 1);
+    return f;
+}
+
+static char **output_names(struct arena *a, const Onnx__GraphProto *g) {
+    char **names = ARENA_ARRAY(a, char *, g->n_output + 1);
+    for (size_t i = 0; i < g->n_output; i++) names[i] = g->output[i]->name ? g->output[i]->name : (char *)"";
+    return names;
+}
+
+// What node i runs, made when it is first asked for; NULL for an operator.
+static struct fe_flow *inner(struct fe_flow *f, size_t i) {
+    struct fe_flow_shared *s = f->shared;
+    const Onnx__NodeProto *p = f->nodes[i];
+    if (f->inner[i] || s->n_inner > MAX_INNER || f->depth == MAX_DEPTH) return f->inner[i];
+    const Onnx__FunctionProto *fn = fe_find_function(s->m, p);
+    if (fn) {
+        s->n_inner += fn->n_node;
+        struct fe_flow *b = f->inner[i] = body_new(s, fn->node, fn->n_node, NULL, f->depth + 1);
+        b->params = fn->input, b->n_params = fn->n_input;
+        b->results = fn->output, b->n_results = fn->n_output;
+        name_values(b);
+    }
+    for (size_t k = 0; !fn && k < p->n_attribute; k++) {
+        const Onnx__GraphProto *g = p->attribute[k]->g;
+        if (!g) continue;
+        s->n_inner += g->n_node;
+        struct fe_flow *b = body_new(s, g->node, g->n_node, f, f->depth + 1);
+        b->results = output_names(s->a, g), b->n_results = g->n_output;
+        name_values(b);
+        b->next = f->inner[i];
+        f->inner[i] = b;
+    }
+    return f->inner[i];
+}
+
+// --- the flow
+
+static void grow(struct fe_flow *f, const char *name, unsigned reach, bool captured) {
+    struct fe_flow_value *v = fe_flow_find(f, name);
+    if (v) {
+        v->captured |= captured;
+        if ((v->reach | reach) != v->reach) {
+            v->reach |= reach;
+            if (!v->queued) f->todo[f->n_todo++] = (uint32_t)(v - f->values);
+            v->queued = true;
+        }
+    }
+    if (f->parent && (!v || v->node == FE_FLOW_NONE)) grow(f->parent, name, reach, true);
+}
+
+static unsigned reach_of(const struct fe_flow *f, const char *name) {
+    const struct fe_flow_value *v = fe_flow_find(f, name);
+    return v ? v->reach : 0;
+}
+
+static void run(struct fe_flow *f);
+
+static void visit(struct fe_flow *f, size_t i) {
+    const Onnx__NodeProto *p = f->nodes[i];
+    unsigned out = 0;
+    for (size_t k = 0; k < p->n_output; k++) out |= reach_of(f, p->output[k]);
+    struct fe_flow *in = inner(f, i);
+    bool function = in && !in->parent;
+    for (struct fe_flow *b = in; b; b = b->next) {
+        for (size_t k = 0; k < b->n_results && k < p->n_output; k++)
+            grow(b, b->results[k], reach_of(f, p->output[k]), false);
+        run(b);
+    }
+    for (size_t k = 0; k < p->n_input; k++) {
+        unsigned slot = function ? 0 : fe_flow_slot(p, k);
+        unsigned reach = !function ? slot ? slot : out : k < in->n_params ? reach_of(in, in->params[k]) : 0;
+        grow(f, p->input[k], reach, false);
+    }
+}
+
+static void run(struct fe_flow *f) {
+    while (f->n_todo) {
+        struct fe_flow_value *v = &f->values[f->todo[--f->n_todo]];
+        v->queued = false;
+        if (v->node != FE_FLOW_NONE) visit(f, v->node);
+    }
+}
+
+struct fe_flow *fe_flow_new(struct arena *a, const Onnx__ModelProto *m) {
+    struct fe_flow_shared *s = ARENA_NEW(a, struct fe_flow_shared);
+    *s = (struct fe_flow_shared){.a = a, .m = m};
+    const Onnx__GraphProto *g = m->graph;
+    struct fe_flow *f = body_new(s, g->node, g->n_node, NULL, 0);
+    f->results = output_names(a, g), f->n_results = g->n_output;
+    name_values(f);
+    for (size_t i = 0; i < f->n_results; i++) grow(f, f->results[i], FE_REACH_DATA, false);
+    run(f);
+    return f;
+}
