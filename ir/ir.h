@@ -280,6 +280,8 @@ enum smkd_status ir_gradients(struct ir_graph *g, const struct ir_grad_seed *see
 
 // Bytes moved and floating-point operations of a node per sample (fixed part for unbatched values), for `inspect`.
 void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, double *bytes);
+// Whether the node takes batch statistics of one element a sample (BatchNorm of [N,C]): a batch of one has no variance.
+bool ir_is_single_statistic(const struct ir_graph *g, const struct ir_node *n);
 // What running a node takes with everything inline that it computes on the fly (after pass `fuse`): operations, and
 // bytes of the values in memory that it reads and writes, each once; the part that does not depend on the batch, and a
 // sample's.

@@ -105,6 +105,7 @@ struct rt_loader_config {
     const struct rt_transform *transform; // borrowed
     size_t batch;
     bool shuffle, augment;
+    bool drop_last; // no batch of fewer images
     uint64_t seed;
 };
 struct rt_batch {

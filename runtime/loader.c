@@ -95,7 +95,7 @@ struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
     struct rt_loader *l = calloc(1, sizeof *l);
     if (!l) goto nomem;
     l->c = *c;
-    l->batches = (c->n + c->batch - 1) / c->batch;
+    l->batches = (c->drop_last ? c->n : c->n + c->batch - 1) / c->batch;
     const struct rt_transform *t = c->transform;
     l->image_floats = (size_t)t->channels * (size_t)t->height * (size_t)t->width;
     l->order = calloc(c->n ? c->n : 1, sizeof *l->order);

@@ -2,6 +2,7 @@
 
 #include "data.h"
 
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,15 @@ void rt_peer_release(struct rt_peer *p) {
     for (size_t i = 0; i < p->n_zeros; i++) free(p->zeros[i]);
     free(p->zeros);
     *p = (struct rt_peer){0};
+}
+
+char *rt_peer_single_statistic(const struct rt_peer *p) {
+    const char *notes = smkd_model_info(p->model)->notes;
+    cJSON *o = notes ? cJSON_Parse(notes) : NULL;
+    const char *node = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, SMKD_NOTE_SINGLE_STATISTIC));
+    char *copy = node ? rt_path_join("", node) : NULL;
+    cJSON_Delete(o);
+    return copy;
 }
 
 enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b) {

@@ -21,6 +21,9 @@ struct rt_peer {
 // such outputs the one called "logits", else the first, counts. Release with rt_peer_release also after a failure.
 enum smkd_result rt_peer_load(struct rt_peer *p, const char *path);
 void rt_peer_release(struct rt_peer *p);
+// The node of a BatchNorm that cannot be trained on a batch of one, as the artifact tells it, in memory of the caller's
+// own (free); NULL where there is none.
+char *rt_peer_single_statistic(const struct rt_peer *p);
 // SMKD_R_MISMATCH naming both where two peers cannot see the same images and labels.
 enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b);
 // Makes the session and binds logits and cotangents for batches of at most `batch`.

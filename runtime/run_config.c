@@ -52,6 +52,7 @@ const struct rt_field rt_fields[] = {
     F64("log-floor", "0", "e in log(p + e), 0 for exact", log_floor, 0, 0.1),
     I64("epochs", "100", "passes over the training images", epochs, 1, 1e6),
     I64("batch-size", "128", "images a step; the last of an epoch may have fewer", batch_size, 1, 1e6),
+    FLAG("drop-last", "leave out the last batch of an epoch where it has fewer images", drop_last),
     F64("lr", "0.1", "learning rate", lr, 0, 1e6),
     F64("momentum", "0.9", "SGD momentum", momentum, 0, 1),
     F64("weight-decay", "5e-4", "L2 decay of every parameter", weight_decay, 0, 1e6),

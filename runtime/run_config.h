@@ -18,7 +18,7 @@ struct rt_config {
     // optimisation
     int64_t epochs, batch_size, lr_warmup_epochs, threads;
     double lr, momentum, weight_decay, lr_gamma, seed;
-    bool nesterov;
+    bool nesterov, drop_last;
     char *lr_scheduler, *lr_milestones;
 };
 

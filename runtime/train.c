@@ -37,7 +37,8 @@ struct run {
     struct rt_progress_state state;
     struct sums sums[2];
     float *entropies[2];   // of every row of the epoch, for the threshold's warning
-    float *sorted;         // 2 * n_train, scratch of that warning
+    size_t rows;           // images an epoch goes through
+    float *sorted;         // 2 * rows, scratch of that warning
     double *probabilities; // 2 * classes, scratch of evaluation
     double now_progress, now_lr;
     int classes;
@@ -116,6 +117,7 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .batch = (size_t)r->c->batch_size,
                                   .shuffle = training,
                                   .augment = training,
+                                  .drop_last = training && r->c->drop_last,
                                   .seed = (uint64_t)r->c->seed};
     return rt_loader_new(&lc);
 }
@@ -130,9 +132,41 @@ static enum smkd_result start_loaders(struct run *r) {
     return r->train && r->test && (r->validation || !d->n_validation) ? SMKD_R_OK : SMKD_R_NOMEM;
 }
 
+// Whether every batch of an epoch can be trained on, and how many images they hold.
+static enum smkd_result check_batches(struct run *r) {
+    size_t n = r->data.n_train, batch = (size_t)r->c->batch_size, rest = n % batch;
+    r->rows = r->c->drop_last ? n - rest : n;
+    if (r->rows == 0)
+        return rt_fail(SMKD_R_INVALID,
+                       "--drop-last leaves no batch: %zu training images and --batch-size %zu; give a smaller batch", n,
+                       batch);
+    if (batch > 1 && (rest != 1 || r->c->drop_last)) return SMKD_R_OK;
+    for (int k = 0; k < 2; k++) {
+        const struct rt_peer *p = &r->t->peers[k];
+        char *node = rt_peer_single_statistic(p);
+        if (!node) continue;
+        enum smkd_result e;
+        if (batch == 1)
+            e = rt_fail(SMKD_R_INVALID,
+                        "--batch-size 1: BatchNorm \"%s\" of %s normalises over the batch alone, and a single value "
+                        "has no variance; give a batch of 2 or more",
+                        node, p->path);
+        else
+            e = rt_fail(SMKD_R_INVALID,
+                        "the last batch of an epoch would be one image (%zu images, --batch-size %zu), and BatchNorm "
+                        "\"%s\" of %s normalises over the batch alone: a single value has no variance; leave it out "
+                        "with --drop-last, or change --batch-size",
+                        n, batch, node, p->path);
+        free(node);
+        return e;
+    }
+    return SMKD_R_OK;
+}
+
 static enum smkd_result start(struct run *r) {
     struct rt_train *t = r->t;
     enum smkd_result e = rt_train_data_load(&r->data, r->c, &t->peers[0]);
+    if (e == SMKD_R_OK) e = check_batches(r);
     if (e != SMKD_R_OK) return e;
     r->classes = t->peers[0].classes;
     r->team = smkd_team_new((int)r->c->threads);
@@ -140,7 +174,7 @@ static enum smkd_result start(struct run *r) {
     for (int k = 0; k < 2; k++)
         if ((e = start_peer(r, &t->peers[k])) != SMKD_R_OK) return e;
     if ((e = start_loss(r, (size_t)r->c->batch_size)) != SMKD_R_OK) return e;
-    size_t n = r->data.n_train;
+    size_t n = r->rows;
     for (int k = 0; k < 2; k++) r->entropies[k] = xcalloc(n, sizeof(float));
     r->sorted = xcalloc(2 * n, sizeof(float));
     r->probabilities = xcalloc(2 * (size_t)r->classes, sizeof(double));
@@ -264,7 +298,7 @@ static int by_value(const void *a, const void *b) {
 static void tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
     double a = m->peers[0].selected, b = m->peers[1].selected, share = (a + b) / 2;
     if (!isfinite(m->threshold) || m->threshold <= 0 || (share >= FEW && share <= 1 - FEW)) return;
-    size_t n = r->data.n_train;
+    size_t n = r->rows;
     for (int k = 0; k < 2; k++) memcpy(r->sorted + (size_t)k * n, r->entropies[k], n * sizeof(float));
     qsort(r->sorted, 2 * n, sizeof(float), by_value);
     double low = r->sorted[n / 5], median = r->sorted[n], high = r->sorted[2 * n - 1 - n / 5];
@@ -281,7 +315,7 @@ static void tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
 }
 
 static void summarise(struct run *r, struct rt_epoch_metrics *m) {
-    double n = (double)r->data.n_train, full = log((double)r->classes);
+    double n = (double)r->rows, full = log((double)r->classes);
     for (int k = 0; k < 2; k++) {
         const struct sums *s = &r->sums[k];
         m->peers[k] = (struct rt_peer_metrics){
@@ -424,6 +458,9 @@ static void tell_start(struct run *r, int threads, bool resuming) {
                      "labels differ from the data set's; %d thread%s",
                      d->set.name, d->n_train, d->n_validation, d->set.test.n, d->classes, 100 * d->noise_rate, threads,
                      threads == 1 ? "" : "s");
+    if (r->rows < d->n_train)
+        rt_progress_note(p, "--drop-last: each epoch leaves out %zu image%s", d->n_train - r->rows,
+                         d->n_train - r->rows == 1 ? "" : "s");
     if (d->classes < r->classes)
         rt_progress_note(p,
                          "the peers have %d outputs for %d classes: noise stays among the classes; thresholds and "

@@ -1,6 +1,8 @@
 // The pipeline's stages: options, passes, printing, notes.
 #include "dc.h"
 
+#include "../runtime/include/smkd_abi.h"
+
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -145,6 +147,13 @@ static cJSON *op_counts(const struct ir_graph *g) {
     return ops;
 }
 
+// The ONNX node of a BatchNorm that a batch of one sample leaves without a variance, or NULL.
+static const char *single_statistic(const struct ir_graph *g) {
+    for (size_t i = 0; g && i < g->n_nodes; i++)
+        if (ir_is_single_statistic(g, &g->nodes[i])) return g->nodes[i].loc.node ? g->nodes[i].loc.node : "";
+    return NULL;
+}
+
 const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16) {
     cJSON *j = cJSON_CreateObject();
     cJSON_AddStringToObject(j, "dtype", bf16 ? "bf16" : "f32");
@@ -154,6 +163,8 @@ const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct
     if (infer) cJSON_AddNumberToObject(j, "nodes_infer", (double)infer->n_nodes);
     cJSON_AddNumberToObject(j, "nodes", train ? (double)train->n_nodes : 0);
     cJSON_AddItemToObject(j, "ops", op_counts(train));
+    const char *single = single_statistic(train);
+    if (single) cJSON_AddStringToObject(j, SMKD_NOTE_SINGLE_STATISTIC, single);
     char *text = cJSON_PrintUnformatted(j);
     CHECK(text, "out of memory for the notes");
     const char *s = arena_strdup(a, text);

@@ -137,12 +137,23 @@ void ir_eval_batch_norm(EVAL_PARAMS) {
         out[0]->f[i] = (x->f[i] - mean[c]) / sqrt(var[c] + eps) * in[1]->f[c] + in[2]->f[c];
     }
     for (size_t c = 0; training && c < C; c++) {
-        mean[c] = in[3]->f[c] * momentum + mean[c] * (1 - momentum);
-        var[c] = in[4]->f[c] * momentum + var[c] * (M > 1 ? M / (M - 1) : 1) * (1 - momentum);
+        mean[c] = M > 1 ? in[3]->f[c] * momentum + mean[c] * (1 - momentum) : in[3]->f[c];
+        var[c] = M > 1 ? in[4]->f[c] * momentum + var[c] * (M / (M - 1)) * (1 - momentum) : in[4]->f[c];
     }
 }
 
 // --- expansions ----------------------------------------------------------------------------------------------------
+
+// A channel with one element a sample: a batch of one leaves it a single value.
+static bool may_be_single(const struct ir_type *x) {
+    for (int i = 0; i < x->rank; i++)
+        if (i != 1 && x->dims[i] != 1 && x->dims[i] != -1) return false;
+    return true;
+}
+
+bool ir_is_single_statistic(const struct ir_graph *g, const struct ir_node *n) {
+    return n->op == IR_OP_bn_stats && may_be_single(&g->values[n->in[0]].type);
+}
 
 // Elements per channel as f32[]: N times the spatial extents.
 static ir_vid elements_per_channel(struct ir_graph *g, const struct ir_type *x) {
@@ -183,11 +194,15 @@ void ir_expand_batch_norm(struct ir_graph *g, ir_nid id, enum ir_expand_mode mod
     out[1] = old_mean;
     out[2] = old_var;
     if (!training) return;
-    // M/(M-1) makes the variance unbiased; a single element has none, and keeps its 0.
+    // M/(M-1) makes the variance unbiased. A single element has none: it leaves the statistics as they were.
     ir_vid m = elements_per_channel(g, &t), one = ir_const_like(g, m, 1);
     ir_vid unbias = ir_div(g, m, ir_binary(g, IR_OP_max, ir_sub(g, m, one), one));
     out[1] = moving_average(g, old_mean, ir_stop_gradient(g, mean), momentum);
     out[2] = moving_average(g, old_var, ir_mul(g, ir_stop_gradient(g, var), unbias), momentum);
+    if (!may_be_single(&t)) return;
+    ir_vid several = ir_binary(g, IR_OP_lt, one, m);
+    out[1] = ir_where(g, several, out[1], old_mean);
+    out[2] = ir_where(g, several, out[2], old_var);
 }
 
 void ir_expand_dropout(struct ir_graph *g, ir_nid id, enum ir_expand_mode mode, ir_vid *out) {

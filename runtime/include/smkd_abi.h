@@ -113,11 +113,15 @@ struct smkd_artifact {
     const void *onnx;       // the ONNX model without weight data (protobuf), for export; NULL for a loss
     uint64_t onnx_bytes;
     uint64_t content_hash; // of the graph and compiler, not of the weights
-    const char *notes;     // JSON object: flops per sample, nodes, ...
+    const char *notes;     // JSON object: flops per sample, nodes, SMKD_NOTE_SINGLE_STATISTIC ...
     // Runs `trips` rounds of multiply-adds in registers, to measure what this code could reach on this CPU.
     void (*fma_loop)(int64_t trips);
     uint64_t fma_loop_flops; // operations of a round
 };
+
+// In the notes where it applies: the ONNX node of a BatchNorm with one value a sample and channel. FORWARD of a batch of
+// one normalises a single value with itself, to 0, and leaves that node's running statistics as they were.
+#define SMKD_NOTE_SINGLE_STATISTIC "single_statistic"
 
 // The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
 // damage shows before any of the code runs. The loader takes no file without it, and none that wants another library or has

@@ -491,9 +491,19 @@ static void loads_batches(void **state) {
     int seen[30] = {0};
     for (int i = 0; i < 29; i++) seen[a[i]]++;
     for (int i = 1; i < 30; i++) assert_int_equal(seen[i], 1);
+    cfg.drop_last = true; // 29 = 4 * 7 + 1
+    l = rt_loader_new(&cfg);
+    struct rt_batch batch;
+    assert_int_equal(rt_loader_batches(l), 4);
+    rt_loader_begin(l, 1);
+    for (int i = 0; rt_loader_next(l, &batch); i++) {
+        assert_int_equal(batch.n, 7);
+        for (int k = 0; k < 7; k++) assert_int_equal(batch.index[k], a[i * 7 + k]);
+    }
+    rt_loader_free(l);
+    cfg.drop_last = false;
     l = rt_loader_new(&cfg); // freed in the middle of an epoch
     rt_loader_begin(l, 9);
-    struct rt_batch batch;
     assert_true(rt_loader_next(l, &batch));
     rt_loader_free(l);
     rt_dataset_release(&d);

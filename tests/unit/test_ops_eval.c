@@ -210,11 +210,13 @@ static void test_batch_norm(void **state) {
          -0.66738869925688726, -0.57266634158323537, 2.2231849323425164);
     WANT(mean, 0.775, -0.725);
     WANT(var, 2.8916666666666666, 3.791666666666667);
-    // One element per channel: no unbiased variance exists, its biased 0 is kept.
+    // One element per channel has no variance: the statistics stay as they were.
     ir_vid one[5] = {X(1, 2), in[1], in[2], in[3], in[4]};
     n = ir_node_new(g, IR_OP_batch_norm, one, 5, IR_ATTRS(IR_I("training", 1)));
+    mean = g->nodes[n].out[1];
     var = g->nodes[n].out[2];
-    WANT(var, 1.8, 2.7);
+    WANT(mean, 1, -1);
+    WANT(var, 2, 3);
 }
 
 // --- expansions ----------------------------------------------------------------------------------------------------
