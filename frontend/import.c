@@ -77,6 +77,12 @@ static bool absent(const struct fe_val *v) {
     return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && !v->rows && v->vid == IR_NONE;
 }
 
+static bool one_of(const char *s, const char *const *list, size_t n) {
+    size_t i = 0;
+    while (i < n && strcmp(list[i], s) != 0) i++;
+    return i < n;
+}
+
 static void run(struct fe_ctx *c, struct fe_node *n) {
     const Onnx__FunctionProto *f = fe_find_function(c->m->proto, n->p);
     bool known = false;
@@ -92,9 +98,10 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     }
     for (size_t i = 0; i < n->n_in; i++)
         if (n->in[i] && n->in[i]->unknown) return;
-    for (size_t i = 0; r && i < n->n_in; i++) // Less and Cast make a mask of random numbers; Shape only looks at them
-        if (n->in[i] && n->in[i]->random && strcmp(n->op, "Less") && strcmp(n->op, "Greater") &&
-            strcmp(n->op, "Cast") && strcmp(n->op, "CastLike") && strcmp(n->op, "Shape") && strcmp(n->op, "Identity")) {
+    // Less, Add, Floor and Cast make a mask of random numbers; Shape only looks at them.
+    static const char *const take_random[] = {"Less", "Greater", "Add", "Floor", "Cast", "CastLike", "Shape", "Identity"};
+    for (size_t i = 0; r && i < n->n_in; i++)
+        if (n->in[i] && n->in[i]->random && !one_of(n->op, take_random, sizeof take_random / sizeof *take_random)) {
             fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
             return;
         }

@@ -1,5 +1,6 @@
 // Random numbers, as far as they are dropout: rand < p, cast to float, is a mask that keeps with chance p. Exporters
 // write stochastic depth and (in train mode, without the Dropout operator) dropout so, followed by a division by p.
+// EfficientNet's drop-connect is the same mask as floor(p + rand).
 #include "onnx_internal.h"
 
 ir_vid fe_seed(struct fe_ctx *c) {
@@ -32,12 +33,26 @@ bool fe_op_random_uniform(struct fe_ctx *c, struct fe_node *n) {
     return uniform(c, n, ir_type_make(IR_F32, (int)k, shape));
 }
 
+static bool known_number(struct fe_ctx *c, struct fe_val *v, double *out) {
+    const struct fe_sym *s = fe_known(c, v, true);
+    if (!s || s->n != 1 || !fe_sym_is_const(s) || s->type.dtype != IR_F32) return false;
+    *out = s->v[0].f;
+    return true;
+}
+
+struct fe_val *fe_random_plus(struct fe_ctx *c, struct fe_val *x, struct fe_val *y) {
+    struct fe_val *u = x->random ? x : y, *v = ARENA_NEW(c->a, struct fe_val);
+    double by;
+    if ((x->random && y->random) || !known_number(c, u == x ? y : x, &by)) return NULL;
+    *v = *u;
+    v->name = NULL;
+    v->random_shift += by;
+    return v;
+}
+
 // The op `dropout` on ones is mask/p in training and 1 in inference; times p it is the mask, and p in inference: the
 // expectation, so that the division by p that follows gives 1.
-struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p) {
-    const struct fe_sym *s = fe_known(c, p, true);
-    if (!s || s->n != 1 || !fe_sym_is_const(s) || s->type.dtype != IR_F32) return NULL;
-    double keep = s->v[0].f;
+static struct fe_val *bernoulli(struct fe_ctx *c, const struct fe_val *x, double keep) {
     if (!(keep > 0 && keep <= 1)) return NULL;
     const struct ir_type *t = &x->random_type;
     ir_vid ones = fe_emit(c, IR_OP_fill, NULL, 0,
@@ -48,3 +63,10 @@ struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_
     struct fe_val *v = fe_val_of(c, fe_e2(c, IR_OP_mul, m, fe_f(c, keep)));
     return v; // a float where ONNX has a bool: Cast passes it on, as does every use a mask has
 }
+
+struct fe_val *fe_random_below(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p) {
+    double limit;
+    return known_number(c, p, &limit) ? bernoulli(c, x, limit - x->random_shift) : NULL;
+}
+
+struct fe_val *fe_random_floor(struct fe_ctx *c, const struct fe_val *x) { return bernoulli(c, x, x->random_shift); }

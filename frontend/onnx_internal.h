@@ -146,6 +146,7 @@ struct fe_val {
     ir_vid buffer_now;                                   // BatchNorm statistics: their newest value
     enum fe_random { FE_NOT_RANDOM, FE_UNIFORM } random; // a dropout mask in the making (import_random.c)
     struct ir_type random_type;
+    double random_shift; // a number that was added
     struct fe_sym *rows; // sample numbers: [n, ..] is n * row_step + rows[0, ..] (import_rows.c)
     int64_t row_step;
     struct fe_val **items; // a sequence
@@ -298,8 +299,11 @@ void fe_moved_lost(struct fe_node *n, const int64_t *axes, size_t k); // these a
 bool fe_rows_start(struct fe_ctx *c, struct fe_node *n);
 bool fe_rows(struct fe_ctx *c, struct fe_node *n);
 
-// rand < p: the Bernoulli mask it is, or NULL when x is no uniform random tensor or p no constant.
-struct fe_val *fe_bernoulli(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);
+// Random x, uniform in 0..1 plus a number (import_random.c): x + number; x < p and floor(x) as the Bernoulli masks they
+// are. NULL where the other operand is no known number, or the chance of 1 is not in (0, 1].
+struct fe_val *fe_random_plus(struct fe_ctx *c, struct fe_val *x, struct fe_val *y);
+struct fe_val *fe_random_below(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);
+struct fe_val *fe_random_floor(struct fe_ctx *c, const struct fe_val *x);
 ir_vid fe_seed(struct fe_ctx *c); // the run-time scalar "seed"
 
 // Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.

@@ -162,6 +162,35 @@ def images(report, tmp):
         dict(apart=i64(-1, 2, 5, 5), w=w(3, 2, 3, 3), b=w(3), v=w(3, 2, 2, 2), together=i64(-1, 2, 2, 6, 6)), (4, 5, 5))
 
 
+def masks(report, tmp):
+    """Random numbers as exporters write dropout of whole samples: rand < p, and EfficientNet's floor(p + rand). In training a sample is kept
+    with chance p, and multiplied by 1/p; in inference nothing happens."""
+    p, many = .75, 4096
+    less = [helper.make_node("Less", ["r", "p"], ["l"]), helper.make_node("Cast", ["l"], ["m"], to=1)]
+    floor = [helper.make_node("Add", ["p", "r"], ["k"]), helper.make_node("Floor", ["k"], ["m"])]
+    moved = [helper.make_node("Add", ["r", "up"], ["u"]), helper.make_node("Less", ["u", "q"], ["l"]), helper.make_node("Cast", ["l"], ["m"], to=1)]
+    for name, made in (("random < p", less), ("floor(p + random)", floor), ("random + 1 < p + 1", moved)):
+        nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Slice", ["s", "zero", "one"], ["b"]),
+                 helper.make_node("Concat", ["b", "one"], ["rs"], axis=0), helper.make_node("Expand", ["z", "rs"], ["e"]),
+                 helper.make_node("RandomUniformLike", ["e"], ["r"]), *made, helper.make_node("Div", ["x", "p"], ["d"]), helper.make_node("Mul", ["d", "m"], ["y"])]
+        inits = dict(zero=i64(0), one=i64(1), z=np.zeros((1, 1), np.float32), p=np.float32(p), up=np.float32(1), q=np.float32(1 + p))
+        used = {i for n in nodes for i in n.input}
+        g = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", T.FLOAT, ["N", 3])], [helper.make_tensor_value_info("y", T.FLOAT, None)],
+                              [numpy_helper.from_array(np.asarray(v), k) for k, v in inits.items() if k in used])
+        path = tmp / "m.onnx"
+        onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+        x = np.ones((many, 3), np.float32)
+        run(SMKDC, "compile", path, "-o", tmp / "m.smkd", "--max-batch", many)
+        np.save(tmp / "x.npy", x)
+        run(RUN, "grad", tmp / "m.smkd", "--input", f"x={tmp}/x.npy", "--cotangent", f"y={tmp}/x.npy", "--dropout", "--seed", 3, "-o", tmp / "g.st")
+        y = read_safetensors(tmp / "g.st")["y"]
+        kept = (y[:, 0] != 0).mean()
+        report.check(f"{name}: share kept", abs(kept - p), 4 * np.sqrt(p * (1 - p) / many))
+        report.check(f"{name}: whole samples, 0 or 1/p", np.abs(y - (y[:, :1] != 0) / p).max(), 1e-6)
+        run(RUN, "infer", tmp / "m.smkd", "--input", f"x={tmp}/x.npy", "-o", tmp / "o.st")
+        report.check(f"{name}: inference", np.abs(read_safetensors(tmp / "o.st")["y"] - 1).max(), 1e-6)
+
+
 def main():
     need_tools()
     report = Report()
@@ -170,6 +199,7 @@ def main():
             report.guard(case[0], one, report, d, case)
         report.guard("unbind", unbind, report, d)
         report.guard("images", images, report, d)
+        report.guard("masks", masks, report, d)
     report.end()
 
 
