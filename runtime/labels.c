@@ -155,7 +155,7 @@ enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int cl
     if (size == 0)
         r = rt_fail(SMKD_R_INVALID, "%s: is empty; a .npy, or text with one label a line, is expected", path);
     else
-        r = rt_is_binary(map, size) ? read_npy(&t, map, size) : read_text(&t, map, size);
+        r = rt_format_name(map, size) ? read_npy(&t, map, size) : read_text(&t, map, size);
     io_unmap(map, size);
     return r;
 }

@@ -94,8 +94,9 @@ static const struct format *format_of(const unsigned char *b, size_t size) {
     return NULL;
 }
 
-bool rt_is_binary(const void *bytes, size_t size) {
-    return format_of(bytes, size) || (size >= 6 && memcmp(bytes, NPY_MAGIC, 6) == 0);
+const char *rt_format_name(const void *bytes, size_t size) {
+    const struct format *f = format_of(bytes, size);
+    return f ? f->what : size >= 6 && memcmp(bytes, NPY_MAGIC, 6) == 0 ? "a .npy file" : NULL;
 }
 
 // Files of Python objects are programs: they are not run, but named with the line that makes plain numbers of one.

@@ -50,8 +50,8 @@ enum smkd_result rt_npy_read(const char *path, struct rt_tensor *out);
 // The same for a file's bytes that are in memory already; `path` is for messages.
 enum smkd_result rt_npy_parse(const char *path, const void *bytes, size_t size, struct rt_tensor *out);
 enum smkd_result rt_npy_write(const char *path, const struct rt_tensor *t);
-// Whether a file's first bytes are those of a known binary format (.npy among them).
-bool rt_is_binary(const void *bytes, size_t size);
+// What a file is by its first bytes, "a PyTorch file" for instance; NULL for text, safetensors and what is not known.
+const char *rt_format_name(const void *bytes, size_t size);
 // safetensors: F64 F32 F16 BF16, I64 to I8, U64 to U8, BOOL. `meta` is a flat list of n_meta key/value strings.
 struct rt_tensors {
     struct rt_tensor *t;

@@ -124,10 +124,18 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     uint64_t len = 0;
     if (size < 8) return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file (%zu bytes)", path, size);
     for (int i = 7; i >= 0; i--) len = len << 8 | b[i];
-    if (len > size - 8 || len > 100000000)
+    if (len > size - 8 || len > 100000000) {
+        // Only here: a header's length may have any bytes.
+        const char *format = rt_format_name(b, size);
+        if (format)
+            return rt_fail(SMKD_R_INVALID,
+                           "%s: not a safetensors file but %s; safetensors.torch.save_file(model.state_dict(), FILE) "
+                           "writes one",
+                           path, format);
         return rt_fail(SMKD_R_INVALID,
                        "%s: not a safetensors file, or cut off: it has %zu bytes, its header claims %llu", path, size,
                        (unsigned long long)len);
+    }
     cJSON *root = cJSON_ParseWithLength((const char *)b + 8, (size_t)len);
     if (!cJSON_IsObject(root)) {
         cJSON_Delete(root);

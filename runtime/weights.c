@@ -14,8 +14,121 @@ static char *prefixed(const char *prefix, const char *name) {
     return s.s;
 }
 
+// --- names that do not match -----------------------------------------------------------------------------------------
+
+// How many of the model's weights the file has under `prefix`, and how many of its tensors those leave over; the first
+// of either kind.
+struct match {
+    size_t wanted, found, extra;
+    const char *missing, *unexpected; // NULL where there is none
+};
+
+static struct match match_names(const smkd_model *m, const struct rt_tensors *ts, const char *prefix) {
+    struct match k = {0};
+    bool *used = xcalloc(ts->n + 1, sizeof *used);
+    for (uint64_t i = 0; i < m->art->n_tensors; i++) {
+        const struct smkd_abi_tensor *t = &m->art->tensors[i];
+        if (!is_weight(t)) continue;
+        char *name = prefixed(prefix, t->name);
+        const struct rt_tensor *w = rt_tensors_find(ts, name);
+        free(name);
+        k.wanted++;
+        if (w) {
+            used[w - ts->t] = true;
+            k.found++;
+        } else if (!k.missing) {
+            k.missing = t->name;
+        }
+    }
+    for (size_t i = 0; i < ts->n; i++) {
+        if (used[i]) continue;
+        if (k.extra++ == 0) k.unexpected = ts->t[i].name;
+    }
+    free(used);
+    return k;
+}
+
+// What stands before the model's names in the file, PyTorch's "module." or whatever it is: found by the endings of the
+// file's names. The caller frees it; NULL where no prefix has more of the weights than `least`.
+static char *find_prefix(const smkd_model *m, const struct rt_tensors *ts, const char *missing, size_t least) {
+    enum { TRIES = 4 }; // names of one tensor in different places of a file
+    size_t n = strlen(missing), best = least, tries = 0;
+    struct str found = STR_INIT;
+    for (size_t i = 0; i < ts->n && tries < TRIES; i++) {
+        const char *name = ts->t[i].name;
+        if (strlen(name) <= n || !str_has_suffix(name, missing)) continue;
+        struct str prefix = STR_INIT;
+        str_addn(&prefix, name, strlen(name) - n);
+        size_t count = match_names(m, ts, prefix.s).found;
+        tries++;
+        if (count > best) {
+            best = count;
+            str_clear(&found);
+            str_add(&found, prefix.s);
+        }
+        str_release(&prefix);
+    }
+    return found.s;
+}
+
+static enum smkd_result name_missing(const smkd_model *m, const struct rt_tensors *ts, const char *path,
+                                     const char *prefix) {
+    struct match k = match_names(m, ts, prefix);
+    char *other = find_prefix(m, ts, k.missing, k.found);
+    struct str more = STR_INIT;
+    if (k.unexpected)
+        str_addf(&more, "; %zu of its own %s not the model's, the first is \"%s\"", k.extra,
+                 k.extra == 1 ? "is" : "are", k.unexpected);
+    if (other) str_addf(&more, ": --weights-prefix %s would match", other);
+    enum smkd_result r =
+        rt_fail(SMKD_R_MISMATCH, "%s: has no tensor \"%s%s\", which %s needs; %zu of %zu are missing%s", path, prefix,
+                k.missing, m->path, k.wanted - k.found, k.wanted, more.s ? more.s : "");
+    free(other);
+    str_release(&more);
+    return r;
+}
+
+// --- reading ---------------------------------------------------------------------------------------------------------
+
+static void add_shape(struct str *s, uint32_t rank, const int64_t *dims) {
+    str_add(s, "[");
+    for (uint32_t d = 0; d < rank; d++) str_addf(s, "%s%lld", d ? "," : "", (long long)dims[d]);
+    str_add(s, "]");
+}
+
+static enum smkd_result check_shape(const char *path, const struct rt_tensor *w, const struct smkd_abi_tensor *t,
+                                    const smkd_model *m) {
+    if (w->rank == (int)t->rank && memcmp(w->dims, t->dims, sizeof *w->dims * t->rank) == 0) return SMKD_R_OK;
+    struct str shapes = STR_INIT;
+    bool turned = w->rank == 2 && t->rank == 2 && w->dims[0] == t->dims[1] && w->dims[1] == t->dims[0];
+    add_shape(&shapes, (uint32_t)w->rank, w->dims);
+    str_add(&shapes, " where the model has ");
+    add_shape(&shapes, t->rank, t->dims);
+    if (turned) str_add(&shapes, ", its transpose: save it with .T");
+    enum smkd_result r = rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" has another shape than %s expects: %s", path,
+                                 w->name, m->path, shapes.s);
+    str_release(&shapes);
+    return r;
+}
+
+// The file's tensor as the float32 the model has.
+static enum smkd_result fit(const char *path, struct rt_tensor *w, const struct smkd_abi_tensor *t,
+                            const smkd_model *m) {
+    enum smkd_result r = check_shape(path, w, t, m);
+    if (r != SMKD_R_OK) return r;
+    if (rt_dtype_is_integer(w->dtype))
+        return rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" is %s, and %s expects floats there", path, w->name,
+                       rt_dtype_name(w->dtype), m->path);
+    struct str what = STR_INIT;
+    str_addf(&what, "tensor \"%s\": element", w->name);
+    r = rt_tensor_convert(w, RT_F32, path, what.s);
+    str_release(&what);
+    return r;
+}
+
 enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix) {
     struct rt_tensors ts;
+    if (!prefix) prefix = "";
     enum smkd_result r = rt_safetensors_read(path, &ts);
     if (r != SMKD_R_OK) return r;
     // First look at all of them, then copy: a file that does not fit leaves the model as it was.
@@ -24,17 +137,15 @@ enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *
             const struct smkd_abi_tensor *t = &m->art->tensors[i];
             if (!is_weight(t)) continue;
             char *name = prefixed(prefix, t->name);
-            const struct rt_tensor *w = rt_tensors_find(&ts, name);
+            const struct rt_tensor *found = rt_tensors_find(&ts, name);
+            struct rt_tensor *w = found ? &ts.t[found - ts.t] : NULL;
+            free(name);
             if (!w)
-                r = rt_fail(SMKD_R_MISMATCH, "%s: has no tensor \"%s\", which %s needs", path, name, m->path);
-            else if (w->dtype != RT_F32 || w->numel != t->numel || w->rank != (int)t->rank ||
-                     memcmp(w->dims, t->dims, sizeof *w->dims * t->rank) != 0)
-                r = rt_fail(SMKD_R_MISMATCH,
-                            "%s: tensor \"%s\" has another shape or type than %s expects (%llu f32 elements)", path,
-                            name, m->path, (unsigned long long)t->numel);
+                r = name_missing(m, &ts, path, prefix);
             else if (copy)
                 memcpy((char *)smkd_model_params(m) + t->offset, w->data, w->bytes);
-            free(name);
+            else
+                r = fit(path, w, t, m);
         }
     rt_tensors_release(&ts);
     return r;

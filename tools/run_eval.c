@@ -13,6 +13,7 @@ static const struct args_opt opts[] = {
      "a run folder's artifacts, in order, where they are no longer where the run found them", ARGS_REPEAT},
     {"weights", 0, "FILE", NULL,
      "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
+    {"weights-prefix", 0, "PREFIX", NULL, "what that file has in front of the model's names, such as module.", 0},
     {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
     {"data", 0, "DATA", NULL, "data set (default: the run folder's)", 0},
     {"test-limit", 0, "N", "0", "the first N test images only (0: all, or as the run folder says)", 0},
@@ -79,12 +80,22 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         r = rt_checkpoint_read_peer(path, k, e->peers[k].model, &state);
     if (path && r == SMKD_R_OK && state.unchecked) run_note_unchecked(path);
     free(path);
-    const char *weights = args_str(a, "weights");
-    if (r != SMKD_R_OK || !weights) return r;
+    if (r != SMKD_R_OK) return r;
+    const char *weights = args_str(a, "weights"), *prefix = args_str(a, "weights-prefix");
+    if (prefix && !weights) return rt_fail(SMKD_R_INVALID, "--weights-prefix goes with --weights FILE");
+    if (!weights) return SMKD_R_OK;
     if (e->n != 1) return rt_fail(SMKD_R_INVALID, "--weights goes with a single artifact");
-    if (smkd_load_weights(e->peers[0].model, weights, "") == SMKD_R_OK) return SMKD_R_OK;
-    // A checkpoint of a pair names its tensors "peer.0.NAME".
-    return smkd_load_weights(e->peers[0].model, weights, "peer.0.");
+    r = smkd_load_weights(e->peers[0].model, weights, prefix);
+    if (r == SMKD_R_OK || prefix) return r;
+    // A checkpoint of a pair names its tensors "peer.0.NAME". Where it is none, what was wrong at first is said.
+    struct str first = STR_INIT;
+    str_add(&first, smkd_last_error());
+    if (smkd_load_weights(e->peers[0].model, weights, "peer.0.") == SMKD_R_OK)
+        r = SMKD_R_OK;
+    else
+        rt_fail(r, "%s", first.s);
+    str_release(&first);
+    return r;
 }
 
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {

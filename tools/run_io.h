@@ -45,6 +45,7 @@ smkd_model *run_load(const struct args *a, const char *path);
     {                                                                                                                  \
         "weights", 0, "W.safetensors", NULL, "use these weights: a file with ONNX names, or with --peer a checkpoint", \
         0},                                                                                                            \
+        {"weights-prefix", 0, "PREFIX", NULL, "what W has in front of the model's names, such as module.", 0},         \
         {"peer", 0, "0|1", NULL, "which peer of a checkpoint", 0}
 
 // Appends a tensor to a list of results: its name is copied, its data borrowed (data != NULL) or allocated, zeroed and

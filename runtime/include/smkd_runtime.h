@@ -79,8 +79,9 @@ SMKD_API size_t smkd_session_bytes(const smkd_session *s); // arena + scratch + 
 
 // --- files -----------------------------------------------------------------------------------------------------------
 
-// Reads every PARAM and BUFFER of the model from a safetensors file by name (plus `prefix`), checking dtype and shape
-// of each before the first is written: on failure the model is unchanged.
+// Reads every PARAM and BUFFER of the model from a safetensors file by name (behind `prefix`, PyTorch's "module." for
+// instance; NULL: none). F16, BF16 and F64 become float32; a number beyond its range is refused. Names, types and shapes
+// of all are checked before the first is written: on failure the model is unchanged.
 SMKD_API enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix);
 SMKD_API enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const char *prefix);
 

@@ -138,6 +138,52 @@ def torch_labels(report, tmp):
         try_advice(report, "a PyTorch file", p, tmp, y)
 
 
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+def weights(report, tmp):
+    """One network's weights as safetensors writes them, in every float type and behind PyTorch's prefixes."""
+    try:
+        import torch
+        from safetensors.torch import save_file
+    except Exception as e:  # one part of this test only
+        print(f"     without torch or safetensors: {type(e).__name__}")
+        return
+    artifact, file = linear(tmp), tmp / "w.safetensors"
+    x = small(3, 1, 8, 8)
+    np.save(tmp / "x.npy", x)
+    state = {"w": torch.tensor(small(10, 64)), "b": torch.tensor(small(10))}
+
+    def infer(*flags, ok=True):
+        return run(RUN, "infer", artifact, "--weights", file, "--input", f"x={tmp / 'x.npy'}", "-o", tmp / "o.st", *flags, ok=ok)
+
+    for kind in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        for prefix in ("", "module.", "model.", "_orig_mod.module."):
+            typed = {prefix + k: v.to(kind) for k, v in state.items()}
+            typed[prefix + "steps"] = torch.tensor(7)
+            save_file(typed, file)
+            infer(*(["--weights-prefix", prefix] if prefix else []))
+            want = torch.nn.functional.linear(torch.tensor(x).flatten(1).double(), typed[prefix + "w"].double(), typed[prefix + "b"].double())
+            report.check(f"weights of {kind} behind \"{prefix}\"", rel(read_safetensors(tmp / "o.st")["logits"], want.numpy()), 1e-6)
+            if prefix:
+                offer = f"--weights-prefix {prefix} would match"
+                refused(report, f"names behind \"{prefix}\"", infer(ok=False), "2 of 2 are missing", offer)
+                refused(report, "a wrong prefix", infer("--weights-prefix", "net.", ok=False), 'has no tensor "net.', offer)
+    data = digits(tmp / "data", 20)
+    save_file({"module." + k: v.half() for k, v in state.items()}, file)
+    evaluate = lambda *flags, ok=True: run(RUN, "eval", artifact, "--data", data, "--weights", file, *flags, ok=ok)
+    evaluate("--weights-prefix", "module.")
+    refused(report, "eval: names behind a prefix", evaluate(ok=False), "--weights-prefix module. would match")
+    state["w"] = state["w"].double()
+    state["w"][2, 5] = 1e39
+    save_file(state, file)
+    refused(report, "a number beyond float32", infer(ok=False), 'tensor "w": element 133 is 1e+39, which float32 does not hold')
+    state["w"] = state["w"].T.contiguous()
+    save_file(state, file)
+    refused(report, "a transposed matrix", infer(ok=False), "[64,10] where the model has [10,64], its transpose")
+    torch.save(state, file)
+    refused(report, "a PyTorch file", infer(ok=False), "not a safetensors file but a PyTorch file", "save_file(model.state_dict()")
+
+
 # --- channels-last ----------------------------------------------------------------------------------------------------
 
 def channels_last(report, tmp):
@@ -202,6 +248,6 @@ def batch_of_one(report, tmp):
 
 if __name__ == "__main__":
     report = Report()
-    for part in (labels, torch_labels, channels_last, batch_of_one):
+    for part in (labels, torch_labels, weights, channels_last, batch_of_one):
         report.guard_in_folder(part.__name__, part, report)
     report.end()

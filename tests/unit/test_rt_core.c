@@ -325,6 +325,70 @@ static void weights(void **state) {
     assert_int_equal(rt_safetensors_write(at("v.safetensors"), &ts), SMKD_R_OK);
     wants(smkd_load_weights(f.m, at("v.safetensors"), NULL), SMKD_R_MISMATCH, "another shape");
     assert_true(w[2] == saved[2]);
+    wants(smkd_load_weights(f.m, at("v.safetensors"), NULL), SMKD_R_MISMATCH, "[2,2] where the model has [4]");
+    end(&f);
+}
+
+// Floats of other sizes; names that do not match are counted, and a prefix that would do is said.
+static void foreign_weights(void **state) {
+    (void)state;
+    struct fixture f;
+    start(&f, 1);
+    float *p = smkd_model_params(f.m), b32[D] = {0};
+    double w64[D] = {0};
+    uint16_t b16[D], b_brain[D];
+    int64_t count = 3;
+    for (int i = 0; i < D; i++) {
+        w64[i] = i + 0.1;
+        b16[i] = (uint16_t)(0x3c00 + i); // 1 and a little more
+        b_brain[i] = 0x3f80;
+        b32[i] = 2;
+    }
+    const struct smkd_abi_tensor *row = smkd_model_find(f.m, SMKD_ABI_PARAM, "w");
+    struct rt_tensor t[4];
+    const struct {
+        const char *name;
+        enum rt_dtype t;
+        void *data;
+    } rows[] = {
+        {"module.w", RT_F64, w64}, {"module.b", RT_F16, b16}, {"steps", RT_I64, &count}, {"ema.b", RT_F32, b32}};
+    for (int i = 0; i < 4; i++) {
+        t[i] = (struct rt_tensor){.name = (char *)(uintptr_t)rows[i].name,
+                                  .dtype = rows[i].t,
+                                  .rank = (int)row->rank,
+                                  .numel = D,
+                                  .data = rows[i].data,
+                                  .borrowed = true};
+        memcpy(t[i].dims, row->dims, sizeof t[i].dims);
+        t[i].bytes = D * rt_dtype_size(t[i].dtype);
+    }
+    t[2].rank = 0;
+    t[2].numel = 1;
+    t[2].bytes = 8;
+    struct rt_tensors ts = {.t = t, .n = 4};
+    const char *file = at("f.safetensors");
+    assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
+    wants(smkd_load_weights(f.m, file, ""), SMKD_R_MISMATCH, "has no tensor \"w\"");
+    wants(smkd_load_weights(f.m, file, ""), SMKD_R_MISMATCH,
+          "2 of 2 are missing; 4 of its own are not the model's, the first is \"module.w\": --weights-prefix module. "
+          "would match");
+    wants(smkd_load_weights(f.m, file, "ema."), SMKD_R_MISMATCH, "has no tensor \"ema.w\"");
+    wants(smkd_load_weights(f.m, file, "ema."), SMKD_R_MISMATCH, "1 of 2 are missing");
+    assert_int_equal(smkd_load_weights(f.m, file, "module."), SMKD_R_OK);
+    for (int i = 0; i < D; i++) assert_true(p[i] == (float)w64[i] && p[16 + i] == 1 + (float)i / 1024);
+    t[1].dtype = RT_BF16;
+    t[1].data = b_brain;
+    assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
+    assert_int_equal(smkd_load_weights(f.m, file, "module."), SMKD_R_OK);
+    assert_true(p[16] == 1 && p[16 + D - 1] == 1);
+    w64[1] = -1e300;
+    assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
+    wants(smkd_load_weights(f.m, file, "module."), SMKD_R_INVALID,
+          "tensor \"module.w\": element 1 is -1e+300, which float32 does not hold");
+    assert_true(p[1] == 1.1f && p[16] == 1); // unchanged
+    t[0].dtype = RT_I64;
+    assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
+    wants(smkd_load_weights(f.m, file, "module."), SMKD_R_MISMATCH, "tensor \"module.w\" is int64");
     end(&f);
 }
 
@@ -344,6 +408,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(faulty_artifacts), cmocka_unit_test(not_artifacts),
                                        cmocka_unit_test(damaged_elf), cmocka_unit_test(runs_nothing), cmocka_unit_test(hostile_tables), cmocka_unit_test(many_at_once),      cmocka_unit_test(steps),
                                        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),
-                                       cmocka_unit_test(weights)};
+                                       cmocka_unit_test(weights), cmocka_unit_test(foreign_weights)};
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }
