@@ -15,17 +15,43 @@ static const struct smkd_abi_tensor *find_logits(const smkd_model *m) {
     return first;
 }
 
+// The one image input of a model; what else it has is said.
+static enum smkd_result find_input(const smkd_model *m, const char *path, const struct smkd_abi_tensor **out) {
+    static const char *const names[] = {[SMKD_ABI_F32] = "float32", [SMKD_ABI_I64] = "int64", [SMKD_ABI_I32] = "int32",
+                                        [SMKD_ABI_U8] = "uint8",    [SMKD_ABI_BOOL] = "bool", [SMKD_ABI_F64] = "float64"};
+    const struct smkd_abi_tensor *in = smkd_model_nth(m, SMKD_ABI_INPUT, 0), *t;
+    *out = in;
+    if (in && !smkd_model_nth(m, SMKD_ABI_INPUT, 1) && in->dtype == SMKD_ABI_F32 && in->rank == 4 && in->dims[0] == -1)
+        return SMKD_R_OK;
+    struct str found = STR_INIT;
+    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_INPUT, i)); i++) {
+        str_addf(&found, "%s\"%s\", %s [", i ? " and " : "", t->name,
+                 t->dtype < sizeof names / sizeof *names ? names[t->dtype] : "of another type");
+        for (uint32_t d = 0; d < t->rank; d++) {
+            str_add(&found, d ? "," : "");
+            if (t->dims[d] == -1)
+                str_add(&found, "N");
+            else
+                str_addf(&found, "%lld", (long long)t->dims[d]);
+        }
+        str_add(&found, "]");
+    }
+    enum smkd_result r = rt_fail(SMKD_R_UNSUPPORTED,
+                                 "%s: does not have exactly one float32 image input [N,C,H,W] or [N,H,W,C]; it has %s",
+                                 path, found.s ? found.s : "none");
+    str_release(&found);
+    return r;
+}
+
 enum smkd_result rt_peer_load(struct rt_peer *p, const char *path) {
     *p = (struct rt_peer){.path = path};
     p->model = smkd_model_load(path);
     if (!p->model) return SMKD_R_INVALID;
     if (smkd_model_info(p->model)->kind != SMKD_ABI_MODEL)
         return rt_fail(SMKD_R_MISMATCH, "%s: is a loss, not a model; give an artifact made with smkdc compile", path);
-    const struct smkd_abi_tensor *in = smkd_model_nth(p->model, SMKD_ABI_INPUT, 0);
-    if (!in || smkd_model_nth(p->model, SMKD_ABI_INPUT, 1) || in->dtype != SMKD_ABI_F32 || in->rank != 4 ||
-        in->dims[0] != -1)
-        return rt_fail(SMKD_R_UNSUPPORTED,
-                       "%s: does not have exactly one float32 image input [N,C,H,W] or [N,H,W,C]", path);
+    const struct smkd_abi_tensor *in;
+    enum smkd_result r = find_input(p->model, path, &in);
+    if (r != SMKD_R_OK) return r;
     p->input = in;
     p->logits = find_logits(p->model);
     if (!p->logits) return rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,classes] to train", path);
