@@ -2,15 +2,14 @@
 #include "onnx_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 // Source index of position i in a padded axis of size d, for the modes that copy elements.
 static int64_t mirrored(int64_t i, int64_t d, char mode) {
-    if (mode == 'e') return i < 0 ? 0 : i >= d ? d - 1 : i;   // edge
-    if (mode == 'w') return ((i % d) + d) % d;                // wrap
-    while (i < 0 || i >= d) i = i < 0 ? -i : 2 * (d - 1) - i; // reflect
-    return i;
+    if (mode == 'e') return i < 0 ? 0 : i >= d ? d - 1 : i; // edge
+    if (mode == 'w') return ((i % d) + d) % d;              // wrap
+    int64_t period = 2 * (d - 1), at = ((i % period) + period) % period; // reflect
+    return at < d ? at : period - at;
 }
 
 // Pads are an attribute before opset 11, an operand since, with axes as operand 3 from opset 18.
@@ -45,7 +44,7 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
             return fe_fail(c, n, "pads %lld and %lld do not fit axis %d", (long long)lo[i], (long long)hi[i], i);
     }
     if (!any) return fe_out_val(n, 0, x);
-    if (mode[0] == 'c') {
+    if (!strcmp(mode, "constant")) {
         if (negative) { // a negative pad crops
             int64_t starts[IR_MAX_RANK], sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
             for (int i = 0; i < t.rank; i++) {
@@ -68,6 +67,7 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
     for (int a = 0; a < t.rank && x; a++) {
         if (!lo[a] && !hi[a]) continue;
         if (mode[0] == 'r' && t.dims[a] < 2) return fe_fail(c, n, "cannot reflect axis %d of size 1", a);
+        if (t.dims[a] < 1) return fe_fail(c, n, "axis %d has no elements to pad with", a);
         if (t.dims[a] > most)
             return fe_fail(c, n, "axis %d of %lld elements is too long to pad in mode \"%s\"", a, (long long)t.dims[a],
                            mode);
@@ -104,7 +104,7 @@ bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
     int64_t b = fe_attr_i(c, n, "blocksize", 0);
     if (!x) return false;
     const struct ir_type t = *fe_type(c, x);
-    if (t.rank != 4 || b < 1 || t.dims[2] % b || t.dims[3] % b)
+    if (t.rank != 4 || b < 1 || b > 1 << 16 || t.dims[2] % b || t.dims[3] % b)
         return fe_fail(c, n, "blocksize %lld does not fit its input", (long long)b);
     int64_t k = t.dims[1], h = t.dims[2] / b, w = t.dims[3] / b;
     return fe_out_val(n, 0,
@@ -113,132 +113,238 @@ bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
 }
 
 // --- Resize
+//
+// Sizes and places are computed in float32, as exporters and runtimes do: 10 * 0.7 is 7 there and 6.99.. in float64, and
+// a place on the border of two pixels falls on one side or the other. Formulas: Resize-19.
 
+struct axis_scale {
+    int64_t in, out;
+    float scale;
+};
 struct resize {
-    const char *mode, *coord, *nearest;
-    double cubic_a;
+    const char *mode;
+    float (*place)(const struct axis_scale *s, float i); // where output pixel i lies in the input
+    int64_t (*nearest)(float x, bool shrinks);
+    float cubic_a;
+    bool exclude_outside;
 };
 
-// Resize-13: the place in the input (size `in`) of output pixel i (of `out`).
-static double place(const struct resize *r, int64_t i, int64_t in, int64_t out, double scale) {
-    if (!strcmp(r->coord, "align_corners")) return out == 1 ? 0 : (double)i * (double)(in - 1) / (double)(out - 1);
-    if (!strcmp(r->coord, "asymmetric")) return (double)i / scale;
-    if (!strcmp(r->coord, "pytorch_half_pixel") && out == 1) return 0;
-    return ((double)i + 0.5) / scale - 0.5;
+static float place_half_pixel(const struct axis_scale *s, float i) { return (i + 0.5f) / s->scale - 0.5f; }
+static float place_pytorch(const struct axis_scale *s, float i) { return s->out > 1 ? place_half_pixel(s, i) : 0; }
+static float place_asymmetric(const struct axis_scale *s, float i) { return i / s->scale; }
+static float place_corners(const struct axis_scale *s, float i) {
+    return s->out == 1 ? 0 : i * (float)(s->in - 1) / (float)(s->out - 1);
+}
+static float place_symmetric(const struct axis_scale *s, float i) {
+    float adjustment = (float)s->out / (s->scale * (float)s->in), offset = (float)s->in / 2 * (1 - adjustment);
+    return (float)((double)offset + ((double)i + 0.5) / (double)s->scale - 0.5); // the one sum that is rounded once
 }
 
-static int64_t nearest_index(const struct resize *r, double x, int64_t in) {
-    double v = !strcmp(r->nearest, "floor")               ? floor(x)
-               : !strcmp(r->nearest, "ceil")              ? ceil(x)
-               : !strcmp(r->nearest, "round_prefer_ceil") ? floor(x + 0.5)
-                                                          : ceil(x - 0.5);
-    return v<0 ? 0 : v>(double)(in - 1) ? in - 1 : (int64_t)v;
+static int64_t nearest_floor(float x, bool shrinks) { return (void)shrinks, (int64_t)floorf(x); }
+static int64_t nearest_ceil(float x, bool shrinks) { return (void)shrinks, (int64_t)ceilf(x); }
+static int64_t nearest_half_down(float x, bool shrinks) {
+    return (void)shrinks, x == floorf(x) + 0.5f ? (int64_t)floorf(x) : (int64_t)roundf(x);
 }
+static int64_t nearest_half_up(float x, bool shrinks) {
+    return (void)shrinks, x == floorf(x) + 0.5f ? (int64_t)ceilf(x) : (int64_t)roundf(x);
+}
+static int64_t nearest_before_11(float x, bool shrinks) { return shrinks ? (int64_t)ceilf(x) : (int64_t)x; }
 
-// Row weights of linear or cubic interpolation at x; taps outside the input fall on its border.
-static void taps(const struct resize *r, double x, int64_t in, float *row) {
-    double base = floor(x), f = x - base, w[4];
-    int first, n;
+static const struct {
+    const char *name;
+    float (*f)(const struct axis_scale *, float);
+} places[] = {{"half_pixel", place_half_pixel},         {"pytorch_half_pixel", place_pytorch},
+              {"align_corners", place_corners},         {"asymmetric", place_asymmetric},
+              {"half_pixel_symmetric", place_symmetric}};
+static const struct {
+    const char *name;
+    int64_t (*f)(float, bool);
+} roundings[] = {{"floor", nearest_floor},
+                 {"ceil", nearest_ceil},
+                 {"round_prefer_floor", nearest_half_down},
+                 {"round_prefer_ceil", nearest_half_up}};
+
+static int64_t inside(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+
+// Row weights of linear or cubic interpolation at x; taps outside the input fall on its border, or count nothing.
+static void taps(const struct resize *r, float x, int64_t in, float *row) {
+    float base = floorf(x), f = x - base, w[4], a = r->cubic_a;
+    int first = 0, n = 2;
     if (r->mode[0] == 'l') {
         w[0] = 1 - f;
         w[1] = f;
-        first = 0;
-        n = 2;
     } else { // Keys' cubic with parameter a
-        double a = r->cubic_a, d[4] = {1 + f, f, 1 - f, 2 - f};
+        const float d[4] = {1 + f, f, 1 - f, 2 - f};
         for (int i = 0; i < 4; i++)
             w[i] = d[i] <= 1 ? ((a + 2) * d[i] - (a + 3)) * d[i] * d[i] + 1
                              : ((a * d[i] - 5 * a) * d[i] + 8 * a) * d[i] - 4 * a;
         first = -1;
         n = 4;
     }
+    float sum = 0;
     for (int i = 0; i < n; i++) {
-        double at = base + first + i;
-        row[at<0 ? 0 : at>(double)(in - 1) ? in - 1 : (int64_t)at] += (float)w[i];
+        int64_t at = (int64_t)base + first + i;
+        if (r->exclude_outside && (at < 0 || at >= in)) w[i] = 0;
+        sum += w[i];
     }
+    for (int i = 0; i < n; i++)
+        row[inside((int64_t)base + first + i, in)] += r->exclude_outside ? w[i] / sum : w[i];
 }
 
 // y = x times the interpolation matrix along axis a (the last or the last but one).
-static ir_vid interpolate(struct fe_ctx *c, const struct resize *r, ir_vid x, int a, int64_t out, double scale) {
-    if (x == IR_NONE) return x;
-    const struct ir_type t = *fe_typeof(c, x);
-    int64_t in = t.dims[a], dims[2] = {out, in};
-    float *m = ARENA_ARRAY(c->a, float, (size_t)(in * out));
-    for (int64_t i = 0; i < out; i++) taps(r, place(r, i, in, out, scale), in, m + i * in);
+static struct fe_val *interpolate(struct fe_ctx *c, const struct resize *r, struct fe_val *xv, int a,
+                                  const struct axis_scale *s) {
+    ir_vid x = fe_vid(c, xv);
+    if (x == IR_NONE) return NULL;
+    int64_t dims[2] = {s->out, s->in};
+    float *m = ARENA_ARRAY(c->a, float, (size_t)(s->in * s->out));
+    for (int64_t i = 0; i < s->out; i++) taps(r, r->place(s, (float)i), s->in, m + i * s->in);
     ir_vid k = ir_const(c->g, ir_type_make(IR_F32, 2, dims), m);
-    if (a == t.rank - 1) return fe_matmul(c, x, k, 0, 1);
-    return fe_matmul(c, k, x, 0, 0);
+    return fe_val_of(c, a == fe_typeof(c, x)->rank - 1 ? fe_matmul(c, x, k, 0, 1) : fe_matmul(c, k, x, 0, 0));
+}
+
+// Elements along axis a by index; each `rep` times in order is a view.
+static struct fe_val *pick(struct fe_ctx *c, const struct resize *r, struct fe_val *x, int a,
+                           const struct axis_scale *s) {
+    int64_t *index = ARENA_ARRAY(c->a, int64_t, (size_t)s->out), rep = s->out / s->in;
+    bool repeat = s->out % s->in == 0;
+    for (int64_t o = 0; o < s->out; o++) {
+        index[o] = inside(r->nearest(r->place(s, (float)o), s->scale < 1), s->in);
+        repeat &= index[o] == o / (rep ? rep : 1);
+    }
+    int rank = fe_type(c, x)->rank;
+    if (!repeat || rank >= IR_MAX_RANK) return fe_p_take(c, x, a, index, (size_t)s->out);
+    int64_t mid[IR_MAX_RANK + 1], res[IR_MAX_RANK];
+    memcpy(res, fe_type(c, x)->dims, sizeof res);
+    for (int d = 0; d <= rank; d++) mid[d] = d <= a ? res[d] : d == a + 1 ? 1 : res[d - 1];
+    x = fe_p_reshape(c, x, rank + 1, mid);
+    mid[a + 1] = rep;
+    res[a] = s->out;
+    x = x ? fe_p_expand(c, x, rank + 1, mid) : NULL;
+    return x ? fe_p_reshape(c, x, rank, res) : NULL;
+}
+
+static bool read_resize(struct fe_ctx *c, const struct fe_node *n, struct resize *r) {
+    const char *mode = fe_attr_s(c, n, "mode", "nearest"),
+               *coord = fe_attr_s(c, n, "coordinate_transformation_mode", "half_pixel"),
+               *nearest = fe_attr_s(c, n, "nearest_mode", "round_prefer_floor");
+    *r = (struct resize){.mode = strcmp(mode, "bilinear") ? mode : "linear",
+                         .cubic_a = (float)fe_attr_f(c, n, "cubic_coeff_a", -0.75)};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (!strcmp(places[i].name, coord)) r->place = places[i].f;
+    for (size_t i = 0; i < sizeof roundings / sizeof *roundings; i++)
+        if (!strcmp(roundings[i].name, nearest)) r->nearest = roundings[i].f;
+    if (n->arg < 11) { // Upsample and Resize-10
+        r->place = place_asymmetric;
+        r->nearest = nearest_before_11;
+    }
+    if (strcmp(r->mode, "nearest") && strcmp(r->mode, "linear") && strcmp(r->mode, "cubic"))
+        return fe_fail(c, n, "mode \"%s\" is not supported; nearest, linear and cubic are", mode);
+    if (!r->place) return fe_fail(c, n, "mode \"%s\" with coordinates \"%s\" is not supported", mode, coord);
+    if (!r->nearest) return fe_fail(c, n, "nearest_mode \"%s\" is not known", nearest);
+    if (fe_attr_i(c, n, "antialias", 0)) return fe_fail(c, n, "antialias=1 is not supported");
+    r->exclude_outside = r->mode[0] == 'c' && fe_attr_i(c, n, "exclude_outside", 0);
+    return true;
+}
+
+// What is asked for along the axes: scales (fa and f: floats), or sizes.
+struct request {
+    const struct fe_sym *scales, *sizes;
+    size_t n;
+    const int64_t *axes; // NULL: all
+};
+
+// scales: operand 1 before opset 11 (attribute in Upsample-7), 2 since; sizes: operand 3.
+static bool read_request(struct fe_ctx *c, const struct fe_node *n, int rank, struct request *q) {
+    *q = (struct request){0};
+    size_t n_axes;
+    q->axes = fe_attr_ints(n, "axes", &n_axes);
+    q->scales = fe_known(c, fe_arg(n, n->arg < 11 ? 1 : 2), true);
+    if (q->scales && q->scales->n == 0) q->scales = NULL;
+    if (n->arg >= 11 && fe_arg(n, 3) && !fe_ints(c, n, NULL, 3, &q->sizes)) return false;
+    const Onnx__AttributeProto *a = fe_attr(n, "scales");
+    if (!q->scales && !q->sizes && a) {
+        int64_t len[1] = {(int64_t)a->n_floats};
+        struct fe_sym *s = fe_sym_new(c->a, IR_F32, 1, len);
+        for (size_t i = 0; s && i < s->n; i++) s->v[i].f = (double)a->floats[i];
+        q->scales = s;
+    }
+    if (q->scales) q->sizes = NULL;
+    q->n = q->scales ? q->scales->n : q->sizes ? q->sizes->n : 0;
+    if (q->n != (q->axes ? n_axes : (size_t)rank) || (q->scales && q->scales->type.dtype != IR_F32))
+        return fe_fail(c, n, "needs constant scales or sizes for each axis");
+    return true;
+}
+
+// The one scale of sizes that keep the ratio of the axes; 0 where each axis has its own.
+static bool kept_ratio(struct fe_ctx *c, const struct fe_node *n, const struct request *q, const int64_t *dims,
+                       int rank, float *ratio) {
+    const char *policy = fe_attr_s(c, n, "keep_aspect_ratio_policy", "stretch");
+    bool smaller = !strcmp(policy, "not_larger");
+    *ratio = 0;
+    if (!q->sizes || !strcmp(policy, "stretch")) return true;
+    if (!smaller && strcmp(policy, "not_smaller"))
+        return fe_fail(c, n, "keep_aspect_ratio_policy \"%s\" is not known", policy);
+    for (size_t i = 0; i < q->n; i++) {
+        int a;
+        if (!fe_axis(c, n, q->axes ? q->axes[i] : (int64_t)i, rank, &a)) return false;
+        if (dims[a] < 0 || q->sizes->v[i].a)
+            return fe_fail(c, n, "keep_aspect_ratio_policy \"%s\" with the batch among its axes", policy);
+        float own = (float)q->sizes->v[i].b / (float)dims[a];
+        *ratio = i == 0 || (smaller ? own < *ratio : own > *ratio) ? own : *ratio;
+    }
+    return true;
+}
+
+// The sizes of request i along an axis of s->in elements, a fixed number.
+static bool axis_request(struct fe_ctx *c, const struct fe_node *n, const struct request *q, size_t i, float ratio,
+                         struct axis_scale *s) {
+    const struct fe_num *v = q->scales ? &q->scales->v[i] : &q->sizes->v[i];
+    const int64_t most = 1 << 16;
+    bool ok = v->a == 0 && v->fa == 0 && s->in >= 1 && s->in <= most;
+    s->scale = q->scales ? (float)v->f : ratio > 0 ? ratio : (float)v->b / (float)s->in;
+    s->out = v->b;
+    if (ok && q->scales) ok = checked_i64((double)(s->scale * (float)s->in), &s->out);
+    if (ok && ratio > 0) ok = checked_i64((double)roundf(ratio * (float)s->in), &s->out);
+    if (ok && s->out >= 1 && s->out <= most && s->in * s->out <= INT64_C(1) << 28) return true;
+    if (q->scales)
+        return fe_fail(c, n, "scale %g of an axis of %lld elements; sizes of 1 to %lld are supported", (double)s->scale,
+                       (long long)s->in, (long long)most);
+    return fe_fail(c, n, "size %lld of an axis of %lld elements; 1 to %lld are supported", (long long)s->out,
+                   (long long)s->in, (long long)most);
+}
+
+// Whether request i leaves the batch, d*N elements, as it is.
+static bool keeps_batch(const struct fe_ctx *c, const struct request *q, size_t i, int64_t d) {
+    if (q->scales) return q->scales->v[i].fa == 0 && q->scales->v[i].f == 1;
+    const struct fe_num *v = &q->sizes->v[i];
+    return (v->a == d && v->b == 0) || (c->baked && !v->a && v->b == d * c->baked);
 }
 
 bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = fe_arg(n, 0);
     if (!x) return false;
     struct ir_type t = *fe_type(c, x);
-    struct resize r = {.mode = fe_attr_s(c, n, "mode", "nearest"),
-                       .nearest = fe_attr_s(c, n, "nearest_mode", "round_prefer_floor"),
-                       .coord = fe_attr_s(c, n, "coordinate_transformation_mode", "half_pixel"),
-                       .cubic_a = fe_attr_f(c, n, "cubic_coeff_a", -0.75)};
-    if (n->arg < 11) { // Upsample and Resize-10
-        r.coord = "asymmetric";
-        r.nearest = "floor";
-    }
-    static const char *const coords[] = {"half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"};
-    bool ok = false;
-    for (size_t i = 0; i < 4; i++) ok |= !strcmp(r.coord, coords[i]);
-    if (!ok || fe_attr_i(c, n, "antialias", 0) || fe_attr_i(c, n, "exclude_outside", 0) ||
-        (strcmp(r.mode, "nearest") && strcmp(r.mode, "linear") && strcmp(r.mode, "cubic") &&
-         strcmp(r.mode, "bilinear")))
-        return fe_fail(c, n, "mode \"%s\" with coordinates \"%s\" is not supported", r.mode, r.coord);
-    if (r.mode[0] == 'b') r.mode = "linear";
-    // scales: operand 1 before opset 11 (attribute in Upsample-7), 2 since; sizes: operand 3.
-    const struct fe_sym *scales = fe_known(c, fe_arg(n, n->arg < 11 ? 1 : 2), true), *sizes = NULL;
-    if (n->arg >= 11 && fe_arg(n, 3) && !fe_ints(c, n, NULL, 3, &sizes)) return false;
-    size_t cnt = 0;
-    const int64_t *axes = fe_attr_ints(n, "axes", &cnt);
-    const Onnx__AttributeProto *sa = fe_attr(n, "scales");
-    if (fe_attr(n, "keep_aspect_ratio_policy") &&
-        strcmp(fe_attr_s(c, n, "keep_aspect_ratio_policy", "stretch"), "stretch"))
-        return fe_fail(c, n, "keep_aspect_ratio_policy is not supported");
-    size_t k = scales && scales->n ? scales->n : sizes ? sizes->n : sa ? sa->n_floats : 0;
-    if (k != (axes ? cnt : (size_t)t.rank)) return fe_fail(c, n, "needs constant scales or sizes for each axis");
-    for (size_t i = 0; i < k && x; i++) {
+    struct resize r;
+    struct request q;
+    float ratio;
+    if (!read_resize(c, n, &r) || !read_request(c, n, t.rank, &q) || !kept_ratio(c, n, &q, t.dims, t.rank, &ratio))
+        return false;
+    for (size_t i = 0; i < q.n && x; i++) {
         int a;
-        if (!fe_axis(c, n, axes ? axes[i] : (int64_t)i, t.rank, &a)) return false;
-        double scale = scales && scales->n ? scales->v[i].f : sa && !sizes ? (double)sa->floats[i] : 0;
-        int64_t in = t.dims[a], out;
-        bool by_size = !(scales && scales->n) && sizes;
-        if (in < 0) {
-            if (by_size ? (sizes->v[i].a || (c->baked && sizes->v[i].b == c->baked)) : scale == 1) continue;
-            return fe_fail(c, n, "it resizes the batch");
+        if (!fe_axis(c, n, q.axes ? q.axes[i] : (int64_t)i, t.rank, &a)) return false;
+        if (t.dims[a] < 0) {
+            if (!keeps_batch(c, &q, i, -t.dims[a])) return fe_fail(c, n, "it resizes the batch");
+            continue;
         }
-        out = by_size ? sizes->v[i].b : (int64_t)floor((double)in * scale);
-        if (by_size) scale = (double)out / (double)in;
-        if (out < 1 || out > 1 << 16) return fe_fail(c, n, "a size of %lld on axis %d", (long long)out, a);
-        if (out == in && scale == 1) continue;
-        if (!strcmp(r.mode, "nearest")) {
-            int64_t *index = ARENA_ARRAY(c->a, int64_t, (size_t)out), rep = out / in;
-            bool repeat = out % in == 0;
-            for (int64_t o = 0; o < out; o++) {
-                index[o] = nearest_index(&r, place(&r, o, in, out, scale), in);
-                repeat &= index[o] == o / (rep ? rep : 1);
-            }
-            if (repeat && t.rank < IR_MAX_RANK) { // each element `rep` times: a view
-                int64_t mid[IR_MAX_RANK + 1], res[IR_MAX_RANK];
-                memcpy(res, fe_type(c, x)->dims, sizeof res);
-                for (int d = 0; d <= t.rank; d++) mid[d] = d <= a ? res[d] : d == a + 1 ? 1 : res[d - 1];
-                x = fe_p_reshape(c, x, t.rank + 1, mid);
-                mid[a + 1] = rep;
-                res[a] = out;
-                x = x ? fe_p_expand(c, x, t.rank + 1, mid) : NULL;
-                x = x ? fe_p_reshape(c, x, t.rank, res) : NULL;
-            } else {
-                x = fe_p_take(c, x, a, index, (size_t)out);
-            }
-        } else {
-            if (a < t.rank - 2)
-                return fe_fail(c, n, "interpolation on axis %d is not supported, only on the last two", a);
-            x = fe_val_of(c, interpolate(c, &r, fe_vid(c, x), a, out, scale));
-        }
+        struct axis_scale s = {.in = t.dims[a]};
+        if (q.scales ? q.scales->v[i].f == 1 && q.scales->v[i].fa == 0
+                     : ratio <= 0 && !q.sizes->v[i].a && q.sizes->v[i].b == s.in)
+            continue;
+        if (!axis_request(c, n, &q, i, ratio, &s)) return false;
+        if (r.mode[0] != 'n' && a < t.rank - 2)
+            return fe_fail(c, n, "interpolation on axis %d is not supported, only on the last two", a);
+        x = r.mode[0] == 'n' ? pick(c, &r, x, a, &s) : interpolate(c, &r, x, a, &s);
     }
     return fe_out_val(n, 0, x);
 }
