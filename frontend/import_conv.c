@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+// Bounds of what an attribute may say: with dims of at most 2^40 no sum of two products here overflows.
+#define MOST (INT64_C(1) << 20)
+
 // The window of a node over k = 1 or 2 spatial dims, as the IR's 2-D form.
 struct window {
     int k;
@@ -17,7 +20,7 @@ static bool read_pair(struct fe_ctx *c, const struct fe_node *n, const char *nam
     if (cnt != (size_t)k)
         return fe_fail(c, n, "attribute \"%s\" has %zu numbers; the input has %d spatial dimensions", name, cnt, k);
     for (int i = 0; i < k; i++) {
-        if (v[i] < 1 || v[i] > 1 << 20)
+        if (v[i] < 1 || v[i] > MOST)
             return fe_fail(c, n, "attribute \"%s\" has the value %lld", name, (long long)v[i]);
         out[2 - k + i] = v[i];
     }
@@ -50,7 +53,7 @@ static bool read_pads(struct fe_ctx *c, const struct fe_node *n, struct window *
     for (int i = 0; i < w->k; i++)
         for (int e = 0; e < 2; e++) {
             int64_t p = v[e * w->k + i];
-            if (p < 0 || p > 1 << 20) return fe_fail(c, n, "attribute \"pads\" has the value %lld", (long long)p);
+            if (p < 0 || p > MOST) return fe_fail(c, n, "attribute \"pads\" has the value %lld", (long long)p);
             w->pads[2 * e + 2 - w->k + i] = p;
         }
     return true;
@@ -149,8 +152,11 @@ bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
     if ((cnt && cnt != (size_t)win.k) || (tcnt && tcnt < (size_t)win.k))
         return fe_fail(c, n, "output_padding or output_shape has the wrong number of entries");
     for (int i = 0; i < win.k; i++) {
-        if (cnt) extra[2 - win.k + i] = op[i];
-        if (tcnt) target[2 - win.k + i] = os[tcnt - (size_t)win.k + (size_t)i];
+        int64_t *e = &extra[2 - win.k + i], *to = &target[2 - win.k + i];
+        if (cnt) *e = op[i];
+        if (tcnt) *to = os[tcnt - (size_t)win.k + (size_t)i];
+        if (*e < 0 || *e > MOST || *to < 0 || *to > MOST)
+            return fe_fail(c, n, "output_padding %lld or output_shape %lld is no size", (long long)*e, (long long)*to);
     }
     for (int i = 2 - win.k; i < 2; i++) {
         int64_t in = xt.dims[i + xt.rank - 2],

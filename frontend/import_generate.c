@@ -82,8 +82,7 @@ static bool int_count(int64_t start, int64_t limit, int64_t step, int64_t *count
     if (step == 0) return false;
     if (step > 0 ? limit <= start : limit >= start) return true;
     if (!checked_sub(limit, start, &span)) return false;
-    *count = (span - (step > 0 ? 1 : -1)) / step + 1;
-    return true;
+    return checked_add((span - (step > 0 ? 1 : -1)) / step, 1, count);
 }
 
 bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {

@@ -148,12 +148,14 @@ bool fe_op_mod(struct fe_ctx *c, struct fe_node *n) {
     if (!two(c, n, &x, &y)) return false;
     const struct fe_sym *xs = fe_known(c, x, false), *ys = fe_known(c, y, false);
     if (xs && ys && ys->n == 1 && xs->type.dtype != IR_F32 && !ys->v[0].a && ys->v[0].b != 0) {
-        int64_t m = ys->v[0].b;
+        int64_t m = ys->v[0].b, rest;
+        bool c_sign = fe_attr_i(c, n, "fmod", 0) != 0; // the dividend's, which N may change; else the divisor's
         struct fe_sym *r = fe_sym_new(c->a, xs->type.dtype, xs->type.rank, xs->type.dims);
         bool ok = r != NULL;
         for (size_t i = 0; ok && i < r->n; i++) {
-            ok = xs->v[i].a % m == 0 && !(m == -1);
-            if (ok) r->v[i].b = ((xs->v[i].b % m) + m) % m;
+            ok = checked_rem(xs->v[i].a, m, &rest) && rest == 0 && !(c_sign && xs->v[i].a) &&
+                 checked_rem(xs->v[i].b, m, &r->v[i].b);
+            if (ok && !c_sign && r->v[i].b && (r->v[i].b < 0) != (m < 0)) r->v[i].b += m;
         }
         if (ok) return fe_out_sym(c, n, 0, r);
     }

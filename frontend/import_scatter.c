@@ -35,7 +35,7 @@ bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
     int rank = s[1]->type.rank;
     int64_t k = rank ? s[1]->type.dims[rank - 1] : 0;
     if (strcmp(fe_attr_s(c, n, "reduction", "none"), "none")) return fe_fail(c, n, "reduction is not supported");
-    if (k < 1 || k > s[0]->type.rank || !fe_sym_is_const(s[1]))
+    if (k < 1 || k > s[0]->type.rank || !fe_sym_is_const(s[1]) || s[1]->type.dtype == IR_F32)
         return fe_fail(c, n, "its indices do not fit a tensor of %d dimensions", s[0]->type.rank);
     struct fe_sym *r = scattered(c, s[0], s[1], s[2], (int)k);
     return r ? fe_out_sym(c, n, 0, r) : fe_fail(c, n, "its indices or updates do not fit the tensor's shape");
@@ -46,7 +46,7 @@ bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *xv = fe_arg(n, 0);
     const struct fe_sym *s = fe_known(c, fe_arg(n, 1), true);
     ir_vid x = fe_in(c, n, 0);
-    if (!xv || x == IR_NONE || !s || !fe_sym_is_const(s) || s->type.rank < 1)
+    if (!xv || x == IR_NONE || !s || !fe_sym_is_const(s) || s->type.rank < 1 || s->type.dtype == IR_F32)
         return fe_fail(c, n, "its indices must be known when compiling");
     const struct ir_type t = *fe_typeof(c, x);
     int64_t k = s->type.dims[s->type.rank - 1], rows = 1, flat[IR_MAX_RANK], dims[IR_MAX_RANK];
@@ -62,7 +62,6 @@ bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
             if (at < -d || at >= d) return fe_fail(c, n, "index %lld is outside axis %d", (long long)at, i);
             index[p] = index[p] * d + (at < 0 ? at + d : at);
         }
-    if (places == 0) return fe_fail(c, n, "its result is empty");
     int rank = 0, flat_rank = 1;
     for (int i = 0; i < k; i++) rows *= t.dims[i];
     flat[0] = rows;
@@ -76,9 +75,11 @@ bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_cum_sum(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *xv = fe_arg(n, 0);
     double given;
+    int64_t number;
     int axis;
-    if (!xv || !fe_scalar(c, n, 1, 0, &given) || !fe_axis(c, n, (int64_t)given, fe_type(c, xv)->rank, &axis))
-        return false;
+    if (!xv || !fe_scalar(c, n, 1, 0, &given)) return false;
+    if (!checked_whole(given, &number)) return fe_fail(c, n, "its axis is %g", given);
+    if (!fe_axis(c, n, number, fe_type(c, xv)->rank, &axis)) return false;
     bool exclusive = fe_attr_i(c, n, "exclusive", 0) != 0, reverse = fe_attr_i(c, n, "reverse", 0) != 0;
     const struct fe_sym *s = fe_known(c, xv, false);
     const struct ir_type t = *fe_type(c, xv);

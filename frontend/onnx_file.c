@@ -345,12 +345,15 @@ bool fe_blob_open(struct fe_model *m, struct diag *d, const struct diag_loc *loc
                    IR_MAX_RANK);
         return false;
     }
+    const int64_t most = INT64_C(1) << 40; // more than any file, and also beside a 0: strides are products of dims
+    int64_t span = 1;
     for (size_t i = 0; i < t->n_dims; i++) {
-        if (t->dims[i] < 0 || (t->dims[i] > 0 && out->n > (INT64_MAX / 16) / t->dims[i])) {
-            diag_error(d, loc, "tensor \"%s\": dimension %zu is %lld", out->name, i, (long long)t->dims[i]);
+        const int64_t dim = t->dims[i];
+        if (dim < 0 || !checked_mul(span, dim ? dim : 1, &span) || span > most) {
+            diag_error(d, loc, "tensor \"%s\": dimension %zu is %lld", out->name, i, (long long)dim);
             return false;
         }
-        out->n *= t->dims[i];
+        out->n *= dim;
     }
     out->type = ir_type_make(ir, (int)t->n_dims, t->dims);
     size_t bytes = (size_t)out->n * fe_onnx_dtype_size(t->data_type);

@@ -33,7 +33,8 @@ int cg_xb_step(struct cg_xb *x, enum ir_op op, enum ir_dtype t, const int *in, i
 int cg_xb_fill(struct cg_xb *x, enum ir_dtype t, double v) {
     int s = cg_xb_step(x, IR_OP_fill, t, NULL, 0);
     x->e.steps[s].fconst = v;
-    x->e.steps[s].iconst = t == IR_F32 || t == IR_F64 ? 0 : (int64_t)v;
+    int64_t whole;
+    if (t != IR_F32 && t != IR_F64 && checked_i64(v, &whole)) x->e.steps[s].iconst = whole;
     return s;
 }
 

@@ -273,11 +273,13 @@ void ir_eval_pad(EVAL_PARAMS) {
     size_t k, count = ir_tensor_numel(y);
     const int64_t *lo = ir_attr_ints(n, "lo", &k);
     double value = ir_attr_f(n, "value");
+    int64_t whole = 0;
+    checked_i64(value, &whole);
     for (size_t i = 0; i < count; i++) {
         if (y->f)
             y->f[i] = value;
         else
-            y->i[i] = ir_wrap_int(y->type.dtype, (int64_t)value);
+            y->i[i] = ir_wrap_int(y->type.dtype, whole);
     }
     int64_t own[IR_MAX_RANK];
     ir_row_strides(&y->type, own);
