@@ -127,9 +127,10 @@ bool fe_folded_constants(const char *names) {
         "new_full", "zeros_like", "ones_like", "full_like", "tril", "triu", "clone", "detach", "alias", "to",
         "_to_copy", "convert_element_type", "convert_element_type_default", "lift_fresh_copy", "repeat", "expand",
         "view", "reshape", "permute", "transpose", "t", "unsqueeze", "squeeze", "slice", "select", "cat", "stack",
-        "flip", "roll", "index", "meshgrid", "add", "sub", "rsub", "mul", "div", "pow", "neg", "exp", "log", "sqrt", "rsqrt", "sin", "cos",
-        "sum", "cumsum", "where", "masked_fill", "eq", "ne", "lt", "le", "gt", "ge", "logical_not", "bitwise_not",
-        "remainder", "floor_divide", "floor", "ceil", "round", "abs", "clamp", "outer", "einsum", "_unsafe_view",
+        "flip", "roll", "index", "meshgrid", "add", "sub", "rsub", "mul", "div", "pow", "neg", "exp", "log", "sqrt",
+        "rsqrt", "sin", "cos", "sum", "cumsum", "where", "masked_fill", "eq", "ne", "lt", "le", "gt", "ge",
+        "logical_not", "bitwise_not", "remainder", "floor_divide", "floor", "ceil", "round", "abs", "clamp", "outer",
+        "einsum", "_unsafe_view",
     };
     for (const char *p = names; (p = strchr(p, '\'')); p++) {
         char name[64];

@@ -215,6 +215,7 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
         fe_close(m);
         return NULL;
     }
+    fe_hoist(m);
     fe_unshare(m);
     fe_unbake(m);
     return m;

@@ -54,6 +54,9 @@ struct fe_blob;
 void fe_raise_count(struct fe_raise *r, const struct fe_blob *weight);
 void fe_raise(struct fe_model *m, struct diag *d, const struct fe_raise *r);
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
+// Makes initializers of the float tables in Constant nodes (hoist.c).
+void fe_hoist(struct fe_model *m);
+Onnx__TensorProto *fe_constant_tensor(const Onnx__NodeProto *p); // of a Constant node's "value"; NULL for all others
 // Gives uses of an initializer that the exporter merged because its elements are equal a copy each (unshare.c).
 void fe_unshare(struct fe_model *m);
 // Makes one row and an Expand of a weight that a fixed batch has repeated (unbake.c).

@@ -153,44 +153,6 @@ static enum rule decide(const struct decide *d, const struct fe_float *t) {
 
 // --- the tensors
 
-// value_float and value_floats as a tensor, so that there is one form of a constant to look at and to export.
-static void plain_constant(Onnx__NodeProto *p) {
-    for (size_t k = 0; k < p->n_attribute; k++) {
-        Onnx__AttributeProto *a = p->attribute[k];
-        const bool one = a->name && !strcmp(a->name, "value_float") && a->has_f,
-                   list = a->name && !strcmp(a->name, "value_floats");
-        if ((!one && !list) || (a->ref_attr_name && *a->ref_attr_name)) continue;
-        Onnx__TensorProto *t = xmalloc(sizeof *t);
-        onnx__tensor_proto__init(t);
-        t->has_data_type = t->has_raw_data = 1;
-        t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
-        const size_t n = one ? 1 : a->n_floats;
-        if (list) {
-            t->n_dims = 1;
-            t->dims = xmalloc(sizeof *t->dims);
-            t->dims[0] = (int64_t)n;
-        }
-        t->raw_data.len = n * sizeof(float);
-        t->raw_data.data = xmalloc(t->raw_data.len + 1);
-        if (n) memcpy(t->raw_data.data, one ? &a->f : a->floats, t->raw_data.len);
-        free(a->name);
-        free(a->floats);
-        a->name = fe_text("value");
-        a->floats = NULL;
-        a->n_floats = 0;
-        a->has_f = 0;
-        a->has_type = 1;
-        a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR;
-        a->t = t;
-    }
-}
-
-static const Onnx__TensorProto *constant_tensor(const Onnx__NodeProto *p) {
-    for (size_t k = 0; fe_flow_is(p, "Constant") && p->n_output && k < p->n_attribute; k++)
-        if (p->attribute[k]->name && !strcmp(p->attribute[k]->name, "value")) return p->attribute[k]->t;
-    return NULL;
-}
-
 static int by_name(const void *a, const void *b) {
     return strcmp(((const struct fe_float *)a)->name, ((const struct fe_float *)b)->name);
 }
@@ -211,8 +173,7 @@ static struct fe_float *collect(struct fe_model *m, struct arena *a, size_t *n) 
     for (size_t i = 0; i < g->n_initializer; i++)
         add_float(m, ts, n, g->initializer[i]->name, g->initializer[i], g->initializer[i]);
     for (size_t i = 0; i < g->n_node; i++) {
-        if (fe_flow_is(g->node[i], "Constant")) plain_constant(g->node[i]);
-        const Onnx__TensorProto *t = constant_tensor(g->node[i]);
+        const Onnx__TensorProto *t = fe_constant_tensor(g->node[i]);
         if (t) add_float(m, ts, n, g->node[i]->output[0], g->node[i], t);
     }
     qsort(ts, *n, sizeof *ts, by_name);

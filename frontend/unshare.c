@@ -7,7 +7,7 @@
 // All biases of zeros and all scales of ones of one size would be a single weight, trained as their sum. Where one
 // number fills an initializer, modules that differ in their other weight get a copy each; a module that is used twice
 // brings the same weight along, and keeps its bias.
-#include "onnx_internal.h"
+#include "parameters.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,18 @@ static struct use *find(struct use *u, size_t n, const char *name) {
 
 static bool is_bn(const Onnx__NodeProto *p) {
     return p->op_type && !strcmp(p->op_type, "BatchNormalization") && p->n_input >= 5;
+}
+
+// An exporter that marks tensors has said something about this one.
+static bool has_mark(const Onnx__GraphProto *g, const char *name) {
+    for (size_t i = 0; i < g->n_value_info; i++) {
+        if (!g->value_info[i]->name || strcmp(g->value_info[i]->name, name)) continue;
+        Onnx__ValueInfoProto bare = *g->value_info[i];
+        bare.type = NULL;
+        bare.name = NULL;
+        return onnx__value_info_proto__get_packed_size(&bare) > 0;
+    }
+    return false;
 }
 
 // A copy stands for another tensor of the module, which the exporter has called the same: it merges what comes later
@@ -185,7 +197,7 @@ static void untie(struct fe_model *m) {
             char **in = &g->node[i]->input[k];
             const char *who = owner(g, i, k);
             const Onnx__TensorProto *t = who && **in ? fe_initializer(g, *in) : NULL;
-            if (!t || !is_uniform(m, t)) continue;
+            if (!t || !is_uniform(m, t) || (fe_made_up(*in) && !has_mark(g, *in))) continue; // a constant may be shared
             const struct copy *first = NULL, *mine = NULL;
             for (size_t j = 0; j < n; j++) {
                 if (strcmp(copies[j].of, *in)) continue;

@@ -55,21 +55,23 @@ static void print_summary(const struct ir_graph *g) {
 
 // One line for each rule that keeps tensors constant, with the first of them; with --verbose one for each tensor.
 static void print_decisions(const struct fe_model *m, bool verbose) {
-    size_t n, frozen;
+    size_t n, frozen, n_told = 0;
     const struct fe_decision *d = fe_decisions(m, &n);
+    const char *told[64]; // there are half as many rules
     for (size_t i = 0; i < n; i++) {
-        size_t tensors = 0, before = 0;
+        if (verbose) printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", d[i].name, d[i].why);
+        bool new = !verbose && !d[i].trained && n_told < sizeof told / sizeof *told;
+        for (size_t k = 0; new && k < n_told; k++) new = told[k] != d[i].why;
+        if (!new) continue;
+        told[n_told++] = d[i].why;
+        size_t tensors = 0;
         int64_t numbers = 0;
-        for (size_t k = 0; k < n; k++) {
-            if (d[k].why != d[i].why) continue;
-            before += k < i;
-            tensors++;
-            numbers += d[k].n;
-        }
-        if (verbose)
-            printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", d[i].name, d[i].why);
-        else if (!d[i].trained && !before)
-            printf("constants   %lld in %zu tensors: %s (%s)\n", (long long)numbers, tensors, d[i].why, d[i].name);
+        for (size_t k = i; k < n; k++)
+            if (d[k].why == d[i].why) {
+                tensors++;
+                numbers += d[k].n;
+            }
+        printf("constants   %lld in %zu tensors: %s, as \"%s\"\n", (long long)numbers, tensors, d[i].why, d[i].name);
     }
     const size_t norms = fe_norms(m, &frozen);
     if (norms)
