@@ -16,7 +16,9 @@ enum rule {
     IN_MASKS,
     IN_FILLS,
     IN_QUANTA,
-    STATISTIC,
+    STATISTIC,           // of a norm, updated in training
+    STATISTIC_ASKED,     // kept: --constant names it
+    STATISTIC_NOT_ASKED, // kept: --train-only names nothing of the norm
     ASKED,
     NOT_ASKED,
     MARKED_BUFFER,
@@ -141,10 +143,11 @@ static enum rule decide(const struct decide *d, const struct fe_float *t) {
         for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
             if (v->reach & attributes[i].reach) return attributes[i].rule;
     const bool statistic = fe_roles(d->flow, d->g, t) & FE_ROLE_STATISTIC;
-    if (any_matches(d->o->constants, d->o->n_constants, t->name)) return ASKED;
+    if (any_matches(d->o->constants, d->o->n_constants, t->name)) return statistic ? STATISTIC_ASKED : ASKED;
     if (d->o->n_train_only) {
-        if (!any_matches(d->o->train_only, d->o->n_train_only, t->name)) return NOT_ASKED;
-        return statistic ? STATISTIC : ASKED_TO_TRAIN;
+        const bool asked = any_matches(d->o->train_only, d->o->n_train_only, t->name);
+        if (statistic) return asked ? STATISTIC : STATISTIC_NOT_ASKED;
+        return asked ? ASKED_TO_TRAIN : NOT_ASKED;
     }
     if (statistic) return STATISTIC;
     const enum rule mark = by_marks(d, t);
@@ -249,7 +252,7 @@ static void keep_statistics_going(const Onnx__GraphProto *g, const struct fe_flo
             trained |= k < 3 && t && rules[at[k]] == ASKED_TO_TRAIN;
         }
         for (size_t k = 3; k < 5 && trained; k++)
-            if (at[k] < n && rules[at[k]] == NOT_ASKED) rules[at[k]] = STATISTIC;
+            if (at[k] < n && rules[at[k]] == STATISTIC_NOT_ASKED) rules[at[k]] = STATISTIC;
     }
 }
 
@@ -283,9 +286,9 @@ void fe_decide_parameters(struct fe_model *m, struct diag *diag, const struct fe
     for (size_t i = 0; i < n; i++) {
         const enum rule r = rules[i];
         const bool trained = r >= ASKED_TO_TRAIN;
-        m->meanings[m->n_meanings++] =
-            (struct fe_meaning){.key = ts[i].key, .trained = trained, .kept = r == ASKED || r == NOT_ASKED};
-        if (trained || r == STATISTIC) fe_raise_count(&raise, &ts[i].blob);
+        const bool kept = r == STATISTIC_ASKED || r == STATISTIC_NOT_ASKED;
+        m->meanings[m->n_meanings++] = (struct fe_meaning){.key = ts[i].key, .trained = trained, .kept = kept};
+        if (trained || kept || r == STATISTIC) fe_raise_count(&raise, &ts[i].blob);
         if (why[r])
             m->decisions[m->n_decisions++] = (struct fe_decision){
                 .name = arena_strdup(m->arena, ts[i].name), .trained = trained, .why = why[r], .n = ts[i].blob.n};
