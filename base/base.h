@@ -2,10 +2,12 @@
 #ifndef SMKD_BASE_H
 #define SMKD_BASE_H
 #include "arena.h"
+#include "budget.h"
 #include "checked.h"
 #include "diag.h"
 #include "guard.h"
 #include "io.h"
+#include "json.h"
 #include "lock.h"
 #include "seal.h"
 #include "status.h"

@@ -41,15 +41,16 @@ void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc 
     }
     free(text);
     // One message is one line, whatever a name in the file contains.
-    for (size_t i = 0; i < line.len; i++)
-        if ((unsigned char)line.s[i] < 0x20 || line.s[i] == 0x7f) line.s[i] = '?';
+    struct str safe = STR_INIT;
+    str_add_escaped(&safe, line.s);
     if (sev == DIAG_ERROR) d->errors++;
     if (sev == DIAG_WARNING) d->warnings++;
     if (d->sink)
-        d->sink(d->env, sev, line.s);
+        d->sink(d->env, sev, safe.s);
     else
-        fprintf(stderr, "%s\n", line.s);
+        fprintf(stderr, "%s\n", safe.s);
     str_release(&line);
+    str_release(&safe);
 }
 
 #define REPORT(sev)                                                                                                    \

@@ -50,6 +50,89 @@ void str_addf(struct str *b, const char *fmt, ...) {
     b->len += (size_t)n;
 }
 
+// --- text of others ---------------------------------------------------------------------------------------------------
+
+// The character at p[0..n), n > 0: its length in bytes, or 0 where there is none.
+static size_t utf8_next(const unsigned char *p, size_t n, uint32_t *code) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t len = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : (p[0] & 0xf8) == 0xf0 ? 4 : 0;
+    if (!len || len > n) return 0;
+    uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff)) return 0;
+    *code = c;
+    return len;
+}
+
+bool utf8_valid(const char *s, size_t n) {
+    const unsigned char *p = (const unsigned char *)s;
+    uint32_t c;
+    for (size_t len; n; p += len, n -= len)
+        if (!(len = utf8_next(p, n, &c))) return false;
+    return true;
+}
+
+static bool hidden(uint32_t c) {
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {{0, 0x1f},        {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},   {0x200b, 0x200f},
+                  {0x2028, 0x202e}, {0x2060, 0x2069}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (c >= ranges[i].first && c <= ranges[i].last) return true;
+    return false;
+}
+
+size_t text_escape(char *to, size_t room, const char *from, size_t n) {
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *p = (const unsigned char *)from;
+    size_t at = 0;
+    while (n) {
+        uint32_t c;
+        size_t len = utf8_next(p, n, &c);
+        bool escape = !len || hidden(c);
+        if (!len) len = 1;
+        if (at + (escape ? 4 * len : len) >= room) break;
+        for (size_t i = 0; i < len; i++) {
+            if (escape) {
+                to[at++] = '\\';
+                to[at++] = 'x';
+                to[at++] = digits[p[i] >> 4];
+                to[at++] = digits[p[i] & 15];
+            } else {
+                to[at++] = (char)p[i];
+            }
+        }
+        p += len;
+        n -= len;
+    }
+    to[at] = 0;
+    return at;
+}
+
+void str_add_escaped(struct str *b, const char *text) {
+    size_t n = strlen(text);
+    reserve(b, 4 * n);
+    b->len += text_escape(b->s + b->len, 4 * n + 1, text, n);
+}
+
+static bool plain(const char *s) {
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || (unsigned char)*s > 0x7e) return false;
+    return true;
+}
+
+const char *printable(const char *s) {
+    static _Thread_local char kept[8][1024];
+    static _Thread_local unsigned next;
+    if (plain(s)) return s;
+    char *to = kept[next++ % 8];
+    text_escape(to, sizeof *kept, s, strlen(s));
+    return to;
+}
+
 uint64_t fnv1a(uint64_t h, const void *data, size_t n) {
     const unsigned char *p = data;
     for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 0x100000001b3u;

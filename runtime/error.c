@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #ifndef SMKD_VERSION
 #define SMKD_VERSION "dev"
@@ -19,8 +20,6 @@ enum smkd_result rt_fail(enum smkd_result r, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20) *c = '?';
-    snprintf(last, sizeof last, "%s", text);
+    text_escape(last, sizeof last, text, strlen(text));
     return r;
 }

@@ -16,8 +16,7 @@ static const char *name = "";
 static void say(const char *const *parts) {
     char line[1024];
     size_t n = 0;
-    for (; *parts; parts++)
-        for (const char *c = *parts; *c && n < sizeof line - 1; c++) line[n++] = (unsigned char)*c < 0x20 ? '?' : *c;
+    for (; *parts; parts++) n += text_escape(line + n, sizeof line - n, *parts, strlen(*parts));
     line[n++] = '\n';
     if (write(STDERR_FILENO, line, n) < 0) return; // nobody to tell
 }

@@ -17,6 +17,65 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// --- text of others -------------------------------------------------------------------------------------------------
+
+static void test_escape(void **state) {
+    (void)state;
+    static const struct {
+        const char *from;
+        size_t n;
+        const char *to;
+        bool valid;
+    } cases[] = {
+        {"conv1.weight", 12, "conv1.weight", true},
+        {"a\nb\x7f", 4, "a\\x0ab\\x7f", true},
+        {"a\0b", 3, "a\\x00b", true},
+        {"\x1b]0;x\a", 6, "\\x1b]0;x\\x07", true},
+        {"gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80", 16, "gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80", true},
+        {"\xc2\x9b\x33\x31m", 5, "\\xc2\\x9b31m", true},                 // CSI as one character
+        {"\xe2\x80\xae\x61", 4, "\\xe2\\x80\\xae\x61", true},            // writes leftwards from here
+        {"\xef\xbb\xbfx", 4, "\\xef\\xbb\\xbfx", true},                 // a byte-order mark
+        {"\xc0\x80", 2, "\\xc0\\x80", false},                          // NUL, overlong
+        {"\xed\xa0\x80", 3, "\\xed\\xa0\\x80", false},                 // half of a pair
+        {"\xf4\x90\x80\x80", 4, "\\xf4\\x90\\x80\\x80", false},        // past the last character
+        {"\xe2\x82", 2, "\\xe2\\x82", false},                          // cut off
+        {"\xff\x41", 2, "\\xff\x41", false},
+    };
+    char out[64];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(text_escape(out, sizeof out, cases[i].from, cases[i].n), strlen(cases[i].to));
+        assert_string_equal(out, cases[i].to);
+        assert_int_equal(utf8_valid(cases[i].from, cases[i].n), cases[i].valid);
+    }
+    assert_int_equal(text_escape(out, 8, "ab\x1b\x1b", 4), 6); // whole escapes only
+    assert_string_equal(out, "ab\\x1b");
+    assert_string_equal(printable("plain"), "plain");
+    const char *first = printable("\x1b");
+    assert_string_equal(printable("\n"), "\\x0a");
+    assert_string_equal(first, "\\x1b");
+}
+
+static void test_budget(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes; // 0: refused
+    } cases[] = {{"1", 1},      {"1048576", 1048576}, {"3K", 3072}, {"1.5M", 1572864}, {"2G", UINT64_C(1) << 31},
+                 {"1T", UINT64_C(1) << 40}, {"", 0}, {"0", 0}, {"G", 0}, {"-1", 0}, {"1k", 0}, {"inf", 0}, {"9e30G", 0}, {"1 G", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t b = 0;
+        assert_int_equal(budget_parse(cases[i].text, &b), cases[i].bytes != 0);
+        assert_true(b == cases[i].bytes);
+    }
+    uint64_t before = budget_bytes();
+    assert_true(before > 1 << 20 && budget_allows(1 << 20) && !budget_allows(UINT64_MAX));
+    assert_non_null(strstr(budget_why(), "there are"));
+    budget_set(2u << 20);
+    assert_true(budget_allows(2u << 20) && !budget_allows((2u << 20) + 1));
+    assert_non_null(strstr(budget_why(), "more than the 2.0 MiB that --max-memory allows"));
+    budget_set(before);
+}
+
 // --- arenas ---------------------------------------------------------------------------------------------------------
 
 // Every request is aligned, zeroed and apart from all others, across blocks and for requests larger than one.
@@ -141,7 +200,7 @@ static void test_diag(void **state) {
     assert_string_equal(said, "warning: m.onnx: Conv: slow");
     d.file = NULL;
     diag_note(&d, NULL, "a name\nof two lines\x1b[0m");
-    assert_string_equal(said, "note: a name?of two lines?[0m"); // one message is one line, without escapes
+    assert_string_equal(said, "note: a name\\x0aof two lines\\x1b[0m"); // one message is one line, without escapes
     assert_int_equal(d.errors, 1);
     assert_int_equal(d.warnings, 1);
     for (int s = SMKD_OK; s <= SMKD_MISMATCH; s++) assert_true(strlen(smkd_status_text((enum smkd_status)s)) > 0);
@@ -363,7 +422,8 @@ int main(void) {
         cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
         cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures),
         cmocka_unit_test(test_odd_files), cmocka_unit_test(test_cleanup),      cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_checked),
+        cmocka_unit_test(test_checked),    cmocka_unit_test(test_escape),
+        cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
