@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     int32_t onnx;
@@ -68,70 +69,6 @@ int64_t fe_model_opset(const Onnx__ModelProto *m) {
     return 0;
 }
 
-// protobuf-c recurses once per nested message without a limit; a hostile file could exhaust the stack. This walks the
-// wire format for the deepest chain of length-delimited fields that could be messages on the fields ONNX nests by.
-#define MAX_NESTING 64
-
-static bool read_varint(const unsigned char **p, const unsigned char *end, uint64_t *out) {
-    uint64_t v = 0;
-    for (int shift = 0; shift < 64 && *p < end; shift += 7) {
-        unsigned char b = *(*p)++;
-        v |= (uint64_t)(b & 127) << shift;
-        if (!(b & 128)) {
-            *out = v;
-            return true;
-        }
-    }
-    return false;
-}
-
-// The messages that can contain themselves, and the fields that lead from one to the next.
-enum nest { NEST_MODEL, NEST_GRAPH, NEST_NODE, NEST_ATTR, NEST_FUNCTION, NEST_VALUE, NEST_TYPE, NEST_WRAP };
-static const struct {
-    enum nest from;
-    uint32_t field;
-    enum nest to;
-} nesting[] = {
-    {NEST_MODEL, 7, NEST_GRAPH},  {NEST_MODEL, 25, NEST_FUNCTION}, {NEST_GRAPH, 1, NEST_NODE},
-    {NEST_GRAPH, 11, NEST_VALUE}, {NEST_GRAPH, 12, NEST_VALUE},    {NEST_GRAPH, 13, NEST_VALUE},
-    {NEST_NODE, 5, NEST_ATTR},    {NEST_FUNCTION, 7, NEST_NODE},   {NEST_ATTR, 6, NEST_GRAPH},
-    {NEST_ATTR, 11, NEST_GRAPH},  {NEST_ATTR, 14, NEST_TYPE},      {NEST_ATTR, 15, NEST_TYPE},
-    {NEST_VALUE, 2, NEST_TYPE},   {NEST_TYPE, 4, NEST_WRAP},       {NEST_TYPE, 5, NEST_WRAP},
-    {NEST_TYPE, 9, NEST_WRAP},    {NEST_WRAP, 1, NEST_TYPE},       {NEST_WRAP, 2, NEST_TYPE},
-};
-
-static bool nesting_ok(const unsigned char *p, const unsigned char *end, enum nest what, int depth) {
-    if (depth > MAX_NESTING) return false;
-    while (p < end) {
-        uint64_t tag, len;
-        if (!read_varint(&p, end, &tag)) return true; // malformed: protobuf-c says so
-        switch (tag & 7) {
-        case 0:
-            if (!read_varint(&p, end, &len)) return true;
-            break;
-        case 1:
-            if (end - p < 8) return true;
-            p += 8;
-            break;
-        case 5:
-            if (end - p < 4) return true;
-            p += 4;
-            break;
-        case 2:
-            if (!read_varint(&p, end, &len) || len > (uint64_t)(end - p)) return true;
-            for (size_t i = 0; i < sizeof nesting / sizeof *nesting; i++)
-                if (nesting[i].from == what && nesting[i].field == tag >> 3 &&
-                    !nesting_ok(p, p + len, nesting[i].to, depth + 1))
-                    return false;
-            p += len;
-            break;
-        default:
-            return true;
-        }
-    }
-    return true;
-}
-
 static void *allocate(void *env, size_t bytes) {
     (void)env;
     return xmalloc(bytes);
@@ -148,11 +85,7 @@ Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size) {
         diag_error(d, NULL, "the file is empty; expected an ONNX model");
         return NULL;
     }
-    if (!nesting_ok(bytes, bytes + size, NEST_MODEL, 0)) {
-        diag_error(d, NULL, "subgraphs are nested more than %d messages deep; this is not a model any exporter writes",
-                   MAX_NESTING);
-        return NULL;
-    }
+    if (!fe_wire_ok(d, data, size)) return NULL;
     Onnx__ModelProto *m = onnx__model_proto__unpack(&fe_allocator, size, bytes);
     if (!m) {
         bool text = true;
@@ -177,20 +110,35 @@ Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size) {
     return m;
 }
 
+// Where an open file really lies, whatever links its name went through; NULL where that cannot be said.
+static char *real_path(struct arena *a, int fd) {
+    char *real = realpath(arena_printf(a, "/proc/self/fd/%d", fd), NULL);
+    if (!real && errno == ENOMEM) out_of_memory(PATH_MAX);
+    char *kept = arena_strdup(a, real);
+    free(real);
+    return kept;
+}
+
 struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
     if (!d->file) d->file = arena_strdup(a, path);
-    const void *data;
+    struct fe_model *m = ARENA_NEW(a, struct fe_model);
+    *m = (struct fe_model){.path = arena_strdup(a, path), .arena = a};
+    int fd;
     size_t size;
-    enum smkd_status s = io_map(path, &data, &size);
-    if (s != SMKD_OK) {
+    const void *data = NULL;
+    bool ok = io_open(path, &fd, &size) == SMKD_OK;
+    if (ok) {
+        m->real_path = real_path(a, fd);
+        ok = io_map_fd(path, fd, size, &data) == SMKD_OK;
+        close(fd);
+    }
+    if (!ok) {
         diag_error(d, NULL, "cannot read the file: %s", io_why());
         return NULL;
     }
-    Onnx__ModelProto *p = fe_unpack(d, data, size);
+    Onnx__ModelProto *p = m->proto = fe_unpack(d, data, size);
     io_unmap(data, size);
     if (!p) return NULL;
-    struct fe_model *m = ARENA_NEW(a, struct fe_model);
-    *m = (struct fe_model){.proto = p, .path = arena_strdup(a, path), .arena = a};
     int before = d->errors;
     if (!p->has_ir_version || p->ir_version < 3)
         diag_error(d, NULL, "ONNX IR version %lld is too old or missing; export the model again with opset 7 or later",
@@ -224,7 +172,8 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
 void fe_close(struct fe_model *m) {
     if (!m) return;
     if (m->proto) onnx__model_proto__free_unpacked(m->proto, NULL);
-    for (size_t i = 0; i < m->n_maps; i++) io_unmap(m->maps[i].data, m->maps[i].size);
+    for (size_t i = 0; i < m->n_maps; i++)
+        if (m->maps[i].data) io_unmap(m->maps[i].data, m->maps[i].size);
     m->proto = NULL;
     m->n_maps = 0;
 }
@@ -237,49 +186,81 @@ static const char *external_key(const Onnx__TensorProto *t, const char *key) {
     return NULL;
 }
 
-// Maps the external file `rel` beside the model. The path may not leave the model's folder by text or by link.
-static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc,
-                                             const char *tensor, const char *rel) {
-    bool bad = !*rel || *rel == '/';
-    for (const char *p = rel; *p && !bad;) {
+// The folder of `path`, as a prefix of what lies in it: "models/", "./", "/".
+static char *folder_of(struct arena *a, const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? arena_printf(a, "%.*s", (int)(slash + 1 - path), path) : arena_strdup(a, "./");
+}
+
+// Whether a file that really lies at `real` is below the folder of `name`, once links are followed.
+static bool lies_below(struct arena *a, const char *real, const char *name) {
+    char *dir = realpath(folder_of(a, name), NULL);
+    if (!dir && errno == ENOMEM) out_of_memory(PATH_MAX);
+    const size_t n = dir && strcmp(dir, "/") != 0 ? strlen(dir) : 0;
+    const bool below = dir && strncmp(real, dir, n) == 0 && real[n] == '/';
+    free(dir);
+    return below;
+}
+
+static bool stays_below_by_text(const char *rel) {
+    if (!*rel || *rel == '/') return false;
+    for (const char *p = rel; *p;) {
         size_t n = strcspn(p, "/\\");
-        if (n == 2 && p[0] == '.' && p[1] == '.') bad = true;
+        if (n == 2 && p[0] == '.' && p[1] == '.') return false;
         p += n;
         if (*p) p++;
     }
-    if (bad) {
+    return true;
+}
+
+// Opens and maps the external file `rel`, which lies beside the model: beside the name it was given by, or beside the file that
+// this name is a link to. A link counts by where it leads: both may be links into one folder, as in the cache of Hugging Face,
+// but none leads out of the model's folder. NULL after reporting.
+static const void *open_beside(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const char *tensor,
+                               const char *rel, size_t *size) {
+    if (!stays_below_by_text(rel)) {
         diag_error(d, loc, "tensor \"%s\": external data path \"%s\" must be relative and stay in the model's folder",
                    tensor, rel);
         return NULL;
     }
-    const char *slash = strrchr(m->path, '/');
-    char *dir = slash ? arena_printf(m->arena, "%.*s", slash == m->path ? 1 : (int)(slash - m->path), m->path)
-                      : arena_strdup(m->arena, ".");
-    char *path = arena_printf(m->arena, "%s/%s", dir, rel);
-    for (size_t i = 0; i < m->n_maps; i++)
-        if (!strcmp(m->maps[i].path, path)) return &m->maps[i];
-    char *real_dir = realpath(dir, NULL), *real = realpath(path, NULL);
-    if ((!real_dir || !real) && errno == ENOMEM) out_of_memory(PATH_MAX);
-    const struct fe_mapping *res = NULL;
-    size_t n = real_dir ? strlen(real_dir) : 0;
-    if (n == 1) n = 0; // the root folder: everything below it begins with "/"
-    if (!real_dir || !real) {
-        diag_error(d, loc, "tensor \"%s\": cannot open its external data \"%s\": %s; put the file beside the model",
-                   tensor, path, strerror(errno));
-    } else if (strncmp(real, real_dir, n) || real[n] != '/') {
-        diag_error(d, loc, "tensor \"%s\": external data \"%s\" is a link that leaves the model's folder", tensor, rel);
-    } else {
-        struct fe_mapping map = {.path = path};
-        if (io_map(real, &map.data, &map.size) == SMKD_OK) {
-            *ARENA_PUSH(m->arena, m->maps, m->n_maps, m->cap_maps) = map;
-            res = &m->maps[m->n_maps - 1];
-        } else {
-            diag_error(d, loc, "tensor \"%s\": cannot read external data \"%s\": %s", tensor, path, io_why());
-        }
+    const char *names[] = {m->path, m->real_path}, *path = NULL;
+    int fd = -1, e = ENOENT;
+    enum smkd_status s = SMKD_IO;
+    for (size_t i = 0; i < 2 && names[i] && s != SMKD_OK && e == ENOENT; i++) {
+        const char *tried = arena_printf(m->arena, "%s%s", folder_of(m->arena, names[i]), rel);
+        s = io_open(tried, &fd, size);
+        e = errno;
+        if (!path) path = tried;
     }
-    free(real);
-    free(real_dir);
-    return res;
+    if (s != SMKD_OK) {
+        diag_error(d, loc, "tensor \"%s\": cannot open its external data \"%s\": %s%s", tensor, path, io_why(),
+                   e == ENOENT ? "; put the file beside the model" : "");
+        return NULL;
+    }
+    const char *real = real_path(m->arena, fd);
+    const void *data = NULL;
+    bool below = real && (lies_below(m->arena, real, m->path) || (m->real_path && lies_below(m->arena, real, m->real_path)));
+    if (!below)
+        diag_error(d, loc, "tensor \"%s\": external data \"%s\" is a link that leaves the model's folder; copy \"%s\" there",
+                   tensor, rel, real ? real : rel);
+    else if (io_map_fd(path, fd, *size, &data) != SMKD_OK)
+        diag_error(d, loc, "tensor \"%s\": cannot read external data \"%s\": %s", tensor, path, io_why());
+    close(fd);
+    return data;
+}
+
+// Maps the external file `rel` once, and reports once what is wrong with it: then every tensor in it is refused.
+static const struct fe_mapping *map_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc,
+                                             const char *tensor, const char *rel) {
+    struct fe_mapping *map = NULL;
+    for (size_t i = 0; i < m->n_maps && !map; i++)
+        if (!strcmp(m->maps[i].rel, rel)) map = &m->maps[i];
+    if (!map) {
+        map = ARENA_PUSH(m->arena, m->maps, m->n_maps, m->cap_maps);
+        *map = (struct fe_mapping){.rel = arena_strdup(m->arena, rel)};
+        map->data = open_beside(m, d, loc, tensor, rel, &map->size);
+    }
+    return map->data ? map : NULL;
 }
 
 static bool open_external(struct fe_model *m, struct diag *d, const struct diag_loc *loc, struct fe_blob *b,

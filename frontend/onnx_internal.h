@@ -9,8 +9,8 @@
 // --- the file (onnx_file.c) ----------------------------------------------------------------------------------------
 
 struct fe_mapping { // an external-data file, mapped once
-    const char *path;
-    const void *data;
+    const char *rel; // as the model names it
+    const void *data; // NULL: refused, which has been reported
     size_t size;
 };
 // A node whose shape operand has the file's fixed batch size baked in, and the shape that holds for any batch.
@@ -21,7 +21,7 @@ struct fe_edit {
 };
 struct fe_model {
     Onnx__ModelProto *proto;
-    const char *path;
+    const char *path, *real_path; // as given, and where the file really lies (NULL: unknown)
     struct fe_mapping *maps;
     size_t n_maps, cap_maps;
     struct arena *arena;
@@ -97,6 +97,8 @@ void fe_quiet(void *env, enum diag_severity sev, const char *line);
 extern ProtobufCAllocator fe_allocator;
 // Parses and checks everything but weights' meaning. NULL after reporting.
 Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size);
+// Whether the bytes can be unpacked as a model: nesting, memory and texts are bounded. False after reporting (wire.c).
+bool fe_wire_ok(struct diag *d, const void *data, size_t size);
 int64_t fe_model_opset(const Onnx__ModelProto *m); // of the default domain; 0 when it is not imported
 
 size_t fe_onnx_dtype_size(int32_t t);              // 0 for strings, complex and unknown types

@@ -821,6 +821,38 @@ static void test_external_data(void **state) {
     struct ir_graph *g = import();
     assert_non_null(g);
     assert_true(((const float *)boundary(g, "w")->data)[2] == 3);
+    // As a cache of downloads lays it out: the names are links into one folder that has both files.
+    char blobs[64], blob[96], blob_data[96], real[96];
+    snprintf(blobs, sizeof blobs, "%s_blobs", dir);
+    snprintf(blob, sizeof blob, "%s/aaa", blobs);
+    snprintf(blob_data, sizeof blob_data, "%s/bbb", blobs);
+    snprintf(real, sizeof real, "%s/w.bin", blobs);
+    assert_int_equal(io_make_dirs(blobs), SMKD_OK);
+    assert_true(rename(path, blob) == 0 && rename(data, blob_data) == 0);
+    assert_true(symlink(blob, path) == 0 && symlink(blob_data, data) == 0);
+    assert_non_null(load(NULL));
+    // Or the data lies beside the file that the name is a link to.
+    assert_true(unlink(data) == 0 && rename(blob_data, real) == 0);
+    assert_non_null(load(NULL));
+    // Elsewhere it stays refused, and once for all tensors of a file.
+    assert_true(unlink(real) == 0 && symlink(target, data) == 0);
+    assert_null(load(NULL));
+    says("leaves the model's folder");
+    assert_int_equal(unlink(path) | unlink(blob), 0);
+    external("w.bin", "0", "16");
+    for (int i = 0; i < 30; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "u%d", i);
+        struct str t = tensor_of(name, 1, 1, (int64_t[]){4}, NULL, 0), e = STR_INIT;
+        txt(&e, 1, "location");
+        txt(&e, 2, "w.bin");
+        sub(&t, 13, &e);
+        num(&t, 14, 1);
+        sub(&graph, 5, &t);
+    }
+    assert_null(import());
+    assert_int_equal(diag.errors, 1);
+    rmdir(blobs);
     unlink(data);
     unlink(link);
     unlink(target);
