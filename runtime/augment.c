@@ -23,8 +23,7 @@ enum smkd_result rt_augment_parse(const char *text, unsigned *flags) {
 
 const char *rt_augment_text(unsigned flags) { return words[flags & (RT_AUGMENT_CROP | RT_AUGMENT_FLIP)]; }
 
-enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height,
-                                   int width, unsigned flags, const float *mean, const float *std) {
+enum smkd_result rt_transform_fits(const struct rt_images *im, int channels, int height, int width) {
     if (im->channels > RT_MAX_CHANNELS || channels > RT_MAX_CHANNELS || (im->channels != channels && im->channels != 1))
         return rt_fail(SMKD_R_MISMATCH,
                        "the model takes %d channel%s, the images have %d; make the model with --input "
@@ -35,6 +34,13 @@ enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_image
                        "the model takes %dx%d pixels, the images have %dx%d; make the model with --input "
                        "%dx%dx%d",
                        height, width, im->height, im->width, im->channels, im->height, im->width);
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height,
+                                   int width, unsigned flags, const float *mean, const float *std) {
+    enum smkd_result r = rt_transform_fits(im, channels, height, width);
+    if (r != SMKD_R_OK) return r;
     *t = (struct rt_transform){
         .src_channels = im->channels,
         .src_height = im->height,

@@ -30,14 +30,6 @@ bool rt_path_exists(const char *path) {
     return stat(path, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
-static void limit(struct rt_images *im, size_t n) {
-    if (!n || n >= im->n) return;
-    size_t bytes = n * (size_t)im->channels * (size_t)im->height * (size_t)im->width;
-    im->pixels = xrealloc(im->pixels, bytes);
-    im->labels = xrealloc(im->labels, n * sizeof *im->labels);
-    im->n = n;
-}
-
 static void set_name(struct rt_dataset *d, const char *dir) {
     size_t end = strlen(dir);
     while (end > 1 && dir[end - 1] == '/') end--;
@@ -51,6 +43,11 @@ static void set_name(struct rt_dataset *d, const char *dir) {
 
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out) {
+    struct rt_data_want want = {.classes = classes, .train_limit = train_limit, .test_limit = test_limit};
+    return rt_dataset_load_for(where, &want, out);
+}
+
+enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_want *want, struct rt_dataset *out) {
     *out = (struct rt_dataset){0};
     doing("reading the images of %s", where);
     const char *dir = where;
@@ -65,9 +62,9 @@ enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_li
     set_name(out, dir);
     enum smkd_result r;
     if (rt_idx_detect(dir)) {
-        r = rt_idx_load(dir, classes, out);
+        r = rt_idx_load(dir, want, out);
     } else if (rt_cifar_detect(dir)) {
-        r = rt_cifar_load(dir, classes, out);
+        r = rt_cifar_load(dir, want, out);
     } else {
         return rt_data_unknown(dir);
     }
@@ -75,9 +72,6 @@ enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_li
         rt_dataset_release(out);
         return r;
     }
-    out->train_total = out->train.n;
-    limit(&out->train, train_limit);
-    limit(&out->test, test_limit);
     return SMKD_R_OK;
 }
 

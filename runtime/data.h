@@ -35,13 +35,21 @@ struct rt_dataset {
 // limits keep the first images (0: all). Each header and record is checked. Release with rt_dataset_release.
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out);
+// The same for a model whose input is known: images that do not fit it (rt_transform_fits) are refused by the headers of the
+// files, before anything is unpacked.
+struct rt_data_want {
+    int classes;
+    int channels, height, width; // height 0: any images
+    size_t train_limit, test_limit;
+};
+enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_want *want, struct rt_dataset *out);
 void rt_dataset_release(struct rt_dataset *d);
 
 // The readers behind it (data_idx.c, data_cifar.c). `out` is released by the caller also after a failure.
 bool rt_idx_detect(const char *dir);
-enum smkd_result rt_idx_load(const char *dir, int classes, struct rt_dataset *out);
+enum smkd_result rt_idx_load(const char *dir, const struct rt_data_want *want, struct rt_dataset *out);
 bool rt_cifar_detect(const char *dir); // also dir/cifar-10-batches-bin and dir/cifar-100-binary, as the archives unpack
-enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *out);
+enum smkd_result rt_cifar_load(const char *dir, const struct rt_data_want *want, struct rt_dataset *out);
 // SMKD_R_INVALID or SMKD_R_IO saying what `where` is instead of a data set, and what to do (data_unknown.c).
 enum smkd_result rt_data_unknown(const char *where);
 // "DIR/FILE" in memory of the caller's own (free); and whether it is a file that can be opened.
@@ -89,6 +97,8 @@ struct rt_transform {
     unsigned flags;                  // enum rt_augment_flags
     float lut[RT_MAX_CHANNELS][256]; // normalised value of each byte
 };
+// SMKD_R_MISMATCH where images of this size do not fit the network's input.
+enum smkd_result rt_transform_fits(const struct rt_images *im, int channels, int height, int width);
 // SMKD_R_MISMATCH where the image does not fit the input. `mean` and `std` have src_channels elements.
 enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height,
                                    int width, unsigned flags, const float *mean, const float *std);

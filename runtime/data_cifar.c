@@ -73,6 +73,10 @@ static enum smkd_result append_file(const char *path, const struct variant *v, s
         r = rt_fail(SMKD_R_INVALID, "%s: record %zu (offset %zu) is short: %zu of %zu bytes; fetch the file again",
                     path, n, n * record, size % record, record);
     } else {
+        if (!budget_allows((uint64_t)(im->n + n) * PIXELS)) {
+            r = rt_fail(SMKD_R_NOMEM, "%s: %s", path, budget_why());
+            goto out;
+        }
         im->pixels = xrealloc(im->pixels, (im->n + n) * PIXELS);
         im->labels = xrealloc(im->labels, (im->n + n) * sizeof *im->labels);
         for (size_t i = 0; i < n && r == SMKD_R_OK; i++) {
@@ -86,6 +90,7 @@ static enum smkd_result append_file(const char *path, const struct variant *v, s
         }
         im->n += n;
     }
+out:
     io_unmap(map, size);
     return r;
 }
@@ -123,7 +128,16 @@ static enum smkd_result load_train(const char *dir, const struct variant *v, str
     return SMKD_R_OK;
 }
 
-enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *out) {
+// The first n images alone (0: all).
+static void limit(struct rt_images *im, size_t n) {
+    if (!n || n >= im->n) return;
+    im->pixels = xrealloc(im->pixels, n * PIXELS);
+    im->labels = xrealloc(im->labels, n * sizeof *im->labels);
+    im->n = n;
+}
+
+enum smkd_result rt_cifar_load(const char *dir, const struct rt_data_want *want, struct rt_dataset *out) {
+    const int classes = want->classes;
     char *where = NULL;
     const struct variant *v = detect(dir, &where);
     if (!v) return rt_fail(SMKD_R_INVALID, "%s: no CIFAR binary files", dir);
@@ -134,13 +148,18 @@ enum smkd_result rt_cifar_load(const char *dir, int classes, struct rt_dataset *
         r = rt_fail(SMKD_R_MISMATCH, "%s: %s has %d classes%s, the model %d; make the model with --classes %d", dir,
                     v->name, v->classes, v->label_bytes == 2 ? " (its fine labels are read, not the coarse ones)" : "",
                     classes, v->classes);
-    if (r == SMKD_R_OK) r = load_train(where, v, &out->train);
-    if (r == SMKD_R_OK) r = load_test(where, v, &out->test);
     struct rt_images *parts[] = {&out->train, &out->test};
     for (int i = 0; i < 2; i++) {
         parts[i]->channels = 3;
         parts[i]->height = parts[i]->width = 32;
     }
+    if (r == SMKD_R_OK && want->height)
+        r = rt_transform_fits(&out->train, want->channels, want->height, want->width);
+    if (r == SMKD_R_OK) r = load_train(where, v, &out->train);
+    if (r == SMKD_R_OK) r = load_test(where, v, &out->test);
+    out->train_total = out->train.n;
+    limit(&out->train, want->train_limit);
+    limit(&out->test, want->test_limit);
     memcpy(out->mean, v->mean, sizeof v->mean);
     memcpy(out->std, v->std, sizeof v->std);
     free(where);

@@ -72,101 +72,130 @@ static uint32_t be32(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-// Reads one file of `rank` dimensions: dims[0] records of the bytes the other dims make. The memory grows with what is
-// really there, so a header that lies costs nothing.
-static enum smkd_result read_file(const char *path, int rank, uint32_t *dims, uint8_t **data) {
+// A file that is open behind its header.
+struct idx {
+    const char *path;
+    gzFile f;
+    uint32_t dims[3]; // the first is the number of records
+    size_t record;    // bytes
+    size_t packed;    // bytes of the file
+};
+
+// DEFLATE makes at most 1,032 bytes of one.
+enum { MAX_INFLATION = 1032 };
+
+// Opens a file of `rank` dimensions. Nothing is allocated or unpacked but the header, so that it can be compared with the other
+// files and the model before it costs anything. Close with gzclose(x->f), also after a failure.
+static enum smkd_result open_idx(struct idx *x, const char *path, int rank) {
     int fd;
-    size_t bytes;
-    if (io_open(path, &fd, &bytes) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
-    gzFile f = gzdopen(fd, "rb"); // closes fd, too
-    if (!f) {
+    *x = (struct idx){.path = path, .record = 1};
+    if (io_open(path, &fd, &x->packed) != SMKD_OK)
+        return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    x->f = gzdopen(fd, "rb"); // closes fd, too
+    if (!x->f) {
         close(fd);
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory to unpack it", path);
     }
-    gzbuffer(f, 1 << 17);
+    gzbuffer(x->f, 1 << 17);
     uint8_t head[16];
-    enum smkd_result r = read_exact(f, path, head, 4 + 4 * (size_t)rank, "the header");
-    if (r != SMKD_R_OK) goto out;
-    if (head[0] || head[1] || head[2] != 8 || head[3] != rank) {
-        r = rt_fail(SMKD_R_INVALID,
-                    "%s: starts with %02x%02x%02x%02x, an IDX file of bytes with %d dimension%s starts with "
-                    "000008%02x",
-                    path, head[0], head[1], head[2], head[3], rank, rank > 1 ? "s" : "", rank);
-        goto out;
-    }
-    size_t record = 1;
+    enum smkd_result r = read_exact(x->f, path, head, 4 + 4 * (size_t)rank, "the header");
+    if (r != SMKD_R_OK) return r;
+    if (head[0] || head[1] || head[2] != 8 || head[3] != rank)
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: starts with %02x%02x%02x%02x, an IDX file of bytes with %d dimension%s starts with "
+                       "000008%02x",
+                       path, head[0], head[1], head[2], head[3], rank, rank > 1 ? "s" : "", rank);
     for (int i = 0; i < rank; i++) {
-        dims[i] = be32(head + 4 + 4 * i);
-        if (dims[i] == 0 || (i && dims[i] > MAX_SIDE)) {
-            r = rt_fail(SMKD_R_INVALID, "%s: dimension %d in the header is %u, expected 1 to %u", path, i, dims[i],
-                        i ? MAX_SIDE : UINT32_MAX);
-            goto out;
-        }
-        if (i) record *= dims[i];
+        uint32_t d = x->dims[i] = be32(head + 4 + 4 * i);
+        if (d == 0 || (i && d > MAX_SIDE))
+            return rt_fail(SMKD_R_INVALID, "%s: dimension %d in the header is %u, expected 1 to %u", path, i, d,
+                           i ? MAX_SIDE : UINT32_MAX);
+        if (i) x->record *= d;
     }
-    uint8_t *p = NULL;
+    if (!gzdirect(x->f) && x->dims[0] * (uint64_t)x->record / MAX_INFLATION > x->packed)
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: its header claims %u records of %zu bytes, more than its %zu compressed bytes can hold; fetch the "
+                       "file again",
+                       path, x->dims[0], x->record, x->packed);
+    return SMKD_R_OK;
+}
+
+// Reads all records and keeps the first `keep` of them in *data (the caller's also after a failure). counts[v] grows by how often
+// the byte v occurs in all. Memory grows with what is really there, so a header that lies costs nothing.
+static enum smkd_result read_records(struct idx *x, size_t keep, uint8_t **data, uint64_t counts[256]) {
+    const size_t n = x->dims[0], record = x->record;
+    if (!budget_allows((uint64_t)keep * record)) return rt_fail(SMKD_R_NOMEM, "%s: %s", x->path, budget_why());
     size_t cap = 0, chunk = CHUNK_BYTES / record ? CHUNK_BYTES / record : 1;
-    for (size_t done = 0; done < dims[0];) {
-        size_t n = dims[0] - done < chunk ? dims[0] - done : chunk;
-        if (done + n > cap) {
-            cap = 2 * cap > done + n ? 2 * cap : done + n;
-            if (cap > dims[0]) cap = dims[0];
-            p = xrealloc(p, cap * record);
+    uint8_t *rest = NULL;
+    enum smkd_result r = SMKD_R_OK;
+    for (size_t done = 0, k; done < n && r == SMKD_R_OK; done += k) {
+        k = n - done < chunk ? n - done : chunk;
+        if (done < keep && k > keep - done) k = keep - done;
+        if (done + k > cap && done < keep) {
+            cap = 2 * cap > done + k ? 2 * cap : done + k;
+            if (cap > keep) cap = keep;
+            *data = xrealloc(*data, cap * record);
         }
+        if (done >= keep && !rest) rest = xmalloc(chunk * record);
+        uint8_t *to = done < keep ? *data + done * record : rest;
         char what[64];
-        snprintf(what, sizeof what, "record %zu to %zu of %u", done, done + n - 1, dims[0]);
-        r = read_exact(f, path, p + done * record, n * record, what);
-        if (r != SMKD_R_OK) break;
-        done += n;
+        snprintf(what, sizeof what, "record %zu to %zu of %zu", done, done + k - 1, n);
+        r = read_exact(x->f, x->path, to, k * record, what);
+        for (size_t i = 0; r == SMKD_R_OK && i < k * record; i++) counts[to[i]]++;
     }
-    if (r == SMKD_R_OK && gzread(f, head, 1) == 1)
-        r = rt_fail(SMKD_R_INVALID, "%s: has bytes after its %u records; fetch the file again", path, dims[0]);
-    if (r == SMKD_R_OK)
-        *data = p;
-    else
-        free(p);
-out:
-    gzclose(f);
+    free(rest);
+    uint8_t more;
+    if (r == SMKD_R_OK && gzread(x->f, &more, 1) == 1)
+        r = rt_fail(SMKD_R_INVALID, "%s: has bytes after its %zu records; fetch the file again", x->path, n);
     return r;
 }
 
-// *most becomes the largest label, if that is larger.
-static enum smkd_result load_part(const char *dir, const struct part *part, int classes, struct rt_images *im,
-                                  int *most) {
+// The largest label of a file, or the first that is too large named.
+static enum smkd_result check_labels(const struct idx *x, const uint8_t *labels, size_t n, const uint64_t counts[256],
+                                     int classes, int *largest) {
+    *largest = 255;
+    while (*largest && !counts[*largest]) --*largest;
+    if (*largest < classes) return SMKD_R_OK;
+    size_t i = 0;
+    while (i < n && labels[i] < classes) i++;
+    return rt_fail(SMKD_R_INVALID,
+                   "%s: record %zu (offset %zu) has label %d, expected 0 to %d, the outputs of the model; the "
+                   "largest label is %d: make the model with --classes %d",
+                   x->path, i, i + 8, labels[i], classes - 1, *largest, *largest + 1);
+}
+
+// *most becomes the largest label, if that is larger; counts are those of all pixels, whatever the limit.
+static enum smkd_result load_part(const char *dir, const struct part *part, const struct rt_data_want *want, size_t limit,
+                                  struct rt_images *im, int *most, uint64_t counts[256]) {
     char *images = find_file(dir, part->images), *labels = find_file(dir, part->labels);
     uint8_t *bytes = NULL;
-    uint32_t dims[3] = {0}, count = 0;
+    uint64_t label_counts[256] = {0};
+    struct idx x = {0}, y = {0};
     enum smkd_result r;
     if (!images || !labels) {
         r = rt_fail(SMKD_R_IO, "%s: %s[.gz] is missing", dir, images ? part->labels : part->images);
         goto out;
     }
-    if ((r = read_file(images, 3, dims, &im->pixels)) != SMKD_R_OK) goto out;
-    if ((r = read_file(labels, 1, &count, &bytes)) != SMKD_R_OK) goto out;
-    if (count != dims[0]) {
-        r = rt_fail(SMKD_R_INVALID, "%s: has %u labels for the %u images of %s", labels, count, dims[0], images);
+    if ((r = open_idx(&x, images, 3)) != SMKD_R_OK || (r = open_idx(&y, labels, 1)) != SMKD_R_OK) goto out;
+    if (x.dims[0] != y.dims[0]) {
+        r = rt_fail(SMKD_R_INVALID, "%s: has %u labels for the %u images of %s", labels, y.dims[0], x.dims[0], images);
         goto out;
     }
-    im->n = count;
+    im->n = limit && limit < x.dims[0] ? limit : x.dims[0];
     im->channels = 1;
-    im->height = (int)dims[1];
-    im->width = (int)dims[2];
-    im->labels = xcalloc(count, sizeof *im->labels);
-    int largest = 0;
-    for (size_t i = 0; i < count; i++) {
-        im->labels[i] = bytes[i];
-        if (bytes[i] > largest) largest = bytes[i];
-    }
-    for (size_t i = 0; largest >= classes && i < count; i++)
-        if (bytes[i] >= classes) {
-            r = rt_fail(SMKD_R_INVALID,
-                        "%s: record %zu (offset %zu) has label %d, expected 0 to %d, the outputs of the model; the "
-                        "largest label is %d: make the model with --classes %d",
-                        labels, i, i + 8, bytes[i], classes - 1, largest, largest + 1);
-            goto out;
-        }
+    im->height = (int)x.dims[1];
+    im->width = (int)x.dims[2];
+    if (want->height && (r = rt_transform_fits(im, want->channels, want->height, want->width)) != SMKD_R_OK) goto out;
+    if ((r = read_records(&y, y.dims[0], &bytes, label_counts)) != SMKD_R_OK) goto out;
+    int largest;
+    if ((r = check_labels(&y, bytes, y.dims[0], label_counts, want->classes, &largest)) != SMKD_R_OK) goto out;
     if (largest > *most) *most = largest;
+    if ((r = read_records(&x, im->n, &im->pixels, counts)) != SMKD_R_OK) goto out;
+    im->labels = xcalloc(im->n, sizeof *im->labels);
+    for (size_t i = 0; i < im->n; i++) im->labels[i] = bytes[i];
 out:
+    if (x.f) gzclose(x.f);
+    if (y.f) gzclose(y.f);
     free(images);
     free(labels);
     free(bytes);
@@ -175,12 +204,11 @@ out:
 
 // Mean and standard deviation of all pixels on a 0..1 scale, to four digits as they are usually given: .2860 and .3530
 // for Fashion-MNIST, .1307 and .3081 for MNIST.
-static void measure(const struct rt_images *im, float *mean, float *std) {
-    uint64_t count[256] = {0};
-    size_t total = im->n * (size_t)im->height * (size_t)im->width;
-    for (size_t i = 0; i < total; i++) count[im->pixels[i]]++;
+static void measure(const uint64_t count[256], float *mean, float *std) {
+    uint64_t total = 0;
     double sum = 0, squares = 0;
     for (int v = 0; v < 256; v++) {
+        total += count[v];
         sum += (double)count[v] * v / 255;
         squares += (double)count[v] * v / 255 * v / 255;
     }
@@ -190,16 +218,20 @@ static void measure(const struct rt_images *im, float *mean, float *std) {
     if (*std <= 0) *std = 1; // a set of equal pixels
 }
 
-enum smkd_result rt_idx_load(const char *dir, int classes, struct rt_dataset *out) {
+enum smkd_result rt_idx_load(const char *dir, const struct rt_data_want *want, struct rt_dataset *out) {
     int most = 0;
-    enum smkd_result r = load_part(dir, &parts[0], classes, &out->train, &most);
-    if (r == SMKD_R_OK) r = load_part(dir, &parts[1], classes, &out->test, &most);
+    uint64_t counts[256] = {0}, unused[256] = {0};
+    enum smkd_result r = load_part(dir, &parts[0], want, want->train_limit, &out->train, &most, counts);
+    if (r == SMKD_R_OK) r = load_part(dir, &parts[1], want, want->test_limit, &out->test, &most, unused);
     if (r != SMKD_R_OK) return r;
+    out->train_total = 0;
+    for (int v = 0; v < 256; v++) out->train_total += counts[v];
+    out->train_total /= (size_t)out->train.height * (size_t)out->train.width;
     out->classes = most + 1;
-    out->max_classes = classes;
+    out->max_classes = want->classes;
     if (out->train.height != out->test.height || out->train.width != out->test.width)
         return rt_fail(SMKD_R_INVALID, "%s: training images are %dx%d, test images %dx%d", dir, out->train.height,
                        out->train.width, out->test.height, out->test.width);
-    measure(&out->train, &out->mean[0], &out->std[0]);
+    measure(counts, &out->mean[0], &out->std[0]);
     return SMKD_R_OK;
 }

@@ -1,7 +1,6 @@
 // Which decoder a file is for, and what is the same for all of them.
 #include "image_formats.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +44,8 @@ bool image_make(struct image_job *j, int64_t width, int64_t height) {
     if (width > INT32_MAX || height > RT_IMAGE_MAX_PIXELS / width)
         return image_fail(j, "it has %lld x %lld pixels, more than %lld in all", (long long)width, (long long)height,
                           (long long)RT_IMAGE_MAX_PIXELS);
+    if (!budget_allows((uint64_t)width * (uint64_t)height * 3))
+        return image_fail(j, "it has %lld x %lld pixels: %s", (long long)width, (long long)height, budget_why());
     j->out->width = (int)width;
     j->out->height = (int)height;
     j->out->rgb = malloc((size_t)width * (size_t)height * 3);
@@ -121,7 +122,7 @@ enum smkd_result rt_image_read(const char *path, const struct rt_image_options *
     size_t size;
     *out = (struct rt_image){0};
     if (io_map(path, &data, &size) != SMKD_OK)
-        return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+        return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
     enum smkd_result r = rt_image_decode(path, data, size, o, out);
     io_unmap(data, size);
     return r;

@@ -1,6 +1,7 @@
 #include "run_config.h"
 
 #include <cjson/cJSON.h>
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -300,9 +301,18 @@ cJSON *rt_json_read(const char *path) {
         rt_fail(SMKD_R_IO, "%s: %s", path, io_why());
         return NULL;
     }
-    cJSON *o = cJSON_ParseWithLength(map, size);
+    const char *text = map, *end = NULL, *wrong = json_refused(text, size);
+    cJSON *o = wrong ? NULL : cJSON_ParseWithLengthOpts(text, size, &end, false);
+    while (o && end < text + size && isspace((unsigned char)*end)) end++;
+    if (wrong || !o)
+        rt_fail(SMKD_R_INVALID, "%s: %s", path, wrong ? wrong : "is not JSON");
+    else if (end < text + size)
+        rt_fail(SMKD_R_INVALID, "%s: has something behind its JSON, at byte %zu", path, (size_t)(end - text));
+    if (o && end < text + size) {
+        cJSON_Delete(o);
+        o = NULL;
+    }
     io_unmap(map, size);
-    if (!o) rt_fail(SMKD_R_INVALID, "%s: is not JSON", path);
     return o;
 }
 

@@ -58,12 +58,15 @@ struct rt_tensors {
     size_t n;
     char **meta_keys, **meta_values;
     size_t n_meta;
-    bool unchecked; // was read, and had no checksums to be compared with
+    size_t *by_name, *meta_by_name; // both in the order of their names, where they were read; NULL: not sorted
+    bool unchecked;                 // was read, and had no checksums to be compared with
 };
 void rt_tensors_release(struct rt_tensors *ts);
 const struct rt_tensor *rt_tensors_find(const struct rt_tensors *ts, const char *name);
 const char *rt_tensors_meta(const struct rt_tensors *ts, const char *key);
 void rt_tensors_add_meta(struct rt_tensors *ts, const char *key, const char *value); // copies both
+// After reading, before looking for names: sorts them, so that looking for all takes n log n. Names that occur twice are refused.
+enum smkd_result rt_tensors_sort(const char *path, struct rt_tensors *ts);
 // Adds checksums of all tensors and of the metadata so far to the metadata; and compares those that are there (checksums.c).
 void rt_tensors_add_sums(struct rt_tensors *ts);
 enum smkd_result rt_tensors_check_sums(const char *path, struct rt_tensors *ts);

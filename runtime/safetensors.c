@@ -136,8 +136,11 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
                        "%s: not a safetensors file, or cut off: it has %zu bytes, its header claims %llu", path, size,
                        (unsigned long long)len);
     }
-    cJSON *root = cJSON_ParseWithLength((const char *)b + 8, (size_t)len);
-    if (!cJSON_IsObject(root)) {
+    const char *header = (const char *)b + 8, *wrong = json_refused(header, (size_t)len), *end = NULL;
+    if (wrong) return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file: its header %s", path, wrong);
+    cJSON *root = cJSON_ParseWithLengthOpts(header, (size_t)len, &end, false);
+    while (root && end < header + len && *end == ' ') end++; // the format pads with blanks
+    if (!cJSON_IsObject(root) || end != header + len) {
         cJSON_Delete(root);
         return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file (the header is no JSON object)", path);
     }
@@ -151,14 +154,13 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
         if (strcmp(j->string, "__metadata__") == 0) {
             r = out->meta_keys ? rt_fail(SMKD_R_INVALID, "%s: __metadata__ appears twice", path)
                                : read_meta(path, j, out);
-        } else if (rt_tensors_find(out, j->string)) {
-            r = rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" appears twice", path, j->string);
         } else {
             size_t i = out->n++;
             r = read_tensor(path, j, size - 8 - len, &out->t[i], &spans[i]);
             spans[i].index = i;
         }
     }
+    if (r == SMKD_R_OK) r = rt_tensors_sort(path, out);
     if (r == SMKD_R_OK) r = copy_elements(path, b + 8 + len, size - 8 - len, out, spans);
     if (r == SMKD_R_OK) r = rt_tensors_check_sums(path, out);
     free(spans);

@@ -114,22 +114,79 @@ void rt_tensors_release(struct rt_tensors *ts) {
     free(ts->t);
     free(ts->meta_keys);
     free(ts->meta_values);
+    free(ts->by_name);
+    free(ts->meta_by_name);
     *ts = (struct rt_tensors){0};
 }
 
+// The place in order[0..n) of the name `want`, or n. Names are what name_of says of an index.
+static size_t look_up(const struct rt_tensors *ts, const size_t *order, size_t n,
+                      const char *(*name_of)(const struct rt_tensors *ts, size_t i), const char *want) {
+    size_t from = 0, to = n;
+    while (order && from < to) {
+        size_t mid = from + (to - from) / 2;
+        int c = strcmp(name_of(ts, order[mid]), want);
+        if (c == 0) return order[mid];
+        if (c < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    for (size_t i = 0; !order && i < n; i++)
+        if (name_of(ts, i) && strcmp(name_of(ts, i), want) == 0) return i;
+    return n;
+}
+
+static const char *tensor_name(const struct rt_tensors *ts, size_t i) { return ts->t[i].name; }
+static const char *meta_key(const struct rt_tensors *ts, size_t i) { return ts->meta_keys[i]; }
+
 const struct rt_tensor *rt_tensors_find(const struct rt_tensors *ts, const char *name) {
-    for (size_t i = 0; i < ts->n; i++)
-        if (ts->t[i].name && strcmp(ts->t[i].name, name) == 0) return &ts->t[i];
-    return NULL;
+    size_t i = look_up(ts, ts->by_name, ts->n, tensor_name, name);
+    return i < ts->n ? &ts->t[i] : NULL;
 }
 
 const char *rt_tensors_meta(const struct rt_tensors *ts, const char *key) {
-    for (size_t i = 0; i < ts->n_meta; i++)
-        if (strcmp(ts->meta_keys[i], key) == 0) return ts->meta_values[i];
-    return NULL;
+    size_t i = look_up(ts, ts->meta_by_name, ts->n_meta, meta_key, key);
+    return i < ts->n_meta ? ts->meta_values[i] : NULL;
+}
+
+struct named {
+    const char *name;
+    size_t index;
+};
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+// The indices 0..n in the order of their names; *twice is a name that occurs more than once, or NULL.
+static size_t *sorted(const struct rt_tensors *ts, size_t n, const char *(*name_of)(const struct rt_tensors *ts, size_t i),
+                      const char **twice) {
+    struct named *names = xcalloc(n + 1, sizeof *names);
+    size_t *order = xcalloc(n + 1, sizeof *order);
+    for (size_t i = 0; i < n; i++) names[i] = (struct named){name_of(ts, i), i};
+    qsort(names, n, sizeof *names, by_name);
+    *twice = NULL;
+    for (size_t i = 0; i < n; i++) {
+        order[i] = names[i].index;
+        if (i && strcmp(names[i].name, names[i - 1].name) == 0) *twice = names[i].name;
+    }
+    free(names);
+    return order;
+}
+
+enum smkd_result rt_tensors_sort(const char *path, struct rt_tensors *ts) {
+    const char *twice;
+    ts->by_name = sorted(ts, ts->n, tensor_name, &twice);
+    if (twice) return rt_fail(SMKD_R_INVALID, "%s: tensor \"%s\" appears twice", path, twice);
+    ts->meta_by_name = sorted(ts, ts->n_meta, meta_key, &twice);
+    if (twice) return rt_fail(SMKD_R_INVALID, "%s: metadata \"%s\" appears twice", path, twice);
+    return SMKD_R_OK;
 }
 
 void rt_tensors_add_meta(struct rt_tensors *ts, const char *key, const char *value) {
+    free(ts->meta_by_name);
+    ts->meta_by_name = NULL;
     const char *const texts[2] = {key, value};
     char **lists[2] = {ts->meta_keys, ts->meta_values};
     for (int i = 0; i < 2; i++) {

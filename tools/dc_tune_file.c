@@ -108,7 +108,7 @@ enum smkd_status tune_file_open(struct tune_file *f, const char *path, const cha
     errno = 0;
     enum smkd_status s = io_map(path, &data, &size);
     if (s == SMKD_OK) {
-        f->json = cJSON_ParseWithLength(data, size);
+        if (!json_refused(data, size)) f->json = cJSON_ParseWithLength(data, size);
         io_unmap(data, size);
         if (!f->json || !is_ours(f->json)) {
             diag_error(d, NULL,

@@ -102,7 +102,9 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
     if (e->dir && !args_given(a, "test-limit")) limit = e->saved.config.test_limit;
-    enum smkd_result r = rt_dataset_load(data, e->peers[0].classes, 0, (size_t)limit, &e->set);
+    const struct rt_peer *p = &e->peers[0];
+    const struct rt_data_want want = {p->classes, p->channels, p->height, p->width, 0, (size_t)limit};
+    enum smkd_result r = rt_dataset_load_for(data, &want, &e->set);
     if (r != SMKD_R_OK) return r;
     float *mean = e->set.mean, *std = e->set.std;
     int ch = e->set.test.channels;
@@ -112,7 +114,6 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
-    const struct rt_peer *p = &e->peers[0];
     r = rt_transform_init(&e->transform, &e->set.test, p->channels, p->height, p->width, 0, mean, std);
     e->transform.channels_last = p->channels_last;
     if (r != SMKD_R_OK) return r;

@@ -104,7 +104,10 @@ static void refuses_bad_idx(void **state) {
     idx_images(buf, 12);
     buf[4] = 0xff; // four billion images: nothing of the kind is allocated
     put("t10k-images-idx3-ubyte", buf, 256);
-    fails(dir, 10, "t10k-images-idx3-ubyte: ends at byte 256", "record");
+    fails(dir, 10, "t10k-labels-idx1-ubyte: has 12 labels for the 4278190092 images", "t10k-images-idx3-ubyte");
+    uint8_t labels[8] = {0, 0, 8, 1, 0xff, 0, 0, 12};
+    put("t10k-labels-idx1-ubyte", labels, sizeof labels);
+    fails(dir, 10, "t10k-labels-idx1-ubyte: ends at byte 8", "record");
     idx_images(buf, 12);
     buf[6] = buf[7] = 0;
     put("t10k-images-idx3-ubyte", buf, 16);
@@ -122,6 +125,17 @@ static void refuses_bad_idx(void **state) {
     io_unmap(map, n);
     put("train-images-idx3-ubyte.gz", buf, n - 12);
     fails(dir, 10, "train-images-idx3-ubyte.gz", "fetch the file again");
+    // A bomb: what a compressed file of its size cannot hold, and what a model of other images has no use for.
+    uint8_t claim[16] = {0, 0, 8, 3, 0, 15, 0, 0, 0, 0, 0, 64, 0, 0, 0, 64};
+    uint8_t many[8] = {0, 0, 8, 1, 0, 15, 0, 0};
+    put_gz("train-images-idx3-ubyte.gz", claim, sizeof claim);
+    put_gz("train-labels-idx1-ubyte.gz", many, sizeof many);
+    fails(dir, 10, "train-images-idx3-ubyte.gz: its header claims 983040 records of 4096 bytes", "can hold");
+    write_idx();
+    struct rt_dataset d;
+    const struct rt_data_want want = {.classes = 10, .channels = 1, .height = 3, .width = 3};
+    assert_int_equal(rt_dataset_load_for(dir, &want, &d), SMKD_R_MISMATCH);
+    assert_non_null(strstr(smkd_last_error(), "the model takes 3x3 pixels, the images have"));
     fails("/nowhere/at/all", 10, "/nowhere/at/all", "no such data folder");
     fails("/", 10, "no data set recognised", "data_batch_1.bin");
 }
