@@ -880,9 +880,10 @@ static void test_attributes(void **state) {
 
 // --- numbers that are no sizes
 
-static void floats(const char *name, int n, const float *v) {
-    int64_t len[1] = {n};
-    struct str t = tensor_of(name, 1, 1, len, v, (size_t)n * 4);
+static void floats(const char *name, int rank, const int64_t *dims, const float *v) {
+    size_t n = 1;
+    for (int i = 0; i < rank; i++) n *= (size_t)dims[i];
+    struct str t = tensor_of(name, 1, rank, dims, v, n * sizeof *v);
     sub(&graph, 5, &t);
 }
 
@@ -1022,7 +1023,7 @@ static void test_hostile_floats(void **state) {
                 operands();
                 float v[4] = {1, 1, 2, 0.5f}, f0 = 0, f1 = 1;
                 v[at] = odd_floats[o];
-                floats("k", 4, v);
+                floats("k", 1, (int64_t[]){4}, v);
                 const char *names[] = {"k1", "f0", "f1"};
                 const float *data[] = {&v[at], &f0, &f1};
                 for (int j = 0; j < 3; j++) {
@@ -1154,12 +1155,6 @@ static void test_export_prunes(void **state) {
 
 // --- what is a parameter
 
-static void floats(const char *name, int rank, const int64_t *dims, const float *v) {
-    size_t n = 1;
-    for (int i = 0; i < rank; i++) n *= (size_t)dims[i];
-    struct str t = tensor_of(name, 1, rank, dims, v, n * sizeof *v);
-    sub(&graph, 5, &t);
-}
 static void constant_node(const char *name, int rank, const int64_t *dims, const float *v) {
     size_t n = 1;
     for (int i = 0; i < rank; i++) n *= (size_t)dims[i];
