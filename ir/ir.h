@@ -271,6 +271,29 @@ enum smkd_status ir_differentiate(struct ir_graph *g, const char *const *of, siz
 // (floor), and nothing else leads from the parameter to a float output. Returns how many parameters are left without a
 // gradient. `whole` is false for what was built of a graph before an error: then what nothing reads counts as output.
 size_t ir_report_untrained(struct ir_graph *g, bool whole);
+// What a classifier can be trained by (heads.c), found before pass expand.
+struct ir_head {
+    const char *output; // of the model, or a value of it that somebody named
+    ir_vid value;       // f32 [N,classes], maybe with further axes of 1: what losses are to look at
+    const char *op;     // what makes `output` of it, "Softmax", "LogSoftmax" or "Sigmoid", at `loc`; NULL: they are one
+    struct diag_loc loc;
+    bool written; // that operator is written out, and its gradient NaN where probabilities underflow
+    // Of ir_head_attach: the output [N,classes] of the graph that `value` is, and whether it is a new one.
+    const char *logits;
+    bool added;
+};
+// One for each output that is such floats, or was before its Softmax; outputs of one `value` are one. In `a`.
+size_t ir_heads(const struct ir_graph *g, struct arena *a, struct ir_head **heads);
+// The one of the output, else of the value `name`. False where there is none or it has another shape.
+bool ir_head_named(const struct ir_graph *g, const char *name, struct ir_head *h);
+// Makes it an output unless it is one.
+void ir_head_attach(struct ir_graph *g, struct ir_head *h);
+
+// The first node at which the samples of a batch meet on the way to an output: results then depend on what else is in the
+// batch. IR_NONE: every row of every output depends on its own sample alone. Expects pass expand, in mode IR_INFER unless
+// BatchNorm shall count.
+ir_nid ir_first_mixing(const struct ir_graph *g);
+
 // The gradient of a scalar/row loss: differentiates sum over `seeds[i].loss` (f32 of any shape, cotangent 1) with
 // respect to `seeds[i].wrt` separately for each i, in forward graph values; d[i] receives the gradient value.
 struct ir_grad_seed {
