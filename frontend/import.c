@@ -61,7 +61,7 @@ static bool run_function(struct fe_ctx *c, struct fe_node *n, const Onnx__Functi
 
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *g) {
     if (c->depth >= MAX_DEPTH) return fe_fail(c, n, "subgraphs are nested more than %d deep", MAX_DEPTH);
-    struct fe_scope s = {.parent = n->scope};
+    struct fe_scope s = {.parent = n->scope, .infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
     fe_add_initializers(c, &s, g);
     const char **outs = ARENA_ARRAY(c->a, const char *, g->n_output + 1);
     for (size_t i = 0; i < g->n_output; i++) outs[i] = g->output[i]->name ? g->output[i]->name : "";
@@ -150,6 +150,7 @@ void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto 
         if (v->vid != IR_NONE && !c->g->values[v->vid].name && c->g->values[v->vid].role == IR_ROLE_NODE)
             c->g->values[v->vid].name = slot->name;
         slot->val = v;
+        fe_declared_compare(c, &n.loc, slot);
     }
 }
 
@@ -227,6 +228,7 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
         c->baked = sh->dim[0]->dim_value;
     slot->val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, (int)rank, dims), name, NULL);
     slot->val->unknown = false;
+    fe_declared_input(c, name, sh, dims);
 }
 
 static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g) {
@@ -275,7 +277,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     fe_decide_parameters(m, d, o);
     c.training_norms = fe_has_training_norms(m->proto);
     c.g = ir_graph_new(a, d, g->name && *g->name ? arena_strdup(a, g->name) : "main");
-    struct fe_scope s = {0};
+    struct fe_scope s = {.infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
     fe_add_initializers(&c, &s, g);
     check_overrides(&c, o);
     for (size_t i = 0; i < g->n_input; i++) add_input(&c, &s, g->input[i], o);
@@ -291,6 +293,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
             "BatchNormalization was folded into Conv (or the model has none): to train it with BatchNorm, export with "
             "training=TRAINING (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.TRAINING, "
             "do_constant_folding=False))");
+    if (d->errors == before) fe_declared_report(&c);
     if (d->errors > before) {
         ir_report_untrained(c.g, false); // one run says what has no forward and what has no gradient
         return NULL;

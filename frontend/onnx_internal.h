@@ -189,6 +189,7 @@ struct fe_ctx {
     bool training_norms; // the file has BatchNormalization in training form: others are frozen (import_norm.c)
     size_t asked_norms;  // frozen by the command line
     size_t bare_convs; // Conv followed by nothing we know to be a normalisation
+    struct fe_declared *declared; // declared.c
 };
 struct fe_node {
     const Onnx__NodeProto *p;
@@ -310,6 +311,13 @@ struct fe_val *fe_random_plus(struct fe_ctx *c, struct fe_val *x, struct fe_val 
 struct fe_val *fe_random_below(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);
 struct fe_val *fe_random_floor(struct fe_ctx *c, const struct fe_val *x);
 ir_vid fe_seed(struct fe_ctx *c); // the run-time scalar "seed"
+
+// What the file says of shapes and types (declared.c): inputs give names of dims their meaning, values are compared with
+// what was computed of them, and the report warns of each kind of contradiction once, with how often it was seen.
+struct fe_slot;
+void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorShapeProto *said, const int64_t *dims);
+void fe_declared_compare(struct fe_ctx *c, const struct diag_loc *loc, const struct fe_slot *slot);
+void fe_declared_report(struct fe_ctx *c);
 
 // Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *graph);

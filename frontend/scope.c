@@ -153,6 +153,16 @@ static void declare(struct body *b) {
     }
 }
 
+// Once results have their slots: a name that nothing makes is no value for being declared.
+static void declare_types(struct body *b) {
+    for (size_t k = 0; k < sizeof b->s->infos / sizeof *b->s->infos; k++)
+        for (size_t i = 0; i < b->s->infos[k].n; i++) {
+            const Onnx__ValueInfoProto *v = b->s->infos[k].v[i];
+            struct fe_slot *slot = v->name ? fe_scope_find(b->s, v->name) : NULL;
+            if (slot && slot->producer != SIZE_MAX) slot->declared = v->type;
+        }
+}
+
 static void mark_live(struct body *b, const char *const *outputs, size_t n_outputs) {
     size_t *stack = ARENA_ARRAY(b->c->a, size_t, b->n + 1), top = 0;
     for (size_t k = 0; k < n_outputs; k++) {
@@ -230,6 +240,7 @@ void fe_run_nodes(struct fe_ctx *c, struct fe_scope *s, Onnx__NodeProto **nodes,
     b.deps = ARENA_ARRAY(c->a, struct deps, n + 1);
     b.state = ARENA_ARRAY(c->a, unsigned char, n + 1);
     declare(&b);
+    declare_types(&b);
     mark_live(&b, outputs, n_outputs);
     visit(&b, ARENA_ARRAY(c->a, size_t, n + 1), ARENA_ARRAY(c->a, size_t, n + 1));
 }

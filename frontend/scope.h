@@ -9,11 +9,16 @@ struct fe_slot {
     struct fe_val *val; // NULL until its node has been imported
     size_t producer;    // index of the node that makes it, SIZE_MAX for none
     bool used;          // read by a live node or an output
+    const Onnx__TypeProto *declared; // what the file says of a node's result, or NULL
 };
 struct fe_scope {
     struct fe_scope *parent;       // NULL for the main graph and function bodies
     const struct fe_node *call;    // function bodies: the calling node, for ref_attr_name
     const Onnx__FunctionProto *fn; // its defaults; NULL elsewhere
+    struct fe_infos {
+        Onnx__ValueInfoProto **v;
+        size_t n;
+    } infos[2]; // what the file declares of values in here
     struct fe_slot *slots;         // open addressing, power of two
     size_t n, cap;
 };

@@ -1480,6 +1480,129 @@ static void test_raised(void **state) {
     unlink(out);
 }
 
+// x [N,4] -> z [N,10] -> y, with what the file says of z and y.
+static void declared(int z_rank, const int64_t *z, int y_rank, const int64_t *y) {
+    INPUT("x", 0, 4);
+    WEIGHT("w", 4, 10);
+    node("MatMul", "x,w", "z");
+    node("Relu", "z", "y");
+    if (z) io(13, "z", z_rank, z);
+    io(12, "y", y_rank, y);
+}
+
+static void test_declared(void **state) {
+    (void)state;
+    static const struct {
+        int z_rank;
+        int64_t z[3];
+        int y_rank;
+        int64_t y[3];
+        const char *says; // NULL: nothing
+    } rows[] = {
+        {2, {0, 10}, 2, {0, 10}, NULL},
+        {2, {-2, -2}, 2, {0, -2}, NULL},
+        {2, {3, 10}, 2, {3, 10}, NULL}, // traced with a batch of 3
+        {2, {0, 10}, 2, {0, 7}, "node \"y\" (Relu): the file declares \"y\" as f32[N,7], computed is f32[N,10]"},
+        {2, {0, 9}, 2, {0, 10}, "node \"z\" (MatMul): the file declares \"z\" as f32[N,9], computed is f32[N,10]"},
+        {2, {0, 9}, 2, {0, 7}, "\"z\" as f32[N,9], computed is f32[N,10] (and 1 more values with another size)"},
+        {3, {0, 10, 1}, 2, {0, 10}, "declares \"z\" as f32[N,10,1], computed is f32[N,10]"},
+        {2, {3, 10}, 2, {5, 10}, "declares \"y\" as f32[5,10]"}, // traced with 3 and with 5
+        {2, {0, 10}, 2, {0, 0}, "declares \"y\" as f32[N,N]"},   // N is no 10
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        declared(rows[i].z_rank, rows[i].z, rows[i].y_rank, rows[i].y);
+        assert_non_null(import());
+        if (!rows[i].says && said[0]) fail_msg("row %zu: %s", i, said);
+        if (rows[i].says) says(rows[i].says);
+        assert_int_equal(diag.errors, 0);
+    }
+    // A type, too; and a value of a name that nothing makes is none.
+    INPUT("x", 0, 4);
+    node("Shape", "x", "s");
+    node("Relu", "x", "y");
+    OUTPUT("y", 0, 4);
+    OUTPUT("s", 2);
+    io(13, "nowhere", DIMS(0, 99));
+    assert_non_null(import());
+    says("declares \"s\" as f32[2], computed is i64[2]");
+    assert_null(strstr(said, "nowhere"));
+}
+
+static void test_declared_batch(void **state) {
+    (void)state;
+    // A fixed batch of 2: 2k rows are kN, others are not.
+    INPUT("x", 2, 4);
+    INTS("shape", -1, 2);
+    node("Reshape", "x,shape", "z");
+    node("Relu", "z", "y");
+    io(13, "z", DIMS(4, 2));
+    OUTPUT("y", 6, 2);
+    assert_non_null(import());
+    says("declares \"y\" as f32[6,2], computed is f32[2N,2]");
+    assert_null(strstr(said, "\"z\""));
+    // Inputs of several: all of them are read as the batch, which is said.
+    INPUT("x", 2, 4);
+    INPUT("v", 3, 4);
+    node("Add", "x,v", "y");
+    OUTPUT("y", 2, 4);
+    assert_non_null(import());
+    says("input \"v\" has 3 rows in the file, \"x\" has 2");
+    // A mean of everything may be declared [1]; with --shape, sizes that follow from the overridden one say nothing.
+    INPUT("x", 0, 4);
+    attr_i("keepdims", 0);
+    node("ReduceMean", "x", "y");
+    OUTPUT("y", 1);
+    assert_non_null(import());
+    assert_string_equal(said, "");
+    INPUT("x", 0, 1, 8, 8);
+    WEIGHT("w", 2, 1, 3, 3);
+    node("Conv", "x,w", "y");
+    OUTPUT("y", 0, 2, 6, 6);
+    assert_non_null(import());
+    assert_string_equal(said, "");
+    const struct fe_shape wider = {"x", 4, {IR_N, 1, 16, 16}};
+    assert_non_null(load(&(struct fe_options){.shapes = &wider, .n_shapes = 1}));
+    assert_string_equal(said, "");
+}
+
+static void named(int field, const char *name, const char *first, const char *second) {
+    struct str shape = STR_INIT, tensor = STR_INIT, type = STR_INIT, v = STR_INIT;
+    const char *dims[] = {first, second};
+    for (int i = 0; i < 2; i++) {
+        struct str d = STR_INIT;
+        txt(&d, 2, dims[i]);
+        sub(&shape, 1, &d);
+    }
+    num(&tensor, 1, 1);
+    sub(&tensor, 2, &shape);
+    sub(&type, 1, &tensor);
+    txt(&v, 1, name);
+    sub(&v, 2, &type);
+    sub(&graph, field, &v);
+}
+
+static void test_declared_names(void **state) {
+    (void)state;
+    // The same name is the same number; "?" is none, and one seen for the first time means what is computed.
+    static const struct {
+        const char *a, *b, *says;
+    } rows[] = {{"N", "C", NULL},
+                {"batch", "C", NULL},
+                {"N", "?", NULL},
+                {"C", "C", "declares \"y\" as f32[C,C], computed is f32[N,6]"},
+                {"N", "N", "declares \"y\" as f32[N,N], computed is f32[N,6]"}};
+    const struct fe_shape six = {"x", 2, {IR_N, 6}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        named(11, "x", "N", "C");
+        node("Relu", "x", "y");
+        named(12, "y", rows[i].a, rows[i].b);
+        import(); // writes the file, and has no size for C
+        assert_non_null(load(&(struct fe_options){.shapes = &six, .n_shapes = 1}));
+        if (!rows[i].says && said[0]) fail_msg("row %zu: %s", i, said);
+        if (rows[i].says) says(rows[i].says);
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -1500,6 +1623,9 @@ int main(void) {
         T(test_unsorted),
         T(test_shape_option),
         T(test_merged_initializers),
+        T(test_declared),
+        T(test_declared_batch),
+        T(test_declared_names),
         T(test_truncated),
         T(test_text),
         T(test_all_unsupported),
