@@ -295,69 +295,88 @@ static void drop_buffer_outputs(struct ir_graph *g) {
     g->n_outputs = n;
 }
 
-enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
+// From the graphs to what is emitted, with the texts of the stages on the way.
+struct stages {
+    struct cg_program p;
+    struct cg_choices choices;
     struct cg_target target;
-    doing("compiling %s", m->name ? m->name : path);
-    TRY(cg_target_init(&target, o->mcpu, o->bf16, d));
     struct arena arena;
-    struct cg_choices choices = {0};
-    target.choices = &choices;
-    arena_init(&arena);
-    struct cg_program p = {
-        .arena = &arena, .t = &target, .model = m, .max_batch = o->max_batch, .share_all = o->share_all};
+    struct str text; // of the stage that was asked for; without one, `p` is complete
+};
+
+static void print_graphs(struct ir_graph *const *graphs, struct ir_plan *const *plans, struct str *text) {
+    for (int i = 0; i < 2; i++)
+        if (graphs[i] && plans)
+            ir_plan_print(graphs[i], plans[i], text);
+        else if (graphs[i])
+            ir_print(graphs[i], text);
+}
+
+static enum smkd_status prepare(struct stages *s, struct cg_model *m, const struct cg_options *o, struct diag *d) {
+    struct cg_program *p = &s->p;
     struct ir_graph *graphs[2] = {m->train, m->infer};
+    struct ir_plan *plans[2] = {NULL, NULL};
     struct ir_pass_options po = {.mode = IR_TRAIN,
                                  .verify = o->verify,
                                  .dump_after = o->dump_after,
                                  .stop_after = o->stop_after,
                                  .dump = stderr,
                                  .time = o->time};
-    enum smkd_status s = SMKD_OK;
-    double t0 = seconds();
-    struct str passes = STR_INIT;
-    str_addf(&passes, "dce,%sfuse,layout%s", o->no_recompute ? "" : "recompute,", o->bf16 ? ",bf16" : "");
+    const char *passes = arena_printf(&s->arena, "dce,%sfuse,layout%s", o->no_recompute ? "" : "recompute,",
+                                      o->bf16 ? ",bf16" : "");
     if (m->infer) drop_buffer_outputs(m->infer);
-    for (int i = 0; i < 2 && s == SMKD_OK; i++)
-        if (graphs[i]) s = ir_run_passes(graphs[i], passes.s, &po);
-    if (s != SMKD_OK) goto done;
-    struct str text = STR_INIT;
+    for (int i = 0; i < 2; i++)
+        if (graphs[i]) TRY(ir_run_passes(graphs[i], passes, &po));
     if (strcmp(o->emit, "layout") == 0) {
-        for (int i = 0; i < 2; i++)
-            if (graphs[i]) ir_print(graphs[i], &text);
-        s = put_text(path, text.s, text.len, d);
-        goto done_text;
+        print_graphs(graphs, NULL, &s->text);
+        return SMKD_OK;
     }
-    s = cg_tensors_build(&p, d);
-    if (s != SMKD_OK) goto done_text;
+    TRY(cg_tensors_build(p, d));
     for (int i = 0; i < 2; i++)
-        if (graphs[i]) cg_choose(&choices, &arena, &target, graphs[i], i == 1, o);
-    struct ir_plan *plans[2] = {NULL, NULL};
+        if (graphs[i]) cg_choose(&s->choices, &s->arena, &s->target, graphs[i], i == 1, o);
     for (int i = 0; i < 2; i++)
-        if (graphs[i]) plans[i] = cg_plan(&p, graphs[i]);
+        if (graphs[i]) plans[i] = cg_plan(p, graphs[i]);
     if (strcmp(o->emit, "plan") == 0) {
-        for (int i = 0; i < 2; i++)
-            if (graphs[i]) ir_plan_print(graphs[i], plans[i], &text);
-        s = put_text(path, text.s, text.len, d);
-        goto done_text;
+        print_graphs(graphs, plans, &s->text);
+        return SMKD_OK;
     }
     if (m->train) {
         enum smkd_abi_phase back = m->kind == SMKD_ABI_LOSS ? SMKD_ABI_FORWARD : SMKD_ABI_BACKWARD;
-        cg_lower_graph(&p, m->train, plans[0], SMKD_ABI_FORWARD, back, d);
+        cg_lower_graph(p, m->train, plans[0], SMKD_ABI_FORWARD, back, d);
         // They share an arena, and scratch sized for either serves both.
-        int64_t sb = p.phases[SMKD_ABI_FORWARD].scratch_bytes;
-        if (p.phases[SMKD_ABI_BACKWARD].scratch_bytes > sb) sb = p.phases[SMKD_ABI_BACKWARD].scratch_bytes;
-        p.phases[SMKD_ABI_FORWARD].scratch_bytes = p.phases[SMKD_ABI_BACKWARD].scratch_bytes = sb;
+        int64_t sb = p->phases[SMKD_ABI_FORWARD].scratch_bytes;
+        if (p->phases[SMKD_ABI_BACKWARD].scratch_bytes > sb) sb = p->phases[SMKD_ABI_BACKWARD].scratch_bytes;
+        p->phases[SMKD_ABI_FORWARD].scratch_bytes = p->phases[SMKD_ABI_BACKWARD].scratch_bytes = sb;
     }
-    if (m->infer) cg_lower_graph(&p, m->infer, plans[1], SMKD_ABI_INFER, SMKD_ABI_INFER, d);
-    if (m->update) cg_lower_update(&p);
-    if (d->errors) s = SMKD_UNSUPPORTED;
-    if (o->time) fprintf(stderr, "%8.3f s  fuse, layout, plan, lower\n", seconds() - t0);
-    if (s == SMKD_OK) s = emit_files(&p, o, path, d);
-done_text:
-    str_release(&text);
-done:
-    str_release(&passes);
-    arena_release(&arena);
-    cg_target_release(&target);
-    return s;
+    if (m->infer) cg_lower_graph(p, m->infer, plans[1], SMKD_ABI_INFER, SMKD_ABI_INFER, d);
+    if (m->update) cg_lower_update(p);
+    return d->errors ? SMKD_UNSUPPORTED : SMKD_OK;
 }
+
+static enum smkd_status run(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
+    struct stages s = {.text = STR_INIT};
+    doing("compiling %s", m->name ? m->name : path ? path : "a model");
+    TRY(cg_target_init(&s.target, o->mcpu, o->bf16, d));
+    s.target.choices = &s.choices;
+    arena_init(&s.arena);
+    s.p = (struct cg_program){
+        .arena = &s.arena, .t = &s.target, .model = m, .max_batch = o->max_batch, .share_all = o->share_all};
+    double t0 = seconds();
+    enum smkd_status r = prepare(&s, m, o, d);
+    if (r == SMKD_OK && path && s.text.len) {
+        r = put_text(path, s.text.s, s.text.len, d);
+    } else if (r == SMKD_OK && path) {
+        if (o->time) fprintf(stderr, "%8.3f s  fuse, layout, plan, lower\n", seconds() - t0);
+        r = emit_files(&s.p, o, path, d);
+    }
+    str_release(&s.text);
+    arena_release(&s.arena);
+    cg_target_release(&s.target);
+    return r;
+}
+
+enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d) {
+    return run(m, o, path, d);
+}
+
+enum smkd_status cg_check(struct cg_model *m, const struct cg_options *o, struct diag *d) { return run(m, o, NULL, d); }

@@ -481,6 +481,22 @@ static LLVMValueRef shared_text(struct cg_fn *f, struct names *names, const char
     return names->global[at];
 }
 
+// What a classifier can be trained by.
+static LLVMValueRef head_table(const struct cg_model *m, struct cg_fn *f, LLVMTargetDataRef td) {
+    if (!m->n_heads) return LLVMConstNull(f->p);
+    LLVMTypeRef e[] = {f->p, f->p, f->p, f->i32}, t = LLVMStructTypeInContext(f->cx, e, 4, 0);
+    check_offset(td, t, 3, offsetof(struct smkd_abi_head, added), "smkd_abi_head.added");
+    LLVMValueRef *rows = xcalloc(m->n_heads, sizeof *rows);
+    for (size_t i = 0; i < m->n_heads; i++) {
+        const struct ir_head *h = &m->heads[i];
+        LLVMValueRef v[] = {text(f, h->output), text(f, h->logits), text(f, h->op), u32(f, h->added)};
+        rows[i] = LLVMConstStructInContext(f->cx, v, 4, 0);
+    }
+    LLVMValueRef g = cg_constant(f, LLVMConstArray2(t, rows, m->n_heads), "heads");
+    free(rows);
+    return g;
+}
+
 // What a phase runs, for profiles.
 static LLVMValueRef kernel_table(const struct cg_program *p, struct cg_fn *f, LLVMTargetDataRef td, int phase) {
     const struct cg_phase *ph = &p->phases[phase];
@@ -546,6 +562,10 @@ static uint64_t content_hash(const struct cg_program *p) {
         for (size_t c = 0; c < p->phases[i].n_calls; c++) h = fnv1a(h, &p->hashes[p->phases[i].calls[c].kernel], 8);
     }
     for (size_t i = 0; i < p->n_tensors; i++) h = fnv1a(h, p->tensors[i].name, strlen(p->tensors[i].name));
+    // One output that is trained as it is needs no saying.
+    const struct cg_model *m = p->model;
+    for (size_t i = 0; i < m->n_heads; i++)
+        if (m->n_heads > 1 || m->heads[i].added) h = fnv1a(h, m->heads[i].logits, strlen(m->heads[i].logits));
     h = fnv1a(h, p->t->cpu, strlen(p->t->cpu));
     return fnv1a(h, cg_version(), strlen(cg_version()));
 }
@@ -579,7 +599,8 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
     }
     LLVMTypeRef entries_t = LLVMArrayType2(entry_t, SMKD_ABI_PHASES);
     LLVMTypeRef ae[] = {f.i32, f.i32, f.p, f.p, f.p,   f.p,   f.p, f.i64, entries_t, f.i64,
-                        f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p, f.p,   f.i64};
+                        f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p, f.p,   f.i64,
+                        f.p,   f.i64, f.p, f.p};
     enum { N_FIELDS = sizeof ae / sizeof *ae };
     LLVMTypeRef at = LLVMStructTypeInContext(cx, ae, N_FIELDS, 0);
     static const struct {
@@ -595,6 +616,8 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
         {14, offsetof(struct smkd_artifact, onnx_bytes)},
         {16, offsetof(struct smkd_artifact, notes)},
         {18, offsetof(struct smkd_artifact, fma_loop_flops)},
+        {20, offsetof(struct smkd_artifact, n_heads)},
+        {22, offsetof(struct smkd_artifact, mixing_op)},
     };
     for (size_t i = 0; i < sizeof check / sizeof *check; i++)
         check_offset(td, at, check[i].element, check[i].offset, "smkd_artifact");
@@ -625,7 +648,11 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          u64(&f, content_hash(p)),
                          text(&f, m->notes ? m->notes : "{}"),
                          emit_fma_loop(f),
-                         u64(&f, (uint64_t)FMA_CHAINS * 2 * (uint64_t)p->t->vl)};
+                         u64(&f, (uint64_t)FMA_CHAINS * 2 * (uint64_t)p->t->vl),
+                         head_table(m, &f, td),
+                         u64(&f, m->n_heads),
+                         text(&f, m->mixing.node),
+                         text(&f, m->mixing.op)};
     LLVMValueRef art = cg_constant(&f, LLVMConstStructInContext(cx, av, N_FIELDS, 0), SMKD_TABLE_SYMBOL);
     LLVMSetLinkage(art, LLVMExternalLinkage);
     LLVMSetUnnamedAddress(art, LLVMNoUnnamedAddr);

@@ -233,6 +233,12 @@ static bool tables_inside(const struct rt_elf_image *m) {
         for (uint64_t i = 0; i < e->n_kernels; i++)
             if (!text(m, e->kernels[i].node) || !text(m, e->kernels[i].op) || !text(m, e->kernels[i].algorithm)) return false;
     }
+    if (a->abi_version >= 3) { // the fields since then
+        if (!text(m, a->mixing_node) || !text(m, a->mixing_op)) return false;
+        if (a->n_heads && (!holds(m, a->heads, a->n_heads, sizeof *a->heads) || (uintptr_t)a->heads % 8)) return false;
+        for (uint64_t i = 0; i < a->n_heads; i++)
+            if (!text(m, a->heads[i].output) || !text(m, a->heads[i].logits) || !text(m, a->heads[i].op)) return false;
+    }
     return (!a->initial || holds(m, a->initial, a->param_bytes, 1)) && (!a->onnx || holds(m, a->onnx, a->onnx_bytes, 1));
 }
 

@@ -74,11 +74,41 @@ static bool check_entries(const struct smkd_artifact *a) {
     return !b->run || (f->run && f->fixed_bytes == b->fixed_bytes && f->sample_bytes == b->sample_bytes);
 }
 
+static const struct smkd_abi_tensor *find_row(const struct smkd_artifact *a, enum smkd_abi_role role, const char *name) {
+    for (uint64_t i = 0; i < a->n_tensors; i++)
+        if (a->tensors[i].role == role && a->tensors[i].name && strcmp(a->tensors[i].name, name) == 0)
+            return &a->tensors[i];
+    return NULL;
+}
+
+static bool check_heads(const struct smkd_artifact *a) {
+    if (a->n_heads > a->n_tensors || (a->n_heads && !a->heads)) return false;
+    for (uint64_t i = 0; i < a->n_heads; i++) {
+        const struct smkd_abi_head *h = &a->heads[i];
+        const struct smkd_abi_tensor *t = h->output && h->logits ? find_row(a, SMKD_ABI_OUTPUT, h->logits) : NULL;
+        if (!t || t->dtype != SMKD_ABI_F32 || t->rank != 2 || t->dims[0] != -1 || t->dims[1] < 2) return false;
+    }
+    return true;
+}
+
+// The artifact's table, taken as far as its version goes.
+static void take_table(smkd_model *m, const struct smkd_artifact *a) {
+    memcpy(&m->table, a, a->abi_version < 3 ? offsetof(struct smkd_artifact, heads) : sizeof *a);
+    m->art = &m->table;
+}
+
+static const struct smkd_artifact *ask(smkd_query_fn query) {
+    const struct smkd_artifact *a = NULL;
+    for (uint32_t v = SMKD_ABI_VERSION; v >= SMKD_ABI_OLDEST && !a; v--) a = query(v);
+    return a;
+}
+
 static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
-    bool ok = a->abi_version == SMKD_ABI_VERSION && a->trained_bytes <= a->param_bytes && a->param_bytes <= MAX_BYTES &&
-              a->max_batch > 0 && a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX &&
+    bool ok = a->abi_version >= SMKD_ABI_OLDEST && a->abi_version <= SMKD_ABI_VERSION &&
+              a->trained_bytes <= a->param_bytes && a->param_bytes <= MAX_BYTES && a->max_batch > 0 &&
+              a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX &&
               (a->n_tensors == 0 || a->tensors) && a->name && a->target_cpu && (a->onnx || !a->onnx_bytes) &&
-              check_entries(a);
+              check_entries(a) && check_heads(a);
     uint32_t next[SMKD_ABI_SCALAR + 1] = {0};
     for (uint64_t i = 0; ok && i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];
@@ -159,15 +189,18 @@ static bool load(smkd_model *m, const struct rt_elf *e) {
         return false;
     }
     smkd_query_fn query = NULL;
+    const struct smkd_artifact *a = NULL;
     *(void **)&query = dlsym(m->lib, SMKD_QUERY_SYMBOL);
     if (!query)
         rt_fail(SMKD_R_INVALID, "%s: a shared object, but not an artifact of smkdc (no %s in it)", m->path,
                 SMKD_QUERY_SYMBOL);
-    else if (!(m->art = query(SMKD_ABI_VERSION)))
+    else if (!(a = ask(query)))
         rt_fail(SMKD_R_MISMATCH,
                 "%s: was made by another version of smkdc (this runtime speaks ABI %u); compile the model again",
                 m->path, SMKD_ABI_VERSION);
-    if (!m->art || check_tables(m->path, m->art) != SMKD_R_OK || rt_check_cpu(m->path, m->art) != SMKD_R_OK)
+    if (!a) return false;
+    take_table(m, a);
+    if (check_tables(m->path, m->art) != SMKD_R_OK || rt_check_cpu(m->path, m->art) != SMKD_R_OK)
         return false;
     return make_params(m);
 }
@@ -175,7 +208,7 @@ static bool load(smkd_model *m, const struct rt_elf *e) {
 static bool read_only(smkd_model *m, const struct rt_elf *e) {
     m->to_read = true;
     if (rt_elf_image(e, &m->image) != SMKD_R_OK) return false;
-    m->art = m->image.artifact;
+    take_table(m, m->image.artifact);
     return check_tables(m->path, m->art) == SMKD_R_OK;
 }
 
@@ -210,9 +243,7 @@ void smkd_model_free(smkd_model *m) {
 const struct smkd_artifact *smkd_model_info(const smkd_model *m) { return m->art; }
 
 const struct smkd_abi_tensor *smkd_model_find(const smkd_model *m, enum smkd_abi_role role, const char *name) {
-    for (uint64_t i = 0; i < m->art->n_tensors; i++)
-        if (m->art->tensors[i].role == role && strcmp(m->art->tensors[i].name, name) == 0) return &m->art->tensors[i];
-    return NULL;
+    return find_row(m->art, role, name);
 }
 
 const struct smkd_abi_tensor *smkd_model_nth(const smkd_model *m, enum smkd_abi_role role, size_t n) {

@@ -6,13 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct smkd_abi_tensor *find_logits(const smkd_model *m) {
-    const struct smkd_abi_tensor *first = NULL, *t;
-    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++) {
-        if (t->dtype != SMKD_ABI_F32 || t->rank != 2 || t->dims[0] != -1 || t->dims[1] < 2) continue;
-        if (!first || strcmp(t->name, "logits") == 0) first = t;
+// The i-th head of a model: of its table, or where that is empty (an artifact of version 2, or one made by other means)
+// the i-th output [N,classes].
+static bool nth_head(const smkd_model *m, size_t i, struct smkd_abi_head *h) {
+    const struct smkd_artifact *a = smkd_model_info(m);
+    const struct smkd_abi_tensor *t;
+    if (a->n_heads) {
+        if (i < a->n_heads) *h = a->heads[i];
+        return i < a->n_heads;
     }
-    return first;
+    for (size_t k = 0; (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, k)); k++) {
+        if (t->dtype != SMKD_ABI_F32 || t->rank != 2 || t->dims[0] != -1 || t->dims[1] < 2 || i--) continue;
+        *h = (struct smkd_abi_head){.output = t->name, .logits = t->name};
+        return true;
+    }
+    return false;
 }
 
 // The one image input of a model; what else it has is said.
@@ -43,7 +51,49 @@ static enum smkd_result find_input(const smkd_model *m, const char *path, const 
     return r;
 }
 
-enum smkd_result rt_peer_load(struct rt_peer *p, const char *path) {
+static enum smkd_result find_logits(struct rt_peer *p, const char *name) {
+    struct smkd_abi_head h, found = {0};
+    struct str all = STR_INIT;
+    size_t n = 0;
+    for (; nth_head(p->model, n, &h); n++) {
+        const struct smkd_abi_tensor *t = smkd_model_find(p->model, SMKD_ABI_OUTPUT, h.logits);
+        str_addf(&all, "%s\"%s\" [N,%lld]", n ? ", " : "", h.output, (long long)t->dims[1]);
+        if (name ? !strcmp(name, h.output) || !strcmp(name, h.logits) : n == 0) found = h;
+    }
+    enum smkd_result r = SMKD_R_OK;
+    if (n == 0)
+        r = rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,classes] to train", p->path);
+    else if (name && !found.output)
+        r = rt_fail(SMKD_R_MISMATCH, "--logits %s: %s has no such output [N,classes]; it has %s", name, p->path, all.s);
+    else if (!name && n > 1)
+        r = rt_fail(SMKD_R_MISMATCH,
+                    "%s: has several outputs [N,classes]: %s; say which of them are the logits with --logits NAME, here or "
+                    "in smkdc compile",
+                    p->path, all.s);
+    str_release(&all);
+    if (r != SMKD_R_OK) return r;
+    p->logits = smkd_model_find(p->model, SMKD_ABI_OUTPUT, found.logits);
+    p->output = found.output;
+    p->op = found.op;
+    return SMKD_R_OK;
+}
+
+bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t) {
+    const struct smkd_artifact *a = smkd_model_info(m);
+    for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_heads; i++)
+        if (a->heads[i].added && !strcmp(a->heads[i].logits, t->name)) return true;
+    return false;
+}
+
+bool rt_mixing(const smkd_model *m, struct str *out) {
+    const struct smkd_artifact *a = smkd_model_info(m);
+    if (!a->mixing_node) return false;
+    str_addf(out, "node \"%s\"", a->mixing_node);
+    if (a->mixing_op) str_addf(out, " (%s)", a->mixing_op);
+    return true;
+}
+
+enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits) {
     *p = (struct rt_peer){.path = path};
     p->model = smkd_model_load(path);
     if (!p->model) return SMKD_R_INVALID;
@@ -53,8 +103,7 @@ enum smkd_result rt_peer_load(struct rt_peer *p, const char *path) {
     enum smkd_result r = find_input(p->model, path, &in);
     if (r != SMKD_R_OK) return r;
     p->input = in;
-    p->logits = find_logits(p->model);
-    if (!p->logits) return rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,classes] to train", path);
+    if ((r = find_logits(p, logits)) != SMKD_R_OK) return r;
     // TensorFlow's order shows where only the last dimension can be channels.
     p->channels_last = in->dims[1] > RT_MAX_CHANNELS && in->dims[3] <= RT_MAX_CHANNELS;
     p->channels = (int)in->dims[p->channels_last ? 3 : 1];

@@ -9,6 +9,7 @@ struct rt_peer {
     smkd_model *model;                            // owned
     smkd_session *session;                        // owned; NULL before rt_peer_start
     const struct smkd_abi_tensor *input, *logits; // the one image input, and the [N, classes] output
+    const char *output, *op; // the model's output that they are taken for, and what it makes of them ("Softmax") or NULL
     int channels, height, width, classes;
     bool channels_last;     // the input is [N,H,W,C], as TensorFlow has it
     float *out, *cotangent; // [batch][classes]; owned
@@ -17,9 +18,9 @@ struct rt_peer {
 };
 
 // Loads `path` and checks that it is an image classifier: one f32 input [N,C,H,W] (or [N,H,W,C], where only the last
-// dimension can be an image's channels) and an output [N,classes]; of several
-// such outputs the one called "logits", else the first, counts. Release with rt_peer_release also after a failure.
-enum smkd_result rt_peer_load(struct rt_peer *p, const char *path);
+// dimension can be an image's channels) and an output [N,classes], the one that `logits` names; it has to where there are
+// several. Release with rt_peer_release also after a failure.
+enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits);
 void rt_peer_release(struct rt_peer *p);
 // The node of a BatchNorm that cannot be trained on a batch of one, as the artifact tells it, in memory of the caller's
 // own (free); NULL where there is none.
@@ -29,6 +30,10 @@ enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b
 // Makes the session and binds logits and cotangents for batches of at most `batch`.
 enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch);
 enum smkd_result rt_peer_run(struct rt_peer *p, enum smkd_abi_phase phase, const float *images, size_t n);
+// Whether an OUTPUT row is none of the model's: smkdc made it one for training.
+bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t);
+// The node at which the samples of a batch meet, `node "NAME" (Op)`, added to `out`; false where there is none.
+bool rt_mixing(const smkd_model *m, struct str *out);
 // Sets a scalar that the model may or may not have.
 enum smkd_result rt_set_if_there(smkd_session *s, const smkd_model *m, const char *name, double v);
 

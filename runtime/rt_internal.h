@@ -7,9 +7,10 @@
 struct smkd_model {
     void *lib;
     char *path;
-    const struct smkd_artifact *art;
+    const struct smkd_artifact *art; // &table
+    struct smkd_artifact table;      // the artifact's, with zeros where its version has no field
     void *params, *grads, *momentum; // grads and momentum are made when first asked for
-    struct rt_elf_image image;       // of a model that was only opened to be read; `art` lies in it
+    struct rt_elf_image image;       // of a model that was only opened to be read; what `art` points to lies in it
     bool to_read;
     uint64_t changes;                // of the parameters: grows whenever they may have been written
 };

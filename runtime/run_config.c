@@ -38,6 +38,7 @@ const struct rt_field rt_fields[] = {
     STR("std", "S,..", "auto", "standard deviation of each channel", std, NULL),
     STR("loss", "NAME", "smkd-p", "smkd-p, smkd-s, all, zero, ce, or a file made with smkdc loss (its switches count)",
         loss, NULL),
+    STR("logits", "NAME", NULL, "the output to train, where a model has several [N,classes]", logits, NULL),
     STR("refine", "RULE", "auto", "label refinement: mylc, proselflc or none (auto: mylc; none for ce)", refine,
         refine_words),
     F64("eta", "4", "threshold of smkd-p and smkd-s is ln(classes) / eta at half time", eta, -1e9, 1e9),

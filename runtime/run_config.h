@@ -12,7 +12,7 @@ struct rt_config {
     double val_split;
     double noise_seed; // whole numbers up to 2^53, as JSON holds them exactly; NAN: the seed
     // loss
-    char *loss, *refine, *peer_denom, *r_scope, *t_unit;
+    char *loss, *logits, *refine, *peer_denom, *r_scope, *t_unit;
     double eta, b1, b2, rho, log_floor; // b2 NAN: -5 for smkd-p, 0 for smkd-s
     bool detach_target;
     // optimisation

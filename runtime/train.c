@@ -449,6 +449,22 @@ static bool peers_are_one(const struct rt_peer *p) {
            memcmp(smkd_model_params(p[0].model), smkd_model_params(p[1].model), a->param_bytes) == 0;
 }
 
+// What is taken for a peer's logits where that isn't its one output as it is, and what its loss depends on.
+static void tell_peer(struct run *r, const struct rt_peer *p) {
+    struct str node = STR_INIT;
+    if (p->op)
+        rt_progress_note(&r->progress, "%s: \"%s\" is a %s; training and accuracies look at what goes into it", p->path,
+                         p->output, p->op);
+    else if (r->c->logits)
+        rt_progress_note(&r->progress, "%s: the logits are \"%s\"", p->path, p->output);
+    if (rt_mixing(p->model, &node))
+        rt_progress_warn(&r->progress,
+                         "%s: %s computes with all images of a batch: the loss of one depends on the others, and accuracies "
+                         "on --batch-size",
+                         p->path, node.s);
+    str_release(&node);
+}
+
 static void tell_start(struct run *r, int threads, bool resuming) {
     const struct rt_train_data *d = &r->data;
     const struct rt_transform *x = &d->transform;
@@ -479,6 +495,8 @@ static void tell_start(struct run *r, int threads, bool resuming) {
     if (smkd_model_info(r->t->loss)->name && strcmp(smkd_model_info(r->t->loss)->name, r->c->loss) != 0)
         rt_progress_note(p, "%s is the loss %s; refinement, denominator, detached target and log floor are the file's",
                          r->c->loss, smkd_model_info(r->t->loss)->name);
+    for (int k = 0; k < 2; k++)
+        if (k == 0 || strcmp(r->t->peers[0].path, r->t->peers[1].path) != 0) tell_peer(r, &r->t->peers[k]);
     if (peers_are_one(r->t->peers))
         rt_progress_note(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
                             "network trained twice; make the second with another --seed of smkdc new");

@@ -24,6 +24,7 @@ extern const char *const dc_stages[]; // names, ends with NULL
 // Options that compile and loss share: --emit --mcpu --winograd --recompute --max-batch --threads --dump-after
 // --stop-after --time
 // --verbose.
+#define DC_MAX_BATCH "256" // of models
 #define DC_CODEGEN_OPTS(max_batch)                                                                                     \
     {"max-batch", 0, "N", max_batch, "largest batch the artifact will accept; its memory is not reserved", 0},         \
         {"mcpu", 0, "CPU", "native", "CPU to compile for: native, x86-64-v3, x86-64-v4, znver4 ...", 0},               \
@@ -44,6 +45,8 @@ struct dc_build {
     const char *stop_after; // a pass that runs here rather than in codegen, or NULL
     bool verbose;
 };
+// What they are without any.
+struct dc_build dc_build_defaults(void);
 // Reads those options. False after a usage error.
 bool dc_build_options(struct dc_build *b, const struct args *a);
 // Looks at -o before the work: its folder must be there, and - is for text only. DONE, or an exit code after a report.
@@ -79,6 +82,14 @@ struct dc_model {
     struct diag diag;
     struct fe_model *file;
     struct ir_graph *imported;
+    // Of dc_model_open:
+    struct ir_head *heads;
+    size_t n_heads;
+    bool one_head; // --logits said which
+    // Of dc_model_graphs:
+    struct ir_graph *infer, *train;
+    size_t n_params, n_untrained; // of these, no gradient reaches so many
+    struct diag_loc mixing;       // where the samples of a batch meet in inference; empty: nowhere
 };
 #define DC_SHAPE_OPT                                                                                                   \
     {"shape",                                                                                                          \
@@ -90,9 +101,25 @@ struct dc_model {
 #define DC_PARAMETER_OPTS                                                                                              \
     {"train-only", 0, "GLOB", NULL, "train only float tensors of such names; all others are constants", ARGS_REPEAT},  \
         {"constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT}
-// Opens and imports a model under the --shape, --train-only and --constant options. DONE, or an exit code after a
+#define DC_LOGITS_OPT                                                                                                  \
+    {"logits", 0, "NAME", NULL, "the output to train, where a model has several, or a value inside it [N,classes]", 0}
+// Opens and imports a model under the --shape, --train-only, --constant and --logits options. DONE, or an exit code after a
 // report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 void dc_model_close(struct dc_model *m);
+
+// Graphs of both modes as far as `upto`, DC_IR (what codegen's passes start from) or DC_GRAD (training with its gradient).
+// Reports everything that is wrong with either, and what should be known of the model. All that `check` and `compile` do
+// before code is generated is here and in dc_codegen_model.
+enum smkd_status dc_model_graphs(struct dc_model *m, const struct dc_build *b, enum dc_stage upto);
+// What codegen gets.
+struct cg_model dc_codegen_model(struct dc_model *m, const struct dc_build *b);
+
+// What training looks at (dc_heads.c): finds the outputs that could be logits, or the one that `logits` names, and makes
+// outputs of them. Called by dc_model_open.
+enum smkd_status dc_find_heads(struct dc_model *m, const char *logits);
+// Fills m->mixing, with a warning. Called by dc_model_graphs.
+void dc_report_mixing(struct dc_model *m);
+void dc_type_text(const struct ir_type *t, struct str *out); // "f32[N,3,8]"
 
 #endif

@@ -1,9 +1,13 @@
 // smkdc check: everything that stands between a model and training, in one run.
 #include "dc.h"
 
+
+#include <string.h>
+
 static const struct args_opt opts[] = {
     DC_SHAPE_OPT,
     DC_PARAMETER_OPTS,
+    DC_LOGITS_OPT,
     {"verbose", 'v', NULL, NULL, "list every float tensor, with the rule that made it a parameter or a constant", 0},
     {0}};
 static const struct args_cmd cmd = {
@@ -12,28 +16,33 @@ static const struct args_cmd cmd = {
     1,
     1,
     "Says whether a model can be compiled and trained. Reports every operator without a forward or a gradient by node\n"
-    "name, and prints inputs, outputs, parameter counts, and by which rule other float tensors are constants. Exit\n"
-    "code 1 when the model cannot be compiled, or none of its parameters trained.",
+    "name, and prints inputs, outputs, what is trained for logits, parameter counts, and by which rule other float\n"
+    "tensors are constants. Exit code 1 when the model cannot be compiled: it goes the way of compile up to where code\n"
+    "is generated.",
     opts};
 
-static void print_type(const struct ir_type *t) {
-    printf("%s[", ir_dtype_name(t->dtype));
-    for (int i = 0; i < t->rank; i++) {
-        char buf[24];
-        printf("%s%s", i ? "," : "", ir_dim_text(t->dims[i], buf));
-    }
-    printf("]");
+static void print_row(const char *what, const char *name, const struct ir_type *t, const char *rest) {
+    struct str type = STR_INIT;
+    dc_type_text(t, &type);
+    printf("%-11s %s %s%s\n", what, name, type.s, rest);
+    str_release(&type);
 }
 
-static void print_summary(const struct ir_graph *g) {
+// An output that training alone looks at.
+static bool is_added(const struct dc_model *m, const char *output) {
+    for (size_t i = 0; i < m->n_heads; i++)
+        if (m->heads[i].added && !strcmp(m->heads[i].logits, output)) return true;
+    return false;
+}
+
+static void print_summary(const struct dc_model *m) {
+    const struct ir_graph *g = m->imported;
     int64_t trained = 0, kept = 0;
     size_t n_params = 0, n_buffers = 0;
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = &g->values[g->boundary[i]];
         if (v->role == IR_ROLE_INPUT) {
-            printf("input       %s ", v->name);
-            print_type(&v->type);
-            printf("\n");
+            print_row("input", v->name, &v->type, "");
         } else if (v->role == IR_ROLE_PARAM) {
             trained += ir_numel(&v->type);
             n_params++;
@@ -43,10 +52,8 @@ static void print_summary(const struct ir_graph *g) {
         }
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
-        if (g->outputs[i].kind != IR_OUT_OUTPUT) continue;
-        printf("output      %s ", g->outputs[i].name);
-        print_type(&g->values[g->outputs[i].value].type);
-        printf("\n");
+        const struct ir_output *o = &g->outputs[i];
+        if (o->kind == IR_OUT_OUTPUT && !is_added(m, o->name)) print_row("output", o->name, &g->values[o->value].type, "");
     }
     printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
     printf("statistics  %lld in %zu tensors (not trained)\n", (long long)kept, n_buffers);
@@ -78,57 +85,52 @@ static void print_decisions(const struct fe_model *m, bool verbose) {
         printf("batch norm  %zu trained with the batch's statistics, %zu frozen\n", norms - frozen, frozen);
 }
 
-static size_t count_params(const struct ir_graph *g) {
-    size_t n = 0;
-    for (size_t i = 0; i < g->n_boundary; i++) n += g->values[g->boundary[i]].role == IR_ROLE_PARAM;
-    return n;
+// What training looks at.
+static void print_heads(const struct dc_model *m) {
+    for (size_t i = 0; i < m->n_heads; i++) {
+        const struct ir_head *h = &m->heads[i];
+        struct str rest = STR_INIT;
+        if (h->op) str_addf(&rest, ", before the %s of %s", h->op, h->output);
+        print_row(i ? "         or" : "logits", h->logits, &m->imported->values[h->value].type, rest.len ? rest.s : "");
+        str_release(&rest);
+    }
 }
 
 // The last line, once the model is known to compile.
-static int verdict(struct dc_model *m, size_t lost) {
-    const size_t n = count_params(m->imported);
-    if (n == 0) {
-        printf("verdict     compiles; it has no parameters to train\n");
-        return EXIT_DONE;
-    }
-    if (lost == n) {
-        diag_error(&m->diag, NULL, "no gradient reaches any of its %zu parameters; export the model up to its logits",
-                   n);
-        printf("verdict     compiles, but cannot be trained\n");
-        return EXIT_FAILED;
-    }
-    if (lost)
-        printf("verdict     compiles and trains, but for %zu of %zu parameters\n", lost, n);
+static void print_verdict(const struct dc_model *m) {
+    printf("verdict     compiles");
+    if (m->n_params == 0)
+        printf("; it has no parameters to train\n");
+    else if (m->n_untrained == m->n_params)
+        printf(", but cannot be trained\n");
+    else if (m->n_untrained)
+        printf(" and trains, but for %zu of %zu parameters\n", m->n_untrained, m->n_params);
     else
-        printf("verdict     compiles and trains\n");
-    return EXIT_DONE;
+        printf(" and trains\n");
 }
 
-static enum smkd_status check_passes(struct dc_model *m, size_t *untrained) {
-    const struct dc_build b = {.pass = {.verify = true}};
-    struct ir_graph *infer = ir_graph_clone(&m->arena, m->imported), *train = ir_graph_clone(&m->arena, m->imported);
-    // Both halves are tried, so that one run reports what is wrong with either.
-    enum smkd_status i = dc_run_passes(&b, DC_MIDDLE_PASSES, infer, IR_INFER);
-    enum smkd_status t = dc_run_passes(&b, DC_MIDDLE_PASSES, train, IR_TRAIN);
-    if (t == SMKD_OK) {
-        *untrained = ir_report_untrained(train, true);
-        t = ir_differentiate(train, NULL, 0, true);
-    }
-    return i != SMKD_OK ? i : t;
+// Everything that compile does with a model short of generating code, under its default options.
+static enum smkd_status try_to_compile(struct dc_model *m) {
+    const struct dc_build b = dc_build_defaults();
+    TRY(dc_model_graphs(m, &b, DC_GRAD));
+    struct cg_model cm = dc_codegen_model(m, &b);
+    return cg_check(&cm, &b.cg, &m->diag);
 }
 
 static int run(const struct args *a) {
     struct dc_model m;
-    size_t untrained = 0;
     int code = dc_model_open(&m, a->pos[0], a);
     if (m.imported) {
         printf("model       %s\n", m.imported->name ? m.imported->name : "(unnamed)");
-        print_summary(m.imported);
+        print_summary(&m);
         print_decisions(m.file, args_given(a, "verbose"));
-        code = dc_exit(check_passes(&m, &untrained), &m.diag);
+    }
+    if (code == EXIT_DONE) {
+        print_heads(&m);
+        code = dc_exit(try_to_compile(&m), &m.diag);
     }
     if (code == EXIT_DONE)
-        code = verdict(&m, untrained);
+        print_verdict(&m);
     else if (code != EXIT_USAGE)
         printf("verdict     cannot be compiled\n");
     dc_model_close(&m);

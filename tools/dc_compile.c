@@ -1,15 +1,13 @@
 // smkdc compile: ONNX -> graph -> gradient -> artifact.
-#include "../runtime/include/smkd_abi.h"
 #include "dc_tune.h"
-
-#include <string.h>
 
 static const struct args_opt opts[] = {
     {"output", 'o', "FILE", NULL, "file to write (default: M.smkd beside M.onnx; text stages: standard output)", 0},
     DC_SHAPE_OPT,
     DC_PARAMETER_OPTS,
+    DC_LOGITS_OPT,
     {"dtype", 0, "f32|bf16", "f32", "what activations and gradients are kept in; parameters and sums stay f32", 0},
-    DC_CODEGEN_OPTS("256"),
+    DC_CODEGEN_OPTS(DC_MAX_BATCH),
     DC_TUNE_OPTS,
     {0}};
 static const struct args_cmd cmd = {
@@ -40,17 +38,12 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const stru
     say(b, "imported", m->imported);
     if (emit_here(b->stage == DC_ONNX_IR, out, m->imported, NULL, d, &s)) return s;
 
-    struct ir_graph *infer = ir_graph_clone(&m->arena, m->imported), *train = m->imported;
-    TRY(dc_run_passes(b, DC_MIDDLE_PASSES, infer, IR_INFER));
-    TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
+    const bool only_ir = b->stage == DC_IR || dc_stops_in(b, DC_MIDDLE_PASSES);
+    TRY(dc_model_graphs(m, b, only_ir ? DC_IR : DC_GRAD));
+    struct ir_graph *infer = m->infer, *train = m->train;
     say(b, "inference", infer);
-    if (emit_here(b->stage == DC_IR || dc_stops_in(b, DC_MIDDLE_PASSES), out, train, infer, d, &s)) return s;
-
-    ir_report_untrained(train, true);
-    TRY(ir_differentiate(train, NULL, 0, true));
-    TRY(dc_run_passes(b, DC_MIDDLE_PASSES, train, IR_TRAIN));
-    say(b, "forward and backward", train);
-    if (emit_here(b->stage == DC_GRAD, out, train, infer, d, &s)) return s;
+    say(b, only_ir ? "training" : "forward and backward", train);
+    if (emit_here(only_ir || b->stage == DC_GRAD, out, train, infer, d, &s)) return s;
 
     if (b->stage == DC_FUSED || dc_stops_in(b, dc_fuse_passes(b))) {
         TRY(dc_run_passes(b, dc_fuse_passes(b), infer, IR_INFER));
@@ -58,13 +51,7 @@ static enum smkd_status build(struct dc_model *m, struct dc_build *b, const stru
         return dc_emit_graphs(out, (struct ir_graph *[]){train, infer}, 2, d);
     }
 
-    struct cg_model cm = {.name = train->name,
-                          .kind = SMKD_ABI_MODEL,
-                          .infer = infer,
-                          .train = train,
-                          .update = true,
-                          .notes = dc_notes(&m->arena, infer, train, b->cg.bf16)};
-    cm.onnx = fe_skeleton(m->file, &m->arena, &cm.onnx_bytes);
+    struct cg_model cm = dc_codegen_model(m, b);
     if (!out)
         out =
             b->stage < DC_OBJ ? "-" : dc_replace_suffix(&m->arena, path, ".onnx", b->stage == DC_OBJ ? ".o" : ".smkd");

@@ -1,4 +1,5 @@
-// Opening a model, under the options that say how to read it.
+// Opening a model, under the options that say how to read it, and its graphs on the way to codegen.
+#include "../runtime/include/smkd_abi.h"
 #include "dc.h"
 
 #include <string.h>
@@ -55,7 +56,68 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     o.train_only = all_of(&m->arena, a, "train-only", &o.n_train_only);
     o.constants = all_of(&m->arena, a, "constant", &o.n_constants);
     m->imported = fe_import(m->file, &m->arena, &m->diag, &o);
-    return m->imported ? EXIT_DONE : dc_exit(SMKD_INVALID, &m->diag);
+    if (!m->imported) return dc_exit(SMKD_INVALID, &m->diag);
+    m->one_head = args_given(a, "logits");
+    return dc_exit(dc_find_heads(m, args_str(a, "logits")), &m->diag);
+}
+
+// Outputs that get a gradient: those of floats, or the one that --logits says. Not where probabilities are written out: the
+// gradient zero that training gives all outputs but the logits would become 0 * inf there.
+static size_t differentiated(struct dc_model *m, const char **of) {
+    size_t n = 0;
+    for (size_t i = 0; i < m->train->n_outputs; i++) {
+        const struct ir_output *o = &m->train->outputs[i];
+        bool wanted = o->kind == IR_OUT_OUTPUT && m->train->values[o->value].type.dtype == IR_F32, of_head = false;
+        for (size_t k = 0; k < m->n_heads; k++) {
+            const struct ir_head *h = &m->heads[k];
+            bool logits = !strcmp(h->logits, o->name), output = !strcmp(h->output, o->name);
+            of_head |= logits || output;
+            wanted &= logits || !output || !h->written;
+        }
+        if (wanted && (of_head || !m->one_head)) of[n++] = o->name;
+    }
+    return n;
+}
+
+static void report_untrained(struct dc_model *m) {
+    for (size_t i = 0; i < m->train->n_boundary; i++)
+        m->n_params += m->train->values[m->train->boundary[i]].role == IR_ROLE_PARAM;
+    m->n_untrained = ir_report_untrained(m->train, true);
+    if (m->n_params && m->n_untrained == m->n_params)
+        diag_warning(&m->diag, NULL,
+                     "no gradient reaches any of its %zu parameters: it runs, but cannot be trained; export the model up to "
+                     "its logits",
+                     m->n_params);
+}
+
+enum smkd_status dc_model_graphs(struct dc_model *m, const struct dc_build *b, enum dc_stage upto) {
+    m->infer = ir_graph_clone(&m->arena, m->imported);
+    m->train = ir_graph_clone(&m->arena, m->imported);
+    // Both are tried, so that one run reports what is wrong with either.
+    enum smkd_status i = dc_run_passes(b, DC_MIDDLE_PASSES, m->infer, IR_INFER);
+    enum smkd_status t = dc_run_passes(b, DC_MIDDLE_PASSES, m->train, IR_TRAIN);
+    if (i != SMKD_OK || t != SMKD_OK) return i != SMKD_OK ? i : t;
+    dc_report_mixing(m);
+    if (upto < DC_GRAD) return SMKD_OK;
+    report_untrained(m);
+    const char **of = ARENA_ARRAY(&m->arena, const char *, m->train->n_outputs + 1);
+    size_t n = differentiated(m, of);
+    TRY(ir_differentiate(m->train, of, n, true));
+    return dc_run_passes(b, DC_MIDDLE_PASSES, m->train, IR_TRAIN);
+}
+
+struct cg_model dc_codegen_model(struct dc_model *m, const struct dc_build *b) {
+    struct cg_model cm = {.name = m->train->name,
+                          .kind = SMKD_ABI_MODEL,
+                          .infer = m->infer,
+                          .train = m->train,
+                          .update = true,
+                          .notes = dc_notes(&m->arena, m->infer, m->train, b->cg.bf16),
+                          .heads = m->heads,
+                          .n_heads = m->n_heads,
+                          .mixing = m->mixing};
+    cm.onnx = fe_skeleton(m->file, &m->arena, &cm.onnx_bytes);
+    return cm;
 }
 
 void dc_model_close(struct dc_model *m) {

@@ -37,6 +37,12 @@ static bool known_pass(const struct args *a, const char *option, bool all) {
     return false;
 }
 
+struct dc_build dc_build_defaults(void) {
+    struct dc_build b = {.stage = DC_LIB, .cg = {.mcpu = "native", .emit = "lib", .verify = true}, .pass = {.verify = true}};
+    CHECK(parse_i64(DC_MAX_BATCH, &b.cg.max_batch), "--max-batch has no default");
+    return b;
+}
+
 bool dc_build_options(struct dc_build *b, const struct args *a) {
     static const char *const off_on[] = {"off", "on", NULL};
     size_t stage = DC_LIB, winograd = 1, recompute = 1;

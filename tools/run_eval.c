@@ -14,6 +14,7 @@ static const struct args_opt opts[] = {
     {"weights", 0, "FILE", NULL,
      "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
     {"weights-prefix", 0, "PREFIX", NULL, "what that file has in front of the model's names, such as module.", 0},
+    {"logits", 0, "NAME", NULL, "the output to look at, where a model has several (default: the run folder's)", 0},
     {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
     {"data", 0, "DATA", NULL, "data set (default: the run folder's)", 0},
     {"test-limit", 0, "N", "0", "the first N test images only (0: all, or as the run folder says)", 0},
@@ -48,6 +49,10 @@ struct eval {
     double *scratch;
 };
 
+static const char *logits_of(const struct eval *e, const struct args *a) {
+    return args_given(a, "logits") ? args_str(a, "logits") : e->dir ? e->saved.config.logits : NULL;
+}
+
 static enum smkd_result collect(struct eval *e, const struct args *a, bool best) {
     const char *pos = a->n_pos == 1 ? a->pos[0] : NULL;
     enum smkd_result r = SMKD_R_OK;
@@ -56,7 +61,7 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         if ((r = run_saved_read(&e->saved, pos)) != SMKD_R_OK) return r;
         for (; e->n < 2; e->n++) { // --artifact, or --peer, replaces what has moved
             const char *given = args_nth(a, args_given(a, "artifact") ? "artifact" : "peer", (size_t)e->n);
-            if ((r = run_saved_load(&e->saved, pos, e->n, given, &e->peers[e->n])) != SMKD_R_OK) return r;
+            if ((r = run_saved_load(&e->saved, pos, e->n, given, logits_of(e, a), &e->peers[e->n])) != SMKD_R_OK) return r;
             e->paths[e->n] = e->peers[e->n].path;
         }
     } else {
@@ -71,7 +76,7 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
     if (e->n == 0)
         return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
     for (int k = 0; k < e->n; k++) {
-        if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k])) != SMKD_R_OK) return r;
+        if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k], logits_of(e, a))) != SMKD_R_OK) return r;
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
     }
     struct rt_progress_state state = {0};
@@ -186,6 +191,7 @@ static int run(const struct args *a) {
     enum smkd_result r = collect(&e, a, checkpoint == 0);
     if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);
     if (r == SMKD_R_OK) r = rt_evaluate(e.peers, e.n, e.loader, e.scratch, scores);
+    for (int k = 0; k < e.n && r == SMKD_R_OK; k++) run_note_mixing(&e.peers[k]);
     if (r == SMKD_R_OK) (args_given(a, "json") ? print_json : print_table)(&e, scores);
     rt_loader_free(e.loader);
     for (int k = 0; k < e.n; k++) rt_peer_release(&e.peers[k]);

@@ -67,7 +67,7 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
     struct rt_peer p = {0};
     struct rt_progress_state state;
     int code = EXIT_DONE;
-    if (run_saved_load(s, a->pos[0], k, args_str(a, "artifact"), &p) != SMKD_R_OK ||
+    if (run_saved_load(s, a->pos[0], k, args_str(a, "artifact"), s->config.logits, &p) != SMKD_R_OK ||
         rt_checkpoint_read_peer(weights, k, p.model, &state) != SMKD_R_OK) {
         code = run_failed("export");
     } else if (!smkd_model_info(p.model)->onnx) {

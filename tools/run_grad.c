@@ -28,6 +28,7 @@ static enum smkd_result bind_results(struct rt_tensors *out, smkd_session *s, co
                                      enum smkd_abi_role role, const char *prefix, int64_t batch) {
     const struct smkd_abi_tensor *t;
     for (size_t i = 0; (t = smkd_model_nth(m, role, i)); i++) {
+        if (rt_is_added(m, t)) continue; // the session has memory for it
         struct str name = STR_INIT;
         str_addf(&name, "%s%s", prefix, t->name);
         struct rt_tensor *x = run_result(out, name.s, t, batch, NULL);

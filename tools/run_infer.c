@@ -1,4 +1,5 @@
 // smkd-run infer: outputs of a model under their ONNX names.
+#include "../runtime/peer.h"
 #include "run_io.h"
 #include "run_train.h"
 
@@ -15,8 +16,38 @@ static const struct args_cmd cmd = {
     1,
     1,
     "Runs a model in inference mode (running statistics, dropout off) and writes its outputs under their "
-    "ONNX names.\nAny number of samples: they go through in batches.",
+    "ONNX names.\nAny number of samples: they go through in batches. Where a model computes with all samples of a batch "
+    "(a mean over\nthem), results would depend on how they are cut: such a model takes all of them in one run, or "
+    "refuses.",
     opts};
+
+// The artifact's outputs without those that only training looks at.
+static const struct smkd_abi_tensor *next_output(const smkd_model *m, size_t *i) {
+    const struct smkd_abi_tensor *t;
+    while ((t = smkd_model_nth(m, SMKD_ABI_OUTPUT, (*i)++)) && rt_is_added(m, t)) continue;
+    return t;
+}
+
+// SMKD_R_UNSUPPORTED where cutting `batch` samples into batches of `step` would change the results.
+static enum smkd_result check_split(const smkd_model *m, const char *path, int64_t batch, int64_t step) {
+    struct str node = STR_INIT;
+    enum smkd_result r = SMKD_R_OK;
+    const struct smkd_artifact *info = smkd_model_info(m);
+    if (batch > step && rt_mixing(m, &node)) {
+        if (batch > (int64_t)info->max_batch)
+            r = rt_fail(SMKD_R_UNSUPPORTED,
+                        "%s: %s computes with all samples of a batch, so that %lld of them must be one batch, and the "
+                        "artifact takes at most %llu: compile it with --max-batch %lld",
+                        path, node.s, (long long)batch, (unsigned long long)info->max_batch, (long long)batch);
+        else
+            r = rt_fail(SMKD_R_UNSUPPORTED,
+                        "--batch-size %lld: %s of %s computes with all samples of a batch, so that %lld of them must be "
+                        "one batch: leave it out",
+                        (long long)step, node.s, path, (long long)batch);
+    }
+    str_release(&node);
+    return r;
+}
 
 // Samples [at, at+n) of every input and output.
 static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, const struct rt_tensors *out,
@@ -27,8 +58,8 @@ static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, c
         r = smkd_bind(s, SMKD_ABI_INPUT, t->name,
                       (char *)in->f[i].tensor.data + (run_row_batched(t) ? run_row_bytes(t, at) : 0));
     }
-    for (size_t i = 0; i < out->n && r == SMKD_R_OK; i++) {
-        const struct smkd_abi_tensor *t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i);
+    for (size_t i = 0, at_row = 0; i < out->n && r == SMKD_R_OK; i++) {
+        const struct smkd_abi_tensor *t = next_output(m, &at_row);
         r = smkd_bind(s, SMKD_ABI_OUTPUT, t->name,
                       (char *)out->t[i].data + (run_row_batched(t) ? run_row_bytes(t, at) : 0));
     }
@@ -43,7 +74,8 @@ static enum smkd_result infer(const struct args *a, smkd_model *m, smkd_session 
     enum smkd_result r = run_feeds_read(&in, m, SMKD_ABI_INPUT, a, "input", &batch);
     if (r == SMKD_R_OK) r = run_feeds_complete(&in, m);
     if (batch == 0) batch = 1; // a model whose inputs have no batch
-    for (size_t i = 0; r == SMKD_R_OK && (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++)
+    if (r == SMKD_R_OK) r = check_split(m, a->pos[0], batch, step);
+    for (size_t i = 0; r == SMKD_R_OK && (t = next_output(m, &i));)
         if (!run_result(&out, t->name, t, batch, NULL)) r = SMKD_R_NOMEM;
     for (int64_t at = 0; r == SMKD_R_OK && at < batch; at += step)
         r = run_batch(s, &in, &out, m, at, batch - at < step ? batch - at : step);

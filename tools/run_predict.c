@@ -18,6 +18,7 @@ static const struct args_opt opts[] = {
     {"interpolation", 0, "HOW", "bilinear", "nearest, box, bilinear, hamming, bicubic or lanczos", 0},
     {"mean", 0, "M,..", NULL, "mean of each channel on a 0..1 scale (see above)", 0},
     {"std", 0, "S,..", NULL, "standard deviation of each channel", 0},
+    {"logits", 0, "NAME", NULL, "the output to look at, where a model has several (default: the run folder's)", 0},
     {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
     {"artifact", 0, "A.smkd", NULL, "a run folder's artifacts, in order, where they have moved", ARGS_REPEAT},
     {"threads", 0, "N", "0", "threads (0: all cores)", 0},
@@ -54,14 +55,15 @@ static enum smkd_result load(struct predict *p, const struct args *a, bool best)
     enum smkd_result r = SMKD_R_OK;
     if (!run_is_folder(pos)) {
         p->n = 1;
-        return rt_peer_load(&p->peers[0], pos);
+        return rt_peer_load(&p->peers[0], pos, args_str(a, "logits"));
     }
     if ((r = run_saved_read(&p->saved, pos)) != SMKD_R_OK) return r;
     char *path = rt_path_join(pos, best ? "best.safetensors" : "last.safetensors");
+    const char *logits = args_given(a, "logits") ? args_str(a, "logits") : p->saved.config.logits;
     struct rt_progress_state state = {0};
     for (; p->n < 2 && r == SMKD_R_OK; p->n++) {
         struct rt_peer *peer = &p->peers[p->n];
-        r = run_saved_load(&p->saved, pos, p->n, args_nth(a, "artifact", (size_t)p->n), peer);
+        r = run_saved_load(&p->saved, pos, p->n, args_nth(a, "artifact", (size_t)p->n), logits, peer);
         if (r == SMKD_R_OK && p->n) r = rt_peers_agree(&p->peers[0], peer);
         if (r == SMKD_R_OK) r = rt_checkpoint_read_peer(path, p->n, peer->model, &state);
     }
@@ -94,6 +96,7 @@ static enum smkd_result prepare(struct predict *p, const struct args *a, int64_t
     if (r != SMKD_R_OK) return r;
     for (int k = 0; k < p->n && r == SMKD_R_OK; k++) {
         uint64_t most = smkd_model_info(p->peers[k].model)->max_batch;
+        run_note_mixing(&p->peers[k]);
         r = rt_peer_start(&p->peers[k], p->team, most < BATCH ? (size_t)most : BATCH);
     }
     size_t pixels = (size_t)m->height * (size_t)m->width;

@@ -90,9 +90,10 @@ static bool read_hash(const char *path, char text[24]) {
     return m != NULL;
 }
 
-enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, struct rt_peer *p) {
+enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, const char *logits,
+                                struct rt_peer *p) {
     char hash[24];
-    if (artifact) return rt_peer_load(p, artifact); // whoever names a program wants it run; the checkpoint must fit it
+    if (artifact) return rt_peer_load(p, artifact, logits); // whoever names a program wants it run; the checkpoint must fit it
     const char *path = s->artifact[k];
     if (!rt_path_exists(path))
         return rt_fail(SMKD_R_IO, "%s: the artifact that peer %d of %s was trained with is gone; give it with --artifact", path, k,
@@ -103,7 +104,7 @@ enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int 
                        "%s: is another artifact than the one that peer %d of %s was trained with (content hash %s, then %s); give "
                        "that one with --artifact",
                        path, k, dir, hash, s->hash[k]);
-    return rt_peer_load(p, path);
+    return rt_peer_load(p, path, logits);
 }
 
 void run_saved_release(struct run_saved *s) {
@@ -113,4 +114,14 @@ void run_saved_release(struct run_saved *s) {
         free(s->hash[k]);
     }
     *s = (struct run_saved){0};
+}
+
+void run_note_mixing(const struct rt_peer *p) {
+    struct str node = STR_INIT;
+    if (rt_mixing(p->model, &node))
+        fprintf(stderr,
+                "warning: %s: %s computes with all images of a batch: what is said of one depends on the others, and so on "
+                "how many are a batch\n",
+                p->path, node.s);
+    str_release(&node);
 }

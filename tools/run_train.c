@@ -58,8 +58,8 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
                        given == 1 ? "" : "s");
     for (int k = 0; k < 2; k++) {
         enum smkd_result r =
-            from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k), &t->peers[k])
-                     : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k));
+            from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k), t->config->logits, &t->peers[k])
+                     : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k), t->config->logits);
         if (r != SMKD_R_OK) return r;
     }
     return rt_peers_agree(&t->peers[0], &t->peers[1]);

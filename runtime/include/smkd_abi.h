@@ -10,7 +10,8 @@
 
 #include <stdint.h>
 
-#define SMKD_ABI_VERSION  2u
+#define SMKD_ABI_VERSION  3u // of what is written; 2, which ends in front of `heads`, is still read
+#define SMKD_ABI_OLDEST   2u
 #define SMKD_ABI_MAX_RANK 8
 
 enum smkd_abi_dtype { SMKD_ABI_F32, SMKD_ABI_I64, SMKD_ABI_I32, SMKD_ABI_U8, SMKD_ABI_BOOL, SMKD_ABI_F64 };
@@ -93,6 +94,16 @@ struct smkd_abi_entry {
     uint64_t n_kernels;
 };
 
+// What a classifier can be trained by: an output of floats [N,classes], or one that differs from that in axes of size 1.
+struct smkd_abi_head {
+    const char *output; // the model's
+    // The OUTPUT row of type f32[N,classes] that losses look at and whose cotangent trains the model: `output`, or where
+    // that is a Softmax, LogSoftmax or Sigmoid of it, what goes in.
+    const char *logits;
+    const char *op; // the operator between the two, "Softmax"; NULL where there is none
+    uint32_t added; // `logits` is no output of the model: smkdc made it one for training
+};
+
 // A LOSS has only FORWARD: logits, labels, scalars -> losses, gradients
 enum smkd_abi_kind { SMKD_ABI_MODEL, SMKD_ABI_LOSS };
 
@@ -117,6 +128,12 @@ struct smkd_artifact {
     // Runs `trips` rounds of multiply-adds in registers, to measure what this code could reach on this CPU.
     void (*fma_loop)(int64_t trips);
     uint64_t fma_loop_flops; // operations of a round
+    // --- since version 3
+    const struct smkd_abi_head *heads; // several: whoever trains has to say which; none in a loss
+    uint64_t n_heads;
+    // The first node at which the samples of a batch meet in INFER, so that its results depend on what else is in the
+    // batch: ONNX name and operator. NULL: every row of every output depends on its own sample alone.
+    const char *mixing_node, *mixing_op;
 };
 
 // In the notes where it applies: the ONNX node of a BatchNorm with one value a sample and channel. FORWARD of a batch of
@@ -133,7 +150,7 @@ struct smkd_seal {
 };
 #define SMKD_SEAL_MAGIC "smkdseal" // without its end
 
-// The function. Returns NULL when the artifact does not speak `abi_version`.
+// The function. Returns NULL when the artifact does not speak `abi_version`, otherwise a table of that version.
 typedef const struct smkd_artifact *(*smkd_query_fn)(uint32_t abi_version);
 #define SMKD_QUERY_SYMBOL "smkd_query"
 #define SMKD_TABLE_SYMBOL "smkd_table" // const struct smkd_artifact

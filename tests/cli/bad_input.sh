@@ -77,12 +77,16 @@ for command in "check unknown.onnx" "compile unknown.onnx -o new.smkd"; do
     [ ! -e new.smkd ] || fail "left a file"
 done
 
-# An operator without a gradient is named in that run, too; where it leaves nothing to train, that is an error of check.
+# An operator without a gradient is named in that run, too; where it leaves nothing to train, both commands say so.
 no_gradient='node "steps" (Floor): operation floor has no gradient; parameters that act only through it will not be trained'
 "$smkdc" check no_forward_no_gradient.onnx >out.txt 2>err.txt && fail "accepted no_forward_no_gradient.onnx"
 [ "$(wc -l <err.txt)" = 2 ] && grep -qF 'error: no_forward_no_gradient.onnx: node "odd" (Frobnicate): operator' err.txt &&
     grep -qF "warning: no_forward_no_gradient.onnx: $no_gradient" err.txt || { cat err.txt; fail "not both in one run"; }
-"$smkdc" check no_gradient.onnx >out.txt 2>err.txt && fail "accepted no_gradient.onnx"
+"$smkdc" compile no_gradient.onnx -o new.smkd >out.txt 2>compile.txt || fail "compile refused no_gradient.onnx"
+rm new.smkd
+"$smkdc" check no_gradient.onnx >out.txt 2>err.txt || fail "refused no_gradient.onnx"
+cmp -s err.txt compile.txt || { cat err.txt compile.txt; fail "check and compile say different things"; }
+rm compile.txt
 [ "$(wc -l <err.txt)" = 2 ] && grep -qF "$no_gradient" err.txt && grep -qF "no gradient reaches any of its 1 parameters" err.txt &&
     grep -qF "compiles, but cannot be trained" out.txt || { cat err.txt out.txt; fail "a model without gradients"; }
 "$smkdc" check some_gradient.onnx >out.txt 2>err.txt || fail "refused some_gradient.onnx"
