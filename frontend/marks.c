@@ -1,8 +1,8 @@
 // What exporters say about the tensors they write, by marks and by names.
 //
-// PyTorch's default exporter writes into the value_info of an initializer whether it was a parameter, a buffer or a
-// constant of the module (metadata_props, "pkg.torch.export.graph_signature.InputSpec.kind"), and into that of one it
-// computed the names it was computed from ("pkg.onnxscript.optimizer.folded_from"). Its older one, TorchScript's, says
+// PyTorch's default exporter writes into the value_info of an initializer, or into the initializer, whether it was a
+// parameter, a buffer or a constant of the module (metadata_props, "pkg.torch.export.graph_signature.InputSpec.kind"),
+// and for one that it computed the names it was computed from ("pkg.onnxscript.optimizer.folded_from"). Its older one, TorchScript's, says
 // nothing; but parameters and persistent buffers keep the names of the state dict, and constants get others.
 #include "parameters.h"
 
@@ -38,7 +38,7 @@ bool fe_learned_name(const struct fe_dialect *d, const char *name) {
     static const char *const words[] = {"weight", "bias",  "gamma", "beta",  "gate",  "slope",
                                         "temp",   "logit", "token", "embed", "prompt"};
     if (anonymous(name)) return false;
-    if (d->state_names) return true;
+    if (d->state_names || strstr(name, "ReadVariableOp")) return true;
     const char *last = strrchr(name, '.');
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (strstr(last ? last : name, words[i])) return true;
@@ -57,25 +57,47 @@ static bool varint(const uint8_t **p, const uint8_t *end, uint64_t *out) {
     return false;
 }
 
-// Hands out the entries of ValueInfoProto's metadata_props. Older schemas than the field (ONNX 1.16) keep it as an
-// unknown one, newer ones as a member: the packed message has it in either case.
-#define METADATA_PROPS 4
-
-static Onnx__StringStringEntryProto *next_entry(const uint8_t **p, const uint8_t *end) {
-    uint64_t tag, len;
-    while (*p < end) {
-        if (!varint(p, end, &tag) || (tag & 7) != 2 || !varint(p, end, &len) || len > (uint64_t)(end - *p)) return NULL;
-        const uint8_t *body = *p;
-        *p += len;
-        if (tag >> 3 == METADATA_PROPS) return onnx__string_string_entry_proto__unpack(NULL, len, body);
-    }
-    return NULL;
-}
-
 static void read_entry(struct arena *a, const Onnx__StringStringEntryProto *e, struct fe_float *t) {
-    if (!e->key || !e->value) return;
+    if (!e || !e->key || !e->value) return;
     if (str_has_suffix(e->key, "InputSpec.kind")) t->kind = arena_strdup(a, e->value);
     if (str_has_suffix(e->key, "optimizer.folded_from")) t->folded = arena_strdup(a, e->value);
+}
+
+// Reads the metadata_props of a message, field `props` of it. Older schemas than the field (ONNX 1.16) keep it as an
+// unknown one, newer ones as a member: the packed message has it in either case.
+enum { VALUE_PROPS = 4, TENSOR_PROPS = 16 };
+
+static void read_props(struct arena *a, const ProtobufCMessage *m, uint64_t props, struct fe_float *t) {
+    const size_t size = protobuf_c_message_get_packed_size(m);
+    uint8_t *bytes = arena_alloc(a, size + 1);
+    protobuf_c_message_pack(m, bytes);
+    const uint8_t *p = bytes, *end = bytes + size;
+    uint64_t tag, len;
+    while (p < end && varint(&p, end, &tag) && varint(&p, end, &len)) { // other than these, tensors have varints alone
+        if ((tag & 7) == 0) continue;
+        if ((tag & 7) != 2 || len > (uint64_t)(end - p)) return;
+        if (tag >> 3 == props) {
+            Onnx__StringStringEntryProto *e = onnx__string_string_entry_proto__unpack(NULL, len, p);
+            read_entry(a, e, t);
+            if (e) onnx__string_string_entry_proto__free_unpacked(e, NULL);
+        }
+        p += len;
+    }
+}
+
+// What a message says apart from its elements and its type.
+static void read_value_mark(struct arena *a, const Onnx__ValueInfoProto *v, struct fe_float *t) {
+    Onnx__ValueInfoProto bare = *v;
+    bare.type = NULL;
+    read_props(a, &bare.base, VALUE_PROPS, t);
+}
+
+static void read_tensor_mark(struct arena *a, struct fe_float *t) {
+    Onnx__TensorProto bare = *t->blob.proto;
+    bare.has_raw_data = 0;
+    bare.n_dims = bare.n_float_data = bare.n_int32_data = bare.n_string_data = bare.n_int64_data = 0;
+    bare.n_double_data = bare.n_uint64_data = bare.n_external_data = 0;
+    read_props(a, &bare.base, TENSOR_PROPS, t);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -97,17 +119,9 @@ void fe_read_marks(struct arena *a, const Onnx__ModelProto *m, struct fe_float *
     for (size_t i = 0; i < g->n_value_info && n; i++) {
         const struct fe_float key = {.name = g->value_info[i]->name ? g->value_info[i]->name : ""};
         struct fe_float *t = bsearch(&key, ts, n, sizeof *ts, by_name);
-        if (!t) continue;
-        Onnx__ValueInfoProto bare = *g->value_info[i];
-        bare.type = NULL;
-        const size_t size = onnx__value_info_proto__get_packed_size(&bare);
-        uint8_t *bytes = arena_alloc(a, size + 1);
-        onnx__value_info_proto__pack(&bare, bytes);
-        const uint8_t *p = bytes;
-        for (Onnx__StringStringEntryProto *e; (e = next_entry(&p, bytes + size));
-             onnx__string_string_entry_proto__free_unpacked(e, NULL))
-            read_entry(a, e, t);
+        if (t) read_value_mark(a, g->value_info[i], t);
     }
+    for (size_t i = 0; i < n; i++) read_tensor_mark(a, &ts[i]);
     *out = (struct fe_dialect){.state_names = m->producer_name && !strcmp(m->producer_name, "pytorch")};
     bool fx = out->state_names, weights = false;
     for (size_t i = 0; i < n; i++) {

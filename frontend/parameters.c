@@ -126,7 +126,9 @@ static enum rule by_role(const struct decide *d, const struct fe_float *t, unsig
     if (!(roles & FE_ROLE_ANY)) {
         for (size_t i = 0; i < sizeof constant_roles / sizeof *constant_roles; i++)
             if (roles & constant_roles[i].role)
-                return one && named && constant_roles[i].unless_named ? LEARNED_NAME : constant_roles[i].rule;
+                return named && constant_roles[i].unless_named && (one || constant_roles[i].rule == EXPONENT)
+                           ? LEARNED_NAME
+                           : constant_roles[i].rule;
     }
     if (fe_made_up(t->name)) return NAMED_CONSTANT;
     // An exporter that marks its parameters has made the others; what a rewriting of it made keeps a module's name.

@@ -40,7 +40,7 @@ enum fe_role { // a set
     FE_ROLE_EPSILON = 1 << 4,    // added in front of a root, a logarithm, a division
     FE_ROLE_BOUND = 1 << 5,      // of Max or Min
     FE_ROLE_FILL = 1 << 6,       // of Where
-    FE_ROLE_ACTIVATION = 1 << 7, // the numbers of a formula: 1 - x, 1 / x, 1 + erf(x)
+    FE_ROLE_ACTIVATION = 1 << 7, // the numbers of a formula: 1 - x, 1 / x, GELU's, the scale of attention
     FE_ROLE_MASK = 1 << 8,       // zeros and -inf added, zeros and ones multiplied
     FE_ROLE_FILTER = 1 << 9,     // a depthwise convolution with one symmetric kernel for all channels
     FE_ROLE_INPUT = 1 << 10,     // mean and deviation of the model's input

@@ -35,11 +35,13 @@ static bool any_of(const Onnx__NodeProto *p, const char *const *ops) {
 
 // --- what is around a node
 
-struct at { // a tensor's way into data: operand k of node p in body f
+struct at { // operand k of node p in body f; `depth`: how far from the tensor that is asked about
     const struct fe_flow *f;
     const Onnx__NodeProto *p;
     size_t k;
+    int depth;
 };
+#define MAX_DEPTH 6
 
 static const char *other_operand(const struct at *at) { // of an operator of two
     return at->p->n_input == 2 ? at->p->input[1 - at->k] : "";
@@ -48,10 +50,10 @@ static const char *other_operand(const struct at *at) { // of an operator of two
 // Whether everything that reads a value, but for casts, passes `test`.
 static bool readers(const struct fe_flow *f, const char *name, bool (*test)(const struct at *at), int depth) {
     const struct fe_flow_value *v = fe_flow_find(f, name);
-    if (!v || v->n_uses == 0 || v->captured || depth > 4) return false;
+    if (!v || v->n_uses == 0 || v->captured || depth > MAX_DEPTH) return false;
     for (size_t i = 0; i < v->n_uses; i++) {
         const struct fe_flow_use *u = &f->uses[v->first + i];
-        const struct at at = {f, f->nodes[u->node], u->operand};
+        const struct at at = {f, f->nodes[u->node], u->operand, depth + 1};
         const bool cast = ANY_OF(at.p, "Cast", "Identity") && at.p->n_output;
         if (cast ? !readers(f, at.p->output[0], test, depth + 1) : !test(&at)) return false;
     }
@@ -63,13 +65,67 @@ static bool needs_epsilon(const struct at *at) {
            (at->k == 0 && fe_flow_is(at->p, "Pow"));
 }
 
-static bool is_erf(const struct at *at) { return fe_flow_is(at->p, "Erf"); }
+static bool result_goes(const struct at *at, bool (*test)(const struct at *at)) {
+    return at->p->n_output && readers(at->f, at->p->output[0], test, at->depth);
+}
 
-static bool made_by(const struct at *at, const char *const *ops) {
-    const Onnx__NodeProto *p = fe_flow_producer(at->f, other_operand(at));
-    for (int i = 0; i < 4 && ANY_OF(p, "Cast", "Identity") && p->n_input; i++)
-        p = fe_flow_producer(at->f, p->input[0]);
-    return any_of(p, ops);
+// The node that makes a value, but for casts.
+static const Onnx__NodeProto *maker(const struct fe_flow *f, const char *name) {
+    const Onnx__NodeProto *p = fe_flow_producer(f, name);
+    for (int i = 0; i < MAX_DEPTH && ANY_OF(p, "Cast", "Identity") && p->n_input; i++)
+        p = fe_flow_producer(f, p->input[0]);
+    return p;
+}
+
+#define MADE_BY(at, ...) ANY_OF(maker((at)->f, other_operand(at)), __VA_ARGS__)
+
+// Neither a tensor of the file nor one in another shape.
+static bool is_computed(const struct fe_flow *f, const char *name) {
+    const Onnx__NodeProto *p = fe_flow_producer(f, name);
+    for (int i = 0; i < MAX_DEPTH && p && p->n_input && fe_flow_moves(p, 0); i++) p = fe_flow_producer(f, p->input[0]);
+    return p && !fe_flow_is(p, "Constant");
+}
+
+// --- numbers of formulas, as exporters spell them out
+
+static bool is_sum(const struct at *at) { return fe_flow_is(at->p, "Add"); }
+static bool is_factor(const struct at *at) { return fe_flow_is(at->p, "Mul"); }
+static bool is_clip(const struct at *at) { return fe_flow_is(at->p, "Clip"); }
+
+// GELU's argument of Erf, or of Tanh where 1 is added to it; SiLU's of Sigmoid.
+static bool into_gelu(const struct at *at) {
+    if (ANY_OF(at->p, "Mul", "Div", "Add")) return result_goes(at, into_gelu);
+    return fe_flow_is(at->p, "Erf") || (fe_flow_is(at->p, "Tanh") && result_goes(at, is_sum)) ||
+           (fe_flow_is(at->p, "Sigmoid") && result_goes(at, is_factor));
+}
+
+// A product with 1 + erf(x).
+static bool has_gelu(const struct fe_flow *f, const char *name, int depth) {
+    const Onnx__NodeProto *p = maker(f, name);
+    if (!p || p->n_input != 2 || depth > 3) return false;
+    for (size_t k = 0; k < 2; k++) {
+        if (fe_flow_is(p, "Add") && ANY_OF(maker(f, p->input[k]), "Erf", "Tanh")) return true;
+        if (fe_flow_is(p, "Mul") && has_gelu(f, p->input[k], depth + 1)) return true;
+    }
+    return false;
+}
+static bool by_gelu(const struct at *at) {
+    return fe_flow_is(at->p, "Mul") && has_gelu(at->f, other_operand(at), 0);
+}
+
+// Attention: the scores, a product of two computed tensors, or one of these, by the root of their length.
+static bool to_softmax(const struct at *at) {
+    return fe_flow_is(at->p, "Softmax") || (ANY_OF(at->p, "Add", "Where") && result_goes(at, to_softmax));
+}
+static bool into_scores(const struct at *at) {
+    if (fe_flow_moves(at->p, at->k)) return result_goes(at, into_scores);
+    return fe_flow_is(at->p, "MatMul") && is_computed(at->f, other_operand(at));
+}
+static bool scales_attention(const struct at *at) {
+    const Onnx__NodeProto *p = maker(at->f, other_operand(at));
+    const bool scores = fe_flow_is(p, "MatMul") && p->n_input == 2 && is_computed(at->f, p->input[0]) &&
+                        is_computed(at->f, p->input[1]);
+    return scores ? result_goes(at, to_softmax) : result_goes(at, into_scores);
 }
 
 // --- elements
@@ -113,13 +169,13 @@ static bool is_filter(const struct fe_blob *b) {
         nonzero += v != 0;
         flat &= v == fe_blob_float(b, 0);
     }
-    if (nonzero < 2 || (flat && (channels < 2 || fabs(sum - 1) > 1e-3))) return false;
+    if (nonzero < 2 || (flat && fabs(sum - 1) > 1e-3)) return false;
     for (int axis = 0; axis < rank; axis++) {
         bool even = true, odd = true;
         for (int64_t i = 0; i < taps; i++) {
             const double v = fe_blob_float(b, i), w = fe_blob_float(b, flipped(i, rank, dims, axis));
-            even &= v == w;
-            odd &= v == -w;
+            even &= fabs(v - w) <= 1e-6 * fabs(v);
+            odd &= fabs(v + w) <= 1e-6 * fabs(v);
         }
         if (!even && !odd) return false;
     }
@@ -153,7 +209,9 @@ static const Onnx__ValueInfoProto *as_input(const struct fe_flow *f, const Onnx_
         if (ANY_OF(p, "Sub", "Div", "Mul", "Add") && p->n_input == 2) {
             if (is_stored(f, g, p->input[0])) k = 1;
             if (!is_stored(f, g, p->input[1 - k])) return NULL;
-        } else if (!ANY_OF(p, "Cast", "Identity", "Transpose", "Slice", "Gather", "Resize", "Pad") || !p->n_input) {
+        } else if (!ANY_OF(p, "Cast", "Identity", "Transpose", "Slice", "Gather", "Resize", "Pad", "Unsqueeze",
+                           "Squeeze") ||
+                   !p->n_input) {
             return NULL;
         }
         name = p->input[k];
@@ -176,17 +234,24 @@ static bool normalises(const struct at *at, const Onnx__GraphProto *g, const str
 
 // --- the role
 
-static unsigned one_number(const struct at *at) { // what an operand of one element is; 0: nothing in particular
-    const Onnx__NodeProto *p = at->p;
-    if (fe_flow_is(p, "Add") && p->n_output && readers(at->f, p->output[0], needs_epsilon, 0)) return FE_ROLE_EPSILON;
-    if (ANY_OF(p, "Max", "Min")) return FE_ROLE_BOUND;
-    if (fe_flow_is(p, "Where")) return FE_ROLE_FILL;
-    if (at->k == 0 && ANY_OF(p, "Sub", "Div")) return FE_ROLE_ACTIVATION; // 1 - x, 1 / x
-    if (ANY_OF(p, "Add", "Sub") && made_by(at, (const char *const[]){"Erf", "Exp", "Tanh", "Sigmoid", NULL}))
-        return FE_ROLE_ACTIVATION; // 1 + erf(x)
-    if (ANY_OF(p, "Mul", "Div") && p->n_output && readers(at->f, p->output[0], is_erf, 0)) return FE_ROLE_ACTIVATION;
-    if (ANY_OF(p, "Exp", "Softplus", "Sigmoid", "Tanh")) return FE_ROLE_WEIGHT; // exp(logit_scale)
-    return 0;
+// What an operand of one element is; 0: nothing in particular.
+static unsigned one_number(const struct at *at, const struct fe_blob *b) {
+    const bool sum = ANY_OF(at->p, "Add", "Sub"), factor = ANY_OF(at->p, "Mul", "Div");
+    if (ANY_OF(at->p, "Exp", "Softplus", "Sigmoid", "Tanh")) return FE_ROLE_WEIGHT; // exp(logit_scale)
+    if (ANY_OF(at->p, "Max", "Min")) return FE_ROLE_BOUND;
+    if (fe_flow_is(at->p, "Where")) return FE_ROLE_FILL;
+    if (!sum && !factor) return 0;
+    if (fe_flow_is(at->p, "Add") && MADE_BY(at, "MatMul", "Conv", "ConvTranspose")) return FE_ROLE_WEIGHT; // a bias
+    if (fe_flow_is(at->p, "Add") && result_goes(at, needs_epsilon)) return FE_ROLE_EPSILON;
+    if (fe_blob_float(b, 0) <= -1e3) return FE_ROLE_MASK; // (1 - mask) * -10000
+    const bool formula = (at->k == 0 && ANY_OF(at->p, "Sub", "Div")) ||                 // 1 - x, 1 / x
+                         (sum && MADE_BY(at, "Erf", "Exp", "Tanh", "Sigmoid")) ||       // 1 + erf(x)
+                         (sum && result_goes(at, is_clip)) ||                           // relu6(x + 3) / 6
+                         (factor && MADE_BY(at, "Clip", "ReduceSum", "Less", "Greater", "LessOrEqual",
+                                            "GreaterOrEqual")) ||                       // a mean, a dropout's 1 / p
+                         (factor && (result_goes(at, into_gelu) || result_goes(at, by_gelu) ||
+                                     has_gelu(at->f, other_operand(at), 0) || scales_attention(at)));
+    return formula ? FE_ROLE_ACTIVATION : 0;
 }
 
 static unsigned role_at(const struct at *at, const Onnx__GraphProto *g, const struct fe_float *t) {
@@ -198,11 +263,10 @@ static unsigned role_at(const struct at *at, const Onnx__GraphProto *g, const st
             return at->k == 1 && ANY_OF(at->p, "Conv", "ConvTranspose") && is_filter(b) ? FE_ROLE_FILTER
                                                                                         : weights[i].role;
     if (normalises(at, g, b)) return FE_ROLE_INPUT;
-    const unsigned one = b->n == 1 ? one_number(at) : 0;
+    const unsigned one = b->n == 1 ? one_number(at, b) : 0;
     if (one) return one;
     if (fe_flow_is(at->p, "Add")) {
-        if (b->type.rank <= 1 && b->n && made_by(at, (const char *const[]){"MatMul", "Conv", "ConvTranspose", NULL}))
-            return FE_ROLE_WEIGHT; // a bias
+        if (b->type.rank <= 1 && MADE_BY(at, "MatMul", "Conv", "ConvTranspose")) return FE_ROLE_WEIGHT; // a bias
         if (b->n > 1 && all_elements(b, zero_or_far, 3)) return FE_ROLE_MASK;
     }
     if ((fe_flow_is(at->p, "Mul") || (at->k == 1 && fe_flow_is(at->p, "Sub"))) && b->n > 3 &&
@@ -237,7 +301,7 @@ static unsigned roles(const struct fe_flow *f, const Onnx__GraphProto *g, const 
         } else if (fe_flow_moves(p, u->operand) && p->n_output) {
             r |= roles(f, g, t, p->output[0], depth + 1);
         } else {
-            r |= role_at(&(struct at){f, p, u->operand}, g, t);
+            r |= role_at(&(struct at){f, p, u->operand, 0}, g, t);
         }
     }
     return r;

@@ -1298,6 +1298,11 @@ static void test_marks(void **state) {
     WEIGHT("slopes", 4);
     WEIGHT("val_3", 4);
     WEIGHT("conv.bias", 4);
+    struct str t = tensor_of("said", 1, DIMS(4), (float[4]){1}, 16), e = STR_INIT; // the initializer has it itself
+    txt(&e, 1, KIND);
+    txt(&e, 2, "BUFFER");
+    sub(&t, 16, &e);
+    sub(&graph, 5, &t);
     floats("exponent", 1, (int64_t[]){1}, &(float){3});
     mark("table", KIND, "PARAMETER");
     mark("exponent", KIND, "PARAMETER");
@@ -1312,12 +1317,14 @@ static void test_marks(void **state) {
     node("Mul", "d,slopes", "e");
     node("Mul", "e,val_3", "f");
     node("Pow", "f,exponent", "h");
-    node("Add", "h,conv.bias", "y");
+    node("Add", "h,conv.bias", "i");
+    node("Add", "i,said", "y");
     struct ir_graph *g = import();
     assert_non_null(g);
     decided("table", "+marked as a parameter by the exporter");
     decided("exponent", "+marked as a parameter by the exporter");
     decided("buffer", "marked as a buffer by the exporter");
+    decided("said", "marked as a buffer by the exporter");
     decided("lifted", "marked as a constant by the exporter");
     decided("positions", "computed from constants by the exporter");
     decided("slopes", "+computes with data");
@@ -1378,6 +1385,63 @@ static void test_constants_by_role(void **state) {
     decided("square", "+computes with data");
     decided("scale", "+computes with data");
     assert_int_equal(params(g), 3);
+}
+
+// What exporters spell out: GELU in both forms, attention, means. A number that is part of no formula can be learned.
+static void test_numbers_of_formulas(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        float v;
+    } numbers[] = {{"root", 1.4142135f}, {"one", 1},     {"half", 0.5f},  {"cubic", 0.044715f}, {"three", 3},
+                   {"inner", 0.7978846f}, {"one_", 1},    {"half_", 0.5f}, {"scale", 0.5f},      {"large", -10000},
+                   {"count", 4},          {"gate", 0.5f}, {"shift", 0.1f}};
+    INPUT("x", 0, 4, 4);
+    OUTPUT("y", 0, 4, 1);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        floats(numbers[i].name, 1, (int64_t[]){1}, &numbers[i].v);
+    WEIGHT("w", 4, 4);
+    WEIGHT("u", 4, 4);
+    floats("mask", DIMS(4, 4), (float[16]){1, 0, 0, 1});
+    node("MatMul", "x,w", "q");
+    node("Div", "q,root", "a"); // GELU by erf
+    node("Erf", "a", "b");
+    node("Add", "b,one", "c");
+    node("Mul", "q,c", "d");
+    node("Mul", "d,half", "e");
+    node("Pow", "e,three", "f"); // and by tanh
+    node("Mul", "f,cubic", "g");
+    node("Add", "e,g", "h");
+    node("Mul", "h,inner", "i");
+    node("Tanh", "i", "j");
+    node("Add", "j,one_", "k");
+    node("Mul", "e,half_", "l");
+    node("Mul", "l,k", "m");
+    attr_ints("perm", DIMS(0, 2, 1));
+    node("Transpose", "m", "t");
+    node("MatMul", "m,t", "s"); // attention under a mask
+    node("Mul", "s,scale", "n");
+    node("Sub", "one,mask", "o");
+    node("Mul", "o,large", "p");
+    node("Add", "n,p", "r");
+    attr_i("axis", -1);
+    node("Softmax", "r", "v");
+    node("MatMul", "v,u", "z");
+    node("Mul", "z,gate", "z1");
+    node("Add", "z1,shift", "z2");
+    INTS("axes", 2);
+    node("ReduceSum", "z2,axes", "z3");
+    node("Div", "z3,count", "y");
+    struct ir_graph *g = import();
+    if (!g) fail_msg("%s", said);
+    decided("three", "an exponent");
+    decided("mask", "a mask");
+    decided("large", "a mask");
+    static const char *const formula[] = {"root", "one", "half", "cubic", "inner", "one_", "half_", "scale", "count"};
+    for (size_t i = 0; i < sizeof formula / sizeof *formula; i++) decided(formula[i], "a number of a formula");
+    decided("gate", "+named as a learned number");
+    decided("shift", "+computes with data");
+    assert_int_equal(params(g), 4);
 }
 
 static void test_command_line(void **state) {
@@ -1645,6 +1709,7 @@ int main(void) {
         T(test_marks),
         T(test_torchscript_names),
         T(test_constants_by_role),
+        T(test_numbers_of_formulas),
         T(test_command_line),
         T(test_frozen_norm),
         T(test_raised),
