@@ -96,6 +96,8 @@ static cJSON *describe_artifact(const smkd_model *m) {
 
 static cJSON *describe_peer(const struct rt_peer *p) {
     cJSON *o = describe_artifact(p->model);
+    const struct smkd_artifact *info = smkd_model_info(p->model);
+    if (info->initial) add_hex(o, "weights_hash", checksum64(info->initial, info->param_bytes));
     const int dims[] = {p->channels, p->height, p->width};
     char *full = realpath(p->path, NULL);
     cJSON_AddStringToObject(o, "artifact", full ? full : p->path);
@@ -167,16 +169,22 @@ static void compare_text(struct str *out, const char *what, const cJSON *now, co
         str_addf(out, "%s%s is not the one the run began with", out->len ? ", " : "", what);
 }
 
-// Peers by content: a pair in the other order is said as that.
+// Whether a peer is the one that was: its graph, and its initial weights where they were written down.
+static bool same_peer(const cJSON *now, const cJSON *was) {
+    const char *weights = text_at(was, "weights_hash");
+    return strcmp(text_at(now, "content_hash"), text_at(was, "content_hash")) == 0 &&
+           (!*weights || strcmp(text_at(now, "weights_hash"), weights) == 0);
+}
+
+// A pair in the other order is said as that.
 static void compare_peers(struct str *out, const cJSON *now, const cJSON *was) {
-    static const char *const key = "content_hash";
     const cJSON *a[2], *b[2];
     for (int k = 0; k < 2; k++) {
         a[k] = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k);
         b[k] = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(was, "peers"), k);
     }
     bool same[2][2]; // [now][was]
-    for (int i = 0; i < 4; i++) same[i / 2][i % 2] = strcmp(text_at(a[i / 2], key), text_at(b[i % 2], key)) == 0;
+    for (int i = 0; i < 4; i++) same[i / 2][i % 2] = same_peer(a[i / 2], b[i % 2]);
     if (!same[0][0] && !same[1][1] && same[0][1] && same[1][0]) {
         str_addf(out, "%sthe peers come in another order: the run began with --peer %s --peer %s", out->len ? ", " : "",
                  text_at(b[0], "artifact"), text_at(b[1], "artifact"));

@@ -482,6 +482,11 @@ static void tell_start(struct run *r, int threads, bool resuming) {
                          "the peers have %d outputs for %d classes: noise stays among the classes; thresholds and "
                          "accuracies are over all outputs",
                          r->classes, d->classes);
+    if (d->by_chance)
+        rt_progress_warn(p,
+                         "%s agrees with the data set's labels as often as chance has it: are its labels those of the "
+                         "images in this order? (CIFAR-N's \"ordered\" files are in TensorFlow's)",
+                         r->c->labels);
     if (d->classes > d->set.classes)
         rt_progress_note(p, "%s has labels up to %d, the data set's own go to %d", r->c->labels, d->classes - 1,
                          d->set.classes - 1);

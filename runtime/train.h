@@ -32,6 +32,7 @@ struct rt_train_data {
     int32_t *given;              // training labels after --labels and --noise
     int classes;                 // of data set and given labels; the peers may have more outputs
     double noise_rate;           // share of given labels that differ from the data set's
+    bool by_chance;              // labels of the user's own agree with the data set's no more often than by chance
     int64_t *train, *validation; // image numbers
     size_t n_train, n_validation;
     struct rt_transform transform;

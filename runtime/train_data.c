@@ -68,6 +68,22 @@ static void split(struct rt_train_data *d, const struct rt_config *c) {
     free(held);
 }
 
+// Whether labels of the user's own agree with the data set's as often as labels of other images would: then they are
+// likely to be in another order.
+static bool agree_by_chance(const int32_t *given, const int32_t *own, size_t n, int classes) {
+    enum { FEW = 100 }; // too few to tell
+    if (n < FEW) return false;
+    double *count = xcalloc(2 * (size_t)classes, sizeof *count), chance = 0;
+    for (size_t i = 0; i < n; i++) {
+        count[given[i]]++;
+        count[classes + own[i]]++;
+    }
+    for (int c = 0; c < classes; c++) chance += count[c] / (double)n * (count[classes + c] / (double)n);
+    free(count);
+    double agree = 1 - rt_labels_differ(given, own, n);
+    return chance < 0.5 && fabs(agree - chance) < 3 * sqrt(chance * (1 - chance) / (double)n);
+}
+
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
     *d = (struct rt_train_data){0};
     struct rt_dataset *s = &d->set;
@@ -83,6 +99,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     d->classes = s->classes;
     for (size_t i = 0; r == SMKD_R_OK && i < n; i++)
         if (d->given[i] >= d->classes) d->classes = d->given[i] + 1;
+    d->by_chance = r == SMKD_R_OK && c->labels && agree_by_chance(d->given, s->train.labels, n, d->classes);
     struct rt_noise noise;
     if (r == SMKD_R_OK) r = rt_noise_parse(c->noise, &noise);
     if (r != SMKD_R_OK) return r;

@@ -67,10 +67,24 @@ for noise in symmetric:1 pairflip:1 symmetric-inclusive:1; do
 done
 grep -q '"classes":	10,' many/config.json || fail "config.json has the data's classes"
 
+# Labels of the images in another order.
+gzip -dc $src/train-labels-idx1-ubyte.gz | tail -c +9 | od -An -v -tu1 -w1 >right.txt
+sort -s -k1,1n <(paste -d ' ' <(od -An -v -tu2 -w2 -N 120000 /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz) right.txt) |
+    awk '{print $2}' >order.txt
+for f in right order; do train --epochs 1 --overwrite --labels $f.txt --noise none -o order 2>$f.log; done
+grep -q 'warning: order.txt agrees with the data set.s labels as often as chance has it' order.log || fail "another order is said"
+! grep -q 'chance' right.log || fail "the right order is not"
+
 # Peers of a resumed run, in the other order or others.
 train --epochs 1 -o pair 2>pair.log
 refuses 'the peers come in another order: the run began with --peer' "$run" train --resume -o pair --peer b.smkd --peer a.smkd
 refuses 'b.smkd, is not the one the run began with, which was "' "$run" train --resume -o pair --peer b.smkd --peer b.smkd
+"$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 7 -o e.onnx # a's graph with other weights
+"$smkdc" compile e.onnx -o e.smkd
+"$run" train --peer a.smkd --peer e.smkd "${few[@]}" --epochs 1 -o twins 2>twins.log
+refuses 'the peers come in another order' "$run" train --resume -o twins --peer e.smkd --peer a.smkd
+refuses 'e.smkd, is not the one the run began with' "$run" train --resume -o twins --peer e.smkd --peer e.smkd
+"$run" train --resume -q -o twins --peer a.smkd --peer e.smkd || fail "the same peers go on"
 
 # A disk that fills up while a checkpoint is written: no half file is left. (The unit test test_checkpoint shows that an
 # earlier checkpoint stays.)
