@@ -438,8 +438,10 @@ static LLVMValueRef tensor_table(const struct cg_program *p, struct cg_fn *f, LL
     check_offset(td, t, 1, offsetof(struct smkd_abi_tensor, role), "smkd_abi_tensor.role");
     check_offset(td, t, 5, offsetof(struct smkd_abi_tensor, dims), "smkd_abi_tensor.dims");
     check_offset(td, t, 7, offsetof(struct smkd_abi_tensor, numel), "smkd_abi_tensor.numel");
-    static const uint32_t dtype_of[] = {[IR_F32] = SMKD_ABI_F32, [IR_I64] = SMKD_ABI_I64,   [IR_I32] = SMKD_ABI_I32,
-                                        [IR_U8] = SMKD_ABI_U8,   [IR_BOOL] = SMKD_ABI_BOOL, [IR_F64] = SMKD_ABI_F64};
+    static const uint32_t dtype_of[IR_DTYPE_COUNT] = {
+        [IR_F32] = SMKD_ABI_F32,   [IR_I64] = SMKD_ABI_I64, [IR_I32] = SMKD_ABI_I32, [IR_U8] = SMKD_ABI_U8,
+        [IR_BOOL] = SMKD_ABI_BOOL, [IR_F64] = SMKD_ABI_F64, [IR_I8] = SMKD_ABI_I8,   [IR_I16] = SMKD_ABI_I16,
+        [IR_U16] = SMKD_ABI_U16,   [IR_U32] = SMKD_ABI_U32, [IR_U64] = SMKD_ABI_U64};
     LLVMValueRef *rows = xcalloc(p->n_tensors, sizeof *rows);
     for (size_t i = 0; i < p->n_tensors; i++) {
         const struct cg_tensor *r = &p->tensors[i];

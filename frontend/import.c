@@ -112,6 +112,7 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     bool ok = numbers ? fe_rows(c, n)
               : r     ? fe_moved_enter(c, n) && r->fn(c, n) && fe_moved_leave(c, n)
                       : run_function(c, n, f);
+    if (ok && r) fe_round_results(c, n);
     if (!ok && c->d->errors == errors) fe_fail(c, n, "could not be imported");
     if (c->d->errors != errors && r) memset(n->out, 0, n->n_out * sizeof *n->out);
 }
@@ -227,6 +228,10 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
         sh->dim[0]->dim_value > 0 && sh->dim[0]->dim_value <= FE_MAX_BAKED)
         c->baked = sh->dim[0]->dim_value;
     slot->val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, (int)rank, dims), name, NULL);
+    if (fe_half(tp->tensor_type->elem_type)) {
+        slot->val = fe_p_round(c, slot->val, fe_half(tp->tensor_type->elem_type));
+        slot->val->name = name;
+    }
     slot->val->unknown = false;
     fe_declared_input(c, name, sh, dims);
 }
@@ -245,6 +250,9 @@ static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphP
             continue;
         }
         ir_vid x = fe_vid(c, v);
+        if (v->half)
+            diag_note(c->d, NULL, "output \"%s\" is of %s in the file: its values are, its elements are written as float32", name,
+                      v->half == IR_HALF_F16 ? "FLOAT16" : "BFLOAT16");
         if (x == IR_NONE) {
             diag_error(c->d, NULL, "output \"%s\" is not a tensor", name);
             continue;
@@ -308,6 +316,5 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
                   "%zu of %zu BatchNormalization nodes stay frozen (%zu have training_mode 0 beside others at 1, "
                   "%zu by the command line): in training, too, they use their running statistics and keep them",
                   m->n_frozen, m->n_norms, m->n_frozen - c.asked_norms, c.asked_norms);
-    if (c.saw_f16) diag_note(d, NULL, "weights that are not 32-bit floats were converted to float32");
     return c.g;
 }

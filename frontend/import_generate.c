@@ -95,7 +95,7 @@ bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
         if (!s[i] || s[i]->n != 1 || !fe_sym_is_const(s[i]))
             return fe_fail(c, n, "its start, limit and step must be constants that do not depend on the batch size");
     }
-    bool fl = s[0]->type.dtype == IR_F32;
+    bool fl = ir_is_float(s[0]->type.dtype);
     int64_t len[1];
     if (!(fl ? float_count(s[0]->v[0].f, s[1]->v[0].f, s[2]->v[0].f, len)
              : int_count(s[0]->v[0].b, s[1]->v[0].b, s[2]->v[0].b, len)) ||
@@ -104,7 +104,7 @@ bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
     struct fe_sym *r = fe_sym_new(c->a, s[0]->type.dtype, 1, len);
     for (size_t i = 0; i < r->n; i++) { // of integers each lies between start and limit
         if (fl)
-            r->v[i].f = (double)((float)s[0]->v[0].f + (float)((float)i * (float)s[2]->v[0].f));
+            r->v[i].f = s[0]->type.dtype == IR_F64 ? s[0]->v[0].f + (double)i * s[2]->v[0].f : (double)((float)s[0]->v[0].f + (float)((float)i * (float)s[2]->v[0].f));
         else
             r->v[i].b = s[0]->v[0].b + (int64_t)i * s[2]->v[0].b;
     }

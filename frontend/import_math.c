@@ -118,14 +118,22 @@ bool fe_op_xor(struct fe_ctx *c, struct fe_node *n) {
     return same && fe_out_val(n, 0, fe_p_unary(c, IR_OP_not, same));
 }
 
+// What x^y of two types is computed in before it becomes of x's type. Integers to the power of integers wrap, which 64
+// bits and fewer agree on; a float among the operands makes it a power of floats, which is cut off.
+static enum ir_dtype power_type(enum ir_dtype x, enum ir_dtype y) {
+    if (x == y || (x == IR_F32 && ir_is_int(y))) return x;
+    if (ir_is_float(x) || ir_is_float(y)) return IR_F64;
+    return ir_is_signed(y) ? IR_I64 : IR_U64;
+}
+
 bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x, *y;
     if (!two(c, n, &x, &y)) return false;
     const struct fe_sym *e = fe_known(c, y, false);
-    bool fx = fe_type(c, x)->dtype == IR_F32;
-    if (e && e->n == 1 && fe_sym_is_const(e) && fx &&
+    const enum ir_dtype tx = fe_type(c, x)->dtype, ty = fe_type(c, y)->dtype;
+    if (e && e->n == 1 && fe_sym_is_const(e) && ir_is_float(tx) &&
         !fe_known(c, x, false)) { // the common exponents have cheaper forms
-        double v = e->type.dtype == IR_F32 ? e->v[0].f : (double)e->v[0].b;
+        double v = ir_is_float(ty) ? e->v[0].f : ir_int_to_float(ty, e->v[0].b, IR_F64);
         if (e->type.rank <= fe_type(c, x)->rank) {
             if (v == 1) return fe_out_val(n, 0, x);
             if (v == 2) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_mul, x, x));
@@ -133,8 +141,15 @@ bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
             if (v == -1) return fe_out_val(n, 0, fe_p_unary(c, IR_OP_recip, x));
         }
     }
-    if (fe_type(c, y)->dtype != fe_type(c, x)->dtype) y = fe_p_cast(c, y, fe_type(c, x)->dtype);
-    if (y && fe_known(c, x, false) && fe_known(c, y, false)) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_pow, x, y));
+    enum ir_dtype wide = power_type(tx, ty);
+    x = fe_p_cast(c, x, wide);
+    y = fe_p_cast(c, y, wide);
+    if (!x || !y) return false;
+    if (wide != tx) {
+        struct fe_val *power = fe_p_binary(c, IR_OP_pow, x, y);
+        return power && fe_out_val(n, 0, fe_p_cast(c, power, tx));
+    }
+    if (fe_known(c, x, false) && fe_known(c, y, false)) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_pow, x, y));
     ir_vid in[2] = {fe_vid(c, x), fe_vid(c, y)};
     if (in[0] == IR_NONE || in[1] == IR_NONE) return false;
     fe_unify_batch(c, in, 2);
@@ -142,12 +157,23 @@ bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_emit(c, IR_OP_pow, in, 2, IR_ATTRS(IR_I("flat", flat))));
 }
 
-// x - floor(x/y)*y for floats; for integers only where it is known at import or N-free.
+// The remainder with the sign of x (fmod) becomes that with the sign of y by adding y where the signs differ.
+static struct fe_val *floor_mod(struct fe_ctx *c, struct fe_val *x, struct fe_val *y) {
+    enum ir_dtype t = fe_type(c, x)->dtype;
+    struct fe_val *r = fe_p_binary(c, IR_OP_rem, x, y), *zero = fe_val_sym(c, fe_sym_new(c->a, t, 0, NULL));
+    if (!r || !ir_is_signed(t)) return r;
+    struct fe_val *differ = fe_p_binary(c, IR_OP_eq, fe_p_binary(c, IR_OP_lt, r, zero), fe_p_binary(c, IR_OP_lt, y, zero));
+    struct fe_val *whole = fe_p_binary(c, IR_OP_eq, r, zero), *turned = fe_p_binary(c, IR_OP_add, r, y);
+    if (!differ || !whole || !turned) return NULL;
+    return fe_p_where(c, fe_p_binary(c, IR_OP_or, whole, differ), r, turned);
+}
+
+// fmod has the sign of x; else x - floor(x/y)*y, with the sign of y. Of numbers with N in them where N falls away.
 bool fe_op_mod(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x, *y;
     if (!two(c, n, &x, &y)) return false;
     const struct fe_sym *xs = fe_known(c, x, false), *ys = fe_known(c, y, false);
-    if (xs && ys && ys->n == 1 && xs->type.dtype != IR_F32 && !ys->v[0].a && ys->v[0].b != 0) {
+    if (xs && ys && ys->n == 1 && !fe_sym_is_const(xs) && !ir_is_float(xs->type.dtype) && !ys->v[0].a && ys->v[0].b != 0) {
         int64_t m = ys->v[0].b, rest;
         bool c_sign = fe_attr_i(c, n, "fmod", 0) != 0; // the dividend's, which N may change; else the divisor's
         struct fe_sym *r = fe_sym_new(c->a, xs->type.dtype, xs->type.rank, xs->type.dims);
@@ -159,8 +185,10 @@ bool fe_op_mod(struct fe_ctx *c, struct fe_node *n) {
         }
         if (ok) return fe_out_sym(c, n, 0, r);
     }
-    if (fe_type(c, x)->dtype != IR_F32) return fe_fail(c, n, "the remainder of integers must be known when compiling");
-    if (fe_attr_i(c, n, "fmod", 0)) return fe_fail(c, n, "fmod=1 is not supported");
+    enum ir_dtype t = fe_type(c, x)->dtype;
+    if (fe_type(c, y)->dtype != t) return fe_fail(c, n, "its operands are of two types");
+    if (fe_attr_i(c, n, "fmod", 0)) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_rem, x, y));
+    if (!ir_is_float(t)) return fe_out_val(n, 0, floor_mod(c, x, y));
     struct fe_val *q = fe_p_binary(c, IR_OP_div, x, y);
     q = q ? fe_p_unary(c, IR_OP_floor, q) : NULL;
     q = q ? fe_p_binary(c, IR_OP_mul, q, y) : NULL;
@@ -182,7 +210,7 @@ bool fe_op_mean(struct fe_ctx *c, struct fe_node *n) {
         struct fe_val *y = need(c, n, i);
         r = y ? fe_p_binary(c, IR_OP_add, r, y) : NULL;
     }
-    struct fe_val *k = fe_val_sym(c, fe_sym_scalar_f(c->a, (double)n->n_in));
+    struct fe_val *k = r ? fe_val_of(c, fe_num(c, fe_type(c, r)->dtype, (double)n->n_in)) : NULL;
     return r && fe_out_val(n, 0, fe_p_binary(c, IR_OP_div, r, k));
 }
 
@@ -199,9 +227,8 @@ bool fe_op_cast(struct fe_ctx *c, struct fe_node *n) {
     if (to < 0 || to > INT32_MAX || !fe_onnx_to_ir((int32_t)to, &t))
         return fe_fail(c, n, "it casts to %s (%lld), which is not supported", fe_onnx_dtype_name((int32_t)to),
                        (long long)to);
-    if (to == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16 || to == ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16)
-        c->saw_f16 = true;
-    return fe_out_val(n, 0, fe_p_cast(c, x, t));
+    if (fe_type(c, x)->dtype == IR_F64 && !x->random) x = fe_p_round(c, x, fe_half((int32_t)to)); // once, not twice
+    return x && fe_out_val(n, 0, fe_p_cast(c, x, t));
 }
 
 bool fe_op_castlike(struct fe_ctx *c, struct fe_node *n) {

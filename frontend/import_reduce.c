@@ -72,7 +72,10 @@ bool fe_op_reduce(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = begin(c, n, &r);
     if (x == IR_NONE) return false;
     if (r.nothing) return fe_out_val(n, 0, fe_arg(n, 0));
-    return fe_out(c, n, 0, reduce(c, (enum ir_op)n->arg, x, &r));
+    if (fe_typeof(c, x)->dtype != IR_BOOL) return fe_out(c, n, 0, reduce(c, (enum ir_op)n->arg, x, &r));
+    if (n->arg != IR_OP_reduce_max && n->arg != IR_OP_reduce_min) return fe_fail(c, n, "it sums up bools");
+    x = reduce(c, (enum ir_op)n->arg, fe_cast(c, x, IR_U8), &r); // any and all
+    return fe_out(c, n, 0, fe_cast(c, x, IR_BOOL));
 }
 
 bool fe_op_reduce_prod(struct fe_ctx *c, struct fe_node *n) {
@@ -88,18 +91,26 @@ bool fe_op_reduce_l1(struct fe_ctx *c, struct fe_node *n) {
     return x != IR_NONE && fe_out(c, n, 0, reduce(c, IR_OP_reduce_sum, fe_e1(c, IR_OP_abs, x), &r));
 }
 
+// A root or logarithm; of integers in float64, cut off.
+static ir_vid of_floats(struct fe_ctx *c, ir_vid x, enum ir_op op) {
+    if (x == IR_NONE) return x;
+    enum ir_dtype t = fe_typeof(c, x)->dtype;
+    if (ir_is_float(t)) return op == IR_OP_sqrt ? fe_root(c, x) : fe_e1(c, op, x);
+    return fe_cast(c, fe_e1(c, op, fe_cast(c, x, IR_F64)), t);
+}
+
 bool fe_op_reduce_l2(struct fe_ctx *c, struct fe_node *n) { // arg 1: L2, 0: sum of squares
     struct reduction r;
     ir_vid x = begin(c, n, &r);
     if (x == IR_NONE) return false;
     ir_vid s = reduce(c, IR_OP_reduce_sum, fe_e2(c, IR_OP_mul, x, x), &r);
-    return fe_out(c, n, 0, n->arg ? fe_root(c, s) : s);
+    return fe_out(c, n, 0, n->arg ? of_floats(c, s, IR_OP_sqrt) : s);
 }
 
 bool fe_op_reduce_log_sum(struct fe_ctx *c, struct fe_node *n) {
     struct reduction r;
     ir_vid x = begin(c, n, &r);
-    return x != IR_NONE && fe_out(c, n, 0, fe_e1(c, IR_OP_log, reduce(c, IR_OP_reduce_sum, x, &r)));
+    return x != IR_NONE && fe_out(c, n, 0, of_floats(c, reduce(c, IR_OP_reduce_sum, x, &r), IR_OP_log));
 }
 
 // m + ln sum e^(x-m), with m = max x held constant: exact, and no overflow. An infinite m would make inf - inf: there the
@@ -109,18 +120,19 @@ bool fe_op_reduce_log_sum_exp(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = begin(c, n, &r);
     if (x == IR_NONE) return false;
     if (r.n == 0) return fe_out(c, n, 0, x);
+    enum ir_dtype t = fe_typeof(c, x)->dtype;
     ir_vid m = fe_reduce(c, IR_OP_reduce_max, fe_e1(c, IR_OP_stop_gradient, x), r.axes, r.n, 1);
-    m = fe_where(c, fe_e2(c, IR_OP_lt, fe_e1(c, IR_OP_abs, m), fe_f(c, INFINITY)), m, fe_f(c, 0));
+    m = fe_where(c, fe_e2(c, IR_OP_lt, fe_e1(c, IR_OP_abs, m), fe_num(c, t, INFINITY)), m, fe_num(c, t, 0));
     ir_vid s = fe_reduce(c, IR_OP_reduce_sum, fe_e1(c, IR_OP_exp, fe_e2(c, IR_OP_sub, x, m)), r.axes, r.n, 1);
     ir_vid y = fe_e2(c, IR_OP_add, fe_e1(c, IR_OP_log, s), m);
     if (!r.keepdims && y != IR_NONE) {
-        struct ir_type t = *fe_typeof(c, y);
+        struct ir_type kept = *fe_typeof(c, y);
         int64_t dims[IR_MAX_RANK];
         int rank = 0;
-        for (int i = 0; i < t.rank; i++) {
+        for (int i = 0; i < kept.rank; i++) {
             bool gone = false;
             for (size_t k = 0; k < r.n; k++) gone |= r.axes[k] == i;
-            if (!gone) dims[rank++] = t.dims[i];
+            if (!gone) dims[rank++] = kept.dims[i];
         }
         y = fe_reshape(c, y, rank, dims);
     }
@@ -132,7 +144,8 @@ bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
     int axis;
     if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_typeof(c, x)->rank, &axis)) return false;
     if (fe_attr_i(c, n, "select_last_index", 0)) return fe_fail(c, n, "select_last_index=1 is not supported");
-    if (n->arg) x = fe_e1(c, IR_OP_neg, x);
+    enum ir_dtype t = fe_typeof(c, x)->dtype; // -1 - x turns integers around, also the least one and unsigned ones
+    if (n->arg) x = ir_is_float(t) ? fe_e1(c, IR_OP_neg, x) : fe_e2(c, IR_OP_sub, fe_num(c, t, t == IR_BOOL ? 0 : -1), x);
     bool keepdims = fe_attr_i(c, n, "keepdims", 1) != 0;
     if (!keepdims) fe_moved_lost(n, (int64_t[1]){axis}, 1);
     return fe_out(c, n, 0, fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims))));

@@ -95,22 +95,30 @@ bool fe_op_cum_sum(struct fe_ctx *c, struct fe_node *n) {
                 const struct fe_num *v = &s->v[(int64_t)at + (k - pos) * inner];
                 sum.f += v->f;
                 sum.fa += v->fa;
-                if (__builtin_add_overflow(sum.b, v->b, &sum.b) || __builtin_add_overflow(sum.a, v->a, &sum.a))
-                    return fe_fail(c, n, "its sums overflow");
+                sum.b = (int64_t)((uint64_t)sum.b + (uint64_t)v->b);
+                if (__builtin_add_overflow(sum.a, v->a, &sum.a)) return fe_fail(c, n, "its sums overflow");
             }
+            if (t.dtype == IR_F32) sum.f = (double)(float)sum.f;
+            if (!ir_is_float(t.dtype)) sum.b = ir_wrap_int(t.dtype, sum.b);
             r->v[at] = sum;
         }
         return r && fe_out_sym(c, n, 0, r);
     }
-    if (t.dtype != IR_F32) return fe_fail(c, n, "sums of integers must be known when compiling");
+    if (t.dtype == IR_BOOL) return fe_fail(c, n, "it sums up bools");
     if (len > 4096) return fe_fail(c, n, "its axis has %lld elements, at most 4096 are supported", (long long)len);
-    float *ones = ARENA_ARRAY(c->a, float, (size_t)(len * len));
+    void *ones = arena_array(c->a, (size_t)(len * len), ir_dtype_size(t.dtype));
     for (int64_t from = 0; from < len; from++)
-        for (int64_t to = 0; to < len; to++)
-            ones[from * len + to] = (reverse ? from > to : from < to) || (from == to && !exclusive);
+        for (int64_t to = 0; to < len; to++) {
+            bool one = (reverse ? from > to : from < to) || (from == to && !exclusive);
+            size_t at = (size_t)(from * len + to);
+            if (ir_is_float(t.dtype))
+                ir_put_float(t.dtype, ones, at, one);
+            else
+                ir_put_int(t.dtype, ones, at, one);
+        }
     int64_t square[2] = {len, len}, perm[IR_MAX_RANK];
     for (int i = 0; i < t.rank; i++) perm[i] = i == axis ? t.rank - 1 : i == t.rank - 1 ? axis : i;
-    ir_vid tri = ir_const(c->g, ir_type_make(IR_F32, 2, square), ones), x = fe_vid(c, xv);
+    ir_vid tri = ir_const(c->g, ir_type_make(t.dtype, 2, square), ones), x = fe_vid(c, xv);
     bool last = axis == t.rank - 1;
     if (axis == 0 || t.rank < 2) return fe_fail(c, n, "it sums over the batch, which is not supported");
     x = fe_matmul(c, last ? x : fe_transpose(c, x, t.rank, perm), tri, 0, 0);

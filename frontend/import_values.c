@@ -97,34 +97,20 @@ const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v) {
     return ir_typeof(c->g, v->vid);
 }
 
-static bool is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
-
-// Writes element values in the dtype's own form.
-static void put(enum ir_dtype t, void *out, size_t i, int64_t iv, double fv) {
-    switch (t) {
-    case IR_F32:
-        ((float *)out)[i] = (float)fv;
-        break;
-    case IR_F64:
-        ((double *)out)[i] = fv;
-        break;
-    case IR_I64:
-        ((int64_t *)out)[i] = iv;
-        break;
-    case IR_I32:
-        ((int32_t *)out)[i] = (int32_t)iv;
-        break;
-    default:
-        ((uint8_t *)out)[i] = (uint8_t)iv;
-    }
-}
-
 static bool whole(double v) { return fabs(v) < 0x1p53 && floor(v) == v; }
+
+// Writes an element in the dtype's own form.
+static void put(enum ir_dtype t, void *out, size_t i, int64_t iv, double fv) {
+    if (ir_is_float(t))
+        ir_put_float(t, out, i, fv);
+    else
+        ir_put_int(t, out, i, iv);
+}
 
 // Elements with N in them as a*N + b at run time: in i64 where they are whole, since products with N soon have more
 // digits than a float.
 static ir_vid lin_vid(struct fe_ctx *c, const struct fe_sym *s) {
-    bool ints = true, fl = is_float(s->type.dtype);
+    bool ints = true, fl = ir_is_float(s->type.dtype);
     for (size_t i = 0; i < s->n; i++) ints &= !fl || (whole(s->v[i].fa) && whole(s->v[i].f));
     struct ir_type t = s->type;
     t.dtype = ints ? IR_I64 : IR_F32;
@@ -150,7 +136,6 @@ static ir_vid sym_vid(struct fe_ctx *c, const struct fe_sym *s) {
 static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v) {
     const struct fe_blob *b = v->blob;
     const void *data = fe_blob_data(b, c->a);
-    if (b->onnx_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT && is_float(b->type.dtype)) c->saw_f16 = true;
     if (v->is_param) *ARENA_PUSH(c->m->arena, c->m->weights, c->m->n_weights, c->m->cap_weights) = v->name;
     return v->is_param ? ir_boundary(c->g, IR_ROLE_PARAM, b->type, v->name, data) : ir_const(c->g, b->type, data);
 }
@@ -173,19 +158,12 @@ const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force) {
     struct fe_sym *s = fe_sym_new(c->a, b->type.dtype, b->type.rank, b->type.dims);
     if (!s) return NULL;
     const void *data = fe_blob_data(b, c->a);
-    for (size_t i = 0; i < s->n; i++) switch (b->type.dtype) {
-        case IR_F32:
-            s->v[i].f = (double)((const float *)data)[i];
-            break;
-        case IR_I64:
-            s->v[i].b = ((const int64_t *)data)[i];
-            break;
-        case IR_I32:
-            s->v[i].b = ((const int32_t *)data)[i];
-            break;
-        default:
-            s->v[i].b = ((const uint8_t *)data)[i];
-        }
+    for (size_t i = 0; i < s->n; i++) {
+        if (ir_is_float(b->type.dtype))
+            s->v[i].f = ir_get_float(b->type.dtype, data, i);
+        else
+            s->v[i].b = ir_get_int(b->type.dtype, data, i);
+    }
     if (!v->is_param) v->sym = s;
     return s;
 }
@@ -195,7 +173,7 @@ bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t
     struct fe_val *v = fe_arg(n, i);
     if (v) {
         *out = fe_known(c, v, true);
-        if (*out && !is_float((*out)->type.dtype)) return true;
+        if (*out && !ir_is_float((*out)->type.dtype)) return true;
         return fe_fail(
             c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they depend on the data",
             i, v->name ? v->name : "");
@@ -226,7 +204,7 @@ bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, 
     const struct fe_sym *s = fe_known(c, v, true);
     if (!s || s->n != 1 || !fe_sym_is_const(s))
         return fe_fail(c, n, "operand %zu (\"%s\") must be one constant number", i, v->name ? v->name : "");
-    *out = is_float(s->type.dtype) ? s->v[0].f : (double)s->v[0].b;
+    *out = ir_is_float(s->type.dtype) ? s->v[0].f : (double)s->v[0].b;
     return true;
 }
 
@@ -336,6 +314,12 @@ ir_vid fe_where(struct fe_ctx *c, ir_vid cond, ir_vid x, ir_vid y) {
 
 ir_vid fe_f(struct fe_ctx *c, double v) { return ir_const_f(c->g, v); }
 
+ir_vid fe_num(struct fe_ctx *c, enum ir_dtype t, double v) {
+    char data[8];
+    put(t, data, 0, ir_int_of_float(IR_I64, v), v); // -1 is all ones, also of an unsigned type
+    return ir_const(c->g, ir_scalar_type(t), data);
+}
+
 ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims) {
     return fe_emit(c, IR_OP_reshape, &x, 1, IR_ATTRS(IR_IS("shape", dims, rank)));
 }
@@ -348,8 +332,35 @@ ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims) {
     return fe_emit(c, IR_OP_expand, &x, 1, IR_ATTRS(IR_IS("shape", dims, rank)));
 }
 
+static ir_vid transposed(struct fe_ctx *c, ir_vid x) {
+    int rank = fe_typeof(c, x)->rank;
+    int64_t perm[IR_MAX_RANK];
+    for (int i = 0; i < rank; i++) perm[i] = i < rank - 2 ? i : 2 * rank - 3 - i;
+    return fe_transpose(c, x, rank, perm);
+}
+
+// The product kernels are for float32. Integers, which wrap, and doubles are multiplied and summed by the definition:
+// [.., M, K, 1] * [.., 1, K, P] over K.
+static ir_vid product_sum(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int trans_b) {
+    if (trans_a) a = transposed(c, a);
+    if (trans_b) b = transposed(c, b);
+    if (a == IR_NONE || b == IR_NONE) return IR_NONE;
+    struct ir_type ta = *fe_typeof(c, a), tb = *fe_typeof(c, b);
+    if (ta.rank == IR_MAX_RANK || tb.rank == IR_MAX_RANK) return fe_emit(c, IR_OP_matmul, (ir_vid[]){a, b}, 2, IR_NO_ATTRS);
+    ta.dims[ta.rank] = 1;
+    memmove(tb.dims + tb.rank - 1, tb.dims + tb.rank - 2, 2 * sizeof *tb.dims);
+    tb.dims[tb.rank - 2] = 1;
+    ir_vid y = fe_e2(c, IR_OP_mul, fe_reshape(c, a, ta.rank + 1, ta.dims), fe_reshape(c, b, tb.rank + 1, tb.dims));
+    if (y == IR_NONE) return y;
+    return fe_reduce(c, IR_OP_reduce_sum, y, (int64_t[1]){fe_typeof(c, y)->rank - 2}, 1, 0);
+}
+
 ir_vid fe_matmul(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int trans_b) {
     ir_vid in[2] = {a, b};
+    if (a == IR_NONE || b == IR_NONE) return IR_NONE;
+    enum ir_dtype t = fe_typeof(c, a)->dtype;
+    bool fits = fe_typeof(c, a)->rank >= 2 && fe_typeof(c, b)->rank >= 2 && t == fe_typeof(c, b)->dtype;
+    if (fits && t != IR_F32 && t != IR_BOOL) return product_sum(c, a, b, trans_a, trans_b);
     return fe_emit(c, IR_OP_matmul, in, 2, IR_ATTRS(IR_I("trans_a", trans_a), IR_I("trans_b", trans_b)));
 }
 

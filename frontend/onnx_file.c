@@ -17,14 +17,14 @@ static const struct {
     {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT, "FLOAT", 4, IR_F32},
     {ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16, "FLOAT16", 2, IR_F32},
     {ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16, "BFLOAT16", 2, IR_F32},
-    {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, "DOUBLE", 8, IR_F32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__DOUBLE, "DOUBLE", 8, IR_F64},
     {ONNX__TENSOR_PROTO__DATA_TYPE__INT64, "INT64", 8, IR_I64},
-    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT64, "UINT64", 8, IR_I64},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT64, "UINT64", 8, IR_U64},
     {ONNX__TENSOR_PROTO__DATA_TYPE__INT32, "INT32", 4, IR_I32},
-    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT32, "UINT32", 4, IR_I64},
-    {ONNX__TENSOR_PROTO__DATA_TYPE__INT16, "INT16", 2, IR_I32},
-    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT16, "UINT16", 2, IR_I32},
-    {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, "INT8", 1, IR_I32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT32, "UINT32", 4, IR_U32},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT16, "INT16", 2, IR_I16},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__UINT16, "UINT16", 2, IR_U16},
+    {ONNX__TENSOR_PROTO__DATA_TYPE__INT8, "INT8", 1, IR_I8},
     {ONNX__TENSOR_PROTO__DATA_TYPE__UINT8, "UINT8", 1, IR_U8},
     {ONNX__TENSOR_PROTO__DATA_TYPE__BOOL, "BOOL", 1, IR_BOOL},
     {ONNX__TENSOR_PROTO__DATA_TYPE__STRING, "STRING", 0, IR_DTYPE_COUNT},
@@ -58,7 +58,7 @@ bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out) {
 
 bool fe_is_float_type(int32_t t) {
     enum ir_dtype ir;
-    return fe_onnx_to_ir(t, &ir) && ir == IR_F32;
+    return fe_onnx_to_ir(t, &ir) && ir_is_float(ir);
 }
 
 int64_t fe_model_opset(const Onnx__ModelProto *m) {
@@ -418,20 +418,8 @@ static void element(const struct fe_blob *b, int64_t i, int64_t *iv, double *fv)
         *fv = (double)f32;
         break;
     }
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT32:
-        *iv = (int32_t)u;
-        break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT16:
-        *iv = (int16_t)u;
-        break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__INT8:
-        *iv = (int8_t)u;
-        break;
-    case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL:
-        *iv = u != 0;
-        break;
     default:
-        *iv = (int64_t)u;
+        *iv = ir_wrap_int(b->type.dtype, (int64_t)u);
     }
 }
 
@@ -455,14 +443,10 @@ const void *fe_blob_data(const struct fe_blob *b, struct arena *a) {
         int64_t iv = 0;
         double fv = 0;
         element(b, i, &iv, &fv);
-        float f = (float)fv;
-        int32_t i32 = (int32_t)iv;
-        uint8_t u8 = (uint8_t)iv;
-        const void *src = b->type.dtype == IR_F32 ? (const void *)&f
-                          : size == 8             ? (const void *)&iv
-                          : size == 4             ? (const void *)&i32
-                                                  : &u8;
-        memcpy(out + (size_t)i * size, src, size);
+        if (ir_is_float(b->type.dtype))
+            ir_put_float(b->type.dtype, out, (size_t)i, fv);
+        else
+            ir_put_int(b->type.dtype, out, (size_t)i, iv);
     }
     return out;
 }

@@ -79,7 +79,7 @@ struct fe_blob {
     const Onnx__TensorProto *proto;
     const char *name;
     int32_t onnx_type;        // ONNX__TENSOR_PROTO__DATA_TYPE__*
-    struct ir_type type;      // dtype as the IR holds it: all floats f32; int8, int16 .. as i64
+    struct ir_type type;      // dtype as the IR holds it (16-bit floats as f32: fe_val.half)
     int64_t n;                // elements
     const unsigned char *raw; // little-endian elements, or NULL: they are in the proto's typed field
 };
@@ -103,7 +103,8 @@ int64_t fe_model_opset(const Onnx__ModelProto *m); // of the default domain; 0 w
 
 size_t fe_onnx_dtype_size(int32_t t);              // 0 for strings, complex and unknown types
 const char *fe_onnx_dtype_name(int32_t t);         // "FLOAT16"
-bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out); // false when there is no counterpart
+bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out); // false when there is no counterpart; 16-bit floats are f32
+enum ir_half fe_half(int32_t t); // FLOAT16 and BFLOAT16: results are rounded to them (import_floats.c)
 
 // --- values known at import (symbolic.c) ----------------------------------------------------------------------------
 
@@ -134,6 +135,7 @@ struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym 
 struct fe_sym *fe_sym_binary(struct arena *a, enum ir_op op, const struct fe_sym *x, const struct fe_sym *y);
 struct fe_sym *fe_sym_where(struct arena *a, const struct fe_sym *c, const struct fe_sym *x, const struct fe_sym *y);
 struct fe_sym *fe_sym_cast(struct arena *a, const struct fe_sym *x, enum ir_dtype t);
+struct fe_sym *fe_sym_round(struct arena *a, const struct fe_sym *x, enum ir_half h);
 
 // --- import (import.c) ----------------------------------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ struct fe_val {
     struct fe_blob *blob;
     bool is_buffer;
     ir_vid buffer_now;                                   // BatchNorm statistics: their newest value
+    enum ir_half half;                                   // its elements are float16's or bfloat16's, held as f32
     enum fe_random { FE_NOT_RANDOM, FE_UNIFORM } random; // a dropout mask in the making (import_random.c)
     struct ir_type random_type;
     double random_shift; // a number that was added
@@ -185,7 +188,7 @@ struct fe_ctx {
         const Onnx__NodeProto *node;
     } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
-    bool saw_bn, saw_conv, saw_f16;
+    bool saw_bn, saw_conv;
     bool training_norms; // the file has BatchNormalization in training form: others are frozen (import_norm.c)
     size_t asked_norms;  // frozen by the command line
     size_t bare_convs; // Conv followed by nothing we know to be a normalisation
@@ -256,6 +259,7 @@ ir_vid fe_e1(struct fe_ctx *c, enum ir_op op, ir_vid x);
 ir_vid fe_e2(struct fe_ctx *c, enum ir_op op, ir_vid x, ir_vid y);
 ir_vid fe_where(struct fe_ctx *c, ir_vid cond, ir_vid x, ir_vid y);
 ir_vid fe_f(struct fe_ctx *c, double v); // f32[] constant
+ir_vid fe_num(struct fe_ctx *c, enum ir_dtype t, double v); // the same of any type
 ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_transpose(struct fe_ctx *c, ir_vid x, int rank, const int64_t *perm);
 ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
@@ -283,6 +287,7 @@ struct fe_val *fe_p_unary(struct fe_ctx *c, enum ir_op op, struct fe_val *x);
 struct fe_val *fe_p_binary(struct fe_ctx *c, enum ir_op op, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_where(struct fe_ctx *c, struct fe_val *cond, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_p_cast(struct fe_ctx *c, struct fe_val *x, enum ir_dtype t);
+struct fe_val *fe_p_round(struct fe_ctx *c, struct fe_val *x, enum ir_half h); // x itself for IR_HALF_NONE
 
 // Moved values (import_moved.c). A frame and its batch-first value, of any batched value; false when it has too many
 // dims.
@@ -321,6 +326,9 @@ void fe_declared_report(struct fe_ctx *c);
 
 // Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *graph);
+
+// Behind an operator's import: results of 16 bits are rounded to them (import_floats.c).
+void fe_round_results(struct fe_ctx *c, struct fe_node *n);
 
 // --- export ---------------------------------------------------------------------------------------------------------
 

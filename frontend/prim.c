@@ -210,6 +210,7 @@ struct fe_val *fe_p_unary(struct fe_ctx *c, enum ir_op op, struct fe_val *x) {
 }
 
 struct fe_val *fe_p_binary(struct fe_ctx *c, enum ir_op op, struct fe_val *x, struct fe_val *y) {
+    if (!x || !y) return NULL;
     const struct fe_sym *s[2];
     struct fe_val *in[2] = {x, y};
     struct fe_sym *r = all_known(c, in, 2, s) ? fe_sym_binary(c->a, op, s[0], s[1]) : NULL;
@@ -217,6 +218,7 @@ struct fe_val *fe_p_binary(struct fe_ctx *c, enum ir_op op, struct fe_val *x, st
 }
 
 struct fe_val *fe_p_where(struct fe_ctx *c, struct fe_val *cond, struct fe_val *x, struct fe_val *y) {
+    if (!cond || !x || !y) return NULL;
     const struct fe_sym *s[3];
     struct fe_val *in[3] = {cond, x, y};
     struct fe_sym *r = all_known(c, in, 3, s) ? fe_sym_where(c->a, s[0], s[1], s[2]) : NULL;
@@ -229,4 +231,21 @@ struct fe_val *fe_p_cast(struct fe_ctx *c, struct fe_val *x, enum ir_dtype t) {
     const struct fe_sym *s;
     struct fe_sym *r = all_known(c, &x, 1, &s) ? fe_sym_cast(c->a, s, t) : NULL;
     return r ? fe_val_sym(c, r) : fe_val_of(c, fe_cast(c, fe_vid(c, x), t));
+}
+
+struct fe_val *fe_p_round(struct fe_ctx *c, struct fe_val *x, enum ir_half h) {
+    if (h == IR_HALF_NONE || x->half == h) return x;
+    const struct fe_sym *s;
+    struct fe_sym *r = all_known(c, &x, 1, &s) ? fe_sym_round(c->a, s, h) : NULL;
+    struct fe_val *y = ARENA_NEW(c->a, struct fe_val);
+    *y = *x;
+    y->half = h;
+    y->sym = r;
+    y->blob = NULL;
+    y->vid = IR_NONE;
+    if (r) return y;
+    const char *to = ir_half_info(h)->name;
+    ir_vid v = fe_vid(c, x);
+    y->vid = fe_emit(c, IR_OP_round_to, &v, 1, IR_ATTRS(IR_S("to", to)));
+    return y->vid == IR_NONE ? NULL : y;
 }

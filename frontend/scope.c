@@ -65,6 +65,7 @@ struct fe_val *fe_val_blob(struct fe_ctx *c, const struct diag_loc *loc, const O
         return v;
     }
     v->blob->name = name;
+    v->half = fe_half(t->data_type);
     return v;
 }
 

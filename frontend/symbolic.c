@@ -39,7 +39,8 @@ struct fe_sym *fe_sym_of_dims(struct arena *a, const int64_t *dims, int n) {
     return s;
 }
 
-static bool is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
+static bool holds_sizes(enum ir_dtype t) { return t == IR_I64 || t == IR_I32; }
+static double stored(enum ir_dtype t, double v) { return t == IR_F32 ? (double)(float)v : v; }
 
 bool fe_sym_is_const(const struct fe_sym *s) {
     for (size_t i = 0; i < s->n; i++)
@@ -97,8 +98,50 @@ static bool decided(int signs, int yes, struct fe_num *r) {
     return r->b || (signs & yes) == 0;
 }
 
-static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_num *y, struct fe_num *r) {
+// Of integers without N, as a run computes them.
+static int64_t of_ints(enum ir_op op, enum ir_dtype t, int64_t x, int64_t y) {
+    int order = ir_int_compare(t, x, y);
+    switch (op) {
+    case IR_OP_add:
+        return ir_wrap_int(t, (int64_t)((uint64_t)x + (uint64_t)y));
+    case IR_OP_sub:
+        return ir_wrap_int(t, (int64_t)((uint64_t)x - (uint64_t)y));
+    case IR_OP_mul:
+        return ir_wrap_int(t, (int64_t)((uint64_t)x * (uint64_t)y));
+    case IR_OP_div:
+        return ir_int_div(t, x, y);
+    case IR_OP_rem:
+        return ir_int_rem(t, x, y);
+    case IR_OP_pow:
+        return ir_int_pow(t, x, y);
+    case IR_OP_and:
+        return x && y;
+    case IR_OP_or:
+        return x || y;
+    case IR_OP_eq:
+        return order == 0;
+    case IR_OP_lt:
+        return order < 0;
+    case IR_OP_le:
+        return order <= 0;
+    case IR_OP_max:
+        return order > 0 ? x : y;
+    case IR_OP_min:
+        return order < 0 ? x : y;
+    default:
+        BUG("op %s of two known integers", ir_ops[op].name);
+    }
+}
+
+// Numbers with N in them are those of shapes: i64 and i32, which sizes never leave.
+static bool int_binary(enum ir_op op, enum ir_dtype dtype, const struct fe_num *x, const struct fe_num *y,
+                       struct fe_num *r) {
     int64_t t;
+    if (!x->a && !y->a) {
+        r->b = of_ints(op, dtype, x->b, y->b);
+        return true;
+    }
+    if (!holds_sizes(dtype)) return false;
     switch (op) {
     case IR_OP_add:
         return checked_add(x->a, y->a, &r->a) && checked_add(x->b, y->b, &r->b);
@@ -116,18 +159,6 @@ static bool int_binary(enum ir_op op, const struct fe_num *x, const struct fe_nu
         if (!checked_rem(x->a, y->b, &t) || t) return false;
         if (x->a && x->b % y->b) return false; // only a plain constant may truncate
         return checked_div(x->a, y->b, &r->a) && checked_div(x->b, y->b, &r->b);
-    case IR_OP_pow:
-        if (x->a || y->a || y->b < 0 || y->b > 64) return false;
-        r->b = 1;
-        for (int64_t i = 0; i < y->b; i++)
-            if (!checked_mul(r->b, x->b, &r->b)) return false;
-        return true;
-    case IR_OP_and:
-        r->b = x->b && y->b;
-        return true;
-    case IR_OP_or:
-        r->b = x->b || y->b;
-        return true;
     default:
         break;
     }
@@ -185,6 +216,9 @@ static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_
     switch (op) {
     case IR_OP_pow:
         r->f = pow(x->f, y->f);
+        return true;
+    case IR_OP_rem:
+        r->f = fmod(x->f, y->f);
         return true;
     case IR_OP_max:
         r->f = x->f > y->f || isnan(x->f) ? x->f : y->f;
@@ -256,21 +290,26 @@ static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r)
     }
 }
 
-static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
+static bool int_unary(enum ir_op op, enum ir_dtype t, const struct fe_num *x, struct fe_num *r) {
+    int sign = ir_int_compare(t, x->b, 0);
+    int64_t minus = ir_wrap_int(t, (int64_t)(0 - (uint64_t)x->b));
+    if (x->a) // with N in it
+        return op == IR_OP_neg && holds_sizes(t) && checked_neg(x->a, &r->a) && checked_neg(x->b, &r->b);
     switch (op) {
     case IR_OP_neg:
-        return checked_neg(x->a, &r->a) && checked_neg(x->b, &r->b);
+        r->b = minus;
+        return true;
     case IR_OP_not:
         r->b = !x->b;
-        return x->a == 0;
-    case IR_OP_abs:
-        if (x->a || x->b == INT64_MIN) return false;
-        r->b = x->b < 0 ? -x->b : x->b;
         return true;
-    case IR_OP_floor:
-    case IR_OP_ceil:
-    case IR_OP_round:
-        *r = *x;
+    case IR_OP_abs:
+        r->b = sign < 0 ? minus : x->b;
+        return true;
+    case IR_OP_sign:
+        r->b = sign;
+        return true;
+    case IR_OP_relu:
+        r->b = sign < 0 ? 0 : x->b;
         return true;
     default:
         return false;
@@ -282,9 +321,9 @@ static bool int_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
 struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym *x) {
     struct fe_sym *r = fe_sym_new(a, x->type.dtype, x->type.rank, x->type.dims);
     for (size_t i = 0; r && i < r->n; i++) {
-        if (is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i]) : !int_unary(op, &x->v[i], &r->v[i]))
+        if (ir_is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i]) : !int_unary(op, x->type.dtype, &x->v[i], &r->v[i]))
             return NULL;
-        r->v[i].f = (double)(float)r->v[i].f;
+        r->v[i].f = stored(x->type.dtype, r->v[i].f);
     }
     return r;
 }
@@ -324,12 +363,12 @@ struct fe_sym *fe_sym_binary(struct arena *a, enum ir_op op, const struct fe_sym
     struct fe_sym *xs = fe_sym_view(a, x, rank, dims, strides[0], 0),
                   *ys = fe_sym_view(a, y, rank, dims, strides[1], 0),
                   *r = fe_sym_new(a, cmp ? IR_BOOL : x->type.dtype, rank, dims);
-    if (!xs || !ys || !r || is_float(x->type.dtype) != is_float(y->type.dtype)) return NULL;
+    if (!xs || !ys || !r || ir_is_float(x->type.dtype) != ir_is_float(y->type.dtype)) return NULL;
     for (size_t i = 0; i < r->n; i++) {
-        if (is_float(x->type.dtype) ? !float_binary(op, &xs->v[i], &ys->v[i], &r->v[i])
-                                    : !int_binary(op, &xs->v[i], &ys->v[i], &r->v[i]))
+        if (ir_is_float(x->type.dtype) ? !float_binary(op, &xs->v[i], &ys->v[i], &r->v[i])
+                                    : !int_binary(op, x->type.dtype, &xs->v[i], &ys->v[i], &r->v[i]))
             return NULL;
-        r->v[i].f = (double)(float)r->v[i].f;
+        r->v[i].f = stored(x->type.dtype, r->v[i].f);
     }
     return r;
 }
@@ -349,24 +388,37 @@ struct fe_sym *fe_sym_where(struct arena *a, const struct fe_sym *c, const struc
     return ys;
 }
 
+static bool cast(const struct fe_num *v, enum ir_dtype from, enum ir_dtype to, struct fe_num *r) {
+    bool with_n = v->a || v->fa != 0, ff = ir_is_float(from), tf = ir_is_float(to);
+    if (ff && tf) {
+        *r = (struct fe_num){.fa = v->fa, .f = stored(to, v->f)};
+    } else if (tf) {
+        r->fa = (double)v->a;
+        r->f = with_n ? (double)v->b : ir_int_to_float(from, v->b, to);
+    } else if (!with_n) {
+        r->b = ff ? ir_int_of_float(to, v->f) : ir_wrap_int(to, v->b);
+    } else if (!holds_sizes(to)) {
+        return false;
+    } else if (ff) {
+        return floor(v->fa) == v->fa && floor(v->f) == v->f && checked_i64(v->fa, &r->a) && checked_i64(v->f, &r->b);
+    } else {
+        *r = *v;
+    }
+    return true;
+}
+
 struct fe_sym *fe_sym_cast(struct arena *a, const struct fe_sym *x, enum ir_dtype t) {
     struct fe_sym *r = fe_sym_new(a, t, x->type.rank, x->type.dims);
-    bool from = is_float(x->type.dtype), to = is_float(t);
+    for (size_t i = 0; r && i < r->n; i++)
+        if (!cast(&x->v[i], x->type.dtype, t, &r->v[i])) return NULL;
+    return r;
+}
+
+struct fe_sym *fe_sym_round(struct arena *a, const struct fe_sym *x, enum ir_half h) {
+    struct fe_sym *r = fe_sym_new(a, x->type.dtype, x->type.rank, x->type.dims);
     for (size_t i = 0; r && i < r->n; i++) {
-        const struct fe_num *v = &x->v[i];
-        if (t == IR_BOOL) {
-            if (v->a || v->fa != 0) return NULL;
-            r->v[i].b = from ? v->f != 0 : v->b != 0;
-        } else if (from == to) {
-            r->v[i] = *v;
-        } else if (to) {
-            r->v[i].fa = (double)v->a;
-            r->v[i].f = (double)(float)v->b;
-            if (v->a) r->v[i].f = (double)v->b;
-        } else {
-            if (v->fa != 0 && (floor(v->fa) != v->fa || floor(v->f) != v->f)) return NULL;
-            if (!checked_i64(v->fa, &r->v[i].a) || !checked_i64(v->f, &r->v[i].b)) return NULL;
-        }
+        if (x->v[i].fa != 0) return NULL;
+        r->v[i].f = ir_round_half(h, x->v[i].f);
     }
     return r;
 }

@@ -17,8 +17,7 @@ struct sweep {
 };
 
 static bool is_float(const struct ir_graph *g, ir_vid v) {
-    enum ir_dtype t = g->values[v].type.dtype;
-    return t == IR_F32 || t == IR_F64;
+    return ir_is_float(g->values[v].type.dtype);
 }
 
 static void sweep_init(struct sweep *s, struct ir_graph *g) {

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
-
 size_t ir_tensor_numel(const struct ir_tensor *t) {
     size_t n = 1;
     for (int d = 0; d < t->type.rank; d++) n *= (size_t)t->type.dims[d];
@@ -24,7 +22,7 @@ struct ir_tensor *ir_tensor_new(struct arena *a, struct ir_type concrete) {
     struct ir_tensor *t = ARENA_NEW(a, struct ir_tensor);
     t->type = concrete;
     size_t n = ir_tensor_numel(t);
-    if (is_float(concrete.dtype))
+    if (ir_is_float(concrete.dtype))
         t->f = ARENA_ARRAY(a, double, n ? n : 1);
     else
         t->i = ARENA_ARRAY(a, int64_t, n ? n : 1);
@@ -34,45 +32,23 @@ struct ir_tensor *ir_tensor_new(struct arena *a, struct ir_type concrete) {
 struct ir_tensor *ir_tensor_from(struct arena *a, struct ir_type concrete, const void *data) {
     struct ir_tensor *t = ir_tensor_new(a, concrete);
     size_t n = ir_tensor_numel(t);
-    for (size_t k = 0; k < n; k++) switch (concrete.dtype) {
-        case IR_F32:
-            t->f[k] = ((const float *)data)[k];
-            break;
-        case IR_F64:
-            t->f[k] = ((const double *)data)[k];
-            break;
-        case IR_I64:
-            t->i[k] = ((const int64_t *)data)[k];
-            break;
-        case IR_I32:
-            t->i[k] = ((const int32_t *)data)[k];
-            break;
-        default:
-            t->i[k] = ((const uint8_t *)data)[k];
-            break;
-        }
+    for (size_t k = 0; k < n; k++) {
+        if (t->f)
+            t->f[k] = ir_get_float(concrete.dtype, data, k);
+        else
+            t->i[k] = ir_get_int(concrete.dtype, data, k);
+    }
     return t;
 }
 
 void ir_tensor_store(const struct ir_tensor *t, void *dst) {
     size_t n = ir_tensor_numel(t);
-    for (size_t k = 0; k < n; k++) switch (t->type.dtype) {
-        case IR_F32:
-            ((float *)dst)[k] = (float)t->f[k];
-            break;
-        case IR_F64:
-            ((double *)dst)[k] = t->f[k];
-            break;
-        case IR_I64:
-            ((int64_t *)dst)[k] = t->i[k];
-            break;
-        case IR_I32:
-            ((int32_t *)dst)[k] = (int32_t)t->i[k];
-            break;
-        default:
-            ((uint8_t *)dst)[k] = (uint8_t)t->i[k];
-            break;
-        }
+    for (size_t k = 0; k < n; k++) {
+        if (t->f)
+            ir_put_float(t->type.dtype, dst, k, t->f[k]);
+        else
+            ir_put_int(t->type.dtype, dst, k, t->i[k]);
+    }
 }
 
 static void round_to_bf16(struct ir_tensor *t) {

@@ -10,7 +10,7 @@
 struct ir_tensor {
     struct ir_type type; // dims all concrete (N substituted), perm identity
     double *f;           // f32, f64
-    int64_t *i;          // i64, i32, u8, bool
+    int64_t *i;          // integers and bool
 };
 size_t ir_tensor_numel(const struct ir_tensor *t);
 // The type of a value with N replaced by `batch`.

@@ -25,9 +25,55 @@
 typedef uint32_t ir_vid; // index into graph->values
 typedef uint32_t ir_nid; // index into graph->nodes
 
-enum ir_dtype { IR_F32, IR_I64, IR_I32, IR_U8, IR_BOOL, IR_F64, IR_DTYPE_COUNT }; // BOOL is one byte, 0 or 1
+// Element types. What is known about one stands in one table (type.c): nothing else lists integer types, and nothing
+// else decides which are signed. BOOL is one byte, 0 or 1.
+enum ir_dtype {
+    IR_F32,
+    IR_I64,
+    IR_I32,
+    IR_U8,
+    IR_BOOL,
+    IR_F64,
+    IR_I8,
+    IR_I16,
+    IR_U16,
+    IR_U32,
+    IR_U64,
+    IR_DTYPE_COUNT
+};
 size_t ir_dtype_size(enum ir_dtype t);
-const char *ir_dtype_name(enum ir_dtype t); // "f32" "i64" "i32" "u8" "bool" "f64"
+const char *ir_dtype_name(enum ir_dtype t); // "f32" "i64" "i32" "u8" "bool" "f64" "i8" "i16" "u16" "u32" "u64"
+bool ir_dtype_by_name(const char *s, enum ir_dtype *out);
+bool ir_is_float(enum ir_dtype t);
+bool ir_is_int(enum ir_dtype t);    // bool is none
+bool ir_is_signed(enum ir_dtype t); // integers below 0 exist; bool and floats are not
+// Integers (and bools) outside of memory are int64_t; one of u64 has the same bits, so that it is compared, divided and
+// converted by the three functions below.
+int64_t ir_wrap_int(enum ir_dtype t, int64_t v); // modulo 2^bits, as two's complement has it; bool: != 0
+int64_t ir_int_min(enum ir_dtype t);             // the type's least and largest value
+int64_t ir_int_max(enum ir_dtype t);
+int ir_int_compare(enum ir_dtype t, int64_t a, int64_t b); // -1, 0, 1
+double ir_int_to_float(enum ir_dtype t, int64_t v, enum ir_dtype to); // rounded once, to f32 or f64
+int64_t ir_int_of_float(enum ir_dtype t, double x); // toward zero, saturating, NaN is 0; bool: x != 0
+int64_t ir_int_div(enum ir_dtype t, int64_t a, int64_t b); // toward zero; by 0: 0
+int64_t ir_int_rem(enum ir_dtype t, int64_t a, int64_t b); // a - div(a, b) * b; by 0: 0
+int64_t ir_int_pow(enum ir_dtype t, int64_t a, int64_t b); // wraps; 1/a^-b toward zero below 0
+// Element i of an array of type t, integers and bools as above; the other functions are for f32 and f64.
+int64_t ir_get_int(enum ir_dtype t, const void *data, size_t i);
+double ir_get_float(enum ir_dtype t, const void *data, size_t i);
+void ir_put_int(enum ir_dtype t, void *data, size_t i, int64_t v);
+void ir_put_float(enum ir_dtype t, void *data, size_t i, double v);
+// The formats of 16 bits that a file may ask values to be rounded to; memory holds such values as f32 (op round_to).
+enum ir_half { IR_HALF_NONE, IR_HALF_F16, IR_HALF_BF16 };
+enum ir_half ir_half_by_name(const char *s); // "f16" "bf16"
+double ir_round_half(enum ir_half h, double x); // to nearest even, past the largest to infinity
+// What that is made of: digits of the significand, the least exponent, the largest value.
+struct ir_half_info {
+    const char *name;
+    int digits, least_exp;
+    double largest;
+};
+const struct ir_half_info *ir_half_info(enum ir_half h);
 
 // A dimension: d > 0 is d; d < 0 is -d times the symbolic batch N, so IR_N == -1 is N itself. 0 is an empty tensor and
 // never reaches codegen. Only dims[0] may be symbolic after import.

@@ -3,6 +3,7 @@
 #include "ir_internal.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -247,31 +248,32 @@ static bool const_by_hash(struct parser *p, struct ir_value *c) {
                        want);
 }
 
+// An integer that type t holds.
+static bool element_int(struct parser *p, enum ir_dtype t, int64_t *i) {
+    skip_blanks(p);
+    if (t == IR_U64 && isdigit((unsigned char)*p->at)) { // beyond int64_t
+        char *end;
+        errno = 0;
+        *i = (int64_t)strtoull(p->at, &end, 10);
+        if (errno) return parse_error(p, "the number is out of range");
+        p->at = end;
+        return true;
+    }
+    if (!integer(p, i)) return false;
+    if (*i < ir_int_min(t) || *i > ir_int_max(t) || t == IR_U64)
+        return parse_error(p, "%" PRId64 " is out of range for %s", *i, ir_dtype_name(t));
+    return true;
+}
+
 static bool const_element(struct parser *p, enum ir_dtype t, void *data, int64_t at) {
     double f = 0;
     int64_t i = 0;
-    bool integral;
-    if (t == IR_F32 || t == IR_F64 ? !number(p, &f, &integral) : !integer(p, &i)) return false;
-    int64_t low = t == IR_I64 ? INT64_MIN : t == IR_I32 ? INT32_MIN : 0;
-    int64_t high = t == IR_I64 ? INT64_MAX : t == IR_I32 ? INT32_MAX : t == IR_U8 ? UINT8_MAX : 1;
-    if (i < low || i > high) return parse_error(p, "%" PRId64 " is out of range for %s", i, ir_dtype_name(t));
-    switch (t) {
-    case IR_F32:
-        ((float *)data)[at] = (float)f;
-        break;
-    case IR_F64:
-        ((double *)data)[at] = f;
-        break;
-    case IR_I64:
-        ((int64_t *)data)[at] = i;
-        break;
-    case IR_I32:
-        ((int32_t *)data)[at] = (int32_t)i;
-        break;
-    default:
-        ((uint8_t *)data)[at] = (uint8_t)i;
-        break;
-    }
+    bool integral = false;
+    if (ir_is_float(t) ? !number(p, &f, &integral) : !element_int(p, t, &i)) return false;
+    if (ir_is_float(t))
+        ir_put_float(t, data, (size_t)at, f);
+    else
+        ir_put_int(t, data, (size_t)at, i);
     return true;
 }
 
@@ -319,7 +321,7 @@ static bool attribute(struct parser *p, struct ir_attr *a) {
         return string(p, &a->s);
     }
     const char *start = p->at;
-    bool integral;
+    bool integral = false;
     if (!number(p, &a->f, &integral)) return false;
     a->kind = IR_ATTR_FLOAT;
     if (!integral) return true;

@@ -83,23 +83,13 @@ static void print_const(const struct ir_type *t, const void *data, struct str *o
     str_add(out, "[");
     for (int64_t i = 0; i < n; i++) {
         if (i) str_add(out, ", ");
-        switch (t->dtype) {
-        case IR_F32:
-            print_float(((const float *)data)[i], true, out);
-            break;
-        case IR_F64:
-            print_float(((const double *)data)[i], false, out);
-            break;
-        case IR_I64:
-            str_addf(out, "%" PRId64, ((const int64_t *)data)[i]);
-            break;
-        case IR_I32:
-            str_addf(out, "%" PRId32, ((const int32_t *)data)[i]);
-            break;
-        default:
-            str_addf(out, "%u", ((const uint8_t *)data)[i]);
-            break;
-        }
+        size_t k = (size_t)i;
+        if (ir_is_float(t->dtype))
+            print_float(ir_get_float(t->dtype, data, k), t->dtype == IR_F32, out);
+        else if (t->dtype == IR_U64)
+            str_addf(out, "%" PRIu64, (uint64_t)ir_get_int(t->dtype, data, k));
+        else
+            str_addf(out, "%" PRId64, ir_get_int(t->dtype, data, k));
     }
     str_add(out, "]");
 }

@@ -20,8 +20,10 @@ static const struct section {
 #define N_SECTIONS (sizeof sections / sizeof *sections)
 
 static enum rt_dtype to_rt(uint32_t abi) {
-    static const enum rt_dtype map[] = {[SMKD_ABI_F32] = RT_F32, [SMKD_ABI_I64] = RT_I64,   [SMKD_ABI_I32] = RT_I32,
-                                        [SMKD_ABI_U8] = RT_U8,   [SMKD_ABI_BOOL] = RT_BOOL, [SMKD_ABI_F64] = RT_F64};
+    static const enum rt_dtype map[SMKD_ABI_DTYPES] = {
+        [SMKD_ABI_F32] = RT_F32,   [SMKD_ABI_I64] = RT_I64, [SMKD_ABI_I32] = RT_I32, [SMKD_ABI_U8] = RT_U8,
+        [SMKD_ABI_BOOL] = RT_BOOL, [SMKD_ABI_F64] = RT_F64, [SMKD_ABI_I8] = RT_I8,   [SMKD_ABI_I16] = RT_I16,
+        [SMKD_ABI_U16] = RT_U16,   [SMKD_ABI_U32] = RT_U32, [SMKD_ABI_U64] = RT_U64};
     return map[abi];
 }
 

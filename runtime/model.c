@@ -55,7 +55,7 @@ static uint64_t dims_numel(const struct smkd_abi_tensor *t) {
 
 // Everything a session adds, multiplies or indexes with, so that it need not look again.
 static bool check_row(const struct smkd_abi_tensor *t) {
-    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR || t->dtype > SMKD_ABI_F64)
+    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR || t->dtype >= SMKD_ABI_DTYPES)
         return false;
     bool block = t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER;
     if (block && (t->dtype != SMKD_ABI_F32 || (t->rank && t->dims[0] < 0))) return false;

@@ -22,8 +22,10 @@ static const char *const role_names[] = {
     [SMKD_ABI_INPUT] = "input",      [SMKD_ABI_OUTPUT] = "output",       [SMKD_ABI_PARAM] = "parameter",
     [SMKD_ABI_BUFFER] = "statistic", [SMKD_ABI_COTANGENT] = "cotangent", [SMKD_ABI_GRAD_INPUT] = "grad_input",
     [SMKD_ABI_SCALAR] = "scalar"};
-static const char *const dtype_names[] = {[SMKD_ABI_F32] = "f32", [SMKD_ABI_I64] = "i64",   [SMKD_ABI_I32] = "i32",
-                                          [SMKD_ABI_U8] = "u8",   [SMKD_ABI_BOOL] = "bool", [SMKD_ABI_F64] = "f64"};
+static const char *const dtype_names[SMKD_ABI_DTYPES] = {
+    [SMKD_ABI_F32] = "f32",   [SMKD_ABI_I64] = "i64", [SMKD_ABI_I32] = "i32", [SMKD_ABI_U8] = "u8",
+    [SMKD_ABI_BOOL] = "bool", [SMKD_ABI_F64] = "f64", [SMKD_ABI_I8] = "i8",   [SMKD_ABI_I16] = "i16",
+    [SMKD_ABI_U16] = "u16",   [SMKD_ABI_U32] = "u32", [SMKD_ABI_U64] = "u64"};
 static const char *const phase_names[] = {[SMKD_ABI_INFER] = "infer",
                                           [SMKD_ABI_FORWARD] = "forward",
                                           [SMKD_ABI_BACKWARD] = "backward",

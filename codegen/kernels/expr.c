@@ -79,25 +79,20 @@ void cg_expr_key(const struct cg_expr *e, struct str *key) {
 }
 
 LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t) {
-    switch (t) {
-    case IR_F32:
-        return f->f32;
-    case IR_F64:
-        return f->f64;
-    case IR_I64:
-        return f->i64;
-    case IR_I32:
-        return f->i32;
-    case IR_U8:
-    case IR_BOOL:
-        return f->i8;
-    case IR_DTYPE_COUNT:
-        break;
-    }
-    BUG("no memory type for dtype %d", (int)t);
+    if (ir_is_float(t)) return t == IR_F64 ? f->f64 : f->f32;
+    LLVMTypeRef by_size[] = {[1] = f->i8, [2] = f->i16, [4] = f->i32, [8] = f->i64};
+    return by_size[ir_dtype_size(t)];
 }
 
 LLVMTypeRef cg_value_type(struct cg_fn *f, enum ir_dtype t) { return t == IR_BOOL ? f->i1 : cg_mem_type(f, t); }
+
+LLVMValueRef cg_icmp(struct cg_fn *f, enum ir_dtype t, LLVMIntPredicate pred, LLVMValueRef x, LLVMValueRef y) {
+    static const LLVMIntPredicate predicates[][2] = {
+        {LLVMIntSLT, LLVMIntULT}, {LLVMIntSLE, LLVMIntULE}, {LLVMIntSGT, LLVMIntUGT}, {LLVMIntSGE, LLVMIntUGE}};
+    for (size_t i = 0; i < sizeof predicates / sizeof *predicates && !ir_is_signed(t); i++)
+        if (pred == predicates[i][0]) return LLVMBuildICmp(f->b, predicates[i][1], x, y, "");
+    return LLVMBuildICmp(f->b, pred, x, y, "");
+}
 
 LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i) {
     LLVMValueRef k = cg_i64(f, l->extent[i]);

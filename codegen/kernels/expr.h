@@ -95,6 +95,8 @@ LLVMValueRef cg_ev_out_row(struct cg_ev *ev, const struct cg_leaf *out); // addr
 int cg_leaf_size(const struct cg_leaf *l);                               // bytes of an element in memory
 LLVMTypeRef cg_mem_type(struct cg_fn *f, enum ir_dtype t);               // bool: i8
 LLVMTypeRef cg_value_type(struct cg_fn *f, enum ir_dtype t);             // bool: i1
+// A comparison of integers of type t: `pred` is a signed one, t decides.
+LLVMValueRef cg_icmp(struct cg_fn *f, enum ir_dtype t, LLVMIntPredicate pred, LLVMValueRef x, LLVMValueRef y);
 LLVMValueRef cg_extent(struct cg_fn *f, const struct cg_loops *l, int i);
 
 // Step emitters by op: cg_pw_<id>. `type` is the result's (vector) type.

@@ -10,8 +10,7 @@ static LLVMValueRef times_n(struct cg_fn *f, int64_t k, bool n) {
 static LLVMValueRef index_at(struct cg_fn *f, const struct cg_gather *g, LLVMValueRef j) {
     LLVMTypeRef mt = cg_mem_type(f, g->index_dtype);
     LLVMValueRef v = cg_load(f, mt, cg_gep(f, mt, f->ptr[1], j), (int)ir_dtype_size(g->index_dtype));
-    if (mt != f->i64)
-        v = g->index_dtype == IR_I32 ? LLVMBuildSExt(f->b, v, f->i64, "") : LLVMBuildZExt(f->b, v, f->i64, "");
+    if (mt != f->i64) v = LLVMBuildIntCast2(f->b, v, f->i64, ir_is_signed(g->index_dtype), "");
     LLVMValueRef neg = LLVMBuildICmp(f->b, LLVMIntSLT, v, cg_i64(f, 0), "");
     return LLVMBuildSelect(f->b, neg, LLVMBuildAdd(f->b, v, cg_i64(f, g->dim), ""), v, "");
 }
@@ -67,7 +66,7 @@ void cg_emit_argmax(struct cg_fn *f, const void *p) {
     const struct cg_gather *g = p;
     LLVMTypeRef mt = cg_mem_type(f, g->dtype);
     int align = (int)ir_dtype_size(g->dtype);
-    bool flt = g->dtype == IR_F32 || g->dtype == IR_F64;
+    bool flt = ir_is_float(g->dtype);
     LLVMValueRef begin, end, inner = cg_i64(f, g->inner);
     LLVMValueRef best = cg_local(f, mt, NULL), arg = cg_local(f, f->i64, NULL);
     cg_share(f, cg_muli(f, times_n(f, g->outer, g->outer_n), inner), 1, &begin, &end);
@@ -80,7 +79,7 @@ void cg_emit_argmax(struct cg_fn *f, const void *p) {
     LLVMValueRef d = cg_loop_begin(f, &ld, cg_i64(f, 1), cg_i64(f, g->dim), 1);
     LLVMValueRef v = cg_load(f, mt, cg_gep(f, mt, base, cg_muli(f, d, inner)), align);
     LLVMValueRef b = LLVMBuildLoad2(f->b, mt, best, "");
-    LLVMValueRef more = flt ? LLVMBuildFCmp(f->b, LLVMRealOGT, v, b, "") : LLVMBuildICmp(f->b, LLVMIntSGT, v, b, "");
+    LLVMValueRef more = flt ? LLVMBuildFCmp(f->b, LLVMRealOGT, v, b, "") : cg_icmp(f, g->dtype, LLVMIntSGT, v, b);
     LLVMBuildStore(f->b, LLVMBuildSelect(f->b, more, v, b, ""), best);
     LLVMBuildStore(f->b, LLVMBuildSelect(f->b, more, d, LLVMBuildLoad2(f->b, f->i64, arg, ""), ""), arg);
     cg_loop_end(f, &ld);

@@ -16,12 +16,27 @@ static bool is_float(LLVMTypeRef t) {
     return k == LLVMFloatTypeKind || k == LLVMDoubleTypeKind;
 }
 static bool float_args(const struct cg_pw_args *a) { return is_float(LLVMTypeOf(X0)); }
-static bool is_signed(const struct cg_pw_args *a) {
-    return a->in_steps[0]->dtype == IR_I64 || a->in_steps[0]->dtype == IR_I32;
+static enum ir_dtype in_type(const struct cg_pw_args *a) { return a->in_steps[0]->dtype; }
+static bool is_double(const struct cg_pw_args *a) { return in_type(a) == IR_F64; }
+// Below, at most ..: of integers, as their type orders them.
+static LLVMValueRef order(const struct cg_pw_args *a, LLVMIntPredicate pred, LLVMValueRef x, LLVMValueRef y) {
+    return cg_icmp(a->f, in_type(a), pred, x, y);
 }
 static LLVMValueRef un(const struct cg_pw_args *a, const char *intrinsic) {
     LLVMValueRef x = X0;
     return cg_intrinsic(a->f, intrinsic, a->type, &x, 1);
+}
+// A function of libm, lane by lane: doubles are rare, and our polynomials are for float32.
+static LLVMValueRef by_libm(const struct cg_pw_args *a, const char *name) {
+    LLVMTypeRef d = a->f->f64, t = LLVMFunctionType(d, &d, 1, 0);
+    LLVMValueRef fn = LLVMGetNamedFunction(a->f->mod, name), y = LLVMGetUndef(a->type);
+    if (!fn) fn = LLVMAddFunction(a->f->mod, name, t);
+    if (a->lanes == 1) return LLVMBuildCall2(B, t, fn, (LLVMValueRef[]){X0}, 1, "");
+    for (int i = 0; i < a->lanes; i++) {
+        LLVMValueRef x = LLVMBuildExtractElement(B, X0, cg_i32(a->f, i), "");
+        y = LLVMBuildInsertElement(B, y, LLVMBuildCall2(B, t, fn, &x, 1, ""), cg_i32(a->f, i), "");
+    }
+    return y;
 }
 static LLVMValueRef zero_like(LLVMValueRef x) { return LLVMConstNull(LLVMTypeOf(x)); }
 
@@ -33,19 +48,25 @@ PW(neg) { return float_args(a) ? LLVMBuildFNeg(B, X0, "") : LLVMBuildNeg(B, X0, 
 PW(abs) {
     if (float_args(a)) return un(a, "llvm.fabs");
     LLVMValueRef m = LLVMBuildNeg(B, X0, "");
-    return LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, X0, zero_like(X0), ""), m, X0, "");
+    return LLVMBuildSelect(B, order(a, LLVMIntSLT, X0, zero_like(X0)), m, X0, "");
 }
-PW(exp) { return cg_exp(a->f, X0); }
-PW(log) { return cg_log(a->f, X0); }
+PW(exp) { return is_double(a) ? by_libm(a, "exp") : cg_exp(a->f, X0); }
+PW(log) { return is_double(a) ? by_libm(a, "log") : cg_log(a->f, X0); }
 PW(sqrt) { return un(a, "llvm.sqrt"); }
 PW(recip) { return LLVMBuildFDiv(B, cg_vconst(a->f, a->type, 1.0), X0, ""); }
-PW(erf) { return cg_erf(a->f, X0); }
-PW(tanh) { return cg_tanh(a->f, X0); }
-PW(sigmoid) { return cg_sigmoid(a->f, X0); }
+PW(erf) { return is_double(a) ? by_libm(a, "erf") : cg_erf(a->f, X0); }
+PW(tanh) { return is_double(a) ? by_libm(a, "tanh") : cg_tanh(a->f, X0); }
+PW(sigmoid) {
+    if (!is_double(a)) return cg_sigmoid(a->f, X0);
+    struct cg_pw_args minus = *a;
+    LLVMValueRef one = cg_vconst(a->f, a->type, 1.0);
+    minus.x[0] = LLVMBuildFNeg(B, X0, "");
+    return LLVMBuildFDiv(B, one, LLVMBuildFAdd(B, one, by_libm(&minus, "exp"), ""), "");
+}
 PW(relu) {
     LLVMValueRef z = zero_like(X0); // 0 > NaN is false: NaN passes
     LLVMValueRef below =
-        float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : LLVMBuildICmp(B, LLVMIntSGT, z, X0, "");
+        float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : order(a, LLVMIntSGT, z, X0);
     return LLVMBuildSelect(B, below, z, X0, "");
 }
 PW(relu_grad) {
@@ -59,8 +80,8 @@ PW(ceil) { return float_args(a) ? un(a, "llvm.ceil") : X0; }
 PW(round) { return float_args(a) ? un(a, "llvm.rint") : X0; }
 PW(sign) {
     if (!float_args(a)) {
-        LLVMValueRef p = LLVMBuildZExt(B, LLVMBuildICmp(B, LLVMIntSGT, X0, zero_like(X0), ""), a->type, "");
-        LLVMValueRef n = LLVMBuildZExt(B, LLVMBuildICmp(B, LLVMIntSLT, X0, zero_like(X0), ""), a->type, "");
+        LLVMValueRef p = LLVMBuildZExt(B, order(a, LLVMIntSGT, X0, zero_like(X0)), a->type, "");
+        LLVMValueRef n = LLVMBuildZExt(B, order(a, LLVMIntSLT, X0, zero_like(X0)), a->type, "");
         return LLVMBuildSub(B, p, n, "");
     }
     LLVMValueRef one = cg_vconst(a->f, a->type, 1.0), m = cg_vconst(a->f, a->type, -1.0);
@@ -75,36 +96,87 @@ PW(relayout) { return X0; }
 PW(cast) {
     enum ir_dtype from = a->in_steps[0]->dtype, to = a->s->dtype;
     if (from == to) return X0;
-    bool ff = from == IR_F32 || from == IR_F64, tf = to == IR_F32 || to == IR_F64;
+    bool ff = ir_is_float(from), tf = ir_is_float(to);
     if (to == IR_BOOL)
         return ff ? LLVMBuildFCmp(B, LLVMRealUNE, X0, zero_like(X0), "")
                   : LLVMBuildICmp(B, LLVMIntNE, X0, zero_like(X0), "");
     if (ff && tf) return LLVMBuildFPCast(B, X0, a->type, "");
     if (ff) { // saturating, NaN gives 0, as the interpreter has it
-        const char *name = to == IR_U8 ? "llvm.fptoui.sat" : "llvm.fptosi.sat";
+        const char *name = ir_is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat";
         LLVMTypeRef over[2] = {a->type, LLVMTypeOf(X0)};
         unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
         LLVMValueRef x = X0, fn = LLVMGetIntrinsicDeclaration(a->f->mod, id, over, 2);
         return LLVMBuildCall2(B, LLVMIntrinsicGetType(a->f->cx, id, over, 2), fn, &x, 1, "");
     }
-    bool sgn = from == IR_I64 || from == IR_I32;
+    bool sgn = ir_is_signed(from);
     if (tf) return sgn ? LLVMBuildSIToFP(B, X0, a->type, "") : LLVMBuildUIToFP(B, X0, a->type, "");
     return LLVMBuildIntCast2(B, X0, a->type, sgn, "");
+}
+
+// x rounded to `digits` binary digits, in float64: there the unit of the last digit, made of x's own exponent, is normal and
+// dividing by it exact.
+PW(round_to) {
+    const struct ir_half_info *h = ir_half_info((enum ir_half)a->s->iconst);
+    LLVMTypeRef d = cg_like(a->f, a->type, a->f->f64), i = cg_like(a->f, a->type, a->f->i64);
+    LLVMValueRef x = is_double(a) ? X0 : LLVMBuildFPExt(B, X0, d, "");
+    LLVMValueRef e = LLVMBuildAnd(B, LLVMBuildBitCast(B, x, i, ""), cg_viconst(a->f, i, INT64_C(0x7ff) << 52), "");
+    LLVMValueRef least = cg_viconst(a->f, i, (int64_t)(h->least_exp + 1023) << 52);
+    e = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, e, least, ""), least, e, "");
+    e = LLVMBuildSub(B, e, cg_viconst(a->f, i, (int64_t)(h->digits - 1) << 52), "");
+    LLVMValueRef unit = LLVMBuildBitCast(B, e, d, ""), q = LLVMBuildFDiv(B, x, unit, "");
+    LLVMValueRef r = LLVMBuildFMul(B, cg_intrinsic(a->f, "llvm.rint", d, &q, 1), unit, "");
+    LLVMValueRef big = cg_intrinsic(a->f, "llvm.fabs", d, &r, 1);
+    LLVMValueRef sign[2] = {cg_vconst(a->f, d, 1.0 / 0.0), x};
+    LLVMValueRef inf = cg_intrinsic(a->f, "llvm.copysign", d, sign, 2);
+    r = LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealOGT, big, cg_vconst(a->f, d, h->largest), ""), inf, r, "");
+    return is_double(a) ? r : LLVMBuildFPTrunc(B, r, a->type, "");
 }
 
 PW(add) { return float_args(a) ? LLVMBuildFAdd(B, X0, X1, "") : LLVMBuildAdd(B, X0, X1, ""); }
 PW(sub) { return float_args(a) ? LLVMBuildFSub(B, X0, X1, "") : LLVMBuildSub(B, X0, X1, ""); }
 PW(mul) { return float_args(a) ? LLVMBuildFMul(B, X0, X1, "") : LLVMBuildMul(B, X0, X1, ""); }
+// x/0 is 0, and x/-1 is -x: neither may trap, nor may lanes past a tail, which hold zeros.
+static LLVMValueRef int_div(const struct cg_pw_args *a, LLVMValueRef x, LLVMValueRef y) {
+    bool sgn = ir_is_signed(in_type(a));
+    LLVMValueRef one = cg_viconst(a->f, a->type, 1), none = LLVMBuildICmp(B, LLVMIntEQ, y, zero_like(y), "");
+    LLVMValueRef minus = LLVMBuildICmp(B, LLVMIntEQ, y, cg_viconst(a->f, a->type, -1), "");
+    LLVMValueRef d = LLVMBuildSelect(B, none, one, y, "");
+    if (sgn) d = LLVMBuildSelect(B, minus, one, d, "");
+    LLVMValueRef q = sgn ? LLVMBuildSDiv(B, x, d, "") : LLVMBuildUDiv(B, x, d, "");
+    if (sgn) q = LLVMBuildSelect(B, minus, LLVMBuildNeg(B, x, ""), q, "");
+    return LLVMBuildSelect(B, none, zero_like(x), q, "");
+}
 PW(div) {
     if (float_args(a)) return LLVMBuildFDiv(B, X0, X1, "");
-    // x/0 is 0, and must not trap: lanes past a tail hold zeros.
-    LLVMValueRef one = cg_viconst(a->f, a->type, 1), none = LLVMBuildICmp(B, LLVMIntEQ, X1, zero_like(X1), "");
-    LLVMValueRef d = LLVMBuildSelect(B, none, one, X1, "");
-    LLVMValueRef q = is_signed(a) ? LLVMBuildSDiv(B, X0, d, "") : LLVMBuildUDiv(B, X0, d, "");
-    return LLVMBuildSelect(B, none, zero_like(X0), q, "");
+    return int_div(a, X0, X1);
+}
+PW(rem) {
+    LLVMValueRef args[2] = {X0, X1};
+    if (float_args(a)) return LLVMBuildFRem(B, X0, X1, "");
+    LLVMValueRef none = LLVMBuildICmp(B, LLVMIntEQ, X1, zero_like(X1), "");
+    LLVMValueRef r = LLVMBuildSub(B, X0, LLVMBuildMul(B, int_div(a, X0, X1), args[1], ""), "");
+    return LLVMBuildSelect(B, none, zero_like(X0), r, "");
+}
+// Powers modulo 2^bits by repeated squaring. A negative exponent leaves 1/x^-e toward zero: 0 but for x = 1 and -1.
+static LLVMValueRef int_pow(const struct cg_pw_args *a) {
+    enum ir_dtype t = in_type(a);
+    LLVMValueRef one = cg_viconst(a->f, a->type, 1), zero = zero_like(X0), r = one, base = X0;
+    for (int bit = 0; bit < (int)ir_dtype_size(t) * 8; bit++) {
+        LLVMValueRef on = LLVMBuildAnd(B, X1, cg_viconst(a->f, a->type, (int64_t)(UINT64_C(1) << bit)), "");
+        on = LLVMBuildICmp(B, LLVMIntNE, on, zero, "");
+        r = LLVMBuildSelect(B, on, LLVMBuildMul(B, r, base, ""), r, "");
+        base = LLVMBuildMul(B, base, base, "");
+    }
+    if (!ir_is_signed(t)) return r;
+    LLVMValueRef odd = LLVMBuildICmp(B, LLVMIntNE, LLVMBuildAnd(B, X1, one, ""), zero, "");
+    LLVMValueRef minus = cg_viconst(a->f, a->type, -1), small = LLVMBuildSelect(B, odd, minus, one, "");
+    small = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntEQ, X0, minus, ""), small, zero, "");
+    small = LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntEQ, X0, one, ""), one, small, "");
+    return LLVMBuildSelect(B, LLVMBuildICmp(B, LLVMIntSLT, X1, zero, ""), small, r, "");
 }
 PW(pow) {
     const struct cg_step *e = a->in_steps[1];
+    if (!float_args(a)) return int_pow(a);
     LLVMValueRef one = cg_vconst(a->f, a->type, 1.0), x = X0;
     if (e->op == IR_OP_fill) { // common constant exponents need no call
         if (e->fconst == 1.0) return x;
@@ -117,22 +189,16 @@ PW(pow) {
     LLVMValueRef args[2] = {X0, X1};
     return cg_intrinsic(a->f, "llvm.pow", a->type, args, 2);
 }
-static LLVMValueRef pick(const struct cg_pw_args *a, LLVMRealPredicate fp, LLVMIntPredicate sp, LLVMIntPredicate up) {
-    if (!float_args(a)) return LLVMBuildSelect(B, LLVMBuildICmp(B, is_signed(a) ? sp : up, X0, X1, ""), X0, X1, "");
+static LLVMValueRef pick(const struct cg_pw_args *a, LLVMRealPredicate fp, LLVMIntPredicate ip) {
+    if (!float_args(a)) return LLVMBuildSelect(B, order(a, ip, X0, X1), X0, X1, "");
     LLVMValueRef r = LLVMBuildSelect(B, LLVMBuildFCmp(B, fp, X0, X1, ""), X0, X1, "");
     return LLVMBuildSelect(B, LLVMBuildFCmp(B, LLVMRealUNO, X0, X0, ""), X0, r, "");
 }
-PW(max) { return pick(a, LLVMRealOGT, LLVMIntSGT, LLVMIntUGT); }
-PW(min) { return pick(a, LLVMRealOLT, LLVMIntSLT, LLVMIntULT); }
+PW(max) { return pick(a, LLVMRealOGT, LLVMIntSGT); }
+PW(min) { return pick(a, LLVMRealOLT, LLVMIntSLT); }
 PW(eq) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOEQ, X0, X1, "") : LLVMBuildICmp(B, LLVMIntEQ, X0, X1, ""); }
-PW(lt) {
-    return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLT, X0, X1, "")
-                         : LLVMBuildICmp(B, is_signed(a) ? LLVMIntSLT : LLVMIntULT, X0, X1, "");
-}
-PW(le) {
-    return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLE, X0, X1, "")
-                         : LLVMBuildICmp(B, is_signed(a) ? LLVMIntSLE : LLVMIntULE, X0, X1, "");
-}
+PW(lt) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLT, X0, X1, "") : order(a, LLVMIntSLT, X0, X1); }
+PW(le) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLE, X0, X1, "") : order(a, LLVMIntSLE, X0, X1); }
 PW(and) { return LLVMBuildAnd(B, X0, X1, ""); }
 PW(or) { return LLVMBuildOr(B, X0, X1, ""); }
 PW(where) { return LLVMBuildSelect(B, X0, X1, a->x[2], ""); }

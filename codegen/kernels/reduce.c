@@ -4,36 +4,39 @@
 #include "expr.h"
 #include "vmath.h"
 
+static enum ir_dtype in_type(const struct cg_reduce *r) { return r->e.steps[r->e.root[0]].dtype; }
+static bool sums_ints(const struct cg_reduce *r) { return r->fin == CG_FIN_SUM && !ir_is_float(in_type(r)); }
+
+// Sums of integers wrap as their type does; in i64 they do so when they are stored.
 static LLVMTypeRef acc_type(struct cg_fn *f, const struct cg_reduce *r) {
-    if (r->fin != CG_FIN_MAX) return f->f64;
-    return cg_value_type(f, r->e.steps[r->e.root[0]].dtype);
+    if (sums_ints(r)) return f->i64;
+    return r->fin != CG_FIN_MAX ? f->f64 : cg_value_type(f, in_type(r));
 }
 
 static bool acc_is_float(const struct cg_reduce *r) {
-    enum ir_dtype t = r->e.steps[r->e.root[0]].dtype;
-    return r->fin != CG_FIN_MAX || t == IR_F32 || t == IR_F64;
+    return !sums_ints(r) && (r->fin != CG_FIN_MAX || ir_is_float(in_type(r)));
 }
 
 static LLVMValueRef acc_start(struct cg_fn *f, const struct cg_reduce *r, int lanes) {
     LLVMTypeRef t = cg_vec_type(f, acc_type(f, r), lanes);
     if (r->fin != CG_FIN_MAX) return LLVMConstNull(t);
-    if (acc_is_float(r)) return cg_vconst(f, t, -1.0 / 0.0);
-    return cg_viconst(f, t, r->e.steps[r->e.root[0]].dtype == IR_I64 ? INT64_MIN : 0);
+    return acc_is_float(r) ? cg_vconst(f, t, -1.0 / 0.0) : cg_viconst(f, t, ir_int_min(in_type(r)));
 }
 
-// acc (+|max)= v. Sums widen to f64; a NaN wins a maximum.
+static LLVMValueRef add(struct cg_fn *f, LLVMValueRef acc, LLVMValueRef v, bool ints) {
+    return ints ? LLVMBuildAdd(f->b, acc, v, "") : LLVMBuildFAdd(f->b, acc, v, "");
+}
+
+// acc (+|max)= v. Sums widen to f64, of integers to i64; a NaN wins a maximum.
 static LLVMValueRef combine(struct cg_fn *f, const struct cg_reduce *r, LLVMValueRef acc, LLVMValueRef v) {
     LLVMTypeRef t = LLVMTypeOf(acc);
     if (r->fin != CG_FIN_MAX) {
-        if (LLVMTypeOf(v) != t) {
-            enum ir_dtype d = r->e.steps[r->e.root[0]].dtype;
-            v = d == IR_F32 || d == IR_F64   ? LLVMBuildFPExt(f->b, v, t, "")
-                : d == IR_BOOL || d == IR_U8 ? LLVMBuildUIToFP(f->b, v, t, "")
-                                             : LLVMBuildSIToFP(f->b, v, t, "");
-        }
-        return LLVMBuildFAdd(f->b, acc, v, "");
+        bool ints = sums_ints(r);
+        if (LLVMTypeOf(v) != t)
+            v = ints ? LLVMBuildIntCast2(f->b, v, t, ir_is_signed(in_type(r)), "") : LLVMBuildFPExt(f->b, v, t, "");
+        return add(f, acc, v, ints);
     }
-    if (!acc_is_float(r)) return LLVMBuildSelect(f->b, LLVMBuildICmp(f->b, LLVMIntSGT, v, acc, ""), v, acc, "");
+    if (!acc_is_float(r)) return LLVMBuildSelect(f->b, cg_icmp(f, in_type(r), LLVMIntSGT, v, acc), v, acc, "");
     LLVMValueRef m = LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealOGT, v, acc, ""), v, acc, "");
     return LLVMBuildSelect(f->b, LLVMBuildFCmp(f->b, LLVMRealUNO, v, v, ""), v, m, "");
 }
@@ -73,7 +76,7 @@ static void finish(struct cg_fn *f, const struct cg_reduce *r, LLVMValueRef *acc
         out[k] = r->fin == CG_FIN_MAX ? acc[k]
                  : d == IR_F32        ? LLVMBuildFPTrunc(f->b, acc[k], o, "")
                  : d == IR_F64        ? acc[k]
-                                      : LLVMBuildFPToSI(f->b, acc[k], o, "");
+                                      : LLVMBuildIntCast2(f->b, acc[k], o, 0, "");
     }
 }
 
@@ -163,7 +166,7 @@ static LLVMValueRef across(struct nest *s, LLVMValueRef v, LLVMValueRef tail) {
     for (int i = 1; i <= s->lanes; i++) {
         LLVMValueRef x = i < s->lanes ? LLVMBuildExtractElement(f->b, v, cg_i32(f, i), "") : tail;
         if (s->r->fin != CG_FIN_MAX) {
-            acc = LLVMBuildFAdd(f->b, acc, x, "");
+            acc = add(f, acc, x, sums_ints(s->r));
         } else {
             struct cg_reduce m = *s->r;
             acc = combine(f, &m, acc, x);
@@ -268,7 +271,7 @@ void cg_emit_reduce(struct cg_fn *f, const void *reduce) {
 
 bool cg_reduce_two_stage(const struct cg_reduce *r) {
     const struct cg_expr *e = &r->e;
-    if (r->fin == CG_FIN_MAX || e->loops.n != 2 || !e->loops.batched || e->reduced != 1u) return false;
+    if (r->fin == CG_FIN_MAX || sums_ints(r) || e->loops.n != 2 || !e->loops.batched || e->reduced != 1u) return false;
     for (int k = 0; k < e->n_leaves; k++)
         if (e->leaves[k].kind == CG_LEAF_MEM && e->leaves[k].stride[1] != 0 && e->leaves[k].stride[1] != 1)
             return false;

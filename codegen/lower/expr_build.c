@@ -33,8 +33,7 @@ int cg_xb_step(struct cg_xb *x, enum ir_op op, enum ir_dtype t, const int *in, i
 int cg_xb_fill(struct cg_xb *x, enum ir_dtype t, double v) {
     int s = cg_xb_step(x, IR_OP_fill, t, NULL, 0);
     x->e.steps[s].fconst = v;
-    int64_t whole;
-    if (t != IR_F32 && t != IR_F64 && checked_i64(v, &whole)) x->e.steps[s].iconst = whole;
+    x->e.steps[s].iconst = ir_is_float(t) ? 0 : ir_int_of_float(t, v);
     return s;
 }
 
@@ -172,7 +171,9 @@ int cg_xb_node(struct cg_xb *x, ir_nid nid, const struct cg_coord *co) {
         broadcast(&g->values[n->in[i]].type, t, co, c);
         in[i] = cg_xb_value(x, n->in[i], c);
     }
-    return cg_xb_step(x, n->op, t->dtype, in, n->n_in);
+    int s = cg_xb_step(x, n->op, t->dtype, in, n->n_in);
+    if (n->op == IR_OP_round_to) x->e.steps[s].iconst = ir_half_by_name(ir_attr_s(n, "to"));
+    return s;
 }
 
 int cg_xb_value(struct cg_xb *x, ir_vid v, const struct cg_coord *co) {
@@ -184,23 +185,10 @@ int cg_xb_value(struct cg_xb *x, ir_vid v, const struct cg_coord *co) {
     if (val->role == IR_ROLE_CONST && ir_numel(&val->type) == 1) {
         double d = 0;
         int64_t i = 0;
-        switch (val->type.dtype) {
-        case IR_F32:
-            d = *(const float *)val->data;
-            break;
-        case IR_F64:
-            d = *(const double *)val->data;
-            break;
-        case IR_I64:
-            i = *(const int64_t *)val->data;
-            break;
-        case IR_I32:
-            i = *(const int32_t *)val->data;
-            break;
-        default:
-            i = *(const uint8_t *)val->data;
-            break;
-        }
+        if (ir_is_float(val->type.dtype))
+            d = ir_get_float(val->type.dtype, val->data, 0);
+        else
+            i = ir_get_int(val->type.dtype, val->data, 0);
         s = cg_xb_fill(x, val->type.dtype, d);
         x->e.steps[s].iconst = i;
     } else if (val->role == IR_ROLE_NODE && x->L->g->nodes[val->def].is_inline) {

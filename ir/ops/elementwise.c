@@ -18,7 +18,7 @@ static const uint8_t accepted[IR_OP_COUNT] = {
     [IR_OP_not] = BOOLS,        [IR_OP_add] = NUMBERS,    [IR_OP_sub] = NUMBERS,  [IR_OP_mul] = NUMBERS,
     [IR_OP_div] = NUMBERS,      [IR_OP_pow] = NUMBERS,    [IR_OP_max] = NUMBERS,  [IR_OP_min] = NUMBERS,
     [IR_OP_lt] = NUMBERS,       [IR_OP_le] = NUMBERS,     [IR_OP_and] = BOOLS,    [IR_OP_or] = BOOLS,
-    [IR_OP_relu_grad] = FLOATS, [IR_OP_dropout] = FLOATS,
+    [IR_OP_relu_grad] = FLOATS, [IR_OP_dropout] = FLOATS, [IR_OP_rem] = NUMBERS, [IR_OP_round_to] = FLOATS,
 };
 static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool"};
 
@@ -50,7 +50,7 @@ bool ir_infer_like(struct ir_graph *g, const struct ir_node *n, struct ir_type *
 bool ir_infer_cast(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     out[0] = *ir_in_type(g, n, 0);
     if (ir_dtype_by_name(ir_attr_s(n, "dtype"), &out[0].dtype)) return true;
-    return ir_fail(g, n, "unknown element type '%s'; known are f32 i64 i32 u8 bool f64", ir_attr_s(n, "dtype"));
+    return ir_fail(g, n, "unknown element type '%s'; known are f32 f64 bool i8 i16 i32 i64 u8 u16 u32 u64", ir_attr_s(n, "dtype"));
 }
 
 bool ir_infer_bcast(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
@@ -78,9 +78,9 @@ bool ir_infer_where(struct ir_graph *g, const struct ir_node *n, struct ir_type 
 // --- reference -----------------------------------------------------------------------------------------------------
 
 typedef double unary_f(double);
-typedef int64_t unary_i(int64_t);
+typedef int64_t unary_i(enum ir_dtype, int64_t);
 typedef double binary_f(double, double);
-typedef int64_t binary_i(int64_t, int64_t);
+typedef int64_t binary_i(enum ir_dtype, int64_t, int64_t);
 
 static void eval_unary(const struct ir_tensor *x, const struct ir_tensor *y, unary_f *ff, unary_i *fi) {
     size_t count = ir_tensor_numel(y);
@@ -88,7 +88,7 @@ static void eval_unary(const struct ir_tensor *x, const struct ir_tensor *y, una
         if (x->f)
             y->f[i] = ff(x->f[i]);
         else
-            y->i[i] = ir_wrap_int(y->type.dtype, fi(x->i[i]));
+            y->i[i] = ir_wrap_int(y->type.dtype, fi(y->type.dtype, x->i[i]));
     }
 }
 
@@ -102,61 +102,57 @@ static void eval_binary(const struct ir_tensor *const *in, const struct ir_tenso
         if (a->f)
             y->f[w.linear] = ff(a->f[ia], b->f[ib]);
         else
-            y->i[w.linear] = ir_wrap_int(y->type.dtype, fi(a->i[ia], b->i[ib]));
+            y->i[w.linear] = ir_wrap_int(y->type.dtype, fi(y->type.dtype, a->i[ia], b->i[ib]));
     }
 }
 
 // Comparisons of floats, bool result.
 static void eval_compare(const struct ir_tensor *const *in, const struct ir_tensor *y, bool (*ff)(double, double),
-                         bool (*fi)(int64_t, int64_t)) {
+                         bool (*fi)(int)) {
     const struct ir_tensor *a = in[0], *b = in[1];
     int64_t sa[IR_MAX_RANK], sb[IR_MAX_RANK];
     ir_bcast_strides(&a->type, y->type.rank, sa);
     ir_bcast_strides(&b->type, y->type.rank, sb);
     for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w)) {
         size_t ia = ir_offset(&w, sa), ib = ir_offset(&w, sb);
-        y->i[w.linear] = a->f ? ff(a->f[ia], b->f[ib]) : fi(a->i[ia], b->i[ib]);
+        y->i[w.linear] = a->f ? ff(a->f[ia], b->f[ib]) : fi(ir_int_compare(a->type.dtype, a->i[ia], b->i[ib]));
     }
 }
 
 #define UNUSED_GN (void)g, (void)n
 #define UNARY(op, expr_f, expr_i)                                                                                      \
     static double op##_f(double x) { return expr_f; }                                                                  \
-    static int64_t op##_i(int64_t x) { return expr_i; }                                                                \
+    static int64_t op##_i(enum ir_dtype t, int64_t x) { return (void)t, (expr_i); }                                                                \
     void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
         UNUSED_GN;                                                                                                     \
         eval_unary(in[0], out[0], op##_f, op##_i);                                                                     \
     }
 #define BINARY(op, expr_f, expr_i)                                                                                     \
     static double op##_f(double a, double b) { return expr_f; }                                                        \
-    static int64_t op##_i(int64_t a, int64_t b) { return expr_i; }                                                     \
+    static int64_t op##_i(enum ir_dtype t, int64_t a, int64_t b) { return (void)t, (expr_i); }                                                     \
     void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
         UNUSED_GN;                                                                                                     \
         eval_binary(in, out[0], op##_f, op##_i);                                                                       \
     }
 #define COMPARE(op, expr)                                                                                              \
-    static bool op##_f(double a, double b) { return expr; }                                                            \
-    static bool op##_i(int64_t a, int64_t b) { return expr; }                                                          \
+    static bool op##_f(double a, double b) { return a expr b; }                                                        \
+    static bool op##_i(int order) { return order expr 0; }                                                             \
     void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
         UNUSED_GN;                                                                                                     \
         eval_compare(in, out[0], op##_f, op##_i);                                                                      \
+    }
+#define LOGIC(op, expr)                                                                                                \
+    static int64_t op##_i(enum ir_dtype t, int64_t a, int64_t b) { return (void)t, a expr b; }                         \
+    void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
+        UNUSED_GN;                                                                                                     \
+        eval_binary(in, out[0], NULL, op##_i);                                                                         \
     }
 
 // Two's complement arithmetic without undefined overflow.
 static int64_t wrap_add(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
 static int64_t wrap_sub(int64_t a, int64_t b) { return (int64_t)((uint64_t)a - (uint64_t)b); }
 static int64_t wrap_mul(int64_t a, int64_t b) { return (int64_t)((uint64_t)a * (uint64_t)b); }
-// Truncates toward zero; a division by zero is 0, so that folding a bad constant is harmless.
-static int64_t trunc_div(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? wrap_sub(0, a) : a / b; }
-static int64_t int_pow(int64_t a, int64_t b) {
-    if (b < 0) return a == 1 ? 1 : a == -1 ? (b % 2 ? -1 : 1) : 0;
-    int64_t r = 1;
-    for (uint64_t e = (uint64_t)b; e; e >>= 1) {
-        if (e & 1) r = wrap_mul(r, a);
-        a = wrap_mul(a, a);
-    }
-    return r;
-}
+static int above(enum ir_dtype t, int64_t x) { return ir_int_compare(t, x, 0); }
 // Half to even without touching the rounding mode.
 static double round_half_even(double x) {
     double r = round(x);
@@ -166,7 +162,7 @@ static double logistic(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / 
 static double sign_of(double x) { return x > 0 ? 1 : x < 0 ? -1 : x; } // keeps NaN and signed zero
 
 UNARY(neg, -x, wrap_sub(0, x))
-UNARY(abs, fabs(x), x < 0 ? wrap_sub(0, x) : x)
+UNARY(abs, fabs(x), above(t, x) < 0 ? wrap_sub(0, x) : x)
 UNARY(exp, exp(x), x)
 UNARY(log, log(x), x)
 UNARY(sqrt, sqrt(x), x)
@@ -174,45 +170,30 @@ UNARY(recip, 1 / x, x)
 UNARY(erf, erf(x), x)
 UNARY(tanh, tanh(x), x)
 UNARY(sigmoid, logistic(x), x)
-UNARY(relu, x <= 0 ? 0 : x, x < 0 ? 0 : x) // NaN stays NaN
+UNARY(relu, x <= 0 ? 0 : x, above(t, x) < 0 ? 0 : x) // NaN stays NaN
 UNARY(sin, sin(x), x)
 UNARY(cos, cos(x), x)
 UNARY(floor, floor(x), x)
 UNARY(ceil, ceil(x), x)
 UNARY(round, round_half_even(x), x)
-UNARY(sign, sign_of(x), (x > 0) - (x < 0))
+UNARY(sign, sign_of(x), above(t, x))
 UNARY(not, x, !x)
 UNARY(copy, x, x)
 
 BINARY(add, a + b, wrap_add(a, b))
 BINARY(sub, a - b, wrap_sub(a, b))
 BINARY(mul, a *b, wrap_mul(a, b))
-BINARY(div, a / b, trunc_div(a, b))
-BINARY(pow, pow(a, b), int_pow(a, b))
+BINARY(div, a / b, ir_int_div(t, a, b))
+BINARY(rem, fmod(a, b), ir_int_rem(t, a, b))
+BINARY(pow, pow(a, b), ir_int_pow(t, a, b))
 // NaN in either operand gives NaN, as in numpy and onnxruntime.
-BINARY(max, a > b || a != a ? a : b, a > b ? a : b)
-BINARY(min, a < b || a != a ? a : b, a < b ? a : b)
-COMPARE(eq, a == b)
-COMPARE(lt, a < b)
-COMPARE(le, a <= b)
-COMPARE(and, a &&b)
-COMPARE(or, a || b)
-
-// Float to integer truncates and saturates (NaN is 0); integer to integer wraps; to bool: != 0.
-static int64_t saturate(double x, enum ir_dtype t) {
-    if (t == IR_BOOL) return x != 0;
-    double lo = t == IR_U8    ? 0
-                : t == IR_I32 ? -0x1p31
-                              : -0x1p63,
-           hi = t == IR_U8    ? 255
-                : t == IR_I32 ? 0x1p31 - 1
-                              : 0x1p63;
-    x = trunc(x);
-    if (x != x) return 0;
-    if (x <= lo) return t == IR_I64 ? INT64_MIN : (int64_t)lo;
-    if (x >= hi) return t == IR_I64 ? INT64_MAX : (int64_t)hi;
-    return (int64_t)x;
-}
+BINARY(max, a > b || a != a ? a : b, ir_int_compare(t, a, b) > 0 ? a : b)
+BINARY(min, a < b || a != a ? a : b, ir_int_compare(t, a, b) < 0 ? a : b)
+COMPARE(eq, ==)
+COMPARE(lt, <)
+COMPARE(le, <=)
+LOGIC(and, &&)
+LOGIC(or, ||)
 
 void ir_eval_cast(EVAL_PARAMS) {
     UNUSED_GN;
@@ -220,10 +201,23 @@ void ir_eval_cast(EVAL_PARAMS) {
     size_t count = ir_tensor_numel(y);
     for (size_t i = 0; i < count; i++) {
         if (y->f)
-            y->f[i] = x->f ? x->f[i] : (double)x->i[i];
+            y->f[i] = x->f ? x->f[i] : ir_int_to_float(x->type.dtype, x->i[i], y->type.dtype);
         else
-            y->i[i] = x->f ? saturate(x->f[i], y->type.dtype) : ir_wrap_int(y->type.dtype, x->i[i]);
+            y->i[i] = x->f ? ir_int_of_float(y->type.dtype, x->f[i]) : ir_wrap_int(y->type.dtype, x->i[i]);
     }
+}
+
+bool ir_infer_round_to(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    if (ir_half_by_name(ir_attr_s(n, "to")) == IR_HALF_NONE)
+        return ir_fail(g, n, "cannot round to '%s'; known are f16 bf16", ir_attr_s(n, "to"));
+    return ir_infer_like(g, n, out);
+}
+
+void ir_eval_round_to(EVAL_PARAMS) {
+    (void)g;
+    enum ir_half h = ir_half_by_name(ir_attr_s(n, "to"));
+    size_t count = ir_tensor_numel(out[0]);
+    for (size_t i = 0; i < count; i++) out[0]->f[i] = ir_round_half(h, in[0]->f[i]);
 }
 
 void ir_eval_where(EVAL_PARAMS) {
@@ -325,15 +319,20 @@ void ir_vjp_div(VJP_PARAMS) {
     if (want[1]) din[1] = ir_unary(g, IR_OP_neg, ir_sum_to(g, ir_mul(g, da, v.y), &v.tb));
 }
 
+// a - b*trunc(a/b): trunc(a/b) = (a - y)/b does not move with a and b.
+void ir_vjp_rem(VJP_PARAMS) {
+    struct binary v = binary_of(g, id);
+    if (want[0]) din[0] = ir_sum_to(g, dout[0], &v.ta);
+    if (!want[1]) return;
+    ir_vid whole = ir_div(g, ir_sub(g, v.a, v.y), v.b);
+    din[1] = ir_unary(g, IR_OP_neg, ir_sum_to(g, ir_mul(g, dout[0], whole), &v.tb));
+}
+
 static bool const_scalar(const struct ir_graph *g, ir_vid v, double *out) {
     const struct ir_value *c = &g->values[v];
     if (c->role != IR_ROLE_CONST || !c->data || ir_is_batched(&c->type) || ir_numel(&c->type) != 1) return false;
-    if (c->type.dtype == IR_F32)
-        *out = *(const float *)c->data;
-    else if (c->type.dtype == IR_F64)
-        *out = *(const double *)c->data;
-    else
-        return false;
+    if (!ir_is_float(c->type.dtype)) return false;
+    *out = ir_get_float(c->type.dtype, c->data, 0);
     return true;
 }
 

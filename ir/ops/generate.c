@@ -26,14 +26,12 @@ bool ir_infer_fill(struct ir_graph *g, const struct ir_node *n, struct ir_type *
 void ir_eval_fill(EVAL_PARAMS) {
     (void)g, (void)in;
     double v = ir_attr_f(n, "value");
-    int64_t whole = 0; // of integers: what a number that is none stands for
-    checked_i64(v, &whole);
     size_t count = ir_tensor_numel(out[0]);
     for (size_t i = 0; i < count; i++) {
         if (out[0]->f)
             out[0]->f[i] = v;
         else
-            out[0]->i[i] = ir_wrap_int(out[0]->type.dtype, whole);
+            out[0]->i[i] = ir_int_of_float(out[0]->type.dtype, v);
     }
 }
 

@@ -273,13 +273,11 @@ void ir_eval_pad(EVAL_PARAMS) {
     size_t k, count = ir_tensor_numel(y);
     const int64_t *lo = ir_attr_ints(n, "lo", &k);
     double value = ir_attr_f(n, "value");
-    int64_t whole = 0;
-    checked_i64(value, &whole);
     for (size_t i = 0; i < count; i++) {
         if (y->f)
             y->f[i] = value;
         else
-            y->i[i] = ir_wrap_int(y->type.dtype, whole);
+            y->i[i] = ir_int_of_float(y->type.dtype, value);
     }
     int64_t own[IR_MAX_RANK];
     ir_row_strides(&y->type, own);
@@ -413,8 +411,7 @@ static bool gather_dims(const int64_t *x, int x_rank, const struct ir_type *idx,
 
 static bool check_indices(struct ir_graph *g, const struct ir_node *n, int axis) {
     const struct ir_type *idx = ir_in_type(g, n, 1);
-    if (idx->dtype != IR_I64 && idx->dtype != IR_I32)
-        return ir_fail(g, n, "the indices are %s; i64 or i32 were expected", TYPE_TEXT(idx));
+    if (!ir_is_int(idx->dtype)) return ir_fail(g, n, "the indices are %s; integers were expected", TYPE_TEXT(idx));
     if (ir_is_batched(idx) && axis != 0)
         return ir_fail(g, n, "indices %s depend on the batch and would put it in dimension %d of the result",
                        TYPE_TEXT(idx), axis);

@@ -35,12 +35,6 @@ bool ir_fail(struct ir_graph *g, const struct ir_node *n, const char *fmt, ...) 
 
 // --- shapes --------------------------------------------------------------------------------------------------------
 
-bool ir_dtype_by_name(const char *s, enum ir_dtype *out) {
-    for (int t = 0; t < IR_DTYPE_COUNT; t++)
-        if (s && !strcmp(s, ir_dtype_name((enum ir_dtype)t))) return *out = (enum ir_dtype)t, true;
-    return false;
-}
-
 bool ir_check_type(struct ir_graph *g, const struct ir_node *n, const struct ir_type *t) {
     if (t->rank > IR_MAX_RANK)
         return ir_fail(g, n, "result has %d dimensions; at most %d are supported", t->rank, IR_MAX_RANK);
@@ -61,8 +55,10 @@ bool ir_check_type(struct ir_graph *g, const struct ir_node *n, const struct ir_
 
 bool ir_check_float(struct ir_graph *g, const struct ir_node *n, size_t i) {
     const struct ir_type *t = ir_in_type(g, n, i);
-    if (ir_is_float(t->dtype)) return true;
-    return ir_fail(g, n, "operand %zu is %s; a floating-point tensor was expected", i, TYPE_TEXT(t));
+    if (t->dtype == IR_F32) return true;
+    return ir_fail(g, n, "operand %zu is %s; %s", i, TYPE_TEXT(t),
+                   t->dtype == IR_F64 ? "it is computed in float32 only: put a Cast to FLOAT in front"
+                                      : "a floating-point tensor was expected");
 }
 
 bool ir_check_rank(struct ir_graph *g, const struct ir_node *n, size_t i, int rank, const char *what) {
@@ -207,19 +203,4 @@ void ir_tensor_copy_elem(const struct ir_tensor *dst, size_t i, const struct ir_
         dst->f[i] = src->f[j];
     else
         dst->i[i] = src->i[j];
-}
-
-int64_t ir_wrap_int(enum ir_dtype t, int64_t v) {
-    switch (t) {
-    case IR_I32: {
-        uint32_t u = (uint32_t)(uint64_t)v;
-        return u < UINT32_C(0x80000000) ? (int64_t)u : (int64_t)u - (INT64_C(1) << 32);
-    }
-    case IR_U8:
-        return v & 255;
-    case IR_BOOL:
-        return v != 0;
-    default:
-        return v;
-    }
 }

@@ -30,14 +30,11 @@ bool ir_fail(struct ir_graph *g, const struct ir_node *n, const char *fmt, ...) 
 static inline const struct ir_type *ir_in_type(const struct ir_graph *g, const struct ir_node *n, size_t i) {
     return &g->values[n->in[i]].type;
 }
-static inline bool ir_is_float(enum ir_dtype t) { return t == IR_F32 || t == IR_F64; }
-static inline bool ir_is_int(enum ir_dtype t) { return !ir_is_float(t) && t != IR_BOOL; }
-bool ir_dtype_by_name(const char *s, enum ir_dtype *out);
 
 // Every check of a result type that does not depend on the op: rank, non-symbolic dims after the first, and a size that
 // can be computed with (elements and their bytes, even times a large batch, stay far below 2^63).
 bool ir_check_type(struct ir_graph *g, const struct ir_node *n, const struct ir_type *t);
-// Operand i must be of floating type / of exactly `rank` dims / not have the symbolic batch in its shape.
+// Operand i must be f32: kernels of their own are written for it alone / of exactly `rank` dims / not have the symbolic batch in its shape.
 bool ir_check_float(struct ir_graph *g, const struct ir_node *n, size_t i);
 bool ir_check_rank(struct ir_graph *g, const struct ir_node *n, size_t i, int rank, const char *what);
 bool ir_check_unbatched(struct ir_graph *g, const struct ir_node *n, size_t i, const char *what);
@@ -83,7 +80,5 @@ void ir_bcast_strides(const struct ir_type *t, int rank, int64_t strides[IR_MAX_
 size_t ir_offset(const struct ir_walk *w, const int64_t strides[IR_MAX_RANK]);
 // dst[i] = src[j] in whichever of f / i the dtype uses.
 void ir_tensor_copy_elem(const struct ir_tensor *dst, size_t i, const struct ir_tensor *src, size_t j);
-// The value in the integer range of dtype t: wraps as two's complement does; bool: != 0.
-int64_t ir_wrap_int(enum ir_dtype t, int64_t v);
 
 #endif

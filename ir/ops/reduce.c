@@ -28,7 +28,6 @@ bool ir_infer_reduce(struct ir_graph *g, const struct ir_node *n, struct ir_type
             return ir_fail(g, n, "axes = %s: distinct increasing dimensions of %s were expected", INTS_TEXT(axes, k),
                            TYPE_TEXT(x));
     if (x->dtype == IR_BOOL) return ir_fail(g, n, "operand 0 is %s; a tensor of numbers was expected", TYPE_TEXT(x));
-    if (n->op == IR_OP_reduce_mean && !ir_check_float(g, n, 0)) return false;
     out[0] = kept_type(x, axes, k);
     if (ir_attr_i(n, "keepdims")) return true;
     int rank = 0;
@@ -41,7 +40,7 @@ bool ir_infer_reduce(struct ir_graph *g, const struct ir_node *n, struct ir_type
 
 // Calls of `step` fold each element into its result, which starts at init.
 static void eval_reduce(const struct ir_node *n, const struct ir_tensor *x, struct ir_tensor *y, double init_f,
-                        int64_t init_i, double (*step_f)(double, double), int64_t (*step_i)(int64_t, int64_t)) {
+                        int64_t init_i, double (*step_f)(double, double), int64_t (*step_i)(enum ir_dtype, int64_t, int64_t)) {
     size_t k, count = ir_tensor_numel(y);
     const int64_t *axes = ir_attr_ints(n, "axes", &k);
     struct ir_type kept = kept_type(&x->type, axes, k);
@@ -58,25 +57,34 @@ static void eval_reduce(const struct ir_node *n, const struct ir_tensor *x, stru
         if (y->f)
             y->f[at] = step_f(y->f[at], x->f[w.linear]);
         else
-            y->i[at] = ir_wrap_int(y->type.dtype, step_i(y->i[at], x->i[w.linear]));
+            y->i[at] = ir_wrap_int(y->type.dtype, step_i(y->type.dtype, y->i[at], x->i[w.linear]));
     }
 }
 
 static double sum_f(double a, double b) { return a + b; }
-static int64_t sum_i(int64_t a, int64_t b) { return (int64_t)((uint64_t)a + (uint64_t)b); }
+static int64_t sum_i(enum ir_dtype t, int64_t a, int64_t b) { return (void)t, (int64_t)((uint64_t)a + (uint64_t)b); }
 static double max_f(double a, double b) { return a > b || a != a ? a : b; } // NaN wins
-static int64_t max_i(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t max_i(enum ir_dtype t, int64_t a, int64_t b) { return ir_int_compare(t, a, b) > 0 ? a : b; }
 static double min_f(double a, double b) { return a < b || a != a ? a : b; }
-static int64_t min_i(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t min_i(enum ir_dtype t, int64_t a, int64_t b) { return ir_int_compare(t, a, b) < 0 ? a : b; }
 
 void ir_eval_reduce_sum(EVAL_PARAMS) { (void)g, eval_reduce(n, in[0], out[0], 0, 0, sum_f, sum_i); }
-void ir_eval_reduce_max(EVAL_PARAMS) { (void)g, eval_reduce(n, in[0], out[0], -INFINITY, INT64_MIN, max_f, max_i); }
-void ir_eval_reduce_min(EVAL_PARAMS) { (void)g, eval_reduce(n, in[0], out[0], INFINITY, INT64_MAX, min_f, min_i); }
+void ir_eval_reduce_max(EVAL_PARAMS) {
+    (void)g, eval_reduce(n, in[0], out[0], -INFINITY, ir_int_min(out[0]->type.dtype), max_f, max_i);
+}
+void ir_eval_reduce_min(EVAL_PARAMS) {
+    (void)g, eval_reduce(n, in[0], out[0], INFINITY, ir_int_max(out[0]->type.dtype), min_f, min_i);
+}
 
 void ir_eval_reduce_mean(EVAL_PARAMS) {
     (void)g, eval_reduce(n, in[0], out[0], 0, 0, sum_f, sum_i);
     size_t count = ir_tensor_numel(out[0]), all = ir_tensor_numel(in[0]);
-    for (size_t i = 0; i < count; i++) out[0]->f[i] /= (double)all / (double)count;
+    for (size_t i = 0; i < count; i++) {
+        if (out[0]->f)
+            out[0]->f[i] /= (double)all / (double)count;
+        else
+            out[0]->i[i] = ir_int_div(out[0]->type.dtype, out[0]->i[i], (int64_t)(all / count));
+    }
 }
 
 void ir_expand_reduce_mean(struct ir_graph *g, ir_nid id, enum ir_expand_mode mode, ir_vid *out) {
@@ -93,14 +101,21 @@ void ir_expand_reduce_mean(struct ir_graph *g, ir_nid id, enum ir_expand_mode mo
     out[0] = ir_div(g, sum, count);
 }
 
+// -max(-x); of integers ~max(~x): ~x = -1 - x turns the order of any type around, and no value is without a partner.
+static ir_vid turned(struct ir_graph *g, ir_vid x) {
+    enum ir_dtype t = ir_typeof(g, x)->dtype;
+    if (ir_is_float(t)) return ir_unary(g, IR_OP_neg, x);
+    int64_t ones = -1;
+    return ir_sub(g, ir_const(g, ir_scalar_type(t), &ones), x);
+}
+
 void ir_expand_reduce_min(struct ir_graph *g, ir_nid id, enum ir_expand_mode mode, ir_vid *out) {
     (void)mode;
     const struct ir_node *n = &g->nodes[id];
     size_t k;
     const int64_t *axes = ir_attr_ints(n, "axes", &k);
     int keepdims = (int)ir_attr_i(n, "keepdims");
-    ir_vid negated = ir_unary(g, IR_OP_neg, n->in[0]);
-    out[0] = ir_unary(g, IR_OP_neg, ir_reduce(g, IR_OP_reduce_max, negated, axes, k, keepdims));
+    out[0] = turned(g, ir_reduce(g, IR_OP_reduce_max, turned(g, n->in[0]), axes, k, keepdims));
 }
 
 // --- gradients -----------------------------------------------------------------------------------------------------
@@ -165,7 +180,7 @@ void ir_eval_argmax(EVAL_PARAMS) {
         int64_t best = 0;
         for (int64_t k = 1; k < x->type.dims[axis]; k++) {
             size_t i = at + (size_t)k * step, j = at + (size_t)best * step;
-            if (x->f ? x->f[i] > x->f[j] : x->i[i] > x->i[j]) best = k;
+            if (x->f ? x->f[i] > x->f[j] : ir_int_compare(x->type.dtype, x->i[i], x->i[j]) > 0) best = k;
         }
         out[0]->i[w.linear] = best;
     }

@@ -14,7 +14,21 @@
 #define SMKD_ABI_OLDEST   2u
 #define SMKD_ABI_MAX_RANK 8
 
-enum smkd_abi_dtype { SMKD_ABI_F32, SMKD_ABI_I64, SMKD_ABI_I32, SMKD_ABI_U8, SMKD_ABI_BOOL, SMKD_ABI_F64 };
+// In the order in which they came to be: new ones stand at the end, and older artifacts mean the same.
+enum smkd_abi_dtype {
+    SMKD_ABI_F32,
+    SMKD_ABI_I64,
+    SMKD_ABI_I32,
+    SMKD_ABI_U8,
+    SMKD_ABI_BOOL,
+    SMKD_ABI_F64,
+    SMKD_ABI_I8,
+    SMKD_ABI_I16,
+    SMKD_ABI_U16,
+    SMKD_ABI_U32,
+    SMKD_ABI_U64,
+    SMKD_ABI_DTYPES
+};
 
 // What a tensor of the tables is.
 enum smkd_abi_role {

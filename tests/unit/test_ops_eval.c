@@ -77,6 +77,55 @@ static ir_vid i64s(int rank, const int64_t *dims, const int64_t *i) {
 
 // --- elementwise ---------------------------------------------------------------------------------------------------
 
+// Each type of integer at its limits: what wraps, which values are below 0, and what must not trap.
+static ir_vid ints(enum ir_dtype t, int64_t a, int64_t b, int64_t c) {
+    char data[24];
+    int64_t v[3] = {a, b, c};
+    for (size_t i = 0; i < 3; i++) ir_put_int(t, data, i, v[i]);
+    return ir_const(g, ir_type_make(t, 1, (int64_t[]){3}), data);
+}
+
+static void ints_are(ir_vid v, int64_t a, int64_t b, int64_t c) {
+    const struct ir_tensor *y = eval(v, 1);
+    int64_t want[3] = {a, b, c};
+    for (size_t i = 0; i < 3; i++)
+        if (y->i[i] != want[i])
+            fail_msg("%s: element %zu is %lld, expected %lld", ir_dtype_name(y->type.dtype), i, (long long)y->i[i],
+                     (long long)want[i]);
+}
+
+static void test_integers(void **state) {
+    (void)state;
+    for (int k = 0; k < IR_DTYPE_COUNT; k++) {
+        enum ir_dtype t = (enum ir_dtype)k;
+        if (!ir_is_int(t)) continue;
+        int64_t lo = ir_int_min(t), hi = ir_int_max(t), s = ir_is_signed(t) ? -1 : 1;
+        ir_vid x = ints(t, lo, hi, 3), ones = ints(t, 1, 1, 1), minus = ints(t, -1, -1, 0);
+        ints_are(ir_add(g, x, ones), lo + 1, lo, 4);
+        ints_are(ir_sub(g, x, ones), hi, (int64_t)((uint64_t)hi - 1), 2);
+        ints_are(ir_unary(g, IR_OP_sign, x), s < 0 ? -1 : 0, 1, 1);
+        ints_are(ir_unary(g, IR_OP_relu, x), 0, hi, 3);
+        ints_are(ir_unary(g, IR_OP_abs, x), lo, hi, 3); // |min| wraps to min
+        ints_are(ir_binary(g, IR_OP_max, x, ones), s < 0 ? 1 : 1, hi, 3);
+        ints_are(ir_binary(g, IR_OP_div, x, minus), s < 0 ? lo : 0, s < 0 ? -hi : 1, 0);
+        ints_are(ir_binary(g, IR_OP_rem, x, minus), 0, 0, 0);
+        ints_are(ir_binary(g, IR_OP_pow, x, ones), lo, hi, 3);
+        ints_are(ir_cast(g, x, IR_U8), (uint8_t)lo, (uint8_t)hi, 3);
+        ints_are(ir_cast(g, ir_cast(g, x, IR_F64), IR_BOOL), lo != 0, 1, 1);
+    }
+    const float odd[] = {300, -1, NAN};
+    ints_are(ir_cast(g, ir_const(g, ir_type_make(IR_F32, 1, (int64_t[]){3}), odd), IR_U8), 255, 0, 0);
+}
+
+// 2049 lies between two numbers of float16, 65520 halfway to what would be the next one; 0x1.01p0 is a tie of bfloat16.
+static void test_round_to(void **state) {
+    (void)state;
+    ir_vid x = F32(6, 2049, 2051, 65519, 65520, 0x1p-25f, -0x1.8p-25f);
+    WANT(ir_emit(g, IR_OP_round_to, &x, 1, IR_ATTRS(IR_S("to", "f16"))), 2048, 2052, 65504, INFINITY, 0, -0x1p-24);
+    x = F32(4, 0x1.01p0f, 0x1.03p0f, 3.4e38f, NAN);
+    WANT(ir_emit(g, IR_OP_round_to, &x, 1, IR_ATTRS(IR_S("to", "bf16"))), 1, 0x1.04p0, INFINITY, NAN);
+}
+
 static void test_elementwise(void **state) {
     (void)state;
     ir_vid x = F32(6, -2.5f, -0.5f, 0, 0.5f, 1.5f, 2.5f), nan = F32(2, NAN, 1), one = ir_const_f(g, 1);
@@ -301,7 +350,7 @@ static void test_dropout_statistics(void **state) {
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_elementwise),   T(test_broadcast),    T(test_movement),           T(test_reduce),
+        T(test_elementwise),   T(test_integers),     T(test_round_to),   T(test_broadcast),    T(test_movement),           T(test_reduce),
         T(test_conv),          T(test_pool),         T(test_batch_norm),         T(test_expand_norm),
         T(test_expand_others), T(test_dropout_bits), T(test_dropout_statistics),
     };

@@ -56,6 +56,9 @@ static ir_vid build_mul_self(struct fd_inputs *in) {
 }
 BUILD(div, ir_div(g, FD_IN(FD_ANY, N, 3), FD_IN(FD_NONZERO, 3)))
 BUILD(div_scalar, ir_div(g, FD_IN0(FD_ANY), FD_IN(FD_NONZERO, N, 2)))
+// a is 0.25 or more away from where the remainder jumps, and b moves it by less.
+BUILD(rem, ir_binary(g, IR_OP_rem, FD_IN(FD_HALVES, N, 3),
+                     ir_add(g, ir_const_f(g, 1), ir_mul(g, FD_IN(FD_ANY, 3), ir_const_f(g, 0.02)))))
 BUILD(pow, ir_binary(g, IR_OP_pow, FD_IN(FD_POSITIVE, N, 3), FD_IN(FD_ANY, 3)))
 BUILD(pow_2, ir_binary(g, IR_OP_pow, FD_IN(FD_ANY, N, 3), ir_const_f(g, 2)))
 BUILD(pow_3, ir_binary(g, IR_OP_pow, FD_IN(FD_ANY, N, 3), ir_const_f(g, 3)))
@@ -221,6 +224,7 @@ static const struct fd_case cases[] = {
     C(mul_self),
     C(div),
     C(div_scalar),
+    C(rem),
     C(pow),
     C(pow_2),
     C(pow_3),
@@ -302,10 +306,10 @@ static void test_finite_differences(void **state) {
 }
 
 // An op with a gradient that no case uses has escaped the table above. relayout is made by pass layout, after autodiff;
-// stop_gradient is what differences would disagree with (test_ties).
+// stop_gradient and round_to are what differences would disagree with (test_ties).
 static void test_every_gradient_has_a_case(void **state) {
     (void)state;
-    bool seen[IR_OP_COUNT] = {[IR_OP_relayout] = true, [IR_OP_stop_gradient] = true};
+    bool seen[IR_OP_COUNT] = {[IR_OP_relayout] = true, [IR_OP_stop_gradient] = true, [IR_OP_round_to] = true};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct arena a;
         struct diag d = {0};
