@@ -28,7 +28,7 @@ const struct rt_field rt_fields[] = {
     I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
     I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
-    {"labels", "FILE", NULL, "training labels from a .npy or .txt file (CIFAR-N) instead of the data set's own",
+    {"labels", "FILE", NULL, "training labels from a .npy or text file (CIFAR-N) instead of the data set's own",
      RT_FIELD_STR, AT(labels), 0, 0, NULL, true},
     STR("noise", "KIND:R", "none", "flip labels: symmetric:R, symmetric-inclusive:R or pairflip:R", noise, NULL),
     WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),

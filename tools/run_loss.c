@@ -1,4 +1,5 @@
 // smkd-run loss: a training loss on given logits and labels, everything it computes in one file.
+#include "../runtime/data.h"
 #include "../runtime/peer.h"
 #include "loss_program.h"
 #include "run_io.h"
@@ -11,7 +12,7 @@
 static const struct args_opt opts[] = {
     {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer (floats of any size): give it twice, peer 0 first",
      ARGS_REPEAT | ARGS_REQUIRED},
-    {"labels", 0, "FILE.npy", NULL, "labels [N], 0 to C-1 (whole numbers of any type)", ARGS_REQUIRED},
+    {"labels", 0, "FILE", NULL, "labels, 0 to C-1: a .npy or text file, as for smkd-run train", ARGS_REQUIRED},
     {"output", 'o', "L.safetensors", NULL, "file to write", ARGS_REQUIRED},
     {"progress", 0, "T", "1", "how far training is, 0 to 1", 0},
     {"eta", 0, "X", "4", "threshold of smkd-p and smkd-s is ln(C) / eta at half time", 0},
@@ -54,7 +55,8 @@ enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
 struct given {
     double number[N_NUMBERS];
     int64_t threads;
-    struct rt_tensor logits[2], labels;
+    struct rt_tensor logits[2];
+    int64_t *labels;
 };
 
 static bool read_numbers(struct given *g, const struct args *a) {
@@ -107,18 +109,12 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     }
     const char *path = args_str(a, "labels");
     int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
-    enum smkd_result r = rt_npy_read(path, &g->labels);
-    if (r == SMKD_R_OK) r = rt_tensor_convert(&g->labels, RT_I64, path, "label");
-    if (r != SMKD_R_OK) return r;
-    if (g->labels.rank != 1 || g->labels.dims[0] != rows)
-        return rt_fail(SMKD_R_MISMATCH, "%s: expected %lld labels in one dimension, one for each row of the logits",
-                       path, (long long)rows);
-    const int64_t *y = g->labels.data;
-    for (int64_t i = 0; i < rows; i++)
-        if (y[i] < 0 || y[i] >= classes)
-            return rt_fail(SMKD_R_INVALID, "%s: row %lld has label %lld, expected 0 to %lld", path, (long long)i,
-                           (long long)y[i], (long long)classes - 1);
-    return SMKD_R_OK;
+    int32_t *y = xcalloc((size_t)rows, sizeof *y);
+    enum smkd_result r = rt_labels_read(path, (size_t)rows, (size_t)rows, (int)classes, y);
+    g->labels = xcalloc((size_t)rows, sizeof *g->labels);
+    for (int64_t i = 0; i < rows; i++) g->labels[i] = y[i];
+    free(y);
+    return r;
 }
 
 static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_model *m, smkd_session *s) {
@@ -127,7 +123,7 @@ static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_mod
     const struct smkd_abi_tensor *t;
     enum smkd_result r = smkd_bind(s, SMKD_ABI_INPUT, "logits.0", g->logits[0].data);
     if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "logits.1", g->logits[1].data);
-    if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "labels", g->labels.data);
+    if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "labels", g->labels);
     for (int i = 0; i < N_NUMBERS && r == SMKD_R_OK; i++) r = rt_set_if_there(s, m, numbers[i].scalar, g->number[i]);
     for (size_t i = 0; r == SMKD_R_OK && (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++) {
         struct rt_tensor *x = run_result(&out, t->name, t, rows, NULL);
@@ -174,7 +170,7 @@ static int run(const struct args *a) {
     enum smkd_result r = read_tensors(&g, a);
     if (r == SMKD_R_OK) r = load_and_evaluate(&g, a);
     for (int k = 0; k < 2; k++) rt_tensor_release(&g.logits[k]);
-    rt_tensor_release(&g.labels);
+    free(g.labels);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("loss");
 }
 

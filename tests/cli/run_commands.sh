@@ -43,6 +43,8 @@ for l in smkd-p smkd-s all zero ce; do
     "$run" loss $l --logits a.npy --logits b.npy --labels y.npy --progress 0.6 -o $l.st || no "loss $l"
     for t in loss.0 loss.1 grad.0 grad.1 threshold selected.0 selected.1 trust.0 trust.1; do grep -q "\"$t\":" $l.st || no "loss $l does not write $t"; done
 done
+printf '0\r\n1.0\r\n2\r\n1\r\n' >y.txt # the same labels as text
+"$run" loss smkd-p --logits a.npy --logits b.npy --labels y.txt --progress 0.6 -o y.st && cmp -s y.st smkd-p.st || no "loss of labels in text"
 # 1, -1, 0.5 in both precisions
 printf '\0\0\200\77\0\0\200\277\0\0\0\77' | npy '<f4' '1, 3' f4.npy
 printf '\0\0\0\0\0\0\360\77\0\0\0\0\0\0\360\277\0\0\0\0\0\0\340\77' | npy '<f8' '1, 3' f8.npy

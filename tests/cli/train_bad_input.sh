@@ -67,6 +67,10 @@ for noise in symmetric:1 pairflip:1 symmetric-inclusive:1; do
 done
 grep -q '"classes":	10,' many/config.json || fail "config.json has the data's classes"
 
+# One class.
+for f in train t10k; do { head -c 8 data/$f-labels-idx1-ubyte; head -c $(($(stat -c %s data/$f-labels-idx1-ubyte) - 8)) /dev/zero; } >data/l && mv data/l data/$f-labels-idx1-ubyte; done
+refuses 'all labels of data are 0; noise needs two classes' "$run" train --peer a.smkd --peer b.smkd --data data --noise pairflip:1 -o r
+
 # Labels of the images in another order.
 gzip -dc $src/train-labels-idx1-ubyte.gz | tail -c +9 | od -An -v -tu1 -w1 >right.txt
 sort -s -k1,1n <(paste -d ' ' <(od -An -v -tu2 -w2 -N 120000 /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz) right.txt) |
