@@ -25,16 +25,18 @@ static bool nth_head(const smkd_model *m, size_t i, struct smkd_abi_head *h) {
 
 // The one image input of a model; what else it has is said.
 static enum smkd_result find_input(const smkd_model *m, const char *path, const struct smkd_abi_tensor **out) {
-    static const char *const names[] = {[SMKD_ABI_F32] = "float32", [SMKD_ABI_I64] = "int64", [SMKD_ABI_I32] = "int32",
-                                        [SMKD_ABI_U8] = "uint8",    [SMKD_ABI_BOOL] = "bool", [SMKD_ABI_F64] = "float64"};
+    static const char *const names[SMKD_ABI_DTYPES] = {
+        [SMKD_ABI_F32] = "float32", [SMKD_ABI_I64] = "int64",   [SMKD_ABI_I32] = "int32",   [SMKD_ABI_U8] = "uint8",
+        [SMKD_ABI_BOOL] = "bool",   [SMKD_ABI_F64] = "float64", [SMKD_ABI_I8] = "int8",     [SMKD_ABI_I16] = "int16",
+        [SMKD_ABI_U16] = "uint16",  [SMKD_ABI_U32] = "uint32",  [SMKD_ABI_U64] = "uint64",
+    };
     const struct smkd_abi_tensor *in = smkd_model_nth(m, SMKD_ABI_INPUT, 0), *t;
     *out = in;
     if (in && !smkd_model_nth(m, SMKD_ABI_INPUT, 1) && in->dtype == SMKD_ABI_F32 && in->rank == 4 && in->dims[0] == -1)
         return SMKD_R_OK;
     struct str found = STR_INIT;
     for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_INPUT, i)); i++) {
-        str_addf(&found, "%s\"%s\", %s [", i ? " and " : "", t->name,
-                 t->dtype < sizeof names / sizeof *names ? names[t->dtype] : "of another type");
+        str_addf(&found, "%s\"%s\", %s [", i ? " and " : "", t->name, names[t->dtype]);
         for (uint32_t d = 0; d < t->rank; d++) {
             str_add(&found, d ? "," : "");
             if (t->dims[d] == -1)

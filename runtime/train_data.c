@@ -104,7 +104,8 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if (r == SMKD_R_OK) r = rt_noise_parse(c->noise, &noise);
     if (r != SMKD_R_OK) return r;
     if (noise.kind != RT_NOISE_NONE && d->classes < 2)
-        return rt_fail(SMKD_R_INVALID, "--noise %s: all labels of %s are 0; noise needs two classes", c->noise, c->data);
+        return rt_fail(SMKD_R_INVALID, "--noise %s: all labels of %s are 0; noise needs two classes", c->noise,
+                       c->data);
     rt_noise_apply(&noise, (uint64_t)c->noise_seed, d->classes, d->given, n);
     d->noise_rate = rt_labels_differ(d->given, s->train.labels, n);
 
