@@ -228,11 +228,8 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
         sh->dim[0]->dim_value > 0 && sh->dim[0]->dim_value <= FE_MAX_BAKED)
         c->baked = sh->dim[0]->dim_value;
     slot->val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, (int)rank, dims), name, NULL);
-    if (fe_half(tp->tensor_type->elem_type)) {
-        slot->val = fe_p_round(c, slot->val, fe_half(tp->tensor_type->elem_type));
-        slot->val->name = name;
-    }
     slot->val->unknown = false;
+    slot->val = fe_p_round(c, slot->val, fe_half(tp->tensor_type->elem_type)); // the caller gives float32
     fe_declared_input(c, name, sh, dims);
 }
 

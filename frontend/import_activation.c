@@ -5,7 +5,9 @@
 static ir_vid floats(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_in(c, n, 0);
     if (x != IR_NONE && fe_typeof(c, x)->dtype != IR_F32) {
-        fe_fail(c, n, "needs floats, got %s", ir_dtype_name(fe_typeof(c, x)->dtype));
+        bool wide = fe_typeof(c, x)->dtype == IR_F64;
+        fe_fail(c, n, "needs floats, got %s%s", ir_dtype_name(fe_typeof(c, x)->dtype),
+                wide ? ": it is computed in float32 only: put a Cast to FLOAT in front" : "");
         return IR_NONE;
     }
     if (x == IR_NONE) fe_fail(c, n, "operand 0 is missing or no tensor");

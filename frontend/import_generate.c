@@ -60,13 +60,13 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
     }
     struct fe_sym *one = fe_sym_new(c->a, dtype, 0, NULL);
     one->v[0] = value;
-    if ((double)value.b < -0x1p53 || (double)value.b > 0x1p53) // more digits than an attribute holds
+    double v = ir_is_float(dtype) ? value.f : ir_int_to_float(dtype, value.b, IR_F64);
+    if (ir_is_int(dtype) && (v < -0x1p53 || v > 0x1p53)) // more digits than an attribute holds
         return fe_out(c, n, 0, fe_expand(c, fe_vid(c, fe_val_sym(c, one)), (int)s->n, dims));
     return fe_out(
         c, n, 0,
         fe_emit(c, IR_OP_fill, NULL, 0,
-                IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", dtype == IR_F32 ? value.f : (double)value.b),
-                         IR_S("dtype", ir_dtype_name(dtype)))));
+                IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", v), IR_S("dtype", ir_dtype_name(dtype)))));
 }
 
 // ceil((limit - start) / step), at least 0: the elements of a range. false: a step of 0, or too many to count.

@@ -24,6 +24,8 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
         !fe_const_ints(c, n, NULL, 3, axes, IR_MAX_RANK, &n_axes) ||
         !fe_scalar(c, n, 2, fe_attr_f(c, n, "value", 0), &value))
         return false;
+    if (ir_is_int(t.dtype) && (value <= -0x1p53 || value >= 0x1p53))
+        return fe_fail(c, n, "it pads integers with %g; numbers of at most 53 bits are supported", value);
     int k = n_axes >= 0 ? n_axes : t.rank;
     if (count != 2 * k) return fe_fail(c, n, "it has %d pads for %d axes", count, k);
     for (int i = 0; i < k; i++) {

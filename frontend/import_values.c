@@ -113,7 +113,7 @@ static ir_vid lin_vid(struct fe_ctx *c, const struct fe_sym *s) {
     bool ints = true, fl = ir_is_float(s->type.dtype);
     for (size_t i = 0; i < s->n; i++) ints &= !fl || (whole(s->v[i].fa) && whole(s->v[i].f));
     struct ir_type t = s->type;
-    t.dtype = ints ? IR_I64 : IR_F32;
+    t.dtype = ints ? IR_I64 : s->type.dtype;
     void *a = arena_array(c->a, s->n, ir_dtype_size(t.dtype)), *b = arena_array(c->a, s->n, ir_dtype_size(t.dtype));
     for (size_t i = 0; i < s->n; i++) {
         const struct fe_num *v = &s->v[i];
@@ -204,7 +204,7 @@ bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, 
     const struct fe_sym *s = fe_known(c, v, true);
     if (!s || s->n != 1 || !fe_sym_is_const(s))
         return fe_fail(c, n, "operand %zu (\"%s\") must be one constant number", i, v->name ? v->name : "");
-    *out = ir_is_float(s->type.dtype) ? s->v[0].f : (double)s->v[0].b;
+    *out = ir_is_float(s->type.dtype) ? s->v[0].f : ir_int_to_float(s->type.dtype, s->v[0].b, IR_F64);
     return true;
 }
 
