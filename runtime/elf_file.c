@@ -100,9 +100,11 @@ static enum smkd_result check_relocations(const struct rt_elf *e, int64_t where,
     for (uint64_t i = 0; i < n; i++) {
         uint32_t type = ELF64_R_TYPE(r[i].r_info), symbol = ELF64_R_SYM(r[i].r_info);
         if (type == R_X86_64_RELATIVE) continue;
-        const Elf64_Sym *s = at_address(e, dynamic(e, DT_SYMTAB) + symbol * sizeof *s, sizeof *s);
-        if ((type != R_X86_64_64 && type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT) || !s ||
-            (ELF64_ST_TYPE(s->st_info) == STT_GNU_IFUNC && s->st_shndx != SHN_UNDEF))
+        Elf64_Sym s = {0};
+        const void *at = at_address(e, dynamic(e, DT_SYMTAB) + symbol * sizeof s, sizeof s);
+        if (at) memcpy(&s, at, sizeof s);
+        if ((type != R_X86_64_64 && type != R_X86_64_GLOB_DAT && type != R_X86_64_JUMP_SLOT) || !at ||
+            (ELF64_ST_TYPE(s.st_info) == STT_GNU_IFUNC && s.st_shndx != SHN_UNDEF))
             return not_ours(e, "it has relocations of another kind");
     }
     return SMKD_R_OK;
