@@ -312,6 +312,24 @@ static void print_graphs(struct ir_graph *const *graphs, struct ir_plan *const *
             ir_print(graphs[i], text);
 }
 
+// Whether a loader will take the plan (smkd_abi.h); the message names the node of the largest value.
+static bool fits(const struct cg_program *p, const struct ir_graph *g, const struct ir_plan *plan, struct diag *d) {
+    const uint64_t most = SMKD_ABI_MAX_BYTES / (uint64_t)(p->max_batch > 0 ? p->max_batch : 1);
+    if (!plan || ((uint64_t)plan->sample_bytes <= most && (uint64_t)plan->fixed_bytes <= SMKD_ABI_MAX_BYTES)) return true;
+    const struct ir_value *largest = &g->values[0];
+    for (size_t v = 0; v < g->n_values; v++)
+        if (g->values[v].role == IR_ROLE_NODE && ir_numel(&g->values[v].type) > ir_numel(&largest->type))
+            largest = &g->values[v];
+    const struct diag_loc *loc = largest->role == IR_ROLE_NODE ? &g->nodes[largest->def].loc : NULL;
+    diag_error(d, loc,
+               "a batch of %lld would take %.3g GiB of memory, its result alone %.3g GiB a sample; make it or "
+               "--max-batch smaller",
+               (long long)p->max_batch,
+               (double)plan->sample_bytes * (double)p->max_batch / 0x1p30 + (double)plan->fixed_bytes / 0x1p30,
+               (double)ir_numel(&largest->type) * (double)ir_stored_size(&largest->type) / 0x1p30);
+    return false;
+}
+
 static enum smkd_status prepare(struct stages *s, struct cg_model *m, const struct cg_options *o, struct diag *d) {
     struct cg_program *p = &s->p;
     struct ir_graph *graphs[2] = {m->train, m->infer};
@@ -334,8 +352,10 @@ static enum smkd_status prepare(struct stages *s, struct cg_model *m, const stru
     TRY(cg_tensors_build(p, d));
     for (int i = 0; i < 2; i++)
         if (graphs[i]) cg_choose(&s->choices, &s->arena, &s->target, graphs[i], i == 1, o);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (graphs[i]) plans[i] = cg_plan(p, graphs[i]);
+        if (!fits(p, graphs[i], plans[i], d)) return SMKD_UNSUPPORTED;
+    }
     if (strcmp(o->emit, "plan") == 0) {
         print_graphs(graphs, plans, &s->text);
         return SMKD_OK;

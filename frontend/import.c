@@ -180,6 +180,10 @@ static const char *suggest(struct fe_ctx *c, const char *name, const Onnx__Tenso
 static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInfoProto *in,
                       const struct fe_options *o) {
     const char *name = in->name ? in->name : "";
+    if (!*name) {
+        diag_error(c->d, NULL, "an input has no name; give it one, or remove it");
+        return;
+    }
     struct fe_slot *slot = fe_scope_add(s, c->a, name);
     if (slot->val && slot->val->is_init) return; // old files list initializers among the inputs
     if (slot->val) {

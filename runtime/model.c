@@ -11,7 +11,6 @@
 
 enum { HUGE = 2 << 20 };
 // More than any machine has, and small enough that products of a few such figures can be checked by division.
-#define MAX_BYTES (UINT64_C(1) << 56)
 #define MAX_NUMEL (UINT64_C(1) << 46)
 
 void *rt_block_alloc(size_t bytes) {
@@ -67,7 +66,7 @@ static bool check_entries(const struct smkd_artifact *a) {
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
         const struct smkd_abi_entry *e = &a->entries[i];
         if (e->n_kernels > UINT32_MAX || (e->n_kernels && !e->kernels)) return false;
-        if (e->fixed_bytes > MAX_BYTES || e->scratch_bytes > MAX_BYTES || e->sample_bytes > MAX_BYTES / a->max_batch)
+        if (e->fixed_bytes > SMKD_ABI_MAX_BYTES || e->scratch_bytes > SMKD_ABI_MAX_BYTES || e->sample_bytes > SMKD_ABI_MAX_BYTES / a->max_batch)
             return false;
     }
     // Backward finds the activations that forward left: an arena of another size would be another arena.
@@ -105,7 +104,7 @@ static const struct smkd_artifact *ask(smkd_query_fn query) {
 
 static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
     bool ok = a->abi_version >= SMKD_ABI_OLDEST && a->abi_version <= SMKD_ABI_VERSION &&
-              a->trained_bytes <= a->param_bytes && a->param_bytes <= MAX_BYTES && a->max_batch > 0 &&
+              a->trained_bytes <= a->param_bytes && a->param_bytes <= SMKD_ABI_MAX_BYTES && a->max_batch > 0 &&
               a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX &&
               (a->n_tensors == 0 || a->tensors) && a->name && a->target_cpu && (a->onnx || !a->onnx_bytes) &&
               check_entries(a) && check_heads(a);

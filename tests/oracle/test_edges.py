@@ -352,6 +352,18 @@ def test_zero_sizes(report, tmp):
             report.passed += 1
 
 
+def test_what_loads(report, tmp):
+    """What compile accepts is what a loader takes: a batch that no memory holds is refused, and named."""
+    f = File(17)
+    f.case("wide", [("Expand", "x,d", "t", {}), ("Exp", "t", "u", {}), ("Softmax", "u", "y", {})], np.ones((1, 1), np.float32), {"d": np.array([1, 2**37])})
+    f.save(tmp / "m.onnx")
+    p = run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 1 << 20, ok=False)
+    if p.returncode == 1 and "(Expand)" in p.stderr and "--max-batch" in p.stderr and not (tmp / "m.smkd").exists():
+        report.passed += 1
+    else:
+        report.fail("a batch of 2^57 bytes", f"exit {p.returncode}, {p.stderr}")
+
+
 def main():
     need_tools(SMKDC, RUN)
     report = Report()

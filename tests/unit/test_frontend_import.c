@@ -735,6 +735,12 @@ static void test_all_unsupported(void **state) {
 
 static void test_names(void **state) {
     (void)state;
+    INPUT("", 0, 6); // no loader takes a tensor without a name
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    node("Relu", "x", "y");
+    REFUSED("an input has no name");
+    fe_close(model);
     INPUT("x", 0, 6);
     OUTPUT("y", 0, 6);
     node("Add", "b,x", "a");
