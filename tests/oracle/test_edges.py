@@ -127,6 +127,33 @@ def test_reductions(report, tmp):
     against_onnxruntime(report, f, tmp, ROW_NAMES)
 
 
+def test_pointwise(report, tmp):
+    """Elementwise operators and normalisations of the same rows: infinities, NaN, zeros of both signs, constant rows."""
+    f = File(18)
+    for op in ("Abs", "Neg", "Exp", "Log", "Sqrt", "Reciprocal", "Erf", "Tanh", "Sigmoid", "Relu", "Floor", "Ceil", "Sign", "LeakyRelu", "Elu", "Selu", "Celu",
+               "HardSigmoid", "Softplus", "ThresholdedRelu"):
+        f.case(op, [(op, "x", "y", {})], X)
+    f.case("Round", [("Round", "x", "y", {})], np.array([[.5, 1.5, 2.5], [-.5, -1.5, -0.0], [INF, -INF, NAN], [2**23 + .5, 1e30, .49999997]], np.float32).repeat(4, 0)[:len(X)])
+    other = np.array([0, NAN, -2], np.float32)
+    for op in ("Max", "Min", "Add", "Sub", "Mul", "Div"):
+        f.case(f"{op} with 0, NaN, -2", [(op, "x,o", "y", {})], X, {"o": other})
+        f.case(f"{op} from 0, NaN, -2", [(op, "o,x", "y", {})], X, {"o": other})
+    for e in (0, -1, 3, 0.25, -1.5, INF, -INF, NAN):
+        f.case(f"Pow {e}", [("Pow", "x,e", "y", {})], X, {"e": np.float32(e)})
+        f.case(f"{e} to the Pow", [("Pow", "e,x", "y", {})], X, {"e": np.float32(e)})
+    tall = X.reshape(-1, 1, 3)
+    f.case("LayerNormalization", [("LayerNormalization", "x,s", "y", {"axis": 1})], X, {"s": np.array([1, 2, 3], np.float32)})
+    f.case("InstanceNormalization", [("InstanceNormalization", "x,s,b", "y", {})], tall, {"s": np.float32([2]), "b": np.float32([1])})
+    f.case("BatchNormalization, variance 0", [("BatchNormalization", "x,s,b,b,v", "y", {})], tall, {"s": np.float32([2]), "b": np.float32([0]), "v": np.float32([0])})
+    low = np.nan_to_num(tall, nan=7, posinf=INF, neginf=-1e38)  # onnxruntime: the lowest float for -inf, and NaN may lose
+    f.case("MaxPool", [("MaxPool", "x", "y", {"kernel_shape": [2], "pads": [1, 0]})], low)
+    f.case("AveragePool", [("AveragePool", "x", "y", {"kernel_shape": [2], "pads": [1, 0]})], tall)
+    f.case("GlobalMaxPool", [("GlobalMaxPool", "x", "y", {})], low)
+    f.case("a standard deviation", [("ReduceMean", "x,a", "m", {}), ("Sub", "x,m", "d", {}), ("Mul", "d,d", "q", {}), ("ReduceMean", "q,a", "v", {}), ("Sqrt", "v", "y", {})],
+           np.where(np.abs(X) < 1e-20, 0, X), {"a": np.array([1])})
+    against_onnxruntime(report, f, tmp, ROW_NAMES)
+
+
 def test_row_gradients(report, tmp):
     """PyTorch's own functions as it exports them: values and gradients of each row."""
     [torch] = need("torch")
