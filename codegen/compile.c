@@ -315,7 +315,8 @@ static void print_graphs(struct ir_graph *const *graphs, struct ir_plan *const *
 // Whether a loader will take the plan (smkd_abi.h); the message names the node of the largest value.
 static bool fits(const struct cg_program *p, const struct ir_graph *g, const struct ir_plan *plan, struct diag *d) {
     const uint64_t most = SMKD_ABI_MAX_BYTES / (uint64_t)(p->max_batch > 0 ? p->max_batch : 1);
-    if (!plan || ((uint64_t)plan->sample_bytes <= most && (uint64_t)plan->fixed_bytes <= SMKD_ABI_MAX_BYTES)) return true;
+    if (!plan || ((uint64_t)plan->sample_bytes <= most && (uint64_t)plan->fixed_bytes <= SMKD_ABI_MAX_BYTES))
+        return true;
     const struct ir_value *largest = &g->values[0];
     for (size_t v = 0; v < g->n_values; v++)
         if (g->values[v].role == IR_ROLE_NODE && ir_numel(&g->values[v].type) > ir_numel(&largest->type))

@@ -66,7 +66,8 @@ static bool check_entries(const struct smkd_artifact *a) {
     for (int i = 0; i < SMKD_ABI_PHASES; i++) {
         const struct smkd_abi_entry *e = &a->entries[i];
         if (e->n_kernels > UINT32_MAX || (e->n_kernels && !e->kernels)) return false;
-        if (e->fixed_bytes > SMKD_ABI_MAX_BYTES || e->scratch_bytes > SMKD_ABI_MAX_BYTES || e->sample_bytes > SMKD_ABI_MAX_BYTES / a->max_batch)
+        if (e->fixed_bytes > SMKD_ABI_MAX_BYTES || e->scratch_bytes > SMKD_ABI_MAX_BYTES ||
+            e->sample_bytes > SMKD_ABI_MAX_BYTES / a->max_batch)
             return false;
     }
     // Backward finds the activations that forward left: an arena of another size would be another arena.

@@ -13,8 +13,8 @@
 #define SMKD_ABI_VERSION  3u // of what is written; 2, which ends in front of `heads`, is still read
 #define SMKD_ABI_OLDEST   2u
 #define SMKD_ABI_MAX_RANK 8
-// No arena, of the largest batch, and no block of parameters is larger: more than any machine has, and small enough that
-// products of a few such figures can be checked by division.
+// No arena (of the largest batch) and no block of parameters is larger: more than any machine has, and small enough
+// that products of a few such figures can be checked by division.
 #define SMKD_ABI_MAX_BYTES (UINT64_C(1) << 56)
 
 // In the order in which they came to be: new ones stand at the end, and older artifacts mean the same.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds everything with the address and undefined-behaviour sanitizers, float-cast-overflow too (not part of `undefined`), and runs the quick tests in that build.
+# Builds everything with the address and undefined-behaviour sanitizers (float-cast-overflow is not part of `undefined`)
+# and runs the quick tests in that build.
 set -euo pipefail
 asan="${SMKD_BUILD:?}-asan"
 cmake -G Ninja -S "${SMKD_SRC:?}" -B "$asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_C_FLAGS_RELWITHDEBINFO="-O1 -g1" \
