@@ -2,7 +2,7 @@
 //
 // PyTorch's default exporter writes into the value_info of an initializer, or into the initializer, whether it was a
 // parameter, a buffer or a constant of the module (metadata_props, "pkg.torch.export.graph_signature.InputSpec.kind"),
-// and for one that it computed the names it was computed from ("pkg.onnxscript.optimizer.folded_from"). Its older one, TorchScript's, says
+// and for one that it computed what from ("pkg.onnxscript.optimizer.folded_from"). Its older one, TorchScript's, says
 // nothing; but parameters and persistent buffers keep the names of the state dict, and constants get others.
 #include "parameters.h"
 
