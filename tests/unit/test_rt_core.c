@@ -52,7 +52,8 @@ static void faulty_artifacts(void **state) {
         const char *words;
     } cases[] = {{1, "damaged"}, {2, "damaged"},  {3, "damaged"},  {4, "damaged"},
                  {5, "damaged"}, {6, "damaged"},  {7, "damaged"},  {8, "avx512imaginary"},
-                 {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"}};
+                 {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"},
+                 {21, "damaged"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuses(artifact(cases[i].bad), cases[i].words);
     refuses(artifact(8), "--mcpu native");
     smkd_model *m = smkd_model_read(artifact(8)); // its description can be read all the same, but not run
@@ -63,6 +64,22 @@ static void faulty_artifacts(void **state) {
     assert_non_null(strstr(smkd_last_error(), "smkd_model_load"));
     smkd_team_free(t);
     smkd_model_free(m);
+}
+
+// A table of version 2 ends earlier.
+static void older_artifact(void **state) {
+    (void)state;
+    smkd_model *(*const ways[])(const char *path) = {smkd_model_load, smkd_model_read};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        smkd_model *m = ways[i](artifact(20));
+        if (!m) fail_msg("%s", smkd_last_error());
+        const struct smkd_artifact *a = smkd_model_info(m);
+        assert_int_equal(a->abi_version, 2);
+        assert_int_equal(a->n_heads, 0);
+        assert_null(a->heads);
+        assert_null(a->mixing_node);
+        smkd_model_free(m);
+    }
 }
 
 static void not_artifacts(void **state) {
@@ -405,7 +422,7 @@ static int drop_dir(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(faulty_artifacts), cmocka_unit_test(not_artifacts),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(faulty_artifacts), cmocka_unit_test(older_artifact), cmocka_unit_test(not_artifacts),
                                        cmocka_unit_test(damaged_elf), cmocka_unit_test(runs_nothing), cmocka_unit_test(hostile_tables), cmocka_unit_test(many_at_once),      cmocka_unit_test(steps),
                                        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),
                                        cmocka_unit_test(weights), cmocka_unit_test(foreign_weights)};
