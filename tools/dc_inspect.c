@@ -92,6 +92,27 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
         printf("%-11s %s %s\n", NAME(role_names, t->role), t->name, type.s);
         str_release(&type);
     }
+    for (uint64_t i = 0; i < a->n_heads; i++) {
+        const struct smkd_abi_head *h = &a->heads[i];
+        printf("%-11s %s", i ? "         or" : "logits", h->logits);
+        if (h->op) printf(", before the %s of %s", h->op, h->output);
+        printf("\n");
+    }
+    if (a->mixing_node)
+        printf("one batch   node \"%s\" (%s) computes with all samples of it\n", a->mixing_node,
+               a->mixing_op ? a->mixing_op : "?");
+}
+
+static cJSON *heads_json(const struct smkd_artifact *a) {
+    cJSON *all = cJSON_CreateArray();
+    for (uint64_t i = 0; i < a->n_heads; i++) {
+        cJSON *j = cJSON_CreateObject();
+        cJSON_AddStringToObject(j, "output", a->heads[i].output);
+        cJSON_AddStringToObject(j, "logits", a->heads[i].logits);
+        if (a->heads[i].op) cJSON_AddStringToObject(j, "op", a->heads[i].op);
+        cJSON_AddItemToArray(all, j);
+    }
+    return all;
 }
 
 static cJSON *tensor_json(const struct smkd_abi_tensor *t) {
@@ -137,6 +158,8 @@ static void print_json(const struct smkd_artifact *a, const cJSON *notes) {
         cJSON_AddNumberToObject(phase, "sample_bytes", (double)e->sample_bytes);
         cJSON_AddNumberToObject(phase, "scratch_bytes", (double)e->scratch_bytes);
     }
+    cJSON_AddItemToObject(j, "heads", heads_json(a));
+    if (a->mixing_node) cJSON_AddStringToObject(j, "mixing_node", a->mixing_node);
     cJSON *tensors = cJSON_AddArrayToObject(j, "tensors");
     for (uint64_t i = 0; i < a->n_tensors; i++) cJSON_AddItemToArray(tensors, tensor_json(&a->tensors[i]));
     cJSON_AddItemToObject(j, "notes", cJSON_IsObject(notes) ? cJSON_Duplicate(notes, 1) : cJSON_CreateObject());

@@ -12,6 +12,7 @@ python3 "$SMKD_SRC/tests/tools/head_files.py" .
 agree() {
     local compiled=0
     code=0
+    : >inspected.txt
     "$smkdc" check "$@" >out.txt 2>said.txt || code=$?
     "$smkdc" compile "$@" -o new.smkd >/dev/null 2>compile.txt || compiled=$?
     [ $code = $compiled ] || { cat said.txt compile.txt; fail "check ends with $code, compile with $compiled: $*"; }
@@ -19,7 +20,7 @@ agree() {
     cmp -s said.txt compile.txt || { diff said.txt compile.txt; fail "check and compile say different things: $*"; }
     if [ $code = 0 ]; then
         grep -q '^verdict     compiles' out.txt || fail "no verdict: $*"
-        "$smkdc" inspect new.smkd >/dev/null || fail "compile wrote what cannot be read: $*"
+        "$smkdc" inspect new.smkd >inspected.txt || fail "compile wrote what cannot be read: $*"
     else
         grep -q '^verdict     cannot be compiled' out.txt || fail "no verdict: $*"
         [ ! -e new.smkd ] || fail "a refused model left a file: $*"
@@ -39,6 +40,7 @@ prints() { grep -qF -- "$1" out.txt || { cat out.txt; fail "expected \"$1\" on s
 agree softmax.onnx
 says 'note: softmax.onnx: node "head" (Softmax): output "y" is its result'
 prints 'logits      z f32[N,3], before the Softmax of y'
+grep -qF 'logits      z, before the Softmax of y' inspected.txt || fail "inspect does not say what is trained"
 agree written.onnx
 prints 'logits      z f32[N,3], before the Softmax of y'
 agree two.onnx
@@ -52,6 +54,7 @@ agree --logits nothing two.onnx
 [ $code = 1 ] && says '--logits nothing: the model has no output or value of that name and shape [N,classes]'
 agree mixed.onnx
 says 'warning: mixed.onnx: node "centre" (ReduceMean): it computes with all samples of a batch'
+grep -qF 'one batch   node "centre" (ReduceMean)' inspected.txt || fail "inspect does not say where the batch mixes"
 agree stale.onnx
 says 'warning: stale.onnx: node "fc" (MatMul): the file declares "y" as f32[N,7], computed is f32[N,3]'
 echo ok
