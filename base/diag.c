@@ -42,7 +42,7 @@ void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc 
     free(text);
     // One message is one line, whatever a name in the file contains.
     struct str safe = STR_INIT;
-    str_add_escaped(&safe, line.s);
+    str_add_escaped(&safe, line.s, line.len);
     if (sev == DIAG_ERROR) d->errors++;
     if (sev == DIAG_WARNING) d->warnings++;
     if (d->sink)

@@ -16,7 +16,6 @@ enum { NODE_BYTES = 96, STRING_BYTES = 32 };
 const char *json_refused(const char *text, size_t n) {
     static _Thread_local char why[240];
     if (memchr(text, 0, n)) return "has a NUL in it";
-    if (!utf8_valid(text, n)) return "is not UTF-8";
     uint64_t memory = n;
     int depth = 0;
     bool inside = false; // a string

@@ -112,8 +112,7 @@ size_t text_escape(char *to, size_t room, const char *from, size_t n) {
     return at;
 }
 
-void str_add_escaped(struct str *b, const char *text) {
-    size_t n = strlen(text);
+void str_add_escaped(struct str *b, const char *text, size_t n) {
     reserve(b, 4 * n);
     b->len += text_escape(b->s + b->len, 4 * n + 1, text, n);
 }

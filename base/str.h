@@ -25,7 +25,7 @@ void str_addf(struct str *b, const char *fmt, ...) __attribute__((format(printf,
 // Writes whole characters and escapes only, as many as fit, and a NUL (room >= 1). Returns what it wrote without the NUL. `to`
 // must not overlap `from`. Allocates nothing: also for handlers of signals.
 size_t text_escape(char *to, size_t room, const char *from, size_t n);
-void str_add_escaped(struct str *b, const char *text);
+void str_add_escaped(struct str *b, const char *text, size_t n);
 // `s` itself where nothing needs escaping, else an escaped copy (its first 1,023 bytes) that lives until the eighth later
 // call in this thread.
 const char *printable(const char *s);

@@ -116,6 +116,6 @@ bool fe_wire_ok(struct diag *d, const void *data, size_t size) {
     look(&w, &onnx__model_proto__descriptor, data, (const unsigned char *)data + size, 0);
     if (w.refused) return false;
     if (budget_allows(w.memory)) return true;
-    diag_error(d, NULL, "%zu bytes are too many messages to unpack: %s", size, budget_why());
+    diag_error(d, NULL, "%zu bytes cannot be unpacked: %s", size, budget_why());
     return false;
 }

@@ -37,14 +37,11 @@ uint64_t ir_const_hash(const struct ir_type *t, const void *data) {
 
 static void print_string(const char *s, struct str *out) {
     str_add(out, "\"");
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\')
-            str_addf(out, "\\%c", c);
-        else if (c < 0x20 || c == 0x7f)
-            str_addf(out, "\\x%02x", c);
-        else
-            str_addn(out, s, 1);
+    while (*s) {
+        const size_t n = strcspn(s, "\"\\");
+        str_add_escaped(out, s, n);
+        s += n;
+        if (*s) str_addf(out, "\\%c", *s++);
     }
     str_add(out, "\"");
 }

@@ -248,6 +248,7 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     if (t->bytes != size - at - len)
         return rt_fail(SMKD_R_INVALID, "%s: the header promises %zu bytes of elements, the file has %zu", path,
                        t->bytes, size - at - len);
+    if (!budget_allows(t->bytes)) return rt_fail(SMKD_R_NOMEM, "%s: %s", path, budget_why());
     t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
     if (!t->data) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for %zu bytes", path, t->bytes);
     if ((big && element > 1) || (fortran && t->rank > 1))

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,9 +67,10 @@ void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) 
 
 static void say(const struct rt_progress *p, FILE *f, const char *severity, const char *fmt, va_list ap) {
     if (!f) return;
-    fprintf(f, "%s%s: ", p->terminal ? "\r\033[K" : "", severity);
-    vfprintf(f, fmt, ap);
-    fputc('\n', f);
+    char text[1024], safe[sizeof text];
+    vsnprintf(text, sizeof text, fmt, ap);
+    text_escape(safe, sizeof safe, text, strlen(text));
+    fprintf(f, "%s%s: %s\n", p->terminal ? "\r\033[K" : "", severity, safe);
     fflush(f);
 }
 

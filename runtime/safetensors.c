@@ -94,6 +94,7 @@ static enum smkd_result copy_elements(const char *path, const unsigned char *dat
     if (at != size)
         return rt_fail(SMKD_R_INVALID, "%s: the tensors end at byte %llu of %llu", path, (unsigned long long)at,
                        (unsigned long long)size);
+    if (!budget_allows(size)) return rt_fail(SMKD_R_NOMEM, "%s: %s", path, budget_why());
     for (size_t i = 0; i < out->n; i++) {
         struct rt_tensor *t = &out->t[spans[i].index];
         t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
@@ -137,6 +138,7 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
                        (unsigned long long)len);
     }
     const char *header = (const char *)b + 8, *wrong = json_refused(header, (size_t)len), *end = NULL;
+    if (!wrong && !utf8_valid(header, (size_t)len)) wrong = "is not UTF-8";
     if (wrong) return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file: its header %s", path, wrong);
     cJSON *root = cJSON_ParseWithLengthOpts(header, (size_t)len, &end, false);
     while (root && end < header + len && *end == ' ') end++; // the format pads with blanks

@@ -164,6 +164,9 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
         uint64_t arena = e->fixed_bytes + (uint64_t)batch * e->sample_bytes;
         if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes)
             return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
+        if (arena > s->arena_bytes && !budget_allows(arena))
+            return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit: %s; use a smaller batch", s->model->path,
+                           (long long)batch, budget_why());
         if (phase != SMKD_ABI_BACKWARD) s->forward_batch = 0;
         if (phase != SMKD_ABI_INFER || arena > s->arena_bytes || s->prepared_batch != batch ||
             s->prepared_changes != s->model->changes)

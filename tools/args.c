@@ -7,14 +7,16 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 int args_fail(const struct args_cmd *cmd, const char *fmt, ...) {
+    char text[1024], safe[sizeof text];
     va_list ap;
-    fprintf(stderr, "%s: ", cmd->prog);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "; see %s --help\n", cmd->prog);
+    text_escape(safe, sizeof safe, text, strlen(text));
+    fprintf(stderr, "%s: %s; see %s --help\n", cmd->prog, safe, cmd->prog);
     return EXIT_USAGE;
 }
 
@@ -46,6 +48,7 @@ void args_help(const struct args_cmd *cmd, FILE *f) {
         fputc('\n', f);
         str_release(&left);
     }
+    fprintf(f, "  %-28s  %s\n", "--max-memory BYTES", "refuse what would take more: 512M, 2G (default: what the machine has)");
     fprintf(f, "  %-28s  %s\n", "-h, --help", "print this text");
 }
 
@@ -111,16 +114,36 @@ static bool add_hit(struct args *a, size_t opt, const char *value) {
     return true;
 }
 
+// Every command's --max-memory: what readers may ask for (budget.h), and a limit on the process for what nobody counts.
+static bool limit_memory(const struct args *a, const char *value) {
+    uint64_t bytes;
+    if (!budget_parse(value, &bytes)) {
+        args_fail(a->cmd, "--max-memory %s: expected a number of bytes such as 512M or 2G", value);
+        return false;
+    }
+    budget_set(bytes);
+    struct rlimit l;
+    if (getrlimit(RLIMIT_DATA, &l) == 0 && bytes < l.rlim_cur) {
+        l.rlim_cur = (rlim_t)bytes;
+        setrlimit(RLIMIT_DATA, &l);
+    }
+    return true;
+}
+static const struct args_opt max_memory = {"max-memory", 0, "BYTES", NULL, NULL, 0};
+
 // Parses the option at argv[*i], moving *i past a value it takes. ARGS_RUN when all is well.
 static enum args_result parse_option(struct args *a, int argc, char **argv, int *i) {
     const char *arg = argv[*i], *value = NULL;
     size_t opt;
+    bool memory = false;
     if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) return ARGS_HELP;
     if (arg[1] == '-') {
         const char *eq = strchr(arg, '=');
-        opt = find_opt(a->cmd, arg + 2, eq ? (size_t)(eq - arg - 2) : strlen(arg + 2));
+        const size_t len = eq ? (size_t)(eq - arg - 2) : strlen(arg + 2);
+        opt = find_opt(a->cmd, arg + 2, len);
+        memory = len == strlen(max_memory.name) && !memcmp(arg + 2, max_memory.name, len);
         if (eq) value = eq + 1;
-        if (opt == SIZE_MAX) {
+        if (opt == SIZE_MAX && !memory) {
             const int n = eq ? (int)(eq - arg) : (int)strlen(arg);
             struct guess g = {0};
             for (const struct args_opt *o = a->cmd->opts; o->name; o++)
@@ -139,7 +162,7 @@ static enum args_result parse_option(struct args *a, int argc, char **argv, int 
         }
         if (arg[2]) value = arg + 2;
     }
-    const struct args_opt *o = &a->cmd->opts[opt];
+    const struct args_opt *o = memory ? &max_memory : &a->cmd->opts[opt];
     if (!o->value && value) {
         args_fail(a->cmd, "--%s takes no value", o->name);
         return ARGS_USAGE;
@@ -152,6 +175,7 @@ static enum args_result parse_option(struct args *a, int argc, char **argv, int 
         }
         value = argv[++*i];
     }
+    if (memory) return limit_memory(a, value) ? ARGS_RUN : ARGS_USAGE;
     return add_hit(a, opt, value ? value : "") ? ARGS_RUN : ARGS_USAGE;
 }
 
@@ -316,7 +340,7 @@ static int run_command(const struct args_program *p, int argc, char **argv) {
         }
     struct guess g = {0};
     for (const struct args_program_cmd *c = p->cmds; c->name; c++) guess_try(&g, name, strlen(name), c->name);
-    fprintf(stderr, "%s: unknown %s %s%s%s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", name,
+    fprintf(stderr, "%s: unknown %s %s%s%s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", printable(name),
             g.name ? ", did you mean " : "", g.name ? g.name : "", p->name);
     return EXIT_USAGE;
 }

@@ -33,7 +33,7 @@ struct args_cmd {
     const char *positionals;     // "M.onnx": how --help shows them; NULL for none
     size_t min_pos, max_pos;     // how many are accepted
     const char *doc;             // what the command does; may have several lines
-    const struct args_opt *opts; // ends with a NULL name; --help and -h are added to every command
+    const struct args_opt *opts; // ends with a NULL name; --help, -h and --max-memory BYTES are added to every command
 };
 
 enum args_result { ARGS_RUN, ARGS_HELP, ARGS_USAGE };

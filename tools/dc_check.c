@@ -24,7 +24,7 @@ static const struct args_cmd cmd = {
 static void print_row(const char *what, const char *name, const struct ir_type *t, const char *rest) {
     struct str type = STR_INIT;
     dc_type_text(t, &type);
-    printf("%-11s %s %s%s\n", what, name, type.s, rest);
+    printf("%-11s %s %s%s\n", what, printable(name), type.s, rest);
     str_release(&type);
 }
 
@@ -66,7 +66,7 @@ static void print_decisions(const struct fe_model *m, bool verbose) {
     const struct fe_decision *d = fe_decisions(m, &n);
     const char *told[64]; // there are half as many rules
     for (size_t i = 0; i < n; i++) {
-        if (verbose) printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", d[i].name, d[i].why);
+        if (verbose) printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", printable(d[i].name), d[i].why);
         bool new = !verbose && !d[i].trained && n_told < sizeof told / sizeof *told;
         for (size_t k = 0; new && k < n_told; k++) new = told[k] != d[i].why;
         if (!new) continue;
@@ -78,7 +78,8 @@ static void print_decisions(const struct fe_model *m, bool verbose) {
                 tensors++;
                 numbers += d[k].n;
             }
-        printf("constants   %lld in %zu tensors: %s, as \"%s\"\n", (long long)numbers, tensors, d[i].why, d[i].name);
+        printf("constants   %lld in %zu tensors: %s, as \"%s\"\n", (long long)numbers, tensors, d[i].why,
+               printable(d[i].name));
     }
     const size_t norms = fe_norms(m, &frozen);
     if (norms)
@@ -121,7 +122,7 @@ static int run(const struct args *a) {
     struct dc_model m;
     int code = dc_model_open(&m, a->pos[0], a);
     if (m.imported) {
-        printf("model       %s\n", m.imported->name ? m.imported->name : "(unnamed)");
+        printf("model       %s\n", m.imported->name ? printable(m.imported->name) : "(unnamed)");
         print_summary(&m);
         print_decisions(m.file, args_given(a, "verbose"));
     }

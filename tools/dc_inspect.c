@@ -62,12 +62,12 @@ static double note_number(const cJSON *notes, const char *key) {
 static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool all) {
     size_t n_params, n_buffers;
     const uint64_t params = elements(a, SMKD_ABI_PARAM, &n_params), buffers = elements(a, SMKD_ABI_BUFFER, &n_buffers);
-    printf("name        %s (%s)\n", a->name, a->kind == SMKD_ABI_LOSS ? "loss" : "model");
-    printf("made by     %s, ABI %u\n", a->producer, a->abi_version);
-    printf("target      %s (needs %s)\n", a->target_cpu,
-           *a->required_features ? a->required_features : "nothing special");
+    printf("name        %s (%s)\n", printable(a->name), a->kind == SMKD_ABI_LOSS ? "loss" : "model");
+    printf("made by     %s, ABI %u\n", printable(a->producer), a->abi_version);
+    printf("target      %s (needs %s)\n", printable(a->target_cpu),
+           *a->required_features ? printable(a->required_features) : "nothing special");
     const char *dtype = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(notes, "dtype"));
-    if (dtype) printf("dtype       %s\n", dtype);
+    if (dtype) printf("dtype       %s\n", printable(dtype));
     printf("batches     up to %llu\n", (unsigned long long)a->max_batch);
     printf("parameters  %llu in %zu tensors\n", (unsigned long long)params, n_params);
     if (n_buffers) printf("statistics  %llu in %zu tensors\n", (unsigned long long)buffers, n_buffers);
@@ -89,7 +89,7 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
         if (!all && (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)) continue;
         struct str type = STR_INIT;
         type_text(t, &type);
-        printf("%-11s %s %s\n", NAME(role_names, t->role), t->name, type.s);
+        printf("%-11s %s %s\n", NAME(role_names, t->role), printable(t->name), type.s);
         str_release(&type);
     }
     for (uint64_t i = 0; i < a->n_heads; i++) {

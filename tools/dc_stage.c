@@ -98,7 +98,7 @@ int dc_output_check(const struct dc_build *b, const struct args *a) {
         return args_fail(a->cmd, "--emit %s is not text: give -o a file", dc_stages[b->stage]);
     }
     if (folder_ok(out)) return EXIT_DONE;
-    fprintf(stderr, "error: cannot write %s: %s\n", out, strerror(errno));
+    fprintf(stderr, "error: cannot write %s: %s\n", printable(out), strerror(errno));
     return EXIT_FAILED;
 }
 

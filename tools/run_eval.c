@@ -169,7 +169,7 @@ static void print_row(const char *name, const struct rt_score *s) {
 }
 
 static void print_table(const struct eval *e, const struct rt_score *s) {
-    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, e->set.name, "", "top-1 %", "top-5 %",
+    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, printable(e->set.name), "", "top-1 %", "top-5 %",
            "nll", "ece %");
     for (int k = 0; k < e->n; k++) {
         char name[24];

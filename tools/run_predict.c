@@ -136,7 +136,7 @@ static enum smkd_result read_file(struct predict *p, const char *path, size_t at
 
 static void print(const struct predict *p, const char *name) {
     cJSON *line = NULL, *list = NULL;
-    if (p->form == TABLE) printf("%s\n", name);
+    if (p->form == TABLE) printf("%s\n", printable(name));
     if (p->form == JSON) {
         line = cJSON_CreateObject();
         cJSON_AddStringToObject(line, "file", name);

@@ -110,7 +110,7 @@ void run_nodes_print(const struct run_nodes *ns, const struct rt_limits *l) {
         double s = n->seconds > 0 ? n->seconds : 1e-12, limit = run_node_limit(n, l, &memory);
         printf("%9.3f %5.1f%% %9.1f %8.2f %6.0f%%%c %-9s %-14s %s %s", n->seconds * 1e3, 100 * n->seconds / total,
                n->flops / s * 1e-9, n->bytes / s * 1e-9, 100 * limit / s, memory ? 'm' : 'c', n->phase, n->algorithm,
-               n->op, n->name);
+               n->op, printable(n->name));
         if (n->second && n->second_seconds > 0.02 * s) printf(" (%s %.0f%%)", n->second, 100 * n->second_seconds / s);
         puts("");
     }
