@@ -5,6 +5,7 @@
 #include "status.h"
 #include "str.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,10 +22,14 @@ const char *smkd_status_text(enum smkd_status s) {
 
 void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc *loc, const char *fmt, va_list ap) {
     static const char *const word[] = {"note", "warning", "error"};
+    // A damaged file has thousands of the same; nobody reads them, and each costs its time.
+    if (sev == DIAG_ERROR && ++d->errors > DIAG_MOST + 1) return;
+    if (sev == DIAG_WARNING && ++d->warnings > DIAG_MOST + 1) return;
+    const bool last = (sev == DIAG_ERROR && d->errors > DIAG_MOST) || (sev == DIAG_WARNING && d->warnings > DIAG_MOST);
     struct str line = STR_INIT;
     str_addf(&line, "%s: ", word[sev]);
     if (d->file) str_addf(&line, "%s: ", d->file);
-    if (loc && (loc->node || loc->op)) {
+    if (!last && loc && (loc->node || loc->op)) {
         if (loc->note) str_addf(&line, "%s ", loc->note);
         if (loc->node) str_addf(&line, "node \"%s\"", loc->node);
         if (loc->op) str_addf(&line, loc->node ? " (%s)" : "%s", loc->op);
@@ -35,7 +40,9 @@ void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc 
     int n = vsnprintf(NULL, 0, fmt, ap2);
     va_end(ap2);
     char *text = xmalloc((size_t)(n < 0 ? 0 : n) + 1);
-    if (n >= 0) {
+    if (last) {
+        str_addf(&line, "more of this kind is left out after %d lines", DIAG_MOST);
+    } else if (n >= 0) {
         vsnprintf(text, (size_t)n + 1, fmt, ap);
         str_add(&line, text);
     }
@@ -43,8 +50,6 @@ void diag_vreport(struct diag *d, enum diag_severity sev, const struct diag_loc 
     // One message is one line, whatever a name in the file contains.
     struct str safe = STR_INIT;
     str_add_escaped(&safe, line.s, line.len);
-    if (sev == DIAG_ERROR) d->errors++;
-    if (sev == DIAG_WARNING) d->warnings++;
     if (d->sink)
         d->sink(d->env, sev, safe.s);
     else

@@ -16,6 +16,9 @@ struct diag_loc {
     const char *note; // how a pass got here: "gradient of", "fused from"; printed before the node
 };
 
+// Errors that are printed, and warnings; one more line says that there are more, the counts go on.
+enum { DIAG_MOST = 1000 };
+
 struct diag {
     const char *file; // the file being worked on, printed first; may be NULL
     int errors, warnings;

@@ -17,6 +17,8 @@ static const struct row {
 };
 #define N_ROWS    (sizeof rows / sizeof *rows)
 #define MAX_DEPTH 32 // of functions calling functions and If inside If
+// What functions that call functions twice each would make thousands of millions of; and what is bound by name, one by one.
+enum { MAX_NODES = 1 << 18, MAX_ENDS = 4096 };
 
 static const struct row *find_row(const char *op, int opset, bool *known) {
     const struct row *best = NULL;
@@ -120,6 +122,11 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
 void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto *p) {
     struct fe_node n = {.p = p, .scope = s, .n_in = p->n_input, .n_out = p->n_output};
     size_t index = c->n_nodes++;
+    if (index >= MAX_NODES) {
+        if (index == MAX_NODES)
+            diag_error(c->d, NULL, "the graph has more than %d nodes once its functions are inlined", MAX_NODES);
+        return;
+    }
     n.op = p->op_type ? p->op_type : "";
     n.loc.node = p->name && *p->name ? p->name : arena_printf(c->a, "%s#%zu", n.op, index);
     n.loc.op = n.op;
@@ -238,8 +245,15 @@ static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInf
 }
 
 static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g) {
+    struct fe_scope names = {0};
     for (size_t i = 0; i < g->n_output; i++) {
         const char *name = g->output[i]->name ? g->output[i]->name : "";
+        struct fe_slot *slot = fe_scope_add(&names, c->a, name);
+        if (slot->used) {
+            diag_error(c->d, NULL, "output \"%s\" is there twice", name);
+            continue;
+        }
+        slot->used = true;
         struct fe_val *v = fe_scope_value(s, name);
         if (!v) {
             diag_error(c->d, NULL, "output \"%s\" is made by no node", name);
@@ -289,6 +303,11 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     struct fe_scope s = {.infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
     fe_add_initializers(&c, &s, g);
     check_overrides(&c, o);
+    if (g->n_input > MAX_ENDS + g->n_initializer || g->n_output > MAX_ENDS) {
+        diag_error(d, NULL, "the graph has %zu inputs and %zu outputs; at most %d of each are supported", g->n_input,
+                   g->n_output, MAX_ENDS);
+        return NULL;
+    }
     for (size_t i = 0; i < g->n_input; i++) add_input(&c, &s, g->input[i], o);
     if (g->n_output == 0) diag_error(d, NULL, "the graph has no outputs");
     const char **outs = ARENA_ARRAY(a, const char *, g->n_output + 1);

@@ -8,19 +8,40 @@
 // number fills an initializer, modules that differ in their other weight get a copy each; a module that is used twice
 // brings the same weight along, and keeps its bias.
 #include "parameters.h"
+#include "scope.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+// Names looked up by the thousand. `producer` of a slot is an index: of the node that makes a value, or of an initializer, ...
+struct index {
+    struct fe_scope makers, initializers;
+};
+
+static struct index index_of(struct arena *a, const Onnx__GraphProto *g) {
+    struct index x = {0};
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t k = 0; k < g->node[i]->n_output; k++) fe_scope_add(&x.makers, a, g->node[i]->output[k])->producer = i;
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        struct fe_slot *slot = fe_scope_add(&x.initializers, a, g->initializer[i]->name);
+        if (slot->producer == SIZE_MAX) slot->producer = i;
+    }
+    return x;
+}
+
+static size_t look_up(struct fe_scope *s, const char *name) {
+    const struct fe_slot *slot = fe_scope_find(s, name);
+    return slot ? slot->producer : SIZE_MAX;
+}
 
 struct use {
     const char *name;
     bool stat, other;
 };
 
-static struct use *find(struct use *u, size_t n, const char *name) {
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(u[i].name, name)) return &u[i];
-    return NULL;
+static struct use *find(struct use *u, struct fe_scope *names, const char *name) {
+    const struct fe_slot *slot = fe_scope_find(names, name);
+    return slot ? &u[slot->producer] : NULL;
 }
 
 static bool is_bn(const Onnx__NodeProto *p) {
@@ -75,20 +96,23 @@ static void split_statistics(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
     // Only the operands of BatchNorm nodes can be concerned.
     struct use *uses = NULL;
+    struct fe_scope names = {0}, taken = index_of(m->arena, g).initializers;
     size_t n = 0, cap = 0;
     for (size_t i = 0; i < g->n_node; i++)
         for (size_t k = 3; k < 5 && is_bn(g->node[i]); k++) {
-            struct use *u = find(uses, n, g->node[i]->input[k]);
-            if (!u)
-                *(u = ARENA_PUSH(m->arena, uses, n, cap)) =
-                    (struct use){.name = arena_strdup(m->arena, g->node[i]->input[k])};
+            struct use *u = find(uses, &names, g->node[i]->input[k]);
+            if (!u) {
+                u = ARENA_PUSH(m->arena, uses, n, cap);
+                *u = (struct use){.name = arena_strdup(m->arena, g->node[i]->input[k])};
+                fe_scope_add(&names, m->arena, u->name)->producer = n - 1;
+            }
             u->stat = true;
         }
     size_t shared = 0;
     for (size_t i = 0; i < g->n_node && n; i++)
         for (size_t k = 0; k < g->node[i]->n_input; k++) {
             if (is_bn(g->node[i]) && k >= 3) continue;
-            struct use *u = find(uses, n, g->node[i]->input[k]);
+            struct use *u = find(uses, &names, g->node[i]->input[k]);
             if (u && !u->other) {
                 u->other = true;
                 shared++;
@@ -99,16 +123,17 @@ static void split_statistics(struct fe_model *m) {
     for (size_t i = 0; i < g->n_node; i++) {
         if (!is_bn(g->node[i])) continue;
         for (size_t k = 1; k < 5; k++) {
-            struct use *u = find(uses, n, g->node[i]->input[k]);
+            struct use *u = find(uses, &names, g->node[i]->input[k]);
             if (!u || !u->other) continue;
-            const Onnx__TensorProto *t = fe_initializer(g, u->name);
-            if (!t) continue;
+            const size_t at = look_up(&taken, u->name);
+            if (at == SIZE_MAX) continue;
+            const Onnx__TensorProto *t = g->initializer[at];
             const char *result = g->node[i]->n_output ? g->node[i]->output[0] : "bn";
             char *name = arena_printf(m->arena, "%s.%s", result, slot[k]);
-            for (size_t j = 0; j < g->n_initializer; j++)
-                if (!strcmp(g->initializer[j]->name, name)) name = arena_printf(m->arena, "%s_", name);
+            while (fe_scope_find(&taken, name)) name = arena_printf(m->arena, "%s_", name);
             Onnx__TensorProto *copy = copy_tensor(t, name);
             g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
+            fe_scope_add(&taken, m->arena, name)->producer = g->n_initializer;
             g->initializer[g->n_initializer++] = copy;
             free(g->node[i]->input[k]);
             g->node[i]->input[k] = fe_text(name);
@@ -118,15 +143,9 @@ static void split_statistics(struct fe_model *m) {
 
 // --- biases and scales
 
-struct copy {
-    const char *of, *owner, *name; // the initializer, whose it is, and the initializer that stands for it there
-};
-
-static const Onnx__NodeProto *producer(const Onnx__GraphProto *g, const char *name, size_t before) {
-    for (size_t i = before; i-- > 0;)
-        for (size_t k = 0; k < g->node[i]->n_output; k++)
-            if (!strcmp(g->node[i]->output[k], name)) return g->node[i];
-    return NULL;
+static const Onnx__NodeProto *producer(const Onnx__GraphProto *g, struct index *x, const char *name, size_t before) {
+    const size_t i = look_up(&x->makers, name);
+    return i < before ? g->node[i] : NULL;
 }
 
 // More than one float, all the same.
@@ -140,7 +159,7 @@ static bool is_uniform(struct fe_model *m, const Onnx__TensorProto *t) {
 
 // What tells the modules apart that use an operand of node i: their weight, or for norms the node itself. NULL: that
 // operand is no bias or scale.
-static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
+static const char *owner(const Onnx__GraphProto *g, struct index *x, size_t i, size_t k) {
     static const struct {
         const char *op;
         size_t from, to;
@@ -158,9 +177,9 @@ static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
         if (!strcmp(ops[r].op, p->op_type))
             return k < ops[r].from || k > ops[r].to ? NULL : ops[r].weight ? p->input[1] : p->output[0];
     if ((strcmp(p->op_type, "Add") && strcmp(p->op_type, "Mul")) || p->n_input != 2) return NULL;
-    const Onnx__NodeProto *by = producer(g, p->input[1 - k], i); // x W + b, or the scale of a layer
+    const Onnx__NodeProto *by = producer(g, x, p->input[1 - k], i); // x W + b, or the scale of a layer
     if (!by || !by->op_type || strcmp(by->op_type, "MatMul") || by->n_input != 2) return p->output[0];
-    const Onnx__NodeProto *turned = producer(g, by->input[1], i);
+    const Onnx__NodeProto *turned = producer(g, x, by->input[1], i);
     bool is = turned && turned->op_type && !strcmp(turned->op_type, "Transpose") && turned->n_input == 1;
     return is ? turned->input[0] : by->input[1];
 }
@@ -168,13 +187,15 @@ static const char *owner(const Onnx__GraphProto *g, size_t i, size_t k) {
 // The TorchScript exporter in eval mode names what it has merged: encoder.1.norm.bias = Identity(encoder.0.norm.bias).
 static void unalias(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
+    struct fe_scope known = index_of(m->arena, g).initializers;
     size_t kept = 0, n_node = g->n_node;
     for (size_t i = 0; i < n_node; i++) {
         Onnx__NodeProto *p = g->node[i];
         bool alias = p->op_type && !strcmp(p->op_type, "Identity") && p->n_input == 1 && p->n_output == 1 &&
-                     strchr(p->output[0], '.') && strchr(p->input[0], '.') && !fe_initializer(g, p->output[0]);
+                     strchr(p->output[0], '.') && strchr(p->input[0], '.') && !fe_scope_find(&known, p->output[0]);
         for (size_t k = 0; k < g->n_output && alias; k++) alias = strcmp(g->output[k]->name, p->output[0]) != 0;
-        const Onnx__TensorProto *t = alias ? fe_initializer(g, p->input[0]) : NULL;
+        const size_t at = alias ? look_up(&known, p->input[0]) : SIZE_MAX;
+        const Onnx__TensorProto *t = at == SIZE_MAX ? NULL : g->initializer[at];
         if (!t || !is_uniform(m, t)) {
             g->node[kept++] = p;
             continue;
@@ -182,6 +203,7 @@ static void unalias(struct fe_model *m) {
         copy_mark(g, p->input[0], p->output[0]);
         Onnx__TensorProto *copy = copy_tensor(t, p->output[0]);
         g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
+        fe_scope_add(&known, m->arena, copy->name)->producer = g->n_initializer;
         g->initializer[g->n_initializer++] = copy;
         onnx__node_proto__free_unpacked(p, NULL);
     }
@@ -190,39 +212,39 @@ static void unalias(struct fe_model *m) {
 
 static void untie(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
-    struct copy *copies = NULL;
+    struct index x = index_of(m->arena, g);
+    struct fe_scope firsts = {0}, owned = {0}; // copies, by the initializer, and by that and its owner
+    const char **copies = NULL; // the initializer that stands for another at one owner's
     size_t n = 0, cap = 0;
     for (size_t i = 0; i < g->n_node; i++)
         for (size_t k = 0; k < g->node[i]->n_input; k++) {
             char **in = &g->node[i]->input[k];
-            const char *who = owner(g, i, k);
-            const Onnx__TensorProto *t = who && **in ? fe_initializer(g, *in) : NULL;
+            const size_t at = **in ? look_up(&x.initializers, *in) : SIZE_MAX;
+            const char *who = at == SIZE_MAX ? NULL : owner(g, &x, i, k);
+            const Onnx__TensorProto *t = who ? g->initializer[at] : NULL;
             if (!t || !is_uniform(m, t) || (fe_made_up(*in) && !has_mark(g, *in))) continue; // a constant may be shared
-            const struct copy *first = NULL, *mine = NULL;
-            for (size_t j = 0; j < n; j++) {
-                if (strcmp(copies[j].of, *in)) continue;
-                if (!first) first = &copies[j];
-                if (!strcmp(copies[j].owner, who)) mine = &copies[j];
-            }
-            if (!mine) {
-                const char *name = *in;
-                if (first) {
+            const bool first = look_up(&firsts, *in) == SIZE_MAX;
+            struct fe_slot *mine = fe_scope_add(&owned, m->arena, arena_printf(m->arena, "%s\n%s", *in, who));
+            if (mine->producer == SIZE_MAX) {
+                const char *name = arena_strdup(m->arena, *in);
+                if (!first) {
                     name = arena_printf(m->arena, "%s.%s", g->node[i]->output[0],
                                         k == 1 && strstr(g->node[i]->op_type, "Norm") ? "weight" : "bias");
-                    while (fe_initializer(g, name)) name = arena_printf(m->arena, "%s_", name);
+                    while (fe_scope_find(&x.initializers, name)) name = arena_printf(m->arena, "%s_", name);
                     copy_mark(g, *in, name);
                     Onnx__TensorProto *copy = copy_tensor(t, name);
                     g->initializer = xrealloc(g->initializer, (g->n_initializer + 1) * sizeof *g->initializer);
+                    fe_scope_add(&x.initializers, m->arena, name)->producer = g->n_initializer;
                     g->initializer[g->n_initializer++] = copy;
+                } else {
+                    fe_scope_add(&firsts, m->arena, name)->producer = n;
                 }
-                struct copy *made = ARENA_PUSH(m->arena, copies, n, cap);
-                *made = (struct copy){arena_strdup(m->arena, *in), arena_strdup(m->arena, who),
-                                      arena_strdup(m->arena, name)};
-                mine = made;
+                mine->producer = n;
+                *ARENA_PUSH(m->arena, copies, n, cap) = name;
             }
-            if (strcmp(mine->name, *in)) {
+            if (strcmp(copies[mine->producer], *in)) {
                 free(*in);
-                *in = fe_text(mine->name);
+                *in = fe_text(copies[mine->producer]);
             }
         }
 }

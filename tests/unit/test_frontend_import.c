@@ -864,6 +864,24 @@ static void test_external_data(void **state) {
     unlink(target);
 }
 
+// What costs more than it says: refused by count, and told once.
+static void test_bounds(void **state) {
+    (void)state;
+    char name[16];
+    INPUT("x", 0, 4);
+    for (int i = 0; i < 2; i++) OUTPUT("y", 0, 4);
+    node("Relu", "x", "y");
+    REFUSED("output \"y\" is there twice");
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    for (int i = 0; i < 5000; i++) {
+        snprintf(name, sizeof name, "i%d", i);
+        INPUT(name, 0, 4);
+    }
+    node("Relu", "x", "y");
+    REFUSED("5001 inputs and 1 outputs; at most 4096");
+}
+
 static void test_tensor_size(void **state) {
     (void)state;
     INPUT("x", 0, 4);
@@ -1702,6 +1720,7 @@ int main(void) {
         T(test_names),
         T(test_shapes),
         T(test_external_data),
+        T(test_bounds),
         T(test_tensor_size),
         T(test_attributes),
         T(test_hostile_ints),
