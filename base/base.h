@@ -4,6 +4,7 @@
 #include "arena.h"
 #include "budget.h"
 #include "checked.h"
+#include "cpuinfo.h"
 #include "diag.h"
 #include "guard.h"
 #include "io.h"

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,21 +31,26 @@ const char *doing_what(void) { return activity; }
 enum { SLOTS = 64, FREE = 0, FILLING, USED };
 static struct {
     atomic_int state;
+    bool only_empty;
     char path[1024];
 } slots[SLOTS];
 
-int cleanup_add(const char *path) {
+static int add(const char *path, bool only_empty) {
     size_t n = strlen(path) + 1;
     if (n > sizeof slots->path) return -1;
     for (int i = 0; i < SLOTS; i++) {
         int expected = FREE;
         if (!atomic_compare_exchange_strong(&slots[i].state, &expected, FILLING)) continue;
         memcpy(slots[i].path, path, n);
+        slots[i].only_empty = only_empty;
         atomic_store(&slots[i].state, USED);
         return i;
     }
     return -1;
 }
+
+int cleanup_add(const char *path) { return add(path, false); }
+int cleanup_add_empty(const char *path) { return add(path, true); }
 
 void cleanup_drop(int handle) {
     if (handle >= 0) atomic_store(&slots[handle].state, FREE);
@@ -80,21 +87,47 @@ static void remove_folder(const char *path) {
 void cleanup_one(int handle) {
     int keep = errno, expected = USED;
     if (!atomic_compare_exchange_strong(&slots[handle].state, &expected, FILLING)) return;
-    if (unlink(slots[handle].path) && (errno == EISDIR || errno == EPERM)) remove_folder(slots[handle].path);
+    if (slots[handle].only_empty)
+        rmdir(slots[handle].path);
+    else if (unlink(slots[handle].path) && (errno == EISDIR || errno == EPERM))
+        remove_folder(slots[handle].path);
     atomic_store(&slots[handle].state, FREE);
     errno = keep;
 }
 
+// Files first, then what may be empty without them, the inner folder (which was added later) before the outer one.
 void cleanup_now(void) {
-    for (int i = 0; i < SLOTS; i++) cleanup_one(i);
+    for (int i = 0; i < SLOTS; i++)
+        if (!slots[i].only_empty) cleanup_one(i);
+    for (int i = SLOTS - 1; i >= 0; i--) cleanup_one(i);
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------
 
 void (*out_of_memory_handler)(size_t bytes);
 
+static _Thread_local jmp_buf *fence;
+
+bool fenced(void (*work)(void *env), void *env) {
+    jmp_buf here;
+    jmp_buf *outer = fence; // not changed after setjmp
+    if (setjmp(here)) {
+        fence = outer;
+        return false;
+    }
+    fence = &here;
+    work(env);
+    fence = outer;
+    return true;
+}
+
 _Noreturn void out_of_memory(size_t bytes) {
     if (out_of_memory_handler) out_of_memory_handler(bytes);
+    if (fence) longjmp(*fence, 1);
     fprintf(stderr, "smkd: out of memory (%zu bytes) while %s\n", bytes, doing_what());
     abort();
+}
+
+void end_if_no_memory(int error) {
+    if (error == ENOMEM && out_of_memory_handler) out_of_memory(0);
 }

@@ -1,11 +1,11 @@
 #include "io.h"
 
-#include "arena.h"
 #include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,6 +25,12 @@ static enum smkd_status failed(enum smkd_status s, const char *text) {
     return s;
 }
 
+// Of a call to the system, by errno.
+static enum smkd_status refused(void) {
+    end_if_no_memory(errno);
+    return errno == ENOMEM ? failed(SMKD_NOMEM, "out of memory") : failed(SMKD_IO, strerror(errno));
+}
+
 static const char *kind_of(mode_t m) {
     return S_ISDIR(m)    ? "it is a folder, not a file"
            : S_ISFIFO(m) ? "it is a FIFO, not a regular file"
@@ -36,12 +42,13 @@ static const char *kind_of(mode_t m) {
 enum smkd_status io_open(const char *path, int *fd, size_t *size) {
     struct stat st;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (*fd < 0) return failed(errno == ENOMEM ? SMKD_NOMEM : SMKD_IO, errno == ENXIO ? "it is a socket, not a regular file" : strerror(errno));
+    if (*fd < 0) return errno == ENXIO ? failed(SMKD_IO, "it is a socket, not a regular file") : refused();
+    enum smkd_status s;
     if (fstat(*fd, &st) < 0) {
-        failed(SMKD_IO, strerror(errno));
+        s = refused();
     } else if (!S_ISREG(st.st_mode)) {
         errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-        failed(SMKD_INVALID, kind_of(st.st_mode));
+        s = failed(SMKD_INVALID, kind_of(st.st_mode));
     } else {
         *size = (size_t)st.st_size;
         return SMKD_OK;
@@ -50,7 +57,7 @@ enum smkd_status io_open(const char *path, int *fd, size_t *size) {
     close(*fd);
     *fd = -1;
     errno = e;
-    return e == EISDIR || e == EINVAL ? SMKD_INVALID : SMKD_IO;
+    return s;
 }
 
 // Mapped files, so that a handler of SIGBUS can name one. What finds no room is mapped all the same.
@@ -91,7 +98,7 @@ const char *io_mapped_at(const void *address) {
 enum smkd_status io_map_fd(const char *path, int fd, size_t size, const void **data) {
     void *p = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     *data = NULL;
-    if (p == MAP_FAILED) return failed(errno == ENOMEM ? SMKD_NOMEM : SMKD_IO, strerror(errno));
+    if (p == MAP_FAILED) return refused();
     if (p) remember(path, p, size);
     *data = p ? p : "";
     return SMKD_OK;
@@ -120,47 +127,58 @@ void io_unmap(const void *data, size_t size) {
 
 // A rename is on disk once the folder is. Some file systems cannot do that and say EINVAL: they have nothing to flush.
 static int sync_folder_of(const char *path) {
+    char dir[IO_PATH] = ".";
     const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) + (slash == path) : 1;
-    char *dir = xmalloc(n + 1);
-    memcpy(dir, slash ? path : ".", n);
-    dir[n] = 0;
+    size_t n = slash ? (size_t)(slash - path) + (slash == path) : 0;
+    if (n >= sizeof dir) return ENAMETOOLONG;
+    if (n) {
+        memcpy(dir, path, n);
+        dir[n] = 0;
+    }
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e = 0;
-    free(dir);
     if (fd < 0) return errno == EACCES ? 0 : errno; // may be written to, not read
     if (fsync(fd) && errno != EINVAL && errno != EROFS) e = errno;
     close(fd);
     return e;
 }
 
+static enum smkd_status io_failed(void) {
+    end_if_no_memory(errno);
+    return errno == ENOMEM ? SMKD_NOMEM : SMKD_IO;
+}
+
 enum smkd_status io_rename(const char *from, const char *to) {
-    if (rename(from, to)) return SMKD_IO;
+    if (rename(from, to)) return io_failed();
     int e = sync_folder_of(to);
     if (!e) return SMKD_OK;
     errno = e;
-    return SMKD_IO;
+    return io_failed();
 }
 
 static void forget_writer(struct io_writer *w) {
     cleanup_drop(w->guard);
-    free(w->path);
-    free(w->tmp);
-    *w = (struct io_writer){.guard = -1};
+    w->f = NULL;
+    w->path[0] = w->tmp[0] = 0;
+    w->guard = -1;
 }
 
 enum smkd_status io_writer_open(struct io_writer *w, const char *path) {
-    *w = (struct io_writer){.guard = -1};
+    static const char ending[] = ".tmpXXXXXX";
+    w->guard = -1;
+    forget_writer(w);
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
         w->f = fopen(path, "wb"); // EISDIR for a folder
-        return w->f ? SMKD_OK : SMKD_IO;
+        return w->f ? SMKD_OK : io_failed();
     }
     size_t n = strlen(path);
-    w->path = xmalloc(n + 1);
+    if (n + sizeof ending > sizeof w->tmp) {
+        errno = ENAMETOOLONG;
+        return SMKD_IO;
+    }
     memcpy(w->path, path, n + 1);
-    w->tmp = xmalloc(n + 12);
     memcpy(w->tmp, path, n);
-    memcpy(w->tmp + n, ".tmpXXXXXX", 11);
+    memcpy(w->tmp + n, ending, sizeof ending);
     int fd = mkstemp(w->tmp);
     if (fd >= 0) {
         mode_t mask = umask(0);
@@ -174,33 +192,32 @@ enum smkd_status io_writer_open(struct io_writer *w, const char *path) {
         unlink(w->tmp);
         errno = e;
     }
-    int e = errno;
     forget_writer(w);
-    errno = e;
-    return SMKD_IO;
+    return io_failed();
 }
 
 enum smkd_status io_writer_commit(struct io_writer *w) {
     int e = 0;
+    const bool in_place = w->tmp[0];
     if (ferror(w->f)) e = errno ? errno : EIO;
     if (!e && fflush(w->f)) e = errno;
-    if (!e && w->tmp && fsync(fileno(w->f))) e = errno;
+    if (!e && in_place && fsync(fileno(w->f))) e = errno;
     if (fclose(w->f) && !e) e = errno;
     w->f = NULL;
-    if (!e && w->tmp && io_rename(w->tmp, w->path) != SMKD_OK) e = errno;
-    if (e) {
-        io_writer_abort(w);
-        errno = e;
-        return SMKD_IO;
+    if (!e && in_place && io_rename(w->tmp, w->path) != SMKD_OK) e = errno;
+    if (!e) {
+        forget_writer(w);
+        return SMKD_OK;
     }
-    forget_writer(w);
-    return SMKD_OK;
+    io_writer_abort(w);
+    errno = e;
+    return io_failed();
 }
 
 void io_writer_abort(struct io_writer *w) {
     int e = errno;
     if (w->f) fclose(w->f);
-    if (w->tmp) unlink(w->tmp);
+    if (w->tmp[0]) unlink(w->tmp);
     forget_writer(w);
     errno = e;
 }
@@ -216,44 +233,65 @@ enum smkd_status io_write_file(const char *path, const void *data, size_t size) 
 }
 
 enum smkd_status io_temp_make(struct io_temp *t) {
-    static const char name[] = "/smkdXXXXXX";
     const char *tmp = getenv("TMPDIR");
     if (!tmp || !*tmp) tmp = "/tmp";
-    size_t n = strlen(tmp);
     t->guard = -1;
-    t->path = xmalloc(n + sizeof name);
-    memcpy(t->path, tmp, n);
-    memcpy(t->path + n, name, sizeof name);
-    if (!mkdtemp(t->path)) return SMKD_IO;
+    int n = snprintf(t->path, sizeof t->path, "%s/smkdXXXXXX", tmp);
+    if (n < 0 || (size_t)n >= sizeof t->path) {
+        errno = ENAMETOOLONG;
+        return SMKD_IO;
+    }
+    if (!mkdtemp(t->path)) return io_failed();
     t->guard = cleanup_add(t->path);
     return SMKD_OK;
 }
 
 void io_temp_remove(struct io_temp *t) {
     if (t->guard >= 0) cleanup_one(t->guard);
-    free(t->path);
-    *t = (struct io_temp){.guard = -1};
+    t->guard = -1;
 }
 
-enum smkd_status io_make_dirs(const char *path) {
+void io_made_keep(struct io_made *made) {
+    while (made->n) cleanup_drop(made->guards[--made->n]);
+}
+
+void io_made_undo(struct io_made *made) {
+    while (made->n) cleanup_one(made->guards[--made->n]);
+}
+
+// `made` may be NULL.
+static enum smkd_status make_dirs(const char *path, struct io_made *made) {
+    char p[IO_PATH];
     size_t n = strlen(path);
-    char *p = xmalloc(n + 1);
-    memcpy(p, path, n + 1);
-    enum smkd_status s = SMKD_OK;
-    for (size_t i = 1; i <= n && s == SMKD_OK; i++)
-        if (p[i] == '/' || p[i] == 0) {
-            char c = p[i];
-            p[i] = 0;
-            if (mkdir(p, 0777) && errno != EEXIST) s = SMKD_IO;
-            p[i] = c;
-        }
-    struct stat st;
-    if (s == SMKD_OK && (stat(path, &st) || !S_ISDIR(st.st_mode))) {
-        errno = ENOTDIR;
-        s = SMKD_IO;
+    if (n >= sizeof p) {
+        errno = ENAMETOOLONG;
+        return SMKD_IO;
     }
+    memcpy(p, path, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (p[i] != '/' && p[i] != 0) continue;
+        char c = p[i];
+        p[i] = 0;
+        if (mkdir(p, 0777) == 0) {
+            if (made && made->n < (int)(sizeof made->guards / sizeof *made->guards)) made->guards[made->n++] = cleanup_add_empty(p);
+        } else if (errno != EEXIST) {
+            return io_failed();
+        }
+        p[i] = c;
+    }
+    struct stat st;
+    if (stat(p, &st) == 0 && S_ISDIR(st.st_mode)) return SMKD_OK;
+    errno = ENOTDIR;
+    return SMKD_IO;
+}
+
+enum smkd_status io_make_dirs(const char *path) { return make_dirs(path, NULL); }
+
+enum smkd_status io_make_dirs_for_now(const char *path, struct io_made *made) {
+    made->n = 0;
+    enum smkd_status s = make_dirs(path, made);
     int e = errno;
-    free(p);
+    if (s != SMKD_OK) io_made_undo(made);
     errno = e;
     return s;
 }

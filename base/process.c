@@ -1,7 +1,10 @@
 #include "process.h"
 
+#include "guard.h"
+
 #include <errno.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,14 +17,17 @@ int process_run(const char *const *argv, char *line, size_t room) {
     if (pipe(fd)) return PROCESS_NOT_STARTED;
     pid_t pid;
     posix_spawn_file_actions_t fa;
-    posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_adddup2(&fa, fd[1], 2);
-    posix_spawn_file_actions_addclose(&fa, fd[0]);
-    int e = posix_spawnp(&pid, argv[0], &fa, NULL, (char *const *)argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
+    int e = posix_spawn_file_actions_init(&fa);
+    if (!e) {
+        e = posix_spawn_file_actions_adddup2(&fa, fd[1], 2);
+        if (!e) e = posix_spawn_file_actions_addclose(&fa, fd[0]);
+        if (!e) e = posix_spawnp(&pid, argv[0], &fa, NULL, (char *const *)argv, environ);
+        posix_spawn_file_actions_destroy(&fa);
+    }
     close(fd[1]);
     if (e) {
         close(fd[0]);
+        end_if_no_memory(e);
         errno = e;
         return PROCESS_NOT_STARTED;
     }
@@ -35,5 +41,7 @@ int process_run(const char *const *argv, char *line, size_t room) {
     line[strcspn(line, "\n")] = 0;
     int st;
     while (waitpid(pid, &st, 0) < 0 && errno == EINTR) continue;
-    return WIFEXITED(st) ? WEXITSTATUS(st) : PROCESS_STOPPED;
+    if (WIFEXITED(st)) return WEXITSTATUS(st);
+    snprintf(line, room, "%s was stopped by signal %d; most likely it was out of memory", argv[0], WTERMSIG(st));
+    return PROCESS_STOPPED;
 }

@@ -1,5 +1,6 @@
 #include "seal.h"
 
+#include "guard.h"
 #include "io.h"
 #include "str.h"
 
@@ -26,7 +27,10 @@ enum smkd_status seal_file(const char *path) {
     seal_make(data, size, seal);
     io_unmap(data, size);
     FILE *f = fopen(path, "ab");
-    if (!f) return SMKD_IO;
+    if (!f) {
+        end_if_no_memory(errno);
+        return SMKD_IO;
+    }
     bool ok = fwrite(seal, 1, sizeof seal, f) == sizeof seal;
     int e = errno;
     if (fclose(f) && ok) {

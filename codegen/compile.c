@@ -77,6 +77,7 @@ static void run_module(struct job *j, size_t i) {
             struct str path = STR_INIT;
             str_addf(&path, "%s/m%zu.o", j->dir, i);
             FILE *f = fopen(path.s, "wb");
+            if (!f) end_if_no_memory(errno);
             if (!f || fwrite(LLVMGetBufferStart(buf), 1, n, f) != n || fflush(f)) {
                 j->errors[i] = xcalloc(1, strlen(path.s) + 128);
                 sprintf(j->errors[i], "cannot write %s: %.80s", path.s, strerror(errno));
@@ -118,6 +119,7 @@ static void run_all(struct job *j, int threads) {
 
 static enum smkd_status write_weights(const struct cg_program *p, const char *path, struct diag *d) {
     FILE *f = fopen(path, "wb");
+    if (!f) end_if_no_memory(errno);
     static const char zeros[64];
     bool ok = f != NULL;
     for (int pass = 0; ok && pass < 2; pass++)
@@ -145,7 +147,7 @@ static enum smkd_status run_linker(const char *const *argv, const char *what, st
     if (status == PROCESS_NOT_STARTED)
         diag_error(d, NULL, "cannot run the linker '%s': %s; install binutils", argv[0], strerror(errno));
     else
-        diag_error(d, NULL, "cannot write %s: %s", what, text[0] ? text : "the linker was stopped");
+        diag_error(d, NULL, "cannot write %s: %s", what, text[0] ? text : "the linker failed without a word; most likely it was out of memory");
     return SMKD_IO;
 }
 

@@ -48,6 +48,11 @@ static enum smkd_result damaged(const char *path, const char *what, const char *
                    path, what, name ? " \"" : "", name ? name : "", name ? "\"" : "");
 }
 
+// Whether `key` is that of the sum of a tensor.
+static bool is_sum_of(const char *key, const char *name) {
+    return str_has_prefix(key, SUM_PREFIX) && strcmp(key + strlen(SUM_PREFIX), name) == 0;
+}
+
 enum smkd_result rt_tensors_check_sums(const char *path, struct rt_tensors *f) {
     char text[SUM_TEXT];
     const char *whole = rt_tensors_meta(f, SUM_PREFIX);
@@ -63,15 +68,9 @@ enum smkd_result rt_tensors_check_sums(const char *path, struct rt_tensors *f) {
     for (size_t i = 0; i < f->n; i++) {
         while (at < f->n_meta && (!str_has_prefix(f->meta_keys[at], SUM_PREFIX) || strcmp(f->meta_keys[at], SUM_PREFIX) == 0)) at++;
         const struct rt_tensor *t = &f->t[i];
-        const char *want = at < f->n_meta && strcmp(f->meta_keys[at] + strlen(SUM_PREFIX), t->name) == 0
-                               ? f->meta_values[at]
-                               : NULL;
-        if (!want) {
-            struct str key = STR_INIT;
-            str_addf(&key, SUM_PREFIX "%s", t->name);
-            want = rt_tensors_meta(f, key.s);
-            str_release(&key);
-        }
+        const char *want = at < f->n_meta && is_sum_of(f->meta_keys[at], t->name) ? f->meta_values[at] : NULL;
+        for (size_t k = 0; !want && k < f->n_meta; k++)
+            if (is_sum_of(f->meta_keys[k], t->name)) want = f->meta_values[k];
         at++;
         sum_text(tensor_sum(t), text);
         if (!want || strcmp(want, text) != 0) return damaged(path, "tensor", t->name);

@@ -3,6 +3,7 @@
 #include "rt_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -17,47 +18,33 @@ static bool has_word(const char *list, const char *word, size_t n) {
     return false;
 }
 
-static char *cpu_flags(void) {
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    if (!f) return NULL;
-    char *line = NULL;
-    size_t cap = 0;
-    while (getline(&line, &cap, f) > 0)
-        if (strncmp(line, "flags", 5) == 0) {
-            fclose(f);
-            return line;
-        }
-    fclose(f);
-    free(line);
-    return NULL;
-}
-
 enum smkd_result rt_check_cpu(const char *path, const struct smkd_artifact *a) {
     const char *features = a->required_features ? a->required_features : "", *check = getenv("SMKD_CPU_CHECK");
     const bool off = check && strcmp(check, "off") == 0, tiles = has_word(features, "amx_tile", strlen("amx_tile"));
     if (off) return SMKD_R_OK;
-    char *flags = cpu_flags();
-    if (!flags) return SMKD_R_OK; // no /proc: nothing to compare with
-    struct str missing = STR_INIT;
+    char room[CPUINFO_ROOM];
+    const char *flags = cpuinfo("flags", room);
+    if (!*flags) return SMKD_R_OK; // no /proc: nothing to compare with
+    char missing[512] = "";
+    size_t used = 0;
     for (const char *p = features; *p;) {
         size_t n = strcspn(p, " ");
         char word[64];
         if (n && n < sizeof word) {
             memcpy(word, p, n);
             word[n] = 0;
-            if (!has_word(flags, word, n)) str_addf(&missing, "%s%s", missing.len ? ", " : "", word);
+            if (!has_word(flags, word, n) && used < sizeof missing)
+                used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", word);
         }
         p += n;
         while (*p == ' ') p++;
     }
     enum smkd_result r = SMKD_R_OK;
-    if (missing.len)
+    if (used)
         r = rt_fail(
             SMKD_R_MISMATCH,
             "%s: was compiled for %s, which has %s; this CPU has not: compile the model again with --mcpu native", path,
-            a->target_cpu, missing.s);
-    str_release(&missing);
-    free(flags);
+            a->target_cpu, missing);
     if (r == SMKD_R_OK && tiles && syscall(SYS_arch_prctl, REQUEST_STATE, TILE_DATA) != 0)
         r = rt_fail(
             SMKD_R_MISMATCH,

@@ -146,11 +146,11 @@ enum smkd_result rt_elf_open(struct rt_elf *e, const char *path) {
     *e = (struct rt_elf){.path = path, .fd = -1};
     enum smkd_status s = io_open(path, &e->fd, &e->size);
     if (s != SMKD_OK)
-        return rt_fail(s == SMKD_INVALID ? SMKD_R_INVALID : SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+        return rt_fail(rt_result(s), "%s: cannot be read: %s", path, io_why());
     const void *data;
     enum smkd_result r;
-    if (io_map_fd(path, e->fd, e->size, &data) != SMKD_OK) {
-        r = rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    if ((s = io_map_fd(path, e->fd, e->size, &data)) != SMKD_OK) {
+        r = rt_fail(rt_result(s), "%s: cannot be read: %s", path, io_why());
     } else {
         e->bytes = data;
         r = check(e);
@@ -250,7 +250,7 @@ enum smkd_result rt_elf_image(const struct rt_elf *e, struct rt_elf_image *out) 
     if (!table)
         return rt_fail(SMKD_R_MISMATCH, "%s: was made by a version of smkdc that left no table to read; compile the model again",
                        e->path);
-    bool ok = lay_out(e, out);
+    bool ok = lay_out(e, out), memory = ok;
     if (!ok) rt_fail(SMKD_R_NOMEM, "%s: out of memory for its %zu bytes", e->path, e->size);
     if (ok) {
         out->artifact = (const struct smkd_artifact *)(const void *)(out->at + (table < out->bytes ? table : 0));
@@ -260,5 +260,5 @@ enum smkd_result rt_elf_image(const struct rt_elf *e, struct rt_elf_image *out) 
     if (ok) return SMKD_R_OK;
     if (out->at && out->at != MAP_FAILED) munmap(out->at, out->bytes);
     *out = (struct rt_elf_image){0};
-    return SMKD_R_INVALID;
+    return memory ? SMKD_R_INVALID : SMKD_R_NOMEM;
 }

@@ -178,6 +178,7 @@ static enum smkd_result append_text(const char *dir, const char *file, const str
     char *path = rt_path_join(dir, file);
     FILE *f = fopen(path, "ab");
     bool ok = f != NULL;
+    if (!ok) end_if_no_memory(errno);
     if (ok && head && fseek(f, 0, SEEK_END) == 0 && ftell(f) == 0) ok = fwrite(head->s, 1, head->len, f) == head->len;
     ok = ok && fwrite(text->s, 1, text->len, f) == text->len && fflush(f) == 0 && fsync(fileno(f)) == 0;
     int e = errno;

@@ -17,6 +17,8 @@ struct smkd_model {
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
 const struct smkd_model *rt_session_model(const smkd_session *s);
+// All that runs of up to `batch` need, so that none of them meets a lack of memory halfway through something.
+enum smkd_result rt_session_reserve(smkd_session *s, int64_t batch);
 // Every later run calls `mark` as smkd_call says; NULL: no more.
 void rt_session_mark(smkd_session *s, void (*mark)(void *env, uint64_t kernel), void *env);
 // Whether this machine has what the artifact's code needs, and with it leave to use AMX tiles (cpu.c).

@@ -44,6 +44,7 @@ bool rt_run_exists(const char *dir) {
 static void remove_leftovers(const char *dir) {
     DIR *d = opendir(dir);
     const struct dirent *e;
+    if (!d) end_if_no_memory(errno);
     while (d && (e = readdir(d))) {
         for (size_t i = 0; i < N_FILES; i++) {
             size_t n = strlen(result_files[i]);
@@ -58,12 +59,23 @@ static void remove_leftovers(const char *dir) {
     if (d) closedir(d);
 }
 
+// A name in the folder, in memory that is there: what follows must not end halfway for want of some.
+struct place {
+    char path[IO_PATH];
+};
+static struct place in_folder(const char *dir, const char *file, const char *ending) {
+    struct place p;
+    int n = snprintf(p.path, sizeof p.path, "%s/%s%s", dir, file, ending);
+    if (n < 0 || (size_t)n >= sizeof p.path) p.path[0] = 0; // no such file
+    return p;
+}
+
 static enum smkd_result remove_results(const char *dir) {
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < N_FILES; i++) {
-        char *p = rt_path_join(dir, result_files[i]);
-        if (unlink(p) && errno != ENOENT) r = rt_fail(SMKD_R_IO, "%s: cannot be removed: %s", p, strerror(errno));
-        free(p);
+        const struct place p = in_folder(dir, result_files[i], "");
+        if (unlink(p.path) && errno != ENOENT)
+            r = rt_fail(SMKD_R_IO, "%s: cannot be removed: %s", p.path, strerror(errno));
     }
     return r;
 }
@@ -100,6 +112,7 @@ static cJSON *describe_peer(const struct rt_peer *p) {
     if (info->initial) add_hex(o, "weights_hash", checksum64(info->initial, info->param_bytes));
     const int dims[] = {p->channels, p->height, p->width};
     char *full = realpath(p->path, NULL);
+    if (!full) end_if_no_memory(errno);
     cJSON_AddStringToObject(o, "artifact", full ? full : p->path);
     free(full);
     cJSON_AddItemToObject(o, "input", cJSON_CreateIntArray(dims, 3));
@@ -125,25 +138,10 @@ static cJSON *describe_data(const struct rt_train_data *d) {
     return o;
 }
 
-// The processor's name as the kernel tells it.
-static void cpu_name(char *buf, size_t n) {
-    snprintf(buf, n, "unknown");
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(buf, n, "%.100s", colon[1] == ' ' ? colon + 2 : colon + 1);
-        break;
-    }
-    if (f) fclose(f);
-}
-
 static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data *d, int threads) {
     cJSON *root = cJSON_CreateObject(), *machine = cJSON_CreateObject(), *peers = cJSON_CreateArray();
-    char cpu[128];
-    cpu_name(cpu, sizeof cpu);
+    char room[CPUINFO_ROOM];
+    const char *cpu = cpuinfo("model name", room);
     cJSON_AddStringToObject(root, "smkd", smkd_version());
     cJSON_AddItemToObject(root, "config", rt_config_to_json(t->config));
     for (int k = 0; k < 2; k++) cJSON_AddItemToArray(peers, describe_peer(&t->peers[k]));
@@ -153,7 +151,7 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     cJSON_AddStringToObject(root, "best",
                             d->n_validation ? "ensemble's accuracy on the validation images"
                                             : "ensemble's accuracy on the test images");
-    cJSON_AddStringToObject(machine, "cpu", cpu);
+    cJSON_AddStringToObject(machine, "cpu", *cpu ? cpu : "unknown");
     cJSON_AddNumberToObject(machine, "threads", threads);
     cJSON_AddItemToObject(root, "machine", machine);
     return root;
@@ -218,32 +216,73 @@ static enum smkd_result compare(const struct rt_train *t, const cJSON *now, cons
     return r;
 }
 
-enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_data *d, int threads, bool *resuming) {
-    *resuming = false;
-    if (io_make_dirs(t->dir) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be made: %s", t->dir, strerror(errno));
-    enum smkd_result r;
-    if (!t->lock->held && (r = rt_run_lock(t->dir, t->lock)) != SMKD_R_OK) return r;
-    if (t->overwrite) {
-        if ((r = remove_results(t->dir)) != SMKD_R_OK) return r;
-    } else if (!t->resume && rt_run_exists(t->dir)) {
-        return rt_fail(SMKD_R_INVALID,
-                       "%s: holds the results of a run; go on with --resume or start again with --overwrite", t->dir);
+// What a folder has before its configuration is complete, and what therefore goes again where the run does not come that far.
+struct half {
+    struct io_made made;
+    int lock, files[2];
+};
+
+static void half_end(struct half *h, bool keep) {
+    const int guards[] = {h->lock, h->files[0], h->files[1]};
+    for (size_t i = 0; i < sizeof guards / sizeof *guards; i++)
+        if (guards[i] >= 0) (keep ? cleanup_drop : cleanup_one)(guards[i]);
+    (keep ? io_made_keep : io_made_undo)(&h->made);
+}
+
+// The new files are whole before the old ones go: whatever is missing is missing then. The configuration comes last: a folder
+// with one is complete.
+static enum smkd_result begin(const struct rt_train *t, const struct rt_train_data *d, const cJSON *now, struct half *h) {
+    static const char *const names[2] = {"labels.npy", "config.json"};
+    static const char ending[] = ".tmp-begin"; // remove_leftovers knows it
+    struct place from[2], to[2];
+    for (int i = 0; i < 2; i++) {
+        from[i] = in_folder(t->dir, names[i], ending);
+        to[i] = in_folder(t->dir, names[i], "");
+        h->files[i] = cleanup_add(from[i].path);
     }
-    char *path = rt_path_join(t->dir, "config.json"), *labels = rt_path_join(t->dir, "labels.npy");
-    cJSON *now = describe_run(t, d, threads);
-    if (has(t->dir, "config.json")) {
-        cJSON *was = rt_json_read(path);
-        r = was ? compare(t, now, was, path) : SMKD_R_INVALID;
-        cJSON_Delete(was);
-        *resuming = r == SMKD_R_OK && has(t->dir, "last.safetensors");
-    } else {
-        // The configuration comes last: a folder with one is complete.
-        r = rt_labels_write(labels, d->given, d->set.train.n);
-        if (r == SMKD_R_OK) r = rt_json_write(path, now);
-    }
-    if (r == SMKD_R_OK) remove_leftovers(t->dir);
-    cJSON_Delete(now);
+    enum smkd_result r = rt_labels_write(from[0].path, d->given, d->set.train.n);
+    if (r == SMKD_R_OK) r = rt_json_write(from[1].path, now);
+    if (r == SMKD_R_OK && t->overwrite) r = remove_results(t->dir);
+    for (int i = 0; i < 2 && r == SMKD_R_OK; i++)
+        if (io_rename(from[i].path, to[i].path) != SMKD_OK)
+            r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", to[i].path, strerror(errno));
+    return r;
+}
+
+static enum smkd_result go_on(const struct rt_train *t, const cJSON *now, bool *resuming) {
+    char *path = rt_path_join(t->dir, "config.json");
+    cJSON *was = rt_json_read(path);
+    enum smkd_result r = was ? compare(t, now, was, path) : SMKD_R_INVALID;
+    *resuming = r == SMKD_R_OK && has(t->dir, "last.safetensors");
+    cJSON_Delete(was);
     free(path);
-    free(labels);
+    return r;
+}
+
+static enum smkd_result open_locked(const struct rt_train *t, const struct rt_train_data *d, const cJSON *now, struct half *h,
+                                    bool *resuming) {
+    if (!t->overwrite && !t->resume && rt_run_exists(t->dir))
+        return rt_fail(SMKD_R_INVALID, "%s: holds the results of a run; go on with --resume or start again with --overwrite",
+                       t->dir);
+    enum smkd_result r = !t->overwrite && has(t->dir, "config.json") ? go_on(t, now, resuming) : begin(t, d, now, h);
+    if (r == SMKD_R_OK) remove_leftovers(t->dir);
+    return r;
+}
+
+enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_data *d, int threads, bool *resuming) {
+    struct half h = {.lock = -1, .files = {-1, -1}};
+    cJSON *now = describe_run(t, d, threads); // before anything is touched
+    const struct place lock = in_folder(t->dir, ".lock", "");
+    enum smkd_result r = SMKD_R_OK;
+    *resuming = false;
+    if (io_make_dirs_for_now(t->dir, &h.made) != SMKD_OK)
+        r = rt_fail(SMKD_R_IO, "%s: cannot be made: %s", t->dir, strerror(errno));
+    if (r == SMKD_R_OK && !t->lock->held) {
+        r = rt_run_lock(t->dir, t->lock);
+        if (r == SMKD_R_OK && h.made.n) h.lock = cleanup_add(lock.path);
+    }
+    if (r == SMKD_R_OK) r = open_locked(t, d, now, &h, resuming);
+    half_end(&h, r == SMKD_R_OK);
+    cJSON_Delete(now);
     return r;
 }

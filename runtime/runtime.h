@@ -8,6 +8,7 @@
 // --- error text (runtime/error.c) ----------------------------------------------------------------------------------
 // Sets smkd_last_error and returns `r`, so that `return rt_fail(SMKD_R_IO, "...")` reads well.
 enum smkd_result rt_fail(enum smkd_result r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+enum smkd_result rt_result(enum smkd_status s); // what a C program is told for a status of base/
 
 // --- plain tensors and their files (runtime/tensor.c, npy.c, safetensors.c) ------------------------------------------
 // The first six are what artifacts have; the others are read from files and converted.

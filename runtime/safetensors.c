@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,7 +141,9 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     const char *header = (const char *)b + 8, *wrong = json_refused(header, (size_t)len), *end = NULL;
     if (!wrong && !utf8_valid(header, (size_t)len)) wrong = "is not UTF-8";
     if (wrong) return rt_fail(SMKD_R_INVALID, "%s: not a safetensors file: its header %s", path, wrong);
+    errno = 0;
     cJSON *root = cJSON_ParseWithLengthOpts(header, (size_t)len, &end, false);
+    if (!root && errno == ENOMEM) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for its header", path);
     while (root && end < header + len && *end == ' ') end++; // the format pads with blanks
     if (!cJSON_IsObject(root) || end != header + len) {
         cJSON_Delete(root);
@@ -175,58 +178,105 @@ enum smkd_result rt_safetensors_read(const char *path, struct rt_tensors *out) {
     doing("reading %s", path);
     const void *b;
     size_t size;
-    if (io_map(path, &b, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    enum smkd_status s = io_map(path, &b, &size);
+    if (s != SMKD_OK) return rt_fail(rt_result(s), "%s: cannot be read: %s", path, io_why());
     enum smkd_result r = parse(path, b, size, out);
     if (r != SMKD_R_OK) rt_tensors_release(out);
     io_unmap(b, size);
     return r;
 }
 
-static char *header_text(const struct rt_tensors *ts) {
-    cJSON *root = cJSON_CreateObject();
+// The header goes out piece by piece, once to be counted (`f` NULL) and once to be written: there is nothing to allocate, and so
+// nothing that could be left out where there is no memory.
+struct header {
+    FILE *f;
+    size_t n;
+    bool failed;
+};
+
+static void put(struct header *h, const char *text, size_t n) {
+    h->n += n;
+    if (h->f && n && fwrite(text, 1, n, h->f) != n) h->failed = true;
+}
+
+static void putf(struct header *h, const char *fmt, ...) {
+    char text[64];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    CHECK(n >= 0 && (size_t)n < sizeof text, "a piece of a header has %d bytes", n);
+    put(h, text, (size_t)n);
+}
+
+// A JSON string.
+static void put_text(struct header *h, const char *s) {
+    put(h, "\"", 1);
+    for (; *s; s++) {
+        static const char named[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+        const char *at = strchr(named, *s);
+        if (at)
+            putf(h, "\\%c", letters[at - named]);
+        else if ((unsigned char)*s < 0x20)
+            putf(h, "\\u%04x", (unsigned)(unsigned char)*s);
+        else
+            put(h, s, 1);
+    }
+    put(h, "\"", 1);
+}
+
+static void put_header(struct header *h, const struct rt_tensors *ts) {
+    const char *between = "{";
     if (ts->n_meta) {
-        cJSON *m = cJSON_AddObjectToObject(root, "__metadata__");
-        for (size_t i = 0; i < ts->n_meta; i++) cJSON_AddStringToObject(m, ts->meta_keys[i], ts->meta_values[i]);
+        putf(h, "{\"__metadata__\":{");
+        for (size_t i = 0; i < ts->n_meta; i++) {
+            if (i) putf(h, ",");
+            put_text(h, ts->meta_keys[i]);
+            putf(h, ":");
+            put_text(h, ts->meta_values[i]);
+        }
+        putf(h, "}");
+        between = ",";
     }
     uint64_t at = 0;
-    for (size_t i = 0; i < ts->n; i++) {
+    for (size_t i = 0; i < ts->n; i++, between = ",") {
         const struct rt_tensor *t = &ts->t[i];
-        cJSON *j = cJSON_AddObjectToObject(root, t->name), *s;
+        putf(h, "%s", between);
+        put_text(h, t->name);
         for (int k = 0; k < N_TYPES; k++)
-            if (types[k].t == t->dtype) cJSON_AddStringToObject(j, "dtype", types[k].name);
-        s = cJSON_AddArrayToObject(j, "shape");
-        for (int d = 0; d < t->rank; d++) cJSON_AddItemToArray(s, cJSON_CreateNumber((double)t->dims[d]));
-        s = cJSON_AddArrayToObject(j, "data_offsets");
-        cJSON_AddItemToArray(s, cJSON_CreateNumber((double)at));
+            if (types[k].t == t->dtype) putf(h, ":{\"dtype\":\"%s\",\"shape\":[", types[k].name);
+        for (int d = 0; d < t->rank; d++) putf(h, "%s%lld", d ? "," : "", (long long)t->dims[d]);
+        putf(h, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + t->bytes));
         at += t->bytes;
-        cJSON_AddItemToArray(s, cJSON_CreateNumber((double)at));
     }
-    char *text = cJSON_PrintUnformatted(root);
-    cJSON_Delete(root);
-    return text;
+    putf(h, ts->n || ts->n_meta ? "}" : "{}");
+}
+
+static bool write_all(FILE *f, const struct rt_tensors *ts) {
+    struct header counted = {0}, h = {.f = f};
+    put_header(&counted, ts);
+    size_t padded = (counted.n + 7) / 8 * 8; // the format wants the elements 8-aligned
+    unsigned char head[8];
+    for (int i = 0; i < 8; i++) head[i] = (unsigned char)(padded >> 8 * i);
+    if (fwrite(head, 1, sizeof head, f) != sizeof head) return false;
+    put_header(&h, ts);
+    if (h.failed || fwrite("        ", 1, padded - h.n, f) != padded - h.n) return false;
+    for (size_t i = 0; i < ts->n; i++)
+        if (ts->t[i].bytes && fwrite(ts->t[i].data, 1, ts->t[i].bytes, f) != ts->t[i].bytes) return false;
+    return true;
 }
 
 enum smkd_result rt_safetensors_write(const char *path, const struct rt_tensors *ts) {
     doing("writing %s", path);
-    char *text = header_text(ts);
-    if (!text) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
-    size_t len = strlen(text), padded = (len + 7) / 8 * 8; // the format wants the elements 8-aligned
-    unsigned char head[8];
-    for (int i = 0; i < 8; i++) head[i] = (unsigned char)(padded >> 8 * i);
     struct io_writer w;
-    if (io_writer_open(&w, path) != SMKD_OK) {
-        cJSON_free(text);
-        return rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
-    }
-    bool ok = fwrite(head, 1, 8, w.f) == 8 && fwrite(text, 1, len, w.f) == len &&
-              fwrite("        ", 1, padded - len, w.f) == padded - len;
-    for (size_t i = 0; ok && i < ts->n; i++) ok = fwrite(ts->t[i].data, 1, ts->t[i].bytes, w.f) == ts->t[i].bytes;
-    cJSON_free(text);
-    if (!ok)
+    enum smkd_status s = io_writer_open(&w, path);
+    if (s == SMKD_OK && !write_all(w.f, ts)) {
         io_writer_abort(&w);
-    else
-        ok = io_writer_commit(&w) == SMKD_OK;
-    return ok ? SMKD_R_OK
-              : rt_fail(SMKD_R_IO, "%s: cannot be written: %s; the file there before, if any, is untouched", path,
-                        strerror(errno));
+        s = SMKD_IO;
+    } else if (s == SMKD_OK) {
+        s = io_writer_commit(&w);
+    }
+    if (s == SMKD_OK) return SMKD_R_OK;
+    return rt_fail(rt_result(s), "%s: cannot be written: %s; the file there before, if any, is untouched", path,
+                   s == SMKD_NOMEM ? "out of memory" : strerror(errno));
 }

@@ -108,6 +108,19 @@ static bool grow(void **p, size_t *have, size_t want) {
     return *p != NULL;
 }
 
+// Memory for an output that the caller has bound nothing to.
+static enum smkd_result own_output(smkd_session *s, const struct smkd_abi_tensor *t, int64_t batch) {
+    static const size_t size_of[] = {4, 8, 4, 1, 1, 8};
+    bool batched = t->rank > 0 && t->dims[0] < 0;
+    // numel alone is checked at load; its product with the batch is checked here.
+    if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch)
+        return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path, (long long)batch);
+    size_t bytes = (size_t)t->numel * size_of[t->dtype] * (batched ? (size_t)batch : 1);
+    if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes))
+        return rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", s->model->path, t->name);
+    return SMKD_R_OK;
+}
+
 static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase, int64_t batch) {
     const struct smkd_artifact *a = s->model->art;
     bool some_grad = false;
@@ -118,14 +131,8 @@ static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase,
                         ? &s->list[t->role][t->index]
                         : NULL;
         if (t->role == SMKD_ABI_OUTPUT && !*at) {
-            static const size_t size_of[] = {4, 8, 4, 1, 1, 8};
-            bool batched = t->rank > 0 && t->dims[0] < 0;
-            // numel alone is checked at load; its product with the batch is checked here.
-            if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch)
-                return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
-            size_t bytes = (size_t)t->numel * size_of[t->dtype] * (batched ? (size_t)batch : 1);
-            if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes))
-                return rt_fail(SMKD_R_NOMEM, "out of memory for output \"%s\"", t->name);
+            enum smkd_result r = own_output(s, t, batch);
+            if (r != SMKD_R_OK) return r;
         }
         bool needed = t->role == SMKD_ABI_INPUT || (t->role == SMKD_ABI_COTANGENT && phase == SMKD_ABI_BACKWARD) ||
                       (t->role == SMKD_ABI_GRAD_INPUT && phase == SMKD_ABI_BACKWARD && some_grad);
@@ -137,6 +144,39 @@ static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase,
                            t->name);
     }
     return SMKD_R_OK;
+}
+
+// What a phase takes beside the caller's memory.
+static enum smkd_result need(smkd_session *s, enum smkd_abi_phase phase, int64_t batch) {
+    const struct smkd_abi_entry *e = &s->model->art->entries[phase];
+    if (phase != SMKD_ABI_UPDATE) {
+        uint64_t arena = e->fixed_bytes + (uint64_t)batch * e->sample_bytes;
+        if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes)
+            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path, (long long)batch);
+        if (arena > s->arena_bytes && !budget_allows(arena))
+            return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit: %s; use a smaller batch", s->model->path,
+                           (long long)batch, budget_why());
+        if (arena > s->arena_bytes) s->forward_batch = s->prepared_batch = 0;
+        if (!grow(&s->arena, &s->arena_bytes, arena))
+            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld needs %llu MiB; use a smaller batch",
+                           s->model->path, (long long)batch, (unsigned long long)(arena >> 20));
+    }
+    if (!grow(&s->scratch, &s->scratch_bytes, e->scratch_bytes * (size_t)smkd_team_threads(s->team)))
+        return rt_fail(SMKD_R_NOMEM, "%s: out of memory", s->model->path);
+    if (phase == SMKD_ABI_BACKWARD || phase == SMKD_ABI_UPDATE)
+        if (!smkd_model_grads(s->model)) return SMKD_R_NOMEM;
+    if (phase == SMKD_ABI_UPDATE && !smkd_model_momentum(s->model)) return SMKD_R_NOMEM;
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_session_reserve(smkd_session *s, int64_t batch) {
+    enum smkd_result r = SMKD_R_OK;
+    for (int phase = 0; phase < SMKD_ABI_PHASES && r == SMKD_R_OK; phase++)
+        if (s->model->art->entries[phase].run) r = need(s, (enum smkd_abi_phase)phase, batch);
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; r == SMKD_R_OK && (t = smkd_model_nth(s->model, SMKD_ABI_OUTPUT, i)); i++)
+        if (!s->list[SMKD_ABI_OUTPUT][t->index]) r = own_output(s, t, batch);
+    return r;
 }
 
 enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t batch) {
@@ -153,30 +193,15 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
                        "%s: backward of a batch of %lld without a training forward of that batch before it",
                        s->model->path, (long long)batch);
     const struct smkd_abi_entry *e = &a->entries[phase];
-    void *grads = NULL, *momentum = NULL;
-    if (phase == SMKD_ABI_BACKWARD || phase == SMKD_ABI_UPDATE)
-        if (!(grads = smkd_model_grads(s->model))) return SMKD_R_NOMEM;
-    if (phase == SMKD_ABI_UPDATE)
-        if (!(momentum = smkd_model_momentum(s->model))) return SMKD_R_NOMEM;
     if (phase != SMKD_ABI_UPDATE) {
         enum smkd_result r = bind_missing(s, phase, batch);
         if (r != SMKD_R_OK) return r;
-        uint64_t arena = e->fixed_bytes + (uint64_t)batch * e->sample_bytes;
-        if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes)
-            return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit", s->model->path, (long long)batch);
-        if (arena > s->arena_bytes && !budget_allows(arena))
-            return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit: %s; use a smaller batch", s->model->path,
-                           (long long)batch, budget_why());
         if (phase != SMKD_ABI_BACKWARD) s->forward_batch = 0;
-        if (phase != SMKD_ABI_INFER || arena > s->arena_bytes || s->prepared_batch != batch ||
-            s->prepared_changes != s->model->changes)
+        if (phase != SMKD_ABI_INFER || s->prepared_batch != batch || s->prepared_changes != s->model->changes)
             s->prepared_batch = 0;
-        if (!grow(&s->arena, &s->arena_bytes, arena))
-            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld needs %llu MiB; use a smaller batch",
-                           s->model->path, (long long)batch, (unsigned long long)(arena >> 20));
     }
-    if (!grow(&s->scratch, &s->scratch_bytes, e->scratch_bytes * (size_t)smkd_team_threads(s->team)))
-        return rt_fail(SMKD_R_NOMEM, "%s: out of memory", s->model->path);
+    enum smkd_result r = need(s, phase, batch);
+    if (r != SMKD_R_OK) return r;
     // Unbound outputs point to memory of our own for the call only.
     void **out = s->list[SMKD_ABI_OUTPUT];
     for (size_t i = 0; i < s->n[SMKD_ABI_OUTPUT]; i++)
@@ -187,8 +212,8 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
         .cotangents = (const void *const *)s->list[SMKD_ABI_COTANGENT],
         .grad_inputs = s->list[SMKD_ABI_GRAD_INPUT],
         .params = s->model->params,
-        .grads = grads,
-        .momentum = momentum,
+        .grads = phase == SMKD_ABI_BACKWARD || phase == SMKD_ABI_UPDATE ? s->model->grads : NULL,
+        .momentum = phase == SMKD_ABI_UPDATE ? s->model->momentum : NULL,
         .arena = s->arena,
         .scratch = s->scratch,
         .scalars = s->scalars,

@@ -3,10 +3,13 @@
 // work.
 #include "rt_internal.h"
 
+#include <errno.h>
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Sense-reversing barrier: spin for a moment (calls are microseconds apart), then give the core away, so that more
 // threads than cores still make progress.
@@ -20,6 +23,33 @@ struct smkd_team {
     struct barrier barrier;
 };
 
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void *wait_for_all(void *arg) {
+    pthread_mutex_lock(arg);
+    pthread_mutex_unlock(arg);
+    return NULL;
+}
+
+// OpenMP ends the program where it cannot start a thread, and OpenMP starts them in the middle of the first run. So it is tried
+// before: as many threads as it will start, all of them at once, which end again.
+static int can_start(int n) {
+    pthread_t *t = calloc((size_t)n + 1, sizeof *t);
+    pthread_mutex_t all = PTHREAD_MUTEX_INITIALIZER;
+    int e = t ? 0 : ENOMEM, started = 0;
+    pthread_mutex_lock(&all);
+    while (!e && started < n)
+        if (!(e = pthread_create(&t[started], NULL, wait_for_all, &all))) started++;
+    pthread_mutex_unlock(&all);
+    while (started) pthread_join(t[--started], NULL);
+    free(t);
+    return e;
+}
+
 smkd_team *smkd_team_new(int threads) {
     if (threads < 0 || threads > 1024) {
         rt_fail(SMKD_R_INVALID, "%d threads; 0 (all cores) to 1024 are possible", threads);
@@ -27,24 +57,29 @@ smkd_team *smkd_team_new(int threads) {
     }
     smkd_team *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
     if (!t) {
-        rt_fail(SMKD_R_NOMEM, "out of memory");
+        rt_fail(SMKD_R_NOMEM, "out of memory for a team of threads");
         return NULL;
     }
     t->threads = threads ? threads : omp_get_num_procs();
     if (t->threads > omp_get_thread_limit()) t->threads = omp_get_thread_limit();
     atomic_init(&t->barrier.arrived, 0);
     atomic_init(&t->barrier.round, 0);
+    int e = can_start(t->threads - 1);
+    if (e) {
+        rt_fail(SMKD_R_NOMEM, "out of memory or of threads: %d cannot be started (%s); ask for fewer (--threads)", t->threads,
+                e == ENOMEM ? "out of memory" : strerror(e));
+        free(t);
+        return NULL;
+    }
+    if (t->threads > 1) {
+#pragma omp parallel num_threads(t->threads)
+        relax();
+    }
     return t;
 }
 
 void smkd_team_free(smkd_team *t) { free(t); }
 int smkd_team_threads(const smkd_team *t) { return t->threads; }
-
-static inline void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-}
 
 static void meet(void *env, int32_t thread, int32_t threads) {
     (void)thread;

@@ -2,6 +2,7 @@
 // the peers' logits are the loss program's inputs and its gradients their cotangents, in the same memory.
 #include "train.h"
 
+#include "rt_internal.h"
 #include "run_folder.h"
 
 #include <math.h>
@@ -163,6 +164,19 @@ static enum smkd_result check_batches(struct run *r) {
     return SMKD_R_OK;
 }
 
+// Everything that the steps and the evaluation will need, while the folder is still as it was.
+static enum smkd_result reserve(struct run *r) {
+    const struct rt_train_data *d = &r->data;
+    size_t most = d->n_train > d->set.test.n ? d->n_train : d->set.test.n, batch = (size_t)r->c->batch_size;
+    if (d->n_validation > most) most = d->n_validation;
+    if (batch > most) batch = most;
+    smkd_session *const sessions[] = {r->t->peers[0].session, r->t->peers[1].session, r->loss};
+    enum smkd_result e = SMKD_R_OK;
+    for (size_t i = 0; i < sizeof sessions / sizeof *sessions && e == SMKD_R_OK; i++)
+        e = rt_session_reserve(sessions[i], (int64_t)batch);
+    return e;
+}
+
 static enum smkd_result start(struct run *r) {
     struct rt_train *t = r->t;
     enum smkd_result e = rt_train_data_load(&r->data, r->c, &t->peers[0]);
@@ -173,7 +187,7 @@ static enum smkd_result start(struct run *r) {
     if (!r->team) return SMKD_R_NOMEM;
     for (int k = 0; k < 2; k++)
         if ((e = start_peer(r, &t->peers[k])) != SMKD_R_OK) return e;
-    if ((e = start_loss(r, (size_t)r->c->batch_size)) != SMKD_R_OK) return e;
+    if ((e = start_loss(r, (size_t)r->c->batch_size)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK) return e;
     size_t n = r->rows;
     for (int k = 0; k < 2; k++) r->entropies[k] = xcalloc(n, sizeof(float));
     r->sorted = xcalloc(2 * n, sizeof(float));
@@ -404,6 +418,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     size_t done = 0;
     enum smkd_result e = SMKD_R_OK;
     memset(r->sums, 0, sizeof r->sums);
+    doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
     for (int64_t i = 0; rt_loader_next(r->train, &b); i++) {
         if ((e = step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;
         done += b.n;
@@ -526,7 +541,6 @@ enum smkd_result rt_train(struct rt_train *t) {
         tell_start(&r, threads, resuming);
         if (r.state.epoch < t->config->epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
     }
-    doing("training in %s", t->dir);
     while (e == SMKD_R_OK && r.state.epoch < t->config->epochs) e = train_epoch(&r, r.state.epoch + 1);
     if (e != SMKD_R_OK && r.progress.terminal) fputc('\n', t->progress);
     finish(&r);

@@ -126,48 +126,78 @@ static enum smkd_result fit(const char *path, struct rt_tensor *w, const struct 
     return r;
 }
 
-enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix) {
+struct load {
+    smkd_model *m;
+    const char *path, *prefix;
     struct rt_tensors ts;
-    if (!prefix) prefix = "";
-    enum smkd_result r = rt_safetensors_read(path, &ts);
-    if (r != SMKD_R_OK) return r;
+    enum smkd_result r;
+};
+
+static void load(void *env) {
+    struct load *l = env;
+    smkd_model *m = l->m;
+    l->r = rt_safetensors_read(l->path, &l->ts);
+    char *params = smkd_model_params(m);
+    if (l->r == SMKD_R_OK && !params) l->r = SMKD_R_NOMEM;
     // First look at all of them, then copy: a file that does not fit leaves the model as it was.
-    for (int copy = 0; copy < 2 && r == SMKD_R_OK; copy++)
-        for (uint64_t i = 0; i < m->art->n_tensors && r == SMKD_R_OK; i++) {
+    for (int copy = 0; copy < 2 && l->r == SMKD_R_OK; copy++)
+        for (uint64_t i = 0; i < m->art->n_tensors && l->r == SMKD_R_OK; i++) {
             const struct smkd_abi_tensor *t = &m->art->tensors[i];
             if (!is_weight(t)) continue;
-            char *name = prefixed(prefix, t->name);
-            const struct rt_tensor *found = rt_tensors_find(&ts, name);
-            struct rt_tensor *w = found ? &ts.t[found - ts.t] : NULL;
+            char *name = prefixed(l->prefix, t->name);
+            const struct rt_tensor *found = rt_tensors_find(&l->ts, name);
+            struct rt_tensor *w = found ? &l->ts.t[found - l->ts.t] : NULL;
             free(name);
             if (!w)
-                r = name_missing(m, &ts, path, prefix);
+                l->r = name_missing(m, &l->ts, l->path, l->prefix);
             else if (copy)
-                memcpy((char *)smkd_model_params(m) + t->offset, w->data, w->bytes);
+                memcpy(params + t->offset, w->data, w->bytes);
             else
-                r = fit(path, w, t, m);
+                l->r = fit(l->path, w, t, m);
         }
-    rt_tensors_release(&ts);
-    return r;
 }
 
-enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const char *prefix) {
-    struct rt_tensors ts = {.t = calloc(m->art->n_tensors + 1, sizeof *ts.t)};
-    if (!ts.t) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
-    for (uint64_t i = 0; i < m->art->n_tensors; i++) {
-        const struct smkd_abi_tensor *t = &m->art->tensors[i];
+enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix) {
+    struct load l = {.m = m, .path = path, .prefix = prefix ? prefix : ""};
+    if (!fenced(load, &l)) l.r = rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    rt_tensors_release(&l.ts);
+    return l.r;
+}
+
+struct save {
+    const smkd_model *m;
+    const char *path, *prefix;
+    char *params;
+    struct rt_tensors ts;
+    enum smkd_result r;
+};
+
+static void save(void *env) {
+    struct save *s = env;
+    const struct smkd_artifact *art = s->m->art;
+    s->ts.t = xcalloc(art->n_tensors + 1, sizeof *s->ts.t);
+    for (uint64_t i = 0; i < art->n_tensors; i++) {
+        const struct smkd_abi_tensor *t = &art->tensors[i];
         if (!is_weight(t)) continue;
-        struct rt_tensor *w = &ts.t[ts.n++];
-        *w = (struct rt_tensor){.name = prefixed(prefix, t->name),
-                                .dtype = RT_F32,
+        struct rt_tensor *w = &s->ts.t[s->ts.n++];
+        *w = (struct rt_tensor){.dtype = RT_F32,
                                 .rank = (int)t->rank,
                                 .numel = t->numel,
                                 .bytes = t->numel * 4,
+                                .data = s->params + t->offset,
                                 .borrowed = true};
         memcpy(w->dims, t->dims, sizeof *w->dims * t->rank);
-        w->data = (char *)m->params + t->offset;
+        w->name = prefixed(s->prefix, t->name);
     }
-    enum smkd_result r = rt_safetensors_write(path, &ts);
-    rt_tensors_release(&ts);
-    return r;
+    s->r = rt_safetensors_write(s->path, &s->ts);
+}
+
+enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const char *prefix) {
+    // One that was opened to be read may have no block of its own.
+    char *params = m->params ? m->params : (char *)(uintptr_t)m->art->initial;
+    if (!params && m->art->param_bytes) return rt_fail(SMKD_R_INVALID, "%s: has no weights to save", m->path);
+    struct save s = {.m = m, .path = path, .prefix = prefix, .params = params};
+    if (!fenced(save, &s)) s.r = rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    rt_tensors_release(&s.ts);
+    return s.r;
 }

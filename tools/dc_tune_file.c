@@ -18,19 +18,10 @@ bool tune_default_path(char *path, size_t size) {
 }
 
 // "AMD EPYC 9R14"; "unknown CPU" where the kernel does not say.
-static void cpu_model(struct str *s) {
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char *line = NULL;
-    size_t cap = 0;
-    while (f && !s->len && getline(&line, &cap, f) > 0) {
-        const char *colon = strchr(line, ':');
-        if (!str_has_prefix(line, "model name") || !colon) continue;
-        colon += 1 + strspn(colon + 1, " ");
-        str_addn(s, colon, strcspn(colon, "\n"));
-    }
-    if (!s->len) str_add(s, "unknown CPU");
-    free(line);
-    if (f) fclose(f);
+static void add_cpu(struct str *s) {
+    char room[CPUINFO_ROOM];
+    const char *name = cpuinfo("model name", room);
+    str_add(s, *name ? name : "unknown CPU");
 }
 
 void tune_key(struct str *key, const struct cg_conv_shape *s) {
@@ -125,7 +116,7 @@ enum smkd_status tune_file_open(struct tune_file *f, const char *path, const cha
         return s;
     }
     struct str key = STR_INIT;
-    cpu_model(&key);
+    add_cpu(&key);
     str_addf(&key, " | %s | %d thread%s | %s", level, threads, threads == 1 ? "" : "s", cg_version());
     cJSON *machines = cJSON_GetObjectItemCaseSensitive(f->json, "machines");
     f->rows = cJSON_GetObjectItemCaseSensitive(machines, key.s);

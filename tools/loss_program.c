@@ -126,7 +126,7 @@ static bool compile(const struct loss_request *want, const char *smkdc, const ch
     else if (line[0])
         rt_fail(SMKD_R_INVALID, "%s", str_has_prefix(line, "error: ") ? line + 7 : line);
     else
-        rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s was stopped", want->name, smkdc);
+        rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s failed without a word; most likely it was out of memory", want->name, smkdc);
     return false;
 }
 
@@ -139,19 +139,14 @@ static uint64_t hash_file(uint64_t h, const char *path) {
     return h;
 }
 
-// The flags line of the first CPU: a home folder may be shared by different machines.
+// A home folder may be shared by different machines.
 static uint64_t hash_cpu(uint64_t h) {
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char *line = NULL;
-    size_t cap = 0;
-    bool found = false;
-    while (f && !found && getline(&line, &cap, f) > 0) {
-        bool model = str_has_prefix(line, "model") || str_has_prefix(line, "cpu family");
-        found = str_has_prefix(line, "flags");
-        if (model || found) h = fnv1a(h, line, strlen(line));
+    static const char *const keys[] = {"cpu family", "model", "model name", "flags"};
+    char room[CPUINFO_ROOM];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *value = cpuinfo(keys[i], room);
+        h = fnv1a(h, value, strlen(value) + 1);
     }
-    free(line);
-    if (f) fclose(f);
     return h;
 }
 

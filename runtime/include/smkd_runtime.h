@@ -2,7 +2,8 @@
 // libsmkd_runtime.
 //
 // Conventions: functions that can fail return enum smkd_result (0 = SMKD_R_OK) or NULL, and leave one line that says
-// what is wrong and what to do in smkd_last_error() (per thread). Nothing here calls exit(). Tensors are float32,
+// what is wrong and what to do in smkd_last_error() (per thread). Nothing here calls exit(), also where there is no memory:
+// that is SMKD_R_NOMEM. Tensors are float32,
 // row-major, in ONNX order ([N,C,H,W]). "borrows": the pointer must stay valid while the object lives. All functions
 // but smkd_last_error may be called from one thread at a time per object.
 #ifndef SMKD_RUNTIME_H
@@ -55,7 +56,8 @@ SMKD_API void *smkd_model_momentum(smkd_model *m);
 
 // --- threads ---------------------------------------------------------------------------------------------------------
 
-// A team of threads that runs entry points. threads = 0 means all cores this process may use. OpenMP inside.
+// A team of threads that runs entry points. threads = 0 means all cores this process may use. OpenMP inside: the threads start
+// here, where it can be told (NULL) that there is no memory for them, or a limit; OpenMP itself would end the program.
 typedef struct smkd_team smkd_team;
 SMKD_API smkd_team *smkd_team_new(int threads);
 SMKD_API void smkd_team_free(smkd_team *t);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "../../base/base.h"
+#include "../../base/process.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -338,7 +339,7 @@ static void test_cleanup(void **state) {
     setenv("TMPDIR", dir, 1);
     assert_int_equal(io_temp_make(&t), SMKD_OK);
     unsetenv("TMPDIR");
-    char inside[300];
+    char inside[IO_PATH + 64];
     for (int i = 0; i < 300; i++) { // more than one listing of the folder holds
         snprintf(inside, sizeof inside, "%s/a file with a rather long name, number %d", t.path, i);
         assert_int_equal(io_write_file(inside, "x", 1), SMKD_OK);
@@ -356,6 +357,86 @@ static void test_cleanup(void **state) {
     io_writer_abort(&w);
     unlink(in_dir("whole"));
     assert_int_equal(rmdir(dir), 0);
+}
+
+static void two_allocations(void *env) {
+    *(int *)env = 1;
+    free(xmalloc(16));
+    *(int *)env = 2;
+    arena_array(&(struct arena){0}, SIZE_MAX / 2, 16); // more than there can be
+    *(int *)env = 3;
+}
+static void inner_fence(void *env) {
+    assert_false(fenced(two_allocations, env));
+    two_allocations(env);
+}
+
+// In a C program, which has no handler: back at the fence, and at the outer one when the inner one is gone.
+static void test_fence(void **state) {
+    (void)state;
+    int at = 0;
+    assert_false(fenced(two_allocations, &at));
+    assert_int_equal(at, 2);
+    at = 0;
+    assert_false(fenced(inner_fence, &at));
+    assert_int_equal(at, 2);
+}
+
+// Folders made for now: undone, or gone at an early end, while nothing is in them.
+static void test_folders_for_now(void **state) {
+    (void)state;
+    strcpy(dir, "/tmp/smkd_test_XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    struct io_made made;
+    assert_int_equal(io_make_dirs_for_now(in_dir("a/b"), &made), SMKD_OK);
+    assert_int_equal(made.n, 2);
+    io_made_undo(&made);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(io_make_dirs_for_now(in_dir("a/b/c"), &made), SMKD_OK);
+    int file = cleanup_add(in_dir("a/b/half"));
+    assert_int_equal(io_write_file(in_dir("a/b/half"), "x", 1), SMKD_OK);
+    cleanup_now(); // the file first, so that its folder is empty then
+    assert_int_equal(entries(), 0);
+    cleanup_drop(file);
+    io_made_keep(&made);
+
+    assert_int_equal(io_make_dirs_for_now(in_dir("a/b"), &made), SMKD_OK);
+    assert_int_equal(io_write_file(in_dir("a/f"), "x", 1), SMKD_OK);
+    cleanup_now();
+    assert_int_equal(access(in_dir("a/b"), F_OK), -1);
+    assert_content(in_dir("a/f"), "x"); // somebody else's
+    unlink(in_dir("a/f"));
+    assert_int_equal(io_make_dirs_for_now(in_dir("a/kept"), &made), SMKD_OK);
+    io_made_keep(&made);
+    cleanup_now();
+    assert_int_equal(rmdir(in_dir("a/kept")), 0);
+    assert_int_equal(rmdir(in_dir("a")), 0);
+    // A file in the way: nothing stays.
+    assert_int_equal(io_write_file(in_dir("f"), "x", 1), SMKD_OK);
+    assert_int_equal(io_make_dirs_for_now(in_dir("f/x"), &made), SMKD_IO);
+    assert_int_equal(made.n, 0);
+    unlink(in_dir("f"));
+    assert_int_equal(rmdir(dir), 0);
+}
+
+static void test_cpuinfo(void **state) {
+    (void)state;
+    char room[CPUINFO_ROOM];
+    assert_string_equal(cpuinfo("no such key", room), "");
+    assert_string_equal(cpuinfo("proc", room), ""); // not "processor"
+    if (access("/proc/cpuinfo", R_OK) == 0) assert_string_equal(cpuinfo("processor", room), "0");
+}
+
+static void test_process(void **state) {
+    (void)state;
+    char line[200];
+    assert_int_equal(process_run((const char *const[]){"sh", "-c", "echo one >&2; echo two >&2; exit 3", NULL}, line, sizeof line), 3);
+    assert_string_equal(line, "one");
+    assert_int_equal(process_run((const char *const[]){"sh", "-c", "echo last words >&2; kill -9 $$", NULL}, line, sizeof line),
+                     PROCESS_STOPPED);
+    assert_string_equal(line, "sh was stopped by signal 9; most likely it was out of memory");
+    assert_int_equal(process_run((const char *const[]){"/no/such/program", NULL}, line, sizeof line), PROCESS_NOT_STARTED);
+    assert_int_equal(errno, ENOENT);
 }
 
 static void no_more(size_t bytes) {
@@ -424,6 +505,7 @@ int main(void) {
         cmocka_unit_test(test_odd_files), cmocka_unit_test(test_cleanup),      cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_checked),    cmocka_unit_test(test_escape),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_folders_for_now), cmocka_unit_test(test_fence), cmocka_unit_test(test_cpuinfo), cmocka_unit_test(test_process),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
