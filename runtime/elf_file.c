@@ -30,15 +30,24 @@ static const void *at_address(const struct rt_elf *e, uint64_t address, uint64_t
     return NULL;
 }
 
-static uint64_t dynamic(const struct rt_elf *e, int64_t tag) {
+// The entries of the dynamic section, and how many; without the one that ends them, if it has one.
+static const Elf64_Dyn *dynamic_section(const struct rt_elf *e, size_t *n, bool *ends) {
     size_t count;
-    const Elf64_Phdr *p = segments(e, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (p[i].p_type != PT_DYNAMIC) continue;
-        const Elf64_Dyn *d = (const Elf64_Dyn *)(const void *)(e->bytes + p[i].p_offset);
-        for (size_t k = 0; k < p[i].p_filesz / sizeof *d && d[k].d_tag != DT_NULL; k++)
-            if (d[k].d_tag == tag) return d[k].d_un.d_val;
-    }
+    const Elf64_Phdr *p = segments(e, &count), *d = p;
+    while (d < p + count && d->p_type != PT_DYNAMIC) d++;
+    const Elf64_Dyn *at = (const Elf64_Dyn *)(const void *)(e->bytes + d->p_offset);
+    const size_t room = d->p_filesz / sizeof *at;
+    for (*n = 0; *n < room && at[*n].d_tag != DT_NULL;) ++*n;
+    *ends = *n < room;
+    return at;
+}
+
+static uint64_t dynamic(const struct rt_elf *e, int64_t tag) {
+    size_t n;
+    bool ends;
+    const Elf64_Dyn *d = dynamic_section(e, &n, &ends);
+    for (size_t i = 0; i < n; i++)
+        if (d[i].d_tag == tag) return d[i].d_un.d_val;
     return 0;
 }
 
@@ -47,6 +56,16 @@ static uint64_t dynamic(const struct rt_elf *e, int64_t tag) {
 static enum smkd_result not_ours(const struct rt_elf *e, const char *what) {
     return rt_fail(SMKD_R_INVALID, "%s: refused: %s, which smkdc never writes; an artifact is a program: compile the model yourself",
                    e->path, what);
+}
+
+// The dynamic loader finds the section at its address, we at its place in the file.
+static bool dynamic_is_one(const struct rt_elf *e) {
+    size_t count;
+    const Elf64_Phdr *p = segments(e, &count);
+    for (size_t i = 0; i < count; i++)
+        if (p[i].p_type == PT_DYNAMIC && at_address(e, p[i].p_vaddr, p[i].p_filesz) != e->bytes + p[i].p_offset)
+            return false;
+    return true;
 }
 
 static enum smkd_result check_segments(const struct rt_elf *e) {
@@ -61,8 +80,11 @@ static enum smkd_result check_segments(const struct rt_elf *e) {
             dynamics++;
             if (p[i].p_offset % sizeof(uint64_t)) return not_ours(e, "its dynamic section is not aligned");
         }
+        // The dynamic loader makes the stack of the whole process executable for whoever asks.
+        if (p[i].p_type == PT_GNU_STACK && p[i].p_flags & PF_X) return not_ours(e, "it wants an executable stack");
         if (p[i].p_type != PT_LOAD) continue;
         loads++;
+        if ((p[i].p_flags & PF_W) && (p[i].p_flags & PF_X)) return not_ours(e, "it has code that can be changed");
         if (p[i].p_memsz < p[i].p_filesz || p[i].p_vaddr > (UINT64_C(1) << 46) || p[i].p_memsz > (UINT64_C(1) << 46) ||
             p[i].p_vaddr % PAGE != p[i].p_offset % PAGE || p[i].p_vaddr / PAGE * PAGE < end)
             return not_ours(e, "its segments overlap or are not aligned");
@@ -70,35 +92,91 @@ static enum smkd_result check_segments(const struct rt_elf *e) {
     }
     // Memory that the file has no bytes for: what little there is comes from alignment.
     if (end > e->size + (UINT64_C(64) << 20)) return not_ours(e, "it asks for more memory than it has bytes");
-    return loads && dynamics == 1 ? SMKD_R_OK : not_ours(e, "it is no shared object");
+    if (!loads || dynamics != 1) return not_ours(e, "it is no shared object");
+    return dynamic_is_one(e) ? SMKD_R_OK : not_ours(e, "its dynamic section lies elsewhere when it is loaded");
 }
 
-// What would run, or bring in others that run, before anybody asked for it.
+// What would run, or bring in others that run, before anybody asked for it; by presence, since an address of 0 is one, too.
+// And nothing but what linkers write for code like ours: tags that nobody here knows may run something, too.
 static enum smkd_result check_dynamic(const struct rt_elf *e) {
     static const struct {
         int64_t tag;
-        const char *what;
-    } never[] = {
-        {DT_NEEDED, "it wants another library"},          {DT_INIT, "it has code that runs when it is loaded"},
-        {DT_FINI, "it has code that runs at the end"},    {DT_INIT_ARRAYSZ, "it has code that runs when it is loaded"},
-        {DT_FINI_ARRAYSZ, "it has code that runs at the end"}, {DT_PREINIT_ARRAYSZ, "it has code that runs when it is loaded"},
-        {DT_RPATH, "it names folders of libraries"},      {DT_RUNPATH, "it names folders of libraries"},
-        {DT_AUDIT, "it wants another library"},           {DT_DEPAUDIT, "it wants another library"},
-        {DT_FILTER, "it wants another library"},          {DT_AUXILIARY, "it wants another library"},
-        {DT_REL, "it has relocations of another kind"},   {DT_TEXTREL, "its code is changed when it is loaded"},
+        const char *wrong; // NULL: fine, once
+    } tags[] = {
+        {DT_GNU_HASH, NULL},
+        {DT_HASH, NULL},
+        {DT_STRTAB, NULL},
+        {DT_STRSZ, NULL},
+        {DT_SYMTAB, NULL},
+        {DT_SYMENT, NULL},
+        {DT_RELA, NULL},
+        {DT_RELASZ, NULL},
+        {DT_RELAENT, NULL},
+        {DT_RELACOUNT, NULL},
+        {DT_JMPREL, NULL},
+        {DT_PLTRELSZ, NULL},
+        {DT_PLTREL, NULL},
+        {DT_PLTGOT, NULL},
+        {DT_SONAME, NULL},
+        {DT_FLAGS, NULL},
+        {DT_FLAGS_1, NULL},
+        {DT_NEEDED, "it wants another library"},
+        {DT_AUDIT, "it wants another library"},
+        {DT_DEPAUDIT, "it wants another library"},
+        {DT_FILTER, "it wants another library"},
+        {DT_AUXILIARY, "it wants another library"},
+        {DT_RPATH, "it names folders of libraries"},
+        {DT_RUNPATH, "it names folders of libraries"},
+        {DT_INIT, "it has code that runs when it is loaded"},
+        {DT_INIT_ARRAY, "it has code that runs when it is loaded"},
+        {DT_INIT_ARRAYSZ, "it has code that runs when it is loaded"},
+        {DT_PREINIT_ARRAY, "it has code that runs when it is loaded"},
+        {DT_PREINIT_ARRAYSZ, "it has code that runs when it is loaded"},
+        {DT_FINI, "it has code that runs at the end"},
+        {DT_FINI_ARRAY, "it has code that runs at the end"},
+        {DT_FINI_ARRAYSZ, "it has code that runs at the end"},
+        {DT_REL, "it has relocations of another kind"},
+        {DT_TEXTREL, "its code is changed when it is loaded"},
     };
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
-        if (dynamic(e, never[i].tag)) return not_ours(e, never[i].what);
+    enum { N = sizeof tags / sizeof *tags };
+    bool seen[N] = {false}, ends;
+    const char *wrong = NULL;
+    size_t n;
+    const Elf64_Dyn *d = dynamic_section(e, &n, &ends);
+    for (size_t i = 0; i < n; i++) {
+        size_t t = 0;
+        while (t < N && tags[t].tag != d[i].d_tag) t++;
+        if (t < N && tags[t].wrong) return not_ours(e, tags[t].wrong);
+        if (t == N || seen[t])
+            wrong = "its dynamic section has entries of other kinds"; // said where nothing plainer is found
+        else
+            seen[t] = true;
+    }
+    if (wrong || !ends) return not_ours(e, wrong ? wrong : "its dynamic section has no end");
+    if (dynamic(e, DT_FLAGS) & DF_TEXTREL) return not_ours(e, "its code is changed when it is loaded");
     return SMKD_R_OK;
 }
 
-// Relocations by R_X86_64_IRELATIVE, or to a symbol of its own whose value is asked of a function, run code, too.
+// Whether 8 bytes at an address are the file's own to write to.
+static bool writable(const struct rt_elf *e, uint64_t address) {
+    size_t count;
+    const Elf64_Phdr *p = segments(e, &count);
+    for (size_t i = 0; i < count; i++)
+        if (p[i].p_type == PT_LOAD && (p[i].p_flags & PF_W) && address >= p[i].p_vaddr &&
+            inside(address - p[i].p_vaddr, sizeof(uint64_t), p[i].p_memsz))
+            return true;
+    return false;
+}
+
+// Relocations by R_X86_64_IRELATIVE, or to a symbol of its own whose value is asked of a function, run code, too; those
+// of another place than the file's own change the process.
 static enum smkd_result check_relocations(const struct rt_elf *e, int64_t where, int64_t bytes) {
     uint64_t n = dynamic(e, bytes) / sizeof(Elf64_Rela);
     const Elf64_Rela *r = n ? at_address(e, dynamic(e, where), n * sizeof *r) : NULL;
     if (n && (!r || (uintptr_t)r % sizeof(uint64_t))) return not_ours(e, "its relocations lie outside of it");
     for (uint64_t i = 0; i < n; i++) {
         uint32_t type = ELF64_R_TYPE(r[i].r_info), symbol = ELF64_R_SYM(r[i].r_info);
+        if (!writable(e, r[i].r_offset)) return not_ours(e, "its relocations lie outside of it");
         if (type == R_X86_64_RELATIVE) continue;
         Elf64_Sym s = {0};
         const void *at = at_address(e, dynamic(e, DT_SYMTAB) + symbol * sizeof s, sizeof s);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <elf.h>
 
 enum { D = 4, BATCH = 32 };
 static char dir[] = "/tmp/smkd-test-XXXXXX";
@@ -148,6 +149,69 @@ static void runs_nothing(void **state) {
         assert_null(smkd_model_read(at("evil.smkd")));
         assert_int_equal(access(at("RAN"), F_OK), -1);
     }
+}
+
+// Headers that say one thing to a reader and another to the dynamic loader, or that change the process: each of these is
+// a change of a good artifact, sealed again.
+static Elf64_Phdr *segment(unsigned char *b, uint32_t type) {
+    const Elf64_Ehdr *h = (const Elf64_Ehdr *)(const void *)b;
+    Elf64_Phdr *p = (Elf64_Phdr *)(void *)(b + h->e_phoff);
+    for (size_t i = 0; i < h->e_phnum; i++)
+        if (p[i].p_type == type) return &p[i];
+    fail_msg("no segment of type %u", type);
+    return NULL;
+}
+static Elf64_Dyn *entry(unsigned char *b, int64_t tag) {
+    Elf64_Dyn *d = (Elf64_Dyn *)(void *)(b + segment(b, PT_DYNAMIC)->p_offset);
+    while (d->d_tag != tag) d++;
+    return d;
+}
+static Elf64_Rela *relocation(unsigned char *b) { // its section lies in the first segment, at its address
+    return (Elf64_Rela *)(void *)(b + entry(b, DT_RELA)->d_un.d_ptr);
+}
+static void at_zero(unsigned char *b) { *entry(b, DT_RELACOUNT) = (Elf64_Dyn){.d_tag = DT_INIT}; }
+static void needs_nothing(unsigned char *b) { *entry(b, DT_RELACOUNT) = (Elf64_Dyn){.d_tag = DT_NEEDED}; }
+static void twice(unsigned char *b) { entry(b, DT_RELACOUNT)->d_tag = DT_RELASZ; }
+static void compact(unsigned char *b) { entry(b, DT_RELACOUNT)->d_tag = 36; } // DT_RELR
+static void no_end(unsigned char *b) {
+    Elf64_Phdr *p = segment(b, PT_DYNAMIC);
+    p->p_filesz = (uint64_t)((unsigned char *)entry(b, DT_NULL) - (b + p->p_offset));
+}
+static void elsewhere(unsigned char *b) { segment(b, PT_DYNAMIC)->p_vaddr += sizeof(Elf64_Dyn); }
+static void stack(unsigned char *b) { segment(b, PT_GNU_STACK)->p_flags |= PF_X; }
+static void outside(unsigned char *b) { relocation(b)->r_offset += UINT64_C(1) << 30; }
+static void into_code(unsigned char *b) { relocation(b)->r_offset = 64; }
+static void writable_code(unsigned char *b) { segment(b, PT_LOAD)->p_flags |= PF_W | PF_X; }
+
+static void two_tongues(void **state) {
+    (void)state;
+    static const struct {
+        void (*change)(unsigned char *b);
+        const char *words;
+    } cases[] = {{at_zero, "runs when it is loaded"},
+                 {needs_nothing, "wants another library"},
+                 {twice, "entries of other kinds"},
+                 {compact, "entries of other kinds"},
+                 {no_end, "has no end"},
+                 {elsewhere, "lies elsewhere"},
+                 {stack, "executable stack"},
+                 {outside, "relocations lie outside"},
+                 {into_code, "relocations lie outside"},
+                 {writable_code, "code that can be changed"}};
+    const void *data;
+    size_t size;
+    assert_int_equal(io_map(artifact(0), &data, &size), SMKD_OK);
+    unsigned char *copy = xmalloc(size);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memcpy(copy, data, size);
+        cases[i].change(copy);
+        seal_make(copy, size - SEAL_BYTES, copy + size - SEAL_BYTES);
+        assert_int_equal(io_write_file(at("tongues.smkd"), copy, size), SMKD_OK);
+        refuses(at("tongues.smkd"), cases[i].words);
+        assert_null(smkd_model_read(at("tongues.smkd")));
+    }
+    free(copy);
+    io_unmap(data, size);
 }
 
 // Bytes changed anywhere and sealed again, as somebody could who wants more than damage: read, or refused, never a crash;
@@ -422,9 +486,12 @@ static int drop_dir(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(faulty_artifacts), cmocka_unit_test(older_artifact), cmocka_unit_test(not_artifacts),
-                                       cmocka_unit_test(damaged_elf), cmocka_unit_test(runs_nothing), cmocka_unit_test(hostile_tables), cmocka_unit_test(many_at_once),      cmocka_unit_test(steps),
-                                       cmocka_unit_test(misuse),           cmocka_unit_test(barrier),
-                                       cmocka_unit_test(weights), cmocka_unit_test(foreign_weights)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(faulty_artifacts), cmocka_unit_test(older_artifact),  cmocka_unit_test(not_artifacts),
+        cmocka_unit_test(damaged_elf),
+        cmocka_unit_test(runs_nothing),     cmocka_unit_test(two_tongues),     cmocka_unit_test(hostile_tables),
+        cmocka_unit_test(many_at_once),     cmocka_unit_test(steps),           cmocka_unit_test(misuse),
+        cmocka_unit_test(barrier),          cmocka_unit_test(weights),         cmocka_unit_test(foreign_weights),
+    };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }
