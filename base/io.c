@@ -125,7 +125,7 @@ void io_unmap(const void *data, size_t size) {
 
 // --- writing ---------------------------------------------------------------------------------------------------------
 
-// A rename is on disk once the folder is. Some file systems cannot do that and say EINVAL: they have nothing to flush.
+// A rename, or a folder that was made, is on disk once the folder above is. Some file systems cannot do that and say EINVAL: they have nothing to flush.
 static int sync_folder_of(const char *path) {
     char dir[IO_PATH] = ".";
     const char *slash = strrchr(path, '/');
@@ -274,6 +274,11 @@ static enum smkd_status make_dirs(const char *path, struct io_made *made) {
         p[i] = 0;
         if (mkdir(p, 0777) == 0) {
             if (made && made->n < (int)(sizeof made->guards / sizeof *made->guards)) made->guards[made->n++] = cleanup_add_empty(p);
+            int e = sync_folder_of(p);
+            if (e) {
+                errno = e;
+                return io_failed();
+            }
         } else if (errno != EEXIST) {
             return io_failed();
         }

@@ -59,14 +59,29 @@ static const struct meta {
 };
 #define N_METAS (sizeof metas / sizeof *metas)
 
-// Weights, statistics and optimizer state are finite in every checkpoint that a run has written.
-static enum smkd_result check_finite(const char *path, const struct rt_tensor *t) {
+size_t rt_sane_weights(const float *v, size_t n) {
+    enum { BLOCK = 1024 }; // without a branch an element
+    size_t i = 0;
+    for (bool sane = true; i + BLOCK <= n; i += BLOCK) {
+        for (size_t k = 0; k < BLOCK; k++) sane &= fabsf(v[i + k]) <= RT_WEIGHT_LIMIT; // not for NaN
+        if (!sane) break;
+    }
+    while (i < n && fabsf(v[i]) <= RT_WEIGHT_LIMIT) i++;
+    return i;
+}
+
+// So are weights, statistics and optimizer state in every checkpoint that a run has written.
+static enum smkd_result check_sane(const char *path, const struct rt_tensor *t) {
     const float *v = t->data;
-    for (size_t i = 0; i < t->numel; i++)
-        if (!isfinite(v[i]))
-            return rt_fail(SMKD_R_INVALID, "%s: element %zu of tensor \"%s\" is %s; no run goes on from that: take another copy of "
-                           "the file, or start again with --overwrite", path, i, t->name, isnan(v[i]) ? "nan" : "infinite");
-    return SMKD_R_OK;
+    size_t i = rt_sane_weights(v, t->numel);
+    if (i == t->numel) return SMKD_R_OK;
+    char number[32];
+    snprintf(number, sizeof number, "%g", (double)v[i]);
+    const char *value = isnan(v[i]) ? "nan" : isinf(v[i]) ? "infinite" : number; // nan has a sign in some libraries
+    return rt_fail(SMKD_R_INVALID,
+                   "%s: element %zu of tensor \"%s\" is %s; no run goes on from that: take another copy of the file, or start again "
+                   "with --overwrite",
+                   path, i, t->name, value);
 }
 
 // The momentum block is made when first asked for; later code takes it for granted.
@@ -134,7 +149,7 @@ static enum smkd_result visit(const char *path, const struct rt_tensors *f, int 
                 r = rt_fail(SMKD_R_MISMATCH, "%s: tensor \"%s\" has another shape or type than the model's", path,
                             name);
             else if (!copy)
-                r = check_finite(path, t);
+                r = check_sane(path, t);
             else
                 memcpy((char *)sections[s].block(m) + row->offset, t->data, t->bytes);
             free(name);
@@ -159,6 +174,10 @@ static enum smkd_result read_state(const char *path, const struct rt_tensors *f,
                            path, metas[i].key, text, metas[i].min, metas[i].max);
         if (!metas[i].whole) *(double *)at = v;
     }
+    if (out->best_epoch > out->epoch)
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: metadata \"best_epoch\" is %lld, behind its epoch, %lld; start again with --overwrite", path,
+                       (long long)out->best_epoch, (long long)out->epoch);
     return SMKD_R_OK;
 }
 

@@ -16,6 +16,11 @@ struct rt_progress_state {
     bool unchecked; // the file has no checksums: it is of an earlier version, or somebody else's
 };
 
+// A run whose numbers pass this has diverged: their products are infinite in float32.
+#define RT_WEIGHT_LIMIT 1e30f
+// The place of the first of `n` numbers that is NaN, infinite or beyond the limit; n: none is.
+size_t rt_sane_weights(const float *v, size_t n);
+
 // Writes both peers, completely or not at all; without momentum the file serves evaluation and export only.
 enum smkd_result rt_checkpoint_write(const char *path, smkd_model *const models[2], const struct rt_progress_state *s,
                                      bool momentum);

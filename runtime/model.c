@@ -212,20 +212,51 @@ static bool read_only(smkd_model *m, const struct rt_elf *e) {
     return check_tables(m->path, m->art) == SMKD_R_OK;
 }
 
+static smkd_model *made(const char *path, const struct rt_elf *e, bool (*how)(smkd_model *m, const struct rt_elf *e)) {
+    smkd_model *m = new_model(path);
+    if (m && how(m, e)) return m;
+    smkd_model_free(m);
+    return NULL;
+}
+
 static smkd_model *open_model(const char *path, bool (*how)(smkd_model *m, const struct rt_elf *e)) {
     struct rt_elf e;
     if (rt_elf_open(&e, path) != SMKD_R_OK) return NULL;
-    smkd_model *m = new_model(path);
-    if (m && !how(m, &e)) {
-        smkd_model_free(m);
-        m = NULL;
-    }
+    smkd_model *m = made(path, &e, how);
     rt_elf_close(&e);
     return m;
 }
 
 smkd_model *smkd_model_load(const char *path) { return open_model(path, load); }
 smkd_model *smkd_model_read(const char *path) { return open_model(path, read_only); }
+
+static bool is_known(const char *path, const struct smkd_artifact *a, const struct rt_known *k) {
+    char hash[24];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)a->content_hash);
+    if (strcmp(hash, k->hash) == 0) return true;
+    rt_fail(SMKD_R_MISMATCH, "%s: is another artifact than %s (content hash %s, then %s); give that one with %s", path, k->what, hash,
+            k->hash, k->option);
+    return false;
+}
+
+smkd_model *rt_model_load_known(const char *path, const struct rt_known *k) {
+    struct rt_elf e;
+    struct rt_elf_image image;
+    if (rt_elf_open(&e, path) != SMKD_R_OK) return NULL;
+    enum smkd_result r = rt_elf_image(&e, &image);
+    bool known = r == SMKD_R_MISMATCH; // of before there was a table to find: its hash shows once it is loaded
+    if (r == SMKD_R_OK) {
+        known = is_known(path, image.artifact, k);
+        munmap(image.at, image.bytes);
+    }
+    smkd_model *m = known ? made(path, &e, load) : NULL;
+    if (m && !is_known(path, m->art, k)) {
+        smkd_model_free(m);
+        m = NULL;
+    }
+    rt_elf_close(&e);
+    return m;
+}
 
 void smkd_model_free(smkd_model *m) {
     if (!m) return;

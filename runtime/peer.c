@@ -96,8 +96,12 @@ bool rt_mixing(const smkd_model *m, struct str *out) {
 }
 
 enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits) {
+    return rt_peer_load_known(p, path, logits, NULL);
+}
+
+enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits, const struct rt_known *known) {
     *p = (struct rt_peer){.path = path};
-    p->model = smkd_model_load(path);
+    p->model = known ? rt_model_load_known(path, known) : smkd_model_load(path);
     if (!p->model) return SMKD_R_INVALID;
     if (smkd_model_info(p->model)->kind != SMKD_ABI_MODEL)
         return rt_fail(SMKD_R_MISMATCH, "%s: is a loss, not a model; give an artifact made with smkdc compile", path);

@@ -21,6 +21,8 @@ struct rt_peer {
 // dimension can be an image's channels) and an output [N,classes], the one that `logits` names; it has to where there are
 // several. Release with rt_peer_release also after a failure.
 enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits);
+// The same of an artifact that must be a known one; NULL: any.
+enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits, const struct rt_known *known);
 void rt_peer_release(struct rt_peer *p);
 // The node of a BatchNorm that cannot be trained on a batch of one, as the artifact tells it, in memory of the caller's
 // own (free); NULL where there is none.

@@ -85,14 +85,28 @@ static char *copy(const char *s) {
 static void *field_at(struct rt_config *c, const struct rt_field *f) { return (char *)c + f->offset; }
 static const void *field_of(const struct rt_config *c, const struct rt_field *f) { return (const char *)c + f->offset; }
 
+static void add_expected(const struct rt_field *f, struct str *out) {
+    switch (f->kind) {
+    case RT_FIELD_STR:
+        str_add(out, f->choices ? "expected one of " : "expected a text");
+        for (const char *const *w = f->choices; w && *w; w++) str_addf(out, "%s%s", w == f->choices ? "" : ", ", *w);
+        break;
+    case RT_FIELD_FLAG:
+        str_add(out, "expected true or false");
+        break;
+    case RT_FIELD_I64:
+    case RT_FIELD_F64:
+    case RT_FIELD_WHOLE:
+        str_addf(out, "expected a %snumber from %g to %g", f->kind == RT_FIELD_F64 ? "" : "whole ", f->min, f->max);
+        break;
+    }
+}
+
 static enum smkd_result wrong(const struct rt_field *f, const char *text) {
-    if (f->kind != RT_FIELD_STR)
-        return rt_fail(SMKD_R_INVALID, "--%s %s: expected a %snumber from %g to %g", f->name, text,
-                       f->kind == RT_FIELD_F64 ? "" : "whole ", f->min, f->max);
-    struct str all = STR_INIT;
-    for (const char *const *w = f->choices; *w; w++) str_addf(&all, "%s%s", all.len ? ", " : "", *w);
-    enum smkd_result r = rt_fail(SMKD_R_INVALID, "--%s %s: expected one of %s", f->name, text, all.s);
-    str_release(&all);
+    struct str expected = STR_INIT;
+    add_expected(f, &expected);
+    enum smkd_result r = rt_fail(SMKD_R_INVALID, "--%s %s: %s", f->name, text, expected.s);
+    str_release(&expected);
     return r;
 }
 
@@ -233,23 +247,36 @@ cJSON *rt_config_to_json(const struct rt_config *c) {
     return o;
 }
 
+// False where the value is none that the field takes.
+static bool take_json(struct rt_config *c, const struct rt_field *f, const cJSON *v) {
+    char text[40];
+    const char *s = cJSON_GetStringValue(v);
+    if (f->kind == RT_FIELD_FLAG) {
+        *(bool *)field_at(c, f) = cJSON_IsTrue(v);
+        return cJSON_IsBool(v);
+    }
+    if (f->kind != RT_FIELD_STR && cJSON_IsNumber(v)) {
+        bool whole = f->kind != RT_FIELD_F64 && fabs(v->valuedouble) <= 9007199254740992.0 && v->valuedouble == floor(v->valuedouble);
+        snprintf(text, sizeof text, whole ? "%.0f" : "%.17g", v->valuedouble);
+        s = text;
+    }
+    return s && set_field(c, f, s) == SMKD_R_OK;
+}
+
 enum smkd_result rt_config_from_json(struct rt_config *c, const cJSON *o, const char *path) {
+    if (!cJSON_IsObject(o)) return rt_fail(SMKD_R_INVALID, "%s: \"config\" is missing or no object", path);
     for (const struct rt_field *f = rt_fields; f->name; f++) {
-        char key[64], text[40];
+        char key[64];
         json_key(f, key);
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
-        if (!v || cJSON_IsNull(v)) continue;
-        if (f->kind == RT_FIELD_FLAG) {
-            *(bool *)field_at(c, f) = cJSON_IsTrue(v);
-            continue;
-        }
-        const char *s = cJSON_GetStringValue(v);
-        if (!s && cJSON_IsNumber(v)) {
-            snprintf(text, sizeof text, f->kind == RT_FIELD_F64 ? "%.17g" : "%.0f", v->valuedouble);
-            s = text;
-        }
-        if (!s || set_field(c, f, s) != SMKD_R_OK)
-            return rt_fail(SMKD_R_INVALID, "%s: \"%s\" has no value this version understands", path, key);
+        if (!v || cJSON_IsNull(v) || take_json(c, f, v)) continue;
+        struct str expected = STR_INIT;
+        char *is = cJSON_PrintUnformatted(v);
+        add_expected(f, &expected);
+        enum smkd_result r = rt_fail(SMKD_R_INVALID, "%s: \"%s\" is %.60s: %s", path, key, is ? is : "something else", expected.s);
+        cJSON_free(is);
+        str_release(&expected);
+        return r;
     }
     return SMKD_R_OK;
 }

@@ -10,6 +10,13 @@
 enum smkd_result rt_fail(enum smkd_result r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 enum smkd_result rt_result(enum smkd_status s); // what a C program is told for a status of base/
 
+// An artifact that was used before: its content hash, as text, and words for messages.
+struct rt_known {
+    const char *hash, *what, *option; // what: "the one that ...", option: "--artifact"
+};
+// smkd_model_load of a file that must be this one, which is known before any of its code runs.
+smkd_model *rt_model_load_known(const char *path, const struct rt_known *known);
+
 // --- plain tensors and their files (runtime/tensor.c, npy.c, safetensors.c) ------------------------------------------
 // The first six are what artifacts have; the others are read from files and converted.
 enum rt_dtype {

@@ -373,19 +373,25 @@ static enum smkd_result evaluate(struct run *r, struct rt_epoch_metrics *m) {
 // The loss is looked at before each update, so a last update that went wrong shows in the weights alone. They must not
 // replace a checkpoint that can still be trained with a lower rate.
 static enum smkd_result check_weights(const struct run *r, int64_t epoch) {
-    static const enum smkd_abi_role roles[] = {SMKD_ABI_PARAM, SMKD_ABI_BUFFER};
+    static const struct {
+        enum smkd_abi_role role;
+        void *(*block)(smkd_model *m);
+        const char *what;
+    } parts[] = {{SMKD_ABI_PARAM, smkd_model_params, ""},
+                 {SMKD_ABI_BUFFER, smkd_model_params, ""},
+                 {SMKD_ABI_PARAM, smkd_model_momentum, "the momentum of "}};
     for (int k = 0; k < 2; k++) {
         smkd_model *model = r->t->peers[k].model;
         const struct smkd_abi_tensor *t;
-        for (int role = 0; role < 2; role++)
-            for (size_t i = 0; (t = smkd_model_nth(model, roles[role], i)); i++) {
-                const float *w = (const float *)((const char *)smkd_model_params(model) + t->offset);
-                for (uint64_t j = 0; j < t->numel; j++)
-                    if (!isfinite(w[j]))
-                        return rt_fail(SMKD_R_INVALID,
-                                       "epoch %lld: \"%s\" of peer %d is %g after the last step; the run diverged: try "
-                                       "a lower --lr (now %g), --lr-warmup-epochs, or --peer-denom N",
-                                       (long long)epoch, t->name, k, plain(w[j]), r->now_lr);
+        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+            for (size_t i = 0; (t = smkd_model_nth(model, parts[p].role, i)); i++) {
+                const float *w = (const float *)((const char *)parts[p].block(model) + t->offset);
+                size_t j = rt_sane_weights(w, t->numel);
+                if (j < t->numel)
+                    return rt_fail(SMKD_R_INVALID,
+                                   "epoch %lld: %s\"%s\" of peer %d is %g after the last step; the run diverged: try "
+                                   "a lower --lr (now %g), --lr-warmup-epochs, or --peer-denom N",
+                                   (long long)epoch, parts[p].what, t->name, k, plain(w[j]), r->now_lr);
             }
     }
     return SMKD_R_OK;

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
+bool loss_is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
 
 // Every row that callers bind or read, as losses/losses.h describes them. `rows`: [N], `classes`: [N,C], neither: [].
 static const struct {
@@ -52,7 +52,7 @@ static enum smkd_result check(const smkd_model *m, const char *path, const struc
 }
 
 static smkd_model *load(const char *path, const struct loss_request *want) {
-    smkd_model *m = smkd_model_load(path);
+    smkd_model *m = want->known && loss_is_file(want->name) ? rt_model_load_known(path, want->known) : smkd_model_load(path);
     if (m && check(m, path, want) == SMKD_R_OK) return m;
     smkd_model_free(m);
     return NULL;
@@ -227,5 +227,5 @@ static smkd_model *build(const struct loss_request *want) {
 }
 
 smkd_model *loss_program(const struct loss_request *want) {
-    return is_file(want->name) ? load(want->name, want) : build(want);
+    return loss_is_file(want->name) ? load(want->name, want) : build(want);
 }

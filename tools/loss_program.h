@@ -5,6 +5,9 @@
 
 #include "../runtime/runtime.h"
 
+// Whether --loss NAME means a file: it has a slash or ends in .smkd.
+bool loss_is_file(const char *name);
+
 struct loss_request {
     const char *name;       // of losses/, or a file (it has a slash or ends in .smkd): then the structure is the file's
     const char *refine;     // "mylc" "proselflc" "none"
@@ -14,6 +17,7 @@ struct loss_request {
     double log_floor;
     int64_t classes;
     int64_t max_batch; // the program must take batches of at least this
+    const struct rt_known *known; // a file must be this one; NULL: any
 };
 
 // The program, checked to be a loss for `classes` classes and that batch with the inputs and results of

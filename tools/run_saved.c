@@ -53,6 +53,9 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
         const char *h = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "content_hash"));
         if (h) s->hash[k] = copy(h);
     }
+    const char *loss =
+        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "content_hash"));
+    if (loss) s->loss_hash = copy(loss);
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
     if (!cJSON_IsNumber(classes) || !(classes->valuedouble >= 1 && classes->valuedouble <= INT32_MAX))
@@ -82,29 +85,32 @@ enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
     return r;
 }
 
-// The content hash of a file, without loading it; false after rt_fail.
-static bool read_hash(const char *path, char text[24]) {
-    smkd_model *m = smkd_model_read(path);
-    if (m) snprintf(text, 24, "%016llx", (unsigned long long)smkd_model_info(m)->content_hash);
-    smkd_model_free(m);
-    return m != NULL;
-}
-
 enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, const char *logits,
                                 struct rt_peer *p) {
-    char hash[24];
-    if (artifact) return rt_peer_load(p, artifact, logits); // whoever names a program wants it run; the checkpoint must fit it
+    if (artifact) { // whoever names a program wants it run; the checkpoint must fit it
+        enum smkd_result r = rt_peer_load(p, artifact, logits);
+        char hash[24];
+        if (r != SMKD_R_OK || !s->hash[k]) return r;
+        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)smkd_model_info(p->model)->content_hash);
+        if (strcmp(hash, s->hash[k]) != 0)
+            fprintf(stderr, "note: %s is another artifact than the one that peer %d of %s was trained with\n", artifact, k, dir);
+        return r;
+    }
     const char *path = s->artifact[k];
     if (!rt_path_exists(path))
         return rt_fail(SMKD_R_IO, "%s: the artifact that peer %d of %s was trained with is gone; give it with --artifact", path, k,
                        dir);
-    // What was compiled before artifacts could be read has no hash to compare first.
-    if (s->hash[k] && read_hash(path, hash) && strcmp(hash, s->hash[k]) != 0)
-        return rt_fail(SMKD_R_MISMATCH,
-                       "%s: is another artifact than the one that peer %d of %s was trained with (content hash %s, then %s); give "
-                       "that one with --artifact",
-                       path, k, dir, hash, s->hash[k]);
-    return rt_peer_load(p, path, logits);
+    if (!s->hash[k])
+        return rt_fail(SMKD_R_INVALID,
+                       "%s/config.json: peers[%d].content_hash is missing, without which %s is not loaded; give the artifact with "
+                       "--artifact",
+                       dir, k, path);
+    struct str what = STR_INIT;
+    str_addf(&what, "the one that peer %d of %s was trained with", k, dir);
+    enum smkd_result r =
+        rt_peer_load_known(p, path, logits, &(struct rt_known){.hash = s->hash[k], .what = what.s, .option = "--artifact"});
+    str_release(&what);
+    return r;
 }
 
 void run_saved_release(struct run_saved *s) {
@@ -113,6 +119,7 @@ void run_saved_release(struct run_saved *s) {
         free(s->artifact[k]);
         free(s->hash[k]);
     }
+    free(s->loss_hash);
     *s = (struct run_saved){0};
 }
 

@@ -89,8 +89,15 @@ static int run(const struct args *a) {
         r = rt_fail(SMKD_R_INVALID,
                     "%s: holds the results of a run; go on with --resume or start again with --overwrite", t.dir);
     if (r == SMKD_R_OK) r = load_peers(&t, a, &saved);
+    // A loss of the user's own is a program, too: one that only config.json names has to be the one that it was.
+    struct rt_known loss = {.hash = saved.loss_hash, .what = "the loss that the run began with", .option = "--loss"};
+    const bool from_folder = saved.artifact[0] && !args_given(a, "loss");
+    if (r == SMKD_R_OK && from_folder && !loss.hash && loss_is_file(c.loss))
+        r = rt_fail(SMKD_R_INVALID, "%s/config.json: loss.content_hash is missing, without which %s is not loaded; give it with --loss",
+                    t.dir, c.loss);
     if (r == SMKD_R_OK) {
-        const struct loss_request want = {.name = c.loss,
+        const struct loss_request want = {.known = from_folder ? &loss : NULL,
+                                          .name = c.loss,
                                           .refine = c.refine,
                                           .peer_denom = c.peer_denom,
                                           .r_scope = c.r_scope,

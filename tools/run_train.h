@@ -15,7 +15,8 @@ int run_predict(int argc, char **argv);
 struct run_saved {
     struct rt_config config;
     char *artifact[2]; // paths of the peers; owned
-    char *hash[2];     // their content hashes, as text; NULL in folders of earlier versions; owned
+    char *hash[2];     // their content hashes, as text; NULL where the file does not say; owned
+    char *loss_hash;   // of the loss program; likewise
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     int channels; // of the data
     int classes;

@@ -69,4 +69,21 @@ refuses 'give it with --artifact' "$run" train --resume -o one
 "$smkdc" compile w.onnx --max-batch 64 -o 0.smkd
 refuses 'is another artifact than the one that peer 0 of one was trained with' "$run" eval one
 refuses 'is another artifact than the one' "$run" train --resume -o one
+
+# What only config.json names is not loaded where it doesn't say which it was: neither peers nor a loss of the user's own.
+cp one/config.json good.json
+sed 's/"content_hash"/"no_hash"/' good.json >one/config.json
+refuses 'peers[0].content_hash is missing' "$run" eval one
+cp good.json one/config.json
+"$smkdc" loss smkd-p -o l.smkd --classes 10
+cp moved.smkd 0.smkd
+rm -r two
+train --epochs 1 -o two --loss ./l.smkd || fail "a loss of its own"
+train_on() { "$run" train --resume -o two --quiet; }
+train_on || fail "a loss that is what it was"
+"$smkdc" loss smkd-p -o l.smkd --classes 10 --detach-target
+refuses './l.smkd: is another artifact than the loss that the run began with' train_on
+cp two/config.json good.json
+python3 -c 'import json; j = json.load(open("good.json")); del j["loss"]["content_hash"]; json.dump(j, open("two/config.json", "w"))'
+refuses 'loss.content_hash is missing' train_on
 echo ok

@@ -438,8 +438,11 @@ static void damage(void **state) {
     // What is changed on purpose, with its checksums: numbers that no run leaves.
     static const struct {
         const char *tensor, *key, *value, *words;
-    } cases[] = {{"peer.0.fc.weight", NULL, NULL, "element 1 of tensor \"peer.0.fc.weight\" is nan"},
-                 {"momentum.1.fc.weight", NULL, NULL, "element 1 of tensor \"momentum.1.fc.weight\" is nan"},
+    } cases[] = {{"peer.1.fc.weight", NULL, "1e31", "element 1 of tensor \"peer.1.fc.weight\" is 1e+31"},
+                 {"momentum.0.fc.weight", NULL, "-inf", "element 1 of tensor \"momentum.0.fc.weight\" is infinite"},
+                 {NULL, "best_epoch", "1000", "metadata \"best_epoch\" is 1000, behind its epoch"},
+                 {"peer.0.fc.weight", NULL, "nan", "element 1 of tensor \"peer.0.fc.weight\" is nan"},
+                 {"momentum.1.fc.weight", NULL, "nan", "element 1 of tensor \"momentum.1.fc.weight\" is nan"},
                  {NULL, "r.0", "nan", "metadata \"r.0\" is nan, expected 0 to 1"},
                  {NULL, "best", "inf", "metadata \"best\" is inf"},
                  {NULL, "best", "250", "metadata \"best\" is 250"},
@@ -450,7 +453,7 @@ static void damage(void **state) {
         struct rt_tensors f, without = {0};
         ok(rt_safetensors_read(path, &f));
         for (size_t k = 0; k < f.n; k++)
-            if (cases[i].tensor && strcmp(f.t[k].name, cases[i].tensor) == 0) ((float *)f.t[k].data)[1] = NAN;
+            if (cases[i].tensor && strcmp(f.t[k].name, cases[i].tensor) == 0) ((float *)f.t[k].data)[1] = strtof(cases[i].value, NULL);
         for (size_t k = 0; k < f.n_meta; k++)
             if (!str_has_prefix(f.meta_keys[k], "checksum."))
                 rt_tensors_add_meta(&without, f.meta_keys[k],

@@ -172,6 +172,37 @@ static void channel_numbers(void **state) {
     }
 }
 
+// Values that no run has written: named with their key, what they are and what was expected.
+static void absurd_config(void **state) {
+    (void)state;
+    static const struct {
+        const char *json, *words;
+    } cases[] = {{"null", "\"config\" is missing or no object"},
+                 {"[1]", "\"config\" is missing or no object"},
+                 {"{\"epochs\":-5}", "\"epochs\" is -5: expected a whole number from 1 to "},
+                 {"{\"epochs\":1.5}", "\"epochs\" is 1.5: expected a whole number"},
+                 {"{\"epochs\":1e300}", "\"epochs\" is 1e+300: expected a whole number"},
+                 {"{\"batch_size\":0}", "\"batch_size\" is 0: expected a whole number from 1 to "},
+                 {"{\"batch_size\":[8]}", "\"batch_size\" is [8]: expected a whole number"},
+                 {"{\"lr\":\"nan\"}", "\"lr\" is \"nan\": expected a number"},
+                 {"{\"lr\":\"inf\"}", "\"lr\" is \"inf\": expected a number"},
+                 {"{\"lr\":-0.1}", "\"lr\" is -0.1: expected a number"},
+                 {"{\"seed\":0.5}", "\"seed\" is 0.5: expected a whole number"},
+                 {"{\"nesterov\":\"yes\"}", "\"nesterov\" is \"yes\": expected true or false"},
+                 {"{\"data\":7}", "\"data\" is 7: expected a text"},
+                 {"{\"refine\":\"much\"}", "\"refine\" is \"much\": expected one of "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct rt_config c;
+        rt_config_init(&c);
+        cJSON *o = cJSON_Parse(cases[i].json);
+        assert_int_not_equal(rt_config_from_json(&c, o, "config.json"), SMKD_R_OK);
+        if (!strstr(smkd_last_error(), cases[i].words) || strncmp(smkd_last_error(), "config.json: ", 13) != 0)
+            fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), cases[i].words);
+        cJSON_Delete(o);
+        rt_config_release(&c);
+    }
+}
+
 static void json(void **state) {
     (void)state;
     struct rt_config a, b;
@@ -205,7 +236,7 @@ static void json(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multistep), cmocka_unit_test(cosine_and_warmup), cmocka_unit_test(thresholds),
-        cmocka_unit_test(defaults),  cmocka_unit_test(refuses),           cmocka_unit_test(json),
+        cmocka_unit_test(defaults),  cmocka_unit_test(refuses),           cmocka_unit_test(absurd_config), cmocka_unit_test(json),
         cmocka_unit_test(impossible_numbers), cmocka_unit_test(channel_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
