@@ -16,6 +16,8 @@ struct rt_known {
 };
 // smkd_model_load of a file that must be this one, which is known before any of its code runs.
 smkd_model *rt_model_load_known(const char *path, const struct rt_known *known);
+// smkd_load_weights that also tells whether the file has no checksums to compare its numbers with.
+enum smkd_result rt_load_weights(smkd_model *m, const char *path, const char *prefix, bool *unchecked);
 
 // --- plain tensors and their files (runtime/tensor.c, npy.c, safetensors.c) ------------------------------------------
 // The first six are what artifacts have; the others are read from files and converted.

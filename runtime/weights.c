@@ -1,6 +1,7 @@
 // Weights of a model to and from safetensors.
 #include "rt_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +124,11 @@ static enum smkd_result fit(const char *path, struct rt_tensor *w, const struct 
     str_addf(&what, "tensor \"%s\": element", w->name);
     r = rt_tensor_convert(w, RT_F32, path, what.s);
     str_release(&what);
+    const float *v = w->data;
+    for (size_t i = 0; r == SMKD_R_OK && i < w->numel; i++)
+        if (!isfinite(v[i]))
+            r = rt_fail(SMKD_R_INVALID, "%s: element %zu of tensor \"%s\" is %s, with which nothing can be computed", path, i, w->name,
+                        isnan(v[i]) ? "nan" : "infinite");
     return r;
 }
 
@@ -157,11 +163,17 @@ static void load(void *env) {
         }
 }
 
-enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix) {
+enum smkd_result rt_load_weights(smkd_model *m, const char *path, const char *prefix, bool *unchecked) {
     struct load l = {.m = m, .path = path, .prefix = prefix ? prefix : ""};
     if (!fenced(load, &l)) l.r = rt_fail(SMKD_R_NOMEM, "%s: out of memory", path);
+    *unchecked = l.ts.unchecked;
     rt_tensors_release(&l.ts);
     return l.r;
+}
+
+enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix) {
+    bool unchecked;
+    return rt_load_weights(m, path, prefix, &unchecked);
 }
 
 struct save {

@@ -33,7 +33,8 @@ static const struct args_cmd cmd = {
     MAX_PEERS,
     "Top-1 and top-5 accuracy, negative log-likelihood (nats) and expected calibration error (10 bins) of each peer "
     "and of\n"
-    "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.",
+    "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.\n"
+    "An artifact is a program, which this runs: give only what you compiled. Everything else is data.",
     opts};
 
 struct eval {
@@ -90,15 +91,19 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
     if (prefix && !weights) return rt_fail(SMKD_R_INVALID, "--weights-prefix goes with --weights FILE");
     if (!weights) return SMKD_R_OK;
     if (e->n != 1) return rt_fail(SMKD_R_INVALID, "--weights goes with a single artifact");
-    r = smkd_load_weights(e->peers[0].model, weights, prefix);
+    bool unchecked;
+    r = rt_load_weights(e->peers[0].model, weights, prefix, &unchecked);
+    if (r == SMKD_R_OK && unchecked) run_note_unchecked(weights);
     if (r == SMKD_R_OK || prefix) return r;
     // A checkpoint of a pair names its tensors "peer.0.NAME". Where it is none, what was wrong at first is said.
     struct str first = STR_INIT;
     str_add(&first, smkd_last_error());
-    if (smkd_load_weights(e->peers[0].model, weights, "peer.0.") == SMKD_R_OK)
+    if (rt_load_weights(e->peers[0].model, weights, "peer.0.", &unchecked) == SMKD_R_OK) {
         r = SMKD_R_OK;
-    else
+        if (unchecked) run_note_unchecked(weights);
+    } else {
         rt_fail(r, "%s", first.s);
+    }
     str_release(&first);
     return r;
 }

@@ -14,7 +14,8 @@ int run_failed(const char *cmd) {
 }
 
 void run_note_unchecked(const char *path) {
-    fprintf(stderr, "note: %s has no checksums (an earlier version wrote it): its numbers are unchecked\n", printable(path));
+    fprintf(stderr, "note: %s has no checksums (an earlier version or another program wrote it): its numbers are unchecked\n",
+            printable(path));
 }
 
 bool run_is_folder(const char *path) {

@@ -126,7 +126,9 @@ int run_train(int argc, char **argv) {
                                         "distillation, or another loss. DIR gets\n"
                                         "config.json, metrics.jsonl, metrics.csv, last.safetensors and "
                                         "best.safetensors. The same seed gives the same bits on\n"
-                                        "any number of threads, also when the run was killed and resumed.",
+                                        "any number of threads, also when the run was killed and resumed.\n"
+                                        "An artifact is a program, which this runs: give only what you compiled. Everything else "
+                                        "is data.",
                                         opts};
     make_options(opts);
     struct args a;

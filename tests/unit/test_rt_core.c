@@ -467,6 +467,13 @@ static void foreign_weights(void **state) {
     wants(smkd_load_weights(f.m, file, "module."), SMKD_R_INVALID,
           "tensor \"module.w\": element 1 is -1e+300, which float32 does not hold");
     assert_true(p[1] == 1.1f && p[16] == 1); // unchanged
+    w64[1] = NAN;
+    assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
+    wants(smkd_load_weights(f.m, file, "module."), SMKD_R_INVALID, "element 1 of tensor \"module.w\" is nan");
+    w64[1] = -INFINITY;
+    assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
+    wants(smkd_load_weights(f.m, file, "module."), SMKD_R_INVALID, "element 1 of tensor \"module.w\" is infinite");
+    assert_true(p[1] == 1.1f && p[16] == 1);
     t[0].dtype = RT_I64;
     assert_int_equal(rt_safetensors_write(file, &ts), SMKD_R_OK);
     wants(smkd_load_weights(f.m, file, "module."), SMKD_R_MISMATCH, "tensor \"module.w\" is int64");
