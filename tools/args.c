@@ -10,13 +10,20 @@
 #include <sys/resource.h>
 
 int args_fail(const struct args_cmd *cmd, const char *fmt, ...) {
-    char text[1024], safe[sizeof text];
+    struct str safe = STR_INIT;
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
+    int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    text_escape(safe, sizeof safe, text, strlen(text));
-    fprintf(stderr, "%s: %s; see %s --help\n", cmd->prog, safe, cmd->prog);
+    char *text = xmalloc((size_t)(n < 0 ? 0 : n) + 1);
+    *text = 0;
+    va_start(ap, fmt);
+    if (n >= 0) vsnprintf(text, (size_t)n + 1, fmt, ap);
+    va_end(ap);
+    str_add_escaped(&safe, text, strlen(text));
+    fprintf(stderr, "%s: %s; see %s --help\n", cmd->prog, safe.s, cmd->prog);
+    str_release(&safe);
+    free(text);
     return EXIT_USAGE;
 }
 
