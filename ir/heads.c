@@ -17,7 +17,7 @@ static const struct ir_node *def_of(const struct ir_graph *g, ir_vid v, enum ir_
 static ir_vid bare(const struct ir_graph *g, ir_vid v) {
     for (;;) {
         const struct ir_node *n = NULL;
-        static const enum ir_op moves[] = {IR_OP_reshape, IR_OP_copy, IR_OP_cast};
+        static const enum ir_op moves[] = {IR_OP_reshape, IR_OP_copy, IR_OP_cast, IR_OP_round_to};
         for (size_t i = 0; i < sizeof moves / sizeof *moves && !n; i++) n = def_of(g, v, moves[i]);
         if (!n) return v;
         enum ir_dtype from = g->values[n->in[0]].type.dtype;
