@@ -68,6 +68,7 @@ static const struct level *host_level(int *bf16) {
                                                                                                         "avx2", "fma",
                                                                                                         "bmi2"};
     char *f = LLVMGetHostCPUFeatures();
+    if (!f) out_of_memory(0); // a strdup of its own
     bool is4 = true, is3 = true;
     for (size_t i = 0; i < 5; i++) is4 &= host_has(f, need4[i]);
     for (size_t i = 0; i < 3; i++) is3 &= host_has(f, need3[i]);

@@ -73,17 +73,31 @@ static Onnx__NodeProto *producer(const Onnx__GraphProto *g, const char *name) {
 
 static bool is_op(const Onnx__NodeProto *p, const char *op) { return p && p->op_type && !strcmp(p->op_type, op); }
 
+static bool is_random(const Onnx__NodeProto *p) { return is_op(p, "RandomUniformLike") || is_op(p, "RandomUniform"); }
+
 // Stochastic depth is Cast(random < p) / p: in inference the mask is its expectation, so Cast takes p itself and the
 // quotient is 1. What made the random numbers is then used by nobody.
 static void expect_masks(Onnx__GraphProto *g) {
     for (size_t i = 0; i < g->n_node; i++) {
         Onnx__NodeProto *p = g->node[i];
+        if (is_op(p, "Floor") && p->n_input == 1) { // floor(p + random)
+            Onnx__NodeProto *sum = producer(g, p->input[0]);
+            for (int k = 0; is_op(sum, "Add") && sum->n_input == 2 && k < 2; k++) {
+                if (!is_random(producer(g, sum->input[k]))) continue;
+                free(p->op_type);
+                p->op_type = fe_text("Identity");
+                free(p->input[0]);
+                p->input[0] = fe_text(sum->input[1 - k]);
+                break;
+            }
+            continue;
+        }
         if ((!is_op(p, "Cast") && !is_op(p, "CastLike")) || p->n_input == 0) continue;
         Onnx__NodeProto *cmp = producer(g, p->input[0]);
         bool less = is_op(cmp, "Less"), greater = is_op(cmp, "Greater");
         if ((!less && !greater) || cmp->n_input != 2) continue;
         const Onnx__NodeProto *r = producer(g, cmp->input[less ? 0 : 1]);
-        if (!is_op(r, "RandomUniformLike") && !is_op(r, "RandomUniform")) continue;
+        if (!is_random(r)) continue;
         free(p->input[0]);
         p->input[0] = fe_text(cmp->input[less ? 1 : 0]);
     }

@@ -254,6 +254,10 @@ struct fe_flow *fe_flow_new(struct arena *a, const Onnx__ModelProto *m) {
     struct fe_flow *f = body_new(s, g->node, g->n_node, NULL, 0);
     f->results = output_names(a, g), f->n_results = g->n_output;
     name_values(f);
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        struct fe_flow_value *v = fe_flow_find(f, g->initializer[i]->name);
+        if (v) v->stored = true; // NULL: nothing reads it
+    }
     for (size_t i = 0; i < f->n_results; i++) grow(f, f->results[i], FE_REACH_DATA, false);
     run(f);
     return f;

@@ -28,6 +28,7 @@ struct fe_flow_value {
     uint32_t first, n_uses; // in its body's uses
     unsigned reach;
     bool queued, captured; // captured: read by a branch, too
+    bool stored;           // an initializer of the main graph
 };
 #define FE_FLOW_NONE UINT32_MAX
 

@@ -192,9 +192,9 @@ static const Onnx__ValueInfoProto *graph_input(const Onnx__GraphProto *g, const 
     return NULL;
 }
 
-static bool is_stored(const struct fe_flow *f, const Onnx__GraphProto *g, const char *name) {
-    const Onnx__NodeProto *p = fe_flow_producer(f, name);
-    return p ? fe_flow_is(p, "Constant") : *name && fe_initializer(g, name);
+static bool is_stored(const struct fe_flow *f, const char *name) {
+    const struct fe_flow_value *v = *name ? fe_flow_find(f, name) : NULL;
+    return v && (v->stored || fe_flow_is(fe_flow_producer(f, name), "Constant"));
 }
 
 // The input that a value is, but for its order and for earlier steps of its normalisation; NULL: none.
@@ -202,13 +202,12 @@ static const Onnx__ValueInfoProto *as_input(const struct fe_flow *f, const Onnx_
     for (int depth = 0; depth < 8; depth++) {
         const Onnx__NodeProto *p = fe_flow_producer(f, name);
         if (!p) {
-            const Onnx__ValueInfoProto *in = graph_input(g, name);
-            return in && !fe_initializer(g, name) ? in : NULL;
+            return is_stored(f, name) ? NULL : graph_input(g, name);
         }
         size_t k = 0;
         if (ANY_OF(p, "Sub", "Div", "Mul", "Add") && p->n_input == 2) {
-            if (is_stored(f, g, p->input[0])) k = 1;
-            if (!is_stored(f, g, p->input[1 - k])) return NULL;
+            if (is_stored(f, p->input[0])) k = 1;
+            if (!is_stored(f, p->input[1 - k])) return NULL;
         } else if (!ANY_OF(p, "Cast", "Identity", "Transpose", "Slice", "Gather", "Resize", "Pad", "Unsqueeze",
                            "Squeeze") ||
                    !p->n_input) {

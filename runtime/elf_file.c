@@ -277,10 +277,11 @@ static bool lay_out(const struct rt_elf *e, struct rt_elf_image *m) {
     for (size_t i = 0; i < count; i++) {
         if (p[i].p_type != PT_LOAD || !p[i].p_filesz) continue;
         uint64_t into = p[i].p_vaddr % PAGE, end = p[i].p_vaddr + p[i].p_filesz;
-        if (mmap(m->at + p[i].p_vaddr - into, p[i].p_filesz + into, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, e->fd,
-                 (off_t)(p[i].p_offset - into)) == MAP_FAILED)
+        const bool changes = p[i].p_flags & PF_W;
+        if (mmap(m->at + p[i].p_vaddr - into, p[i].p_filesz + into, changes ? PROT_READ | PROT_WRITE : PROT_READ,
+                 MAP_PRIVATE | MAP_FIXED, e->fd, (off_t)(p[i].p_offset - into)) == MAP_FAILED)
             return false;
-        if (end % PAGE) memset(m->at + end, 0, PAGE - end % PAGE); // what follows in the file is not of the segment
+        if (changes && end % PAGE) memset(m->at + end, 0, PAGE - end % PAGE); // what follows in the file is not of the segment
     }
     uint64_t n = dynamic(e, DT_RELASZ) / sizeof(Elf64_Rela);
     const Elf64_Rela *r = n ? at_address(e, dynamic(e, DT_RELA), n * sizeof *r) : NULL;

@@ -1,6 +1,7 @@
 // Which decoder a file is for, and what is the same for all of them.
 #include "image_formats.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,8 +113,11 @@ enum smkd_result rt_image_decode(const char *name, const void *data, size_t size
     if (k == N_FORMATS)
         return rt_fail(SMKD_R_INVALID, "%s: not an image (%s); JPEG, PNG, WebP or BMP is expected", name,
                        size ? "its first bytes are of no known format" : "the file is empty");
+    errno = 0;
     if (formats[k].decode(&j) && (!o->upright || turn(&j))) return SMKD_R_OK;
+    const bool memory = errno == ENOMEM; // libraries that get none call the file damaged
     rt_image_release(out);
+    if (memory) return rt_fail(SMKD_R_NOMEM, "%s: out of memory while decoding it", name);
     return rt_fail(SMKD_R_INVALID, "%s: cannot be decoded as %s: %s", name, formats[k].name, j.why);
 }
 

@@ -3,6 +3,7 @@
 #include "run_config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,7 +177,9 @@ static void csv_line(struct str *s, const struct rt_epoch_metrics *m) {
 
 static enum smkd_result append_text(const char *dir, const char *file, const struct str *text, const struct str *head) {
     char *path = rt_path_join(dir, file);
-    FILE *f = fopen(path, "ab");
+    // Not waiting for anybody who reads, should a FIFO lie there.
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+    FILE *f = fd >= 0 ? fdopen(fd, "ab") : NULL;
     bool ok = f != NULL;
     if (!ok) end_if_no_memory(errno);
     if (ok && head && fseek(f, 0, SEEK_END) == 0 && ftell(f) == 0) ok = fwrite(head->s, 1, head->len, f) == head->len;

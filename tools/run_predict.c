@@ -4,6 +4,7 @@
 #include "run_train.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,7 +189,9 @@ static enum smkd_result flush(struct predict *p) {
 
 static enum smkd_result add(struct predict *p, const char *name) {
     p->read++;
-    if (read_file(p, name, p->held) != SMKD_R_OK) {
+    enum smkd_result r = read_file(p, name, p->held);
+    if (r == SMKD_R_NOMEM) return r;
+    if (r != SMKD_R_OK) {
         p->bad++;
         fprintf(stderr, "smkd-run predict: error: %s\n", smkd_last_error());
         return SMKD_R_OK;
@@ -206,6 +209,7 @@ static enum smkd_result names_from_stdin(struct rt_names *names) {
         if (line[n - 1] == '\n') line[--n] = 0;
         if (n) rt_names_add(names, line);
     }
+    if (ferror(stdin) || !feof(stdin)) end_if_no_memory(errno);
     free(line);
     return SMKD_R_OK;
 }

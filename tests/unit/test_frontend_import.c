@@ -975,10 +975,10 @@ static const struct hostile hostile[] = {
 
 // The importer answers, whatever it is: a graph or a line.
 static void try(void) {
+    fe_close(model); // it lives in the arena
+    model = NULL;
     arena_release(&arena);
     arena_init(&arena);
-    fe_close(model);
-    model = NULL;
     import();
 }
 
