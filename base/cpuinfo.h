@@ -4,8 +4,8 @@
 
 enum { CPUINFO_ROOM = 16384 };
 
-// The value of "model name", "flags" and so on in /proc/cpuinfo, kept in `room`; "" where it is not told. Allocates nothing: a
-// lack of memory must not look like a machine that says nothing.
+// The value of "model name", "flags" and so on in /proc/cpuinfo, kept in `room`; "" where it is not told. Allocates
+// nothing: a lack of memory must not look like a machine that says nothing.
 const char *cpuinfo(const char *key, char room[CPUINFO_ROOM]);
 
 #endif

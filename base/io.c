@@ -32,11 +32,11 @@ static enum smkd_status refused(void) {
 }
 
 static const char *kind_of(mode_t m) {
-    return S_ISDIR(m)    ? "it is a folder, not a file"
-           : S_ISFIFO(m) ? "it is a FIFO, not a regular file"
+    return S_ISDIR(m)                 ? "it is a folder, not a file"
+           : S_ISFIFO(m)              ? "it is a FIFO, not a regular file"
            : S_ISCHR(m) || S_ISBLK(m) ? "it is a device, not a regular file"
-           : S_ISSOCK(m) ? "it is a socket, not a regular file"
-                         : "it is not a regular file";
+           : S_ISSOCK(m)              ? "it is a socket, not a regular file"
+                                      : "it is not a regular file";
 }
 
 enum smkd_status io_open(const char *path, int *fd, size_t *size) {
@@ -125,7 +125,8 @@ void io_unmap(const void *data, size_t size) {
 
 // --- writing ---------------------------------------------------------------------------------------------------------
 
-// A rename, or a folder that was made, is on disk once the folder above is. Some file systems cannot do that and say EINVAL: they have nothing to flush.
+// A rename, or a folder that was made, is on disk once the folder above is. Some file systems cannot do that and say
+// EINVAL: they have nothing to flush.
 static int sync_folder_of(const char *path) {
     char dir[IO_PATH] = ".";
     const char *slash = strrchr(path, '/');
@@ -273,7 +274,8 @@ static enum smkd_status make_dirs(const char *path, struct io_made *made) {
         char c = p[i];
         p[i] = 0;
         if (mkdir(p, 0777) == 0) {
-            if (made && made->n < (int)(sizeof made->guards / sizeof *made->guards)) made->guards[made->n++] = cleanup_add_empty(p);
+            if (made && made->n < (int)(sizeof made->guards / sizeof *made->guards))
+                made->guards[made->n++] = cleanup_add_empty(p);
             int e = sync_folder_of(p);
             if (e) {
                 errno = e;

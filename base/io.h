@@ -1,5 +1,6 @@
-// Files: whole reads, and writes that either happen completely or not at all. Nothing here needs memory of its own but what the
-// C library takes for a FILE; where there is none, and no program has asked for its end then (guard.h), SMKD_NOMEM, errno ENOMEM.
+// Files: whole reads, and writes that either happen completely or not at all. Nothing here needs memory of its own but
+// what the C library takes for a FILE; where there is none, and no program has asked for its end then (guard.h),
+// SMKD_NOMEM, errno ENOMEM.
 #ifndef SMKD_BASE_IO_H
 #define SMKD_BASE_IO_H
 
@@ -11,7 +12,8 @@
 // Opens a regular file for reading, and nothing else: a FIFO or a device would be waited for. The descriptor is the
 // caller's. On failure SMKD_IO, or SMKD_INVALID for what is no regular file; io_why() says why.
 enum smkd_status io_open(const char *path, int *fd, size_t *size);
-// Why the last io_open or io_map of this thread failed: "No such file or directory", "it is a FIFO, not a regular file".
+// Why the last io_open or io_map of this thread failed: "No such file or directory", "it is a FIFO, not a regular
+// file".
 const char *io_why(void);
 // Maps a whole regular file read-only (an empty file maps to *data = "" and *size = 0). Release with io_unmap.
 // Failures as of io_open.
@@ -51,8 +53,8 @@ void io_temp_remove(struct io_temp *t);           // with the files in it; safe 
 
 // mkdir -p. SMKD_IO with errno on failure.
 enum smkd_status io_make_dirs(const char *path);
-// The same for a folder that has no use until more is in it: what was made goes again, where it is empty, when the program ends
-// early, or by io_made_undo. io_made_keep ends that. On failure nothing stays.
+// The same for a folder that has no use until more is in it: what was made goes again, where it is empty, when the
+// program ends early, or by io_made_undo. io_made_keep ends that. On failure nothing stays.
 struct io_made {
     int guards[32], n; // of the folders from the outer to the inner
 };

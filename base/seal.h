@@ -1,5 +1,5 @@
-// The last 24 bytes of a file that must be whole: "smkdseal", how many bytes are in front, their checksum64 (both u64, little-endian).
-// It shows damage and files of another kind. It is no signature: whoever can write a file can seal it.
+// The last 24 bytes of a file that must be whole: "smkdseal", how many bytes are in front, their checksum64 (both u64,
+// little-endian). It shows damage and files of another kind. It is no signature: whoever can write a file can seal it.
 #ifndef SMKD_BASE_SEAL_H
 #define SMKD_BASE_SEAL_H
 

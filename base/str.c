@@ -50,12 +50,17 @@ void str_addf(struct str *b, const char *fmt, ...) {
     b->len += (size_t)n;
 }
 
-// --- text of others ---------------------------------------------------------------------------------------------------
+// --- text of others
+// ---------------------------------------------------------------------------------------------------
 
 // The character at p[0..n), n > 0: its length in bytes, or 0 where there is none.
 static size_t utf8_next(const unsigned char *p, size_t n, uint32_t *code) {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t len = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : (p[0] & 0xf8) == 0xf0 ? 4 : 0;
+    size_t len = p[0] < 0x80             ? 1
+                 : (p[0] & 0xe0) == 0xc0 ? 2
+                 : (p[0] & 0xf0) == 0xe0 ? 3
+                 : (p[0] & 0xf8) == 0xf0 ? 4
+                                         : 0;
     if (!len || len > n) return 0;
     uint32_t c = len == 1 ? p[0] : p[0] & (0x7fu >> len);
     for (size_t i = 1; i < len; i++) {

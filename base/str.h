@@ -19,15 +19,15 @@ void str_addn(struct str *b, const char *text, size_t n);
 void str_addf(struct str *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // --- text of others ---
-// Names out of files go into messages, tables and terminals. What could change a terminal or hide there (control characters
-// in UTF-8 or bare, marks that turn the direction of writing, separators of lines, byte-order marks) and bytes that are no
-// UTF-8 are shown as \xNN, a byte each; everything else is kept.
-// Writes whole characters and escapes only, as many as fit, and a NUL (room >= 1). Returns what it wrote without the NUL. `to`
-// must not overlap `from`. Allocates nothing: also for handlers of signals.
+// Names out of files go into messages, tables and terminals. What could change a terminal or hide there (control
+// characters in UTF-8 or bare, marks that turn the direction of writing, separators of lines, byte-order marks) and
+// bytes that are no UTF-8 are shown as \xNN, a byte each; everything else is kept. Writes whole characters and escapes
+// only, as many as fit, and a NUL (room >= 1). Returns what it wrote without the NUL. `to` must not overlap `from`.
+// Allocates nothing: also for handlers of signals.
 size_t text_escape(char *to, size_t room, const char *from, size_t n);
 void str_add_escaped(struct str *b, const char *text, size_t n);
-// `s` itself where nothing needs escaping, else an escaped copy (its first 1,023 bytes) that lives until the eighth later
-// call in this thread.
+// `s` itself where nothing needs escaping, else an escaped copy (its first 1,023 bytes) that lives until the eighth
+// later call in this thread.
 const char *printable(const char *s);
 // Whether all of it is UTF-8 (no surrogates, nothing overlong). A NUL is a character.
 bool utf8_valid(const char *s, size_t n);

@@ -69,7 +69,7 @@ struct cg_model {
     bool update;            // emit the SGD entry
     const void *onnx;       // model without weights, copied into the artifact
     size_t onnx_bytes;
-    const char *notes; // JSON
+    const char *notes;           // JSON
     const struct ir_head *heads; // attached, to both graphs
     size_t n_heads;
     struct diag_loc mixing; // of ir_first_mixing(infer); empty: nothing mixes
@@ -79,8 +79,8 @@ struct cg_model {
 // not at all. Problems with the model or the machine go to `d`; LLVM failing on our own IR is a BUG.
 enum smkd_status cg_compile(struct cg_model *m, const struct cg_options *o, const char *path, struct diag *d);
 
-// What cg_compile does before it generates code: everything that it could have against the model is reported to `d`. The
-// graphs are changed as it changes them.
+// What cg_compile does before it generates code: everything that it could have against the model is reported to `d`.
+// The graphs are changed as it changes them.
 enum smkd_status cg_check(struct cg_model *m, const struct cg_options *o, struct diag *d);
 
 // What code for a CPU is made of: its micro-architecture level, "x86-64-v4", and with `bf16` its instructions for that.

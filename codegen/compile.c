@@ -147,7 +147,8 @@ static enum smkd_status run_linker(const char *const *argv, const char *what, st
     if (status == PROCESS_NOT_STARTED)
         diag_error(d, NULL, "cannot run the linker '%s': %s; install binutils", argv[0], strerror(errno));
     else
-        diag_error(d, NULL, "cannot write %s: %s", what, text[0] ? text : "the linker failed without a word; most likely it was out of memory");
+        diag_error(d, NULL, "cannot write %s: %s", what,
+                   text[0] ? text : "the linker failed without a word; most likely it was out of memory");
     return SMKD_IO;
 }
 
@@ -203,8 +204,7 @@ static enum smkd_status link_artifact(const char *dir, size_t n_modules, bool we
     enum smkd_status s = run_linker((const char *const *)argv, path, d);
     if (s == SMKD_OK) {
         int fd = open(out.s, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || (!relocatable && seal_file(out.s) != SMKD_OK) || fsync(fd) ||
-            io_rename(out.s, path) != SMKD_OK) {
+        if (fd < 0 || (!relocatable && seal_file(out.s) != SMKD_OK) || fsync(fd) || io_rename(out.s, path) != SMKD_OK) {
             diag_error(d, NULL, "cannot write %s: %s", path, strerror(errno));
             s = SMKD_IO;
         }
@@ -343,8 +343,8 @@ static enum smkd_status prepare(struct stages *s, struct cg_model *m, const stru
                                  .stop_after = o->stop_after,
                                  .dump = stderr,
                                  .time = o->time};
-    const char *passes = arena_printf(&s->arena, "dce,%sfuse,layout%s", o->no_recompute ? "" : "recompute,",
-                                      o->bf16 ? ",bf16" : "");
+    const char *passes =
+        arena_printf(&s->arena, "dce,%sfuse,layout%s", o->no_recompute ? "" : "recompute,", o->bf16 ? ",bf16" : "");
     if (m->infer) drop_buffer_outputs(m->infer);
     for (int i = 0; i < 2; i++)
         if (graphs[i]) TRY(ir_run_passes(graphs[i], passes, &po));

@@ -600,9 +600,8 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
         entries[i] = LLVMConstStructInContext(cx, v, 6, 0);
     }
     LLVMTypeRef entries_t = LLVMArrayType2(entry_t, SMKD_ABI_PHASES);
-    LLVMTypeRef ae[] = {f.i32, f.i32, f.p, f.p, f.p,   f.p,   f.p, f.i64, entries_t, f.i64,
-                        f.i64, f.i64, f.p, f.p, f.i64, f.i64, f.p, f.p,   f.i64,
-                        f.p,   f.i64, f.p, f.p};
+    LLVMTypeRef ae[] = {f.i32, f.i32, f.p,   f.p,   f.p, f.p, f.p,   f.i64, entries_t, f.i64, f.i64, f.i64,
+                        f.p,   f.p,   f.i64, f.i64, f.p, f.p, f.i64, f.p,   f.i64,     f.p,   f.p};
     enum { N_FIELDS = sizeof ae / sizeof *ae };
     LLVMTypeRef at = LLVMStructTypeInContext(cx, ae, N_FIELDS, 0);
     static const struct {

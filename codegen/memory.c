@@ -1,6 +1,6 @@
 // LLVM is C++: where memory runs out, `operator new` throws, nobody catches, and the program is "terminated". C++ has a
-// handler for that and LLVM one for its own malloc; neither has a name in C, so both are looked up by their mangled ones
-// (stable: the Itanium C++ ABI; where one is not found, LLVM ends the program in its own words).
+// handler for that and LLVM one for its own malloc; neither has a name in C, so both are looked up by their mangled
+// ones (stable: the Itanium C++ ABI; where one is not found, LLVM ends the program in its own words).
 #include "program.h"
 
 #include <dlfcn.h>

@@ -1,8 +1,9 @@
-// A file declares shapes and types of values (value_info, outputs), which the importer does not need: it computes its own.
-// Where the two contradict each other, either the file is stale or it is read wrongly here, so it is said.
+// A file declares shapes and types of values (value_info, outputs), which the importer does not need: it computes its
+// own. Where the two contradict each other, either the file is stale or it is read wrongly here, so it is said.
 //
 // What is no contradiction:
-//   - a fixed batch B, since axis 0 of the inputs is N all the same: kB is kN. Where the batch is symbolic in the inputs, a
+//   - a fixed batch B, since axis 0 of the inputs is N all the same: kB is kN. Where the batch is symbolic in the
+//   inputs, a
 //     number k*B in its place is the batch that the model was traced with, the same B everywhere;
 //   - a scalar against a shape of ones;
 //   - dims that a --shape option changes: with a number of the file overridden, its other numbers say nothing any more;
@@ -103,8 +104,8 @@ void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorSha
             if (meant != dims[i]) {
                 char a[24], b[24];
                 note(c, NAME, &(struct diag_loc){0},
-                     arena_printf(c->a, "input \"%s\": dimension %zu is called \"%s\" and is %s, which is %s elsewhere", name,
-                                  i, text, ir_dim_text(dims[i], a), ir_dim_text(meant, b)));
+                     arena_printf(c->a, "input \"%s\": dimension %zu is called \"%s\" and is %s, which is %s elsewhere",
+                                  name, i, text, ir_dim_text(dims[i], a), ir_dim_text(meant, b)));
             }
         } else if (i > 0) {
             s->stale |= d->dim_value != dims[i];
@@ -112,10 +113,11 @@ void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorSha
             s->traced = d->dim_value;
             s->rows_of = name;
         } else if (s->traced != d->dim_value) {
-            diag_warning(c->d, NULL,
-                         "input \"%s\" has %lld rows in the file, \"%s\" has %lld: axis 0 of every input is read as the batch, "
-                         "so that both get as many",
-                         name, (long long)d->dim_value, s->rows_of, (long long)s->traced);
+            diag_warning(
+                c->d, NULL,
+                "input \"%s\" has %lld rows in the file, \"%s\" has %lld: axis 0 of every input is read as the batch, "
+                "so that both get as many",
+                name, (long long)d->dim_value, s->rows_of, (long long)s->traced);
         }
     }
 }
@@ -136,7 +138,9 @@ static bool contradicts(struct fe_ctx *c, const Onnx__TensorShapeProto__Dimensio
     return text && meaning(c, text, dim) != dim && !s->stale;
 }
 
-static bool compares(const struct fe_val *v) { return !v->unknown && !v->is_seq && !v->random && !v->rows && !v->is_buffer; }
+static bool compares(const struct fe_val *v) {
+    return !v->unknown && !v->is_seq && !v->random && !v->rows && !v->is_buffer;
+}
 
 static bool all_ones(const int64_t *dims, int rank) {
     for (int i = 0; i < rank; i++)
@@ -179,13 +183,16 @@ void fe_declared_compare(struct fe_ctx *c, const struct diag_loc *loc, const str
 }
 
 void fe_declared_report(struct fe_ctx *c) {
-    static const char *const what[KINDS] = {
-        [TYPE] = "another type", [RANK] = "another rank", [SIZE] = "another size", [NAME] = "names of sizes that do not agree"};
+    static const char *const what[KINDS] = {[TYPE] = "another type",
+                                            [RANK] = "another rank",
+                                            [SIZE] = "another size",
+                                            [NAME] = "names of sizes that do not agree"};
     for (int k = 0; k < KINDS; k++) {
         const struct found *f = &state(c)->found[k];
         const char *more = f->n < 2 ? "" : arena_printf(c->a, " (and %zu more values with %s)", f->n - 1, what[k]);
         if (f->n)
-            diag_warning(c->d, &f->loc, "%s%s; the file's claim is stale, or it is read wrongly here: compare the results",
-                         f->text, more);
+            diag_warning(c->d, &f->loc,
+                         "%s%s; the file's claim is stale, or it is read wrongly here: compare the results", f->text,
+                         more);
     }
 }

@@ -69,8 +69,8 @@ static const struct slot {
 };
 
 // Operand 0 comes out as it is, in another shape, order or number.
-static const char *const moves[] = {"Cast",    "CastLike", "Identity", "Reshape", "Unsqueeze", "Squeeze",
-                                    "Flatten", "Expand",   "Tile",     "Transpose"};
+static const char *const moves[] = {"Cast",    "CastLike", "Identity", "Reshape", "Unsqueeze",
+                                    "Squeeze", "Flatten",  "Expand",   "Tile",    "Transpose"};
 
 bool fe_flow_is(const Onnx__NodeProto *p, const char *op) { return p && p->op_type && !strcmp(p->op_type, op); }
 

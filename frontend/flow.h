@@ -10,13 +10,13 @@
 // attributes in spirit.
 enum fe_reach {
     FE_REACH_DATA = 1 << 0,
-    FE_REACH_SHAPE = 1 << 1, // sizes, scales of Resize, pads, repeats
-    FE_REACH_INDEX = 1 << 2, // positions, axes
-    FE_REACH_BOUND = 1 << 3, // of Clip
-    FE_REACH_RATIO = 1 << 4, // of dropout
-    FE_REACH_MASK = 1 << 5, // conditions and what they compare with
-    FE_REACH_FILL = 1 << 6, // what Pad and OneHot fill with
-    FE_REACH_QUANTUM = 1 << 7, // scales and zero points of quantisation
+    FE_REACH_SHAPE = 1 << 1,    // sizes, scales of Resize, pads, repeats
+    FE_REACH_INDEX = 1 << 2,    // positions, axes
+    FE_REACH_BOUND = 1 << 3,    // of Clip
+    FE_REACH_RATIO = 1 << 4,    // of dropout
+    FE_REACH_MASK = 1 << 5,     // conditions and what they compare with
+    FE_REACH_FILL = 1 << 6,     // what Pad and OneHot fill with
+    FE_REACH_QUANTUM = 1 << 7,  // scales and zero points of quantisation
     FE_REACH_EXPONENT = 1 << 8, // of Pow
 };
 struct fe_flow_use {

@@ -47,9 +47,9 @@ size_t fe_norms(const struct fe_model *m, size_t *frozen);
 // The model without weight data, for the artifact; *size bytes owned by the arena. What fe_export needs.
 void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size);
 
-// Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, nothing that no output
-// needs, BatchNormalization in inference form (training_mode 0, one output) with its trained statistics, Dropout in
-// inference form, metadata_props set.
+// Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, nothing that no
+// output needs, BatchNormalization in inference form (training_mode 0, one output) with its trained statistics, Dropout
+// in inference form, metadata_props set.
 struct fe_tensor {
     const char *name;
     int rank;

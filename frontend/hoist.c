@@ -1,6 +1,6 @@
 // A Constant node and an initializer mean the same, so what both can hold is made one form when a file is opened: float
-// tensors of Constant nodes become initializers of the node's result. Single numbers stay where they are: there are many,
-// and only what looks at the elements of a table (unshare.c, unbake.c) asks for initializers.
+// tensors of Constant nodes become initializers of the node's result. Single numbers stay where they are: there are
+// many, and only what looks at the elements of a table (unshare.c, unbake.c) asks for initializers.
 #include "onnx_internal.h"
 
 #include <stdlib.h>

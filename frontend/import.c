@@ -17,7 +17,8 @@ static const struct row {
 };
 #define N_ROWS    (sizeof rows / sizeof *rows)
 #define MAX_DEPTH 32 // of functions calling functions and If inside If
-// What functions that call functions twice each would make thousands of millions of; and what is bound by name, one by one.
+// What functions that call functions twice each would make thousands of millions of; and what is bound by name, one by
+// one.
 enum { MAX_NODES = 1 << 18, MAX_ENDS = 4096 };
 
 static const struct row *find_row(const char *op, int opset, bool *known) {
@@ -101,7 +102,8 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < n->n_in; i++)
         if (n->in[i] && n->in[i]->unknown) return;
     // Less, Add, Floor and Cast make a mask of random numbers; Shape only looks at them.
-    static const char *const take_random[] = {"Less", "Greater", "Add", "Floor", "Cast", "CastLike", "Shape", "Identity"};
+    static const char *const take_random[] = {"Less", "Greater",  "Add",   "Floor",
+                                              "Cast", "CastLike", "Shape", "Identity"};
     for (size_t i = 0; r && i < n->n_in; i++)
         if (n->in[i] && n->in[i]->random && !one_of(n->op, take_random, sizeof take_random / sizeof *take_random)) {
             fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
@@ -266,7 +268,8 @@ static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphP
         }
         ir_vid x = fe_vid(c, v);
         if (v->half)
-            diag_note(c->d, NULL, "output \"%s\" is of %s in the file: its values are, its elements are written as float32", name,
+            diag_note(c->d, NULL,
+                      "output \"%s\" is of %s in the file: its values are, its elements are written as float32", name,
                       v->half == IR_HALF_F16 ? "FLOAT16" : "BFLOAT16");
         if (x == IR_NONE) {
             diag_error(c->d, NULL, "output \"%s\" is not a tensor", name);

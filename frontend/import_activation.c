@@ -120,7 +120,8 @@ bool fe_op_thresholded_relu(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, fe_f(c, fe_attr_f(c, n, "alpha", 1)), x), x, fe_f(c, 0)));
 }
 
-// Of integers, and of floats known at import (TensorFlow's padding): the bounds as values of x's dtype, max applied last.
+// Of integers, and of floats known at import (TensorFlow's padding): the bounds as values of x's dtype, max applied
+// last.
 static struct fe_val *clip_value(struct fe_ctx *c, struct fe_val *x, struct fe_val *lo, struct fe_val *hi) {
     struct fe_val *r = x;
     if (lo) r = fe_p_binary(c, IR_OP_max, r, lo);
@@ -165,8 +166,8 @@ bool fe_op_clip(struct fe_ctx *c, struct fe_node *n) {
     if (has_hi && hi >= 3.4028234663852886e38) has_hi = false;
     if (!has_lo && !has_hi) return fe_out_val(n, 0, xv);
     if (fe_known(c, xv, false))
-        return fe_out_val(n, 0, clip_value(c, xv, has_lo ? float_value(c, lo) : NULL,
-                                           has_hi ? float_value(c, hi) : NULL));
+        return fe_out_val(n, 0,
+                          clip_value(c, xv, has_lo ? float_value(c, lo) : NULL, has_hi ? float_value(c, hi) : NULL));
     ir_vid x = floats(c, n);
     return x != IR_NONE && fe_out(c, n, 0, clip(c, x, has_lo ? &lo : NULL, has_hi ? &hi : NULL));
 }

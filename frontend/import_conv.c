@@ -20,8 +20,7 @@ static bool read_pair(struct fe_ctx *c, const struct fe_node *n, const char *nam
     if (cnt != (size_t)k)
         return fe_fail(c, n, "attribute \"%s\" has %zu numbers; the input has %d spatial dimensions", name, cnt, k);
     for (int i = 0; i < k; i++) {
-        if (v[i] < 1 || v[i] > MOST)
-            return fe_fail(c, n, "attribute \"%s\" has the value %lld", name, (long long)v[i]);
+        if (v[i] < 1 || v[i] > MOST) return fe_fail(c, n, "attribute \"%s\" has the value %lld", name, (long long)v[i]);
         out[2 - k + i] = v[i];
     }
     return true;

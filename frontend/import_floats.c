@@ -1,7 +1,7 @@
-// Float types other than float32, in files that are not raised to it (raise.c). Doubles are computed as such. Values of 16
-// bits are held as f32 and computed as runtimes do it on CPUs without such arithmetic: each node in float32, its result
-// rounded. Of sums, products, quotients and roots that is the correctly rounded one, since float32 has more than twice the
-// digits.
+// Float types other than float32, in files that are not raised to it (raise.c). Doubles are computed as such. Values of
+// 16 bits are held as f32 and computed as runtimes do it on CPUs without such arithmetic: each node in float32, its
+// result rounded. Of sums, products, quotients and roots that is the correctly rounded one, since float32 has more than
+// twice the digits.
 #include "scope.h"
 
 #include <string.h>
@@ -19,11 +19,12 @@ static bool among(const char *op, const char *const *list, size_t n) {
 }
 #define AMONG(op, list) among((op), (list), sizeof(list) / sizeof *(list))
 
-// --- rounding what a node makes ----------------------------------------------------------------------------------------
+// --- rounding what a node makes
+// ----------------------------------------------------------------------------------------
 
 // Moves elements, or hands values on that have a type already: there is nothing to round.
-static const char *const moves[] = {"Concat", "Expand", "Flatten", "Gather",  "Identity",  "Pad",
-                                    "Reshape", "Slice", "Split",   "Squeeze", "Transpose", "Unsqueeze"};
+static const char *const moves[] = {"Concat",  "Expand", "Flatten", "Gather",  "Identity",  "Pad",
+                                    "Reshape", "Slice",  "Split",   "Squeeze", "Transpose", "Unsqueeze"};
 static const char *const hands_on[] = {"Constant", "If", "SequenceAt"};
 // The operand whose type the results have, where it is not the first.
 static const struct {

@@ -63,10 +63,9 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
     double v = ir_is_float(dtype) ? value.f : ir_int_to_float(dtype, value.b, IR_F64);
     if (ir_is_int(dtype) && (v < -0x1p53 || v > 0x1p53)) // more digits than an attribute holds
         return fe_out(c, n, 0, fe_expand(c, fe_vid(c, fe_val_sym(c, one)), (int)s->n, dims));
-    return fe_out(
-        c, n, 0,
-        fe_emit(c, IR_OP_fill, NULL, 0,
-                IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", v), IR_S("dtype", ir_dtype_name(dtype)))));
+    return fe_out(c, n, 0,
+                  fe_emit(c, IR_OP_fill, NULL, 0,
+                          IR_ATTRS(IR_IS("shape", dims, s->n), IR_F("value", v), IR_S("dtype", ir_dtype_name(dtype)))));
 }
 
 // ceil((limit - start) / step), at least 0: the elements of a range. false: a step of 0, or too many to count.
@@ -104,14 +103,17 @@ bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
     struct fe_sym *r = fe_sym_new(c->a, s[0]->type.dtype, 1, len);
     for (size_t i = 0; i < r->n; i++) { // of integers each lies between start and limit
         if (fl)
-            r->v[i].f = s[0]->type.dtype == IR_F64 ? s[0]->v[0].f + (double)i * s[2]->v[0].f : (double)((float)s[0]->v[0].f + (float)((float)i * (float)s[2]->v[0].f));
+            r->v[i].f = s[0]->type.dtype == IR_F64
+                            ? s[0]->v[0].f + (double)i * s[2]->v[0].f
+                            : (double)((float)s[0]->v[0].f + (float)((float)i * (float)s[2]->v[0].f));
         else
             r->v[i].b = s[0]->v[0].b + (int64_t)i * s[2]->v[0].b;
     }
     return fe_out_sym(c, n, 0, r);
 }
 
-// OneHot-11: `on` where an index, a negative one counted from the end, is the place along the new axis; `off` elsewhere.
+// OneHot-11: `on` where an index, a negative one counted from the end, is the place along the new axis; `off`
+// elsewhere.
 bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_cast(c, fe_in(c, n, 0), IR_I64);
     double given;

@@ -9,8 +9,10 @@ static struct fe_val *need(struct fe_ctx *c, struct fe_node *n, size_t i) {
 }
 
 static bool not_a_mask(struct fe_ctx *c, struct fe_node *n) {
-    return fe_fail(c, n, "it uses random numbers in a way that makes no dropout mask (random < p, or floor(p + random), with a number p "
-                         "above 0 and up to 1)");
+    return fe_fail(
+        c, n,
+        "it uses random numbers in a way that makes no dropout mask (random < p, or floor(p + random), with a number p "
+        "above 0 and up to 1)");
 }
 
 bool fe_op_unary(struct fe_ctx *c, struct fe_node *n) {
@@ -28,7 +30,7 @@ static bool two(struct fe_ctx *c, struct fe_node *n, struct fe_val **x, struct f
 
 static bool binary(struct fe_ctx *c, struct fe_node *n, struct fe_val *x, struct fe_val *y) {
     if (x->random || y->random) {
-        struct fe_val *v = n->arg == IR_OP_add              ? fe_random_plus(c, x, y)
+        struct fe_val *v = n->arg == IR_OP_add               ? fe_random_plus(c, x, y)
                            : n->arg == IR_OP_lt && x->random ? fe_random_below(c, x, y)
                                                              : NULL;
         return v ? fe_out_val(n, 0, v) : not_a_mask(c, n);
@@ -49,8 +51,8 @@ bool fe_op_swapped(struct fe_ctx *c, struct fe_node *n) { // a > b is b < a
 // --- roots
 //
 // The slope of a root is infinite at 0. PyTorch's norms and standard deviations have the gradient 0 there, but a file
-// holds only the root of what they sum, and inf * 0 would make every gradient before it NaN. Such a root is known by its
-// operand: a sum or mean of squares or of powers of absolute values, times or divided by numbers.
+// holds only the root of what they sum, and inf * 0 would make every gradient before it NaN. Such a root is known by
+// its operand: a sum or mean of squares or of powers of absolute values, times or divided by numbers.
 
 enum { MAX_STEPS = 32 }; // from a root back to the squares: a guard of recursion, far more than there are
 
@@ -108,7 +110,8 @@ ir_vid fe_root(struct fe_ctx *c, ir_vid x) {
 bool fe_op_sqrt(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = need(c, n, 0);
     if (!x) return false;
-    return fe_out_val(n, 0, fe_known(c, x, false) ? fe_p_unary(c, IR_OP_sqrt, x) : fe_val_of(c, fe_root(c, fe_vid(c, x))));
+    return fe_out_val(n, 0,
+                      fe_known(c, x, false) ? fe_p_unary(c, IR_OP_sqrt, x) : fe_val_of(c, fe_root(c, fe_vid(c, x))));
 }
 
 bool fe_op_xor(struct fe_ctx *c, struct fe_node *n) {
@@ -162,7 +165,8 @@ static struct fe_val *floor_mod(struct fe_ctx *c, struct fe_val *x, struct fe_va
     enum ir_dtype t = fe_type(c, x)->dtype;
     struct fe_val *r = fe_p_binary(c, IR_OP_rem, x, y), *zero = fe_val_sym(c, fe_sym_new(c->a, t, 0, NULL));
     if (!r || !ir_is_signed(t)) return r;
-    struct fe_val *differ = fe_p_binary(c, IR_OP_eq, fe_p_binary(c, IR_OP_lt, r, zero), fe_p_binary(c, IR_OP_lt, y, zero));
+    struct fe_val *differ =
+        fe_p_binary(c, IR_OP_eq, fe_p_binary(c, IR_OP_lt, r, zero), fe_p_binary(c, IR_OP_lt, y, zero));
     struct fe_val *whole = fe_p_binary(c, IR_OP_eq, r, zero), *turned = fe_p_binary(c, IR_OP_add, r, y);
     if (!differ || !whole || !turned) return NULL;
     return fe_p_where(c, fe_p_binary(c, IR_OP_or, whole, differ), r, turned);
@@ -173,7 +177,8 @@ bool fe_op_mod(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x, *y;
     if (!two(c, n, &x, &y)) return false;
     const struct fe_sym *xs = fe_known(c, x, false), *ys = fe_known(c, y, false);
-    if (xs && ys && ys->n == 1 && !fe_sym_is_const(xs) && !ir_is_float(xs->type.dtype) && !ys->v[0].a && ys->v[0].b != 0) {
+    if (xs && ys && ys->n == 1 && !fe_sym_is_const(xs) && !ir_is_float(xs->type.dtype) && !ys->v[0].a &&
+        ys->v[0].b != 0) {
         int64_t m = ys->v[0].b, rest;
         bool c_sign = fe_attr_i(c, n, "fmod", 0) != 0; // the dividend's, which N may change; else the divisor's
         struct fe_sym *r = fe_sym_new(c->a, xs->type.dtype, xs->type.rank, xs->type.dims);

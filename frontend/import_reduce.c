@@ -113,8 +113,8 @@ bool fe_op_reduce_log_sum(struct fe_ctx *c, struct fe_node *n) {
     return x != IR_NONE && fe_out(c, n, 0, of_floats(c, reduce(c, IR_OP_reduce_sum, x, &r), IR_OP_log));
 }
 
-// m + ln sum e^(x-m), with m = max x held constant: exact, and no overflow. An infinite m would make inf - inf: there the
-// sum is 0 or infinite as it stands, and its logarithm is right.
+// m + ln sum e^(x-m), with m = max x held constant: exact, and no overflow. An infinite m would make inf - inf: there
+// the sum is 0 or infinite as it stands, and its logarithm is right.
 bool fe_op_reduce_log_sum_exp(struct fe_ctx *c, struct fe_node *n) {
     struct reduction r;
     ir_vid x = begin(c, n, &r);
@@ -145,7 +145,8 @@ bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
     if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_typeof(c, x)->rank, &axis)) return false;
     if (fe_attr_i(c, n, "select_last_index", 0)) return fe_fail(c, n, "select_last_index=1 is not supported");
     enum ir_dtype t = fe_typeof(c, x)->dtype; // -1 - x turns integers around, also the least one and unsigned ones
-    if (n->arg) x = ir_is_float(t) ? fe_e1(c, IR_OP_neg, x) : fe_e2(c, IR_OP_sub, fe_num(c, t, t == IR_BOOL ? 0 : -1), x);
+    if (n->arg)
+        x = ir_is_float(t) ? fe_e1(c, IR_OP_neg, x) : fe_e2(c, IR_OP_sub, fe_num(c, t, t == IR_BOOL ? 0 : -1), x);
     bool keepdims = fe_attr_i(c, n, "keepdims", 1) != 0;
     if (!keepdims) fe_moved_lost(n, (int64_t[1]){axis}, 1);
     return fe_out(c, n, 0, fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims))));

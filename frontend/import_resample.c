@@ -6,8 +6,8 @@
 
 // Source index of position i in a padded axis of size d, for the modes that copy elements.
 static int64_t mirrored(int64_t i, int64_t d, char mode) {
-    if (mode == 'e') return i < 0 ? 0 : i >= d ? d - 1 : i; // edge
-    if (mode == 'w') return ((i % d) + d) % d;              // wrap
+    if (mode == 'e') return i < 0 ? 0 : i >= d ? d - 1 : i;              // edge
+    if (mode == 'w') return ((i % d) + d) % d;                           // wrap
     int64_t period = 2 * (d - 1), at = ((i % period) + period) % period; // reflect
     return at < d ? at : period - at;
 }
@@ -116,8 +116,8 @@ bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
 
 // --- Resize
 //
-// Sizes and places are computed in float32, as exporters and runtimes do: 10 * 0.7 is 7 there and 6.99.. in float64, and
-// a place on the border of two pixels falls on one side or the other. Formulas: Resize-19.
+// Sizes and places are computed in float32, as exporters and runtimes do: 10 * 0.7 is 7 there and 6.99.. in float64,
+// and a place on the border of two pixels falls on one side or the other. Formulas: Resize-19.
 
 struct axis_scale {
     int64_t in, out;
@@ -155,8 +155,10 @@ static int64_t nearest_before_11(float x, bool shrinks) { return shrinks ? (int6
 static const struct {
     const char *name;
     float (*f)(const struct axis_scale *, float);
-} places[] = {{"half_pixel", place_half_pixel},         {"pytorch_half_pixel", place_pytorch},
-              {"align_corners", place_corners},         {"asymmetric", place_asymmetric},
+} places[] = {{"half_pixel", place_half_pixel},
+              {"pytorch_half_pixel", place_pytorch},
+              {"align_corners", place_corners},
+              {"asymmetric", place_asymmetric},
               {"half_pixel_symmetric", place_symmetric}};
 static const struct {
     const char *name;
@@ -189,8 +191,7 @@ static void taps(const struct resize *r, float x, int64_t in, float *row) {
         if (r->exclude_outside && (at < 0 || at >= in)) w[i] = 0;
         sum += w[i];
     }
-    for (int i = 0; i < n; i++)
-        row[inside((int64_t)base + first + i, in)] += r->exclude_outside ? w[i] / sum : w[i];
+    for (int i = 0; i < n; i++) row[inside((int64_t)base + first + i, in)] += r->exclude_outside ? w[i] / sum : w[i];
 }
 
 // y = x times the interpolation matrix along axis a (the last or the last but one).

@@ -259,7 +259,8 @@ bool fe_out_sym(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_sym *s)
 // --- building
 
 static ir_vid filled(struct fe_ctx *c, const struct ir_type *t, double v) {
-    struct ir_attr attrs[] = {IR_IS("shape", t->dims, t->rank), IR_F("value", v), IR_S("dtype", ir_dtype_name(t->dtype))};
+    struct ir_attr attrs[] = {IR_IS("shape", t->dims, t->rank), IR_F("value", v),
+                              IR_S("dtype", ir_dtype_name(t->dtype))};
     ir_nid n = ir_node_new(c->g, IR_OP_fill, NULL, 0, attrs, 3);
     return n == IR_NONE ? IR_NONE : c->g->nodes[n].out[0];
 }
@@ -346,7 +347,8 @@ static ir_vid product_sum(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int
     if (trans_b) b = transposed(c, b);
     if (a == IR_NONE || b == IR_NONE) return IR_NONE;
     struct ir_type ta = *fe_typeof(c, a), tb = *fe_typeof(c, b);
-    if (ta.rank == IR_MAX_RANK || tb.rank == IR_MAX_RANK) return fe_emit(c, IR_OP_matmul, (ir_vid[]){a, b}, 2, IR_NO_ATTRS);
+    if (ta.rank == IR_MAX_RANK || tb.rank == IR_MAX_RANK)
+        return fe_emit(c, IR_OP_matmul, (ir_vid[]){a, b}, 2, IR_NO_ATTRS);
     ta.dims[ta.rank] = 1;
     memmove(tb.dims + tb.rank - 1, tb.dims + tb.rank - 2, 2 * sizeof *tb.dims);
     tb.dims[tb.rank - 2] = 1;

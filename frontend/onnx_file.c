@@ -213,9 +213,9 @@ static bool stays_below_by_text(const char *rel) {
     return true;
 }
 
-// Opens and maps the external file `rel`, which lies beside the model: beside the name it was given by, or beside the file that
-// this name is a link to. A link counts by where it leads: both may be links into one folder, as in the cache of Hugging Face,
-// but none leads out of the model's folder. NULL after reporting.
+// Opens and maps the external file `rel`, which lies beside the model: beside the name it was given by, or beside the
+// file that this name is a link to. A link counts by where it leads: both may be links into one folder, as in the cache
+// of Hugging Face, but none leads out of the model's folder. NULL after reporting.
 static const void *open_beside(struct fe_model *m, struct diag *d, const struct diag_loc *loc, const char *tensor,
                                const char *rel, size_t *size) {
     if (!stays_below_by_text(rel)) {
@@ -239,9 +239,11 @@ static const void *open_beside(struct fe_model *m, struct diag *d, const struct 
     }
     const char *real = real_path(m->arena, fd);
     const void *data = NULL;
-    bool below = real && (lies_below(m->arena, real, m->path) || (m->real_path && lies_below(m->arena, real, m->real_path)));
+    bool below =
+        real && (lies_below(m->arena, real, m->path) || (m->real_path && lies_below(m->arena, real, m->real_path)));
     if (!below)
-        diag_error(d, loc, "tensor \"%s\": external data \"%s\" is a link that leaves the model's folder; copy \"%s\" there",
+        diag_error(d, loc,
+                   "tensor \"%s\": external data \"%s\" is a link that leaves the model's folder; copy \"%s\" there",
                    tensor, rel, real ? real : rel);
     else if (io_map_fd(path, fd, *size, &data) != SMKD_OK)
         diag_error(d, loc, "tensor \"%s\": cannot read external data \"%s\": %s", tensor, path, io_why());

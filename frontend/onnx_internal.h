@@ -8,8 +8,8 @@
 
 // --- the file (onnx_file.c) ----------------------------------------------------------------------------------------
 
-struct fe_mapping { // an external-data file, mapped once
-    const char *rel; // as the model names it
+struct fe_mapping {   // an external-data file, mapped once
+    const char *rel;  // as the model names it
     const void *data; // NULL: refused, which has been reported
     size_t size;
 };
@@ -189,9 +189,9 @@ struct fe_ctx {
     } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
     bool saw_bn, saw_conv;
-    bool training_norms; // the file has BatchNormalization in training form: others are frozen (import_norm.c)
-    size_t asked_norms;  // frozen by the command line
-    size_t bare_convs; // Conv followed by nothing we know to be a normalisation
+    bool training_norms;          // the file has BatchNormalization in training form: others are frozen (import_norm.c)
+    size_t asked_norms;           // frozen by the command line
+    size_t bare_convs;            // Conv followed by nothing we know to be a normalisation
     struct fe_declared *declared; // declared.c
 };
 struct fe_node {
@@ -258,7 +258,7 @@ ir_vid fe_emit(struct fe_ctx *c, enum ir_op op, const ir_vid *in, size_t n_in, c
 ir_vid fe_e1(struct fe_ctx *c, enum ir_op op, ir_vid x);
 ir_vid fe_e2(struct fe_ctx *c, enum ir_op op, ir_vid x, ir_vid y);
 ir_vid fe_where(struct fe_ctx *c, ir_vid cond, ir_vid x, ir_vid y);
-ir_vid fe_f(struct fe_ctx *c, double v); // f32[] constant
+ir_vid fe_f(struct fe_ctx *c, double v);                    // f32[] constant
 ir_vid fe_num(struct fe_ctx *c, enum ir_dtype t, double v); // the same of any type
 ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_transpose(struct fe_ctx *c, ir_vid x, int rank, const int64_t *perm);
@@ -317,8 +317,8 @@ struct fe_val *fe_random_below(struct fe_ctx *c, const struct fe_val *x, struct 
 struct fe_val *fe_random_floor(struct fe_ctx *c, const struct fe_val *x);
 ir_vid fe_seed(struct fe_ctx *c); // the run-time scalar "seed"
 
-// What the file says of shapes and types (declared.c): inputs give names of dims their meaning, values are compared with
-// what was computed of them, and the report warns of each kind of contradiction once, with how often it was seen.
+// What the file says of shapes and types (declared.c): inputs give names of dims their meaning, values are compared
+// with what was computed of them, and the report warns of each kind of contradiction once, with how often it was seen.
 struct fe_slot;
 void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorShapeProto *said, const int64_t *dims);
 void fe_declared_compare(struct fe_ctx *c, const struct diag_loc *loc, const struct fe_slot *slot);

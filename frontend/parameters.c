@@ -77,16 +77,16 @@ static const struct { // roles of a constant, and the rule of each; the first th
     enum rule rule;
     bool unless_named; // one that a state dict has is learned: GeM's exponent, a threshold, a gate on the input
 } constant_roles[] = {
-    {FE_ROLE_FILTER, FILTER, false},   {FE_ROLE_MASK, MASK, false},   {FE_ROLE_INPUT, INPUT, true},
-    {FE_ROLE_EPSILON, EPSILON, true},  {FE_ROLE_FILL, FILL, false},   {FE_ROLE_ACTIVATION, ACTIVATION, true},
+    {FE_ROLE_FILTER, FILTER, false},    {FE_ROLE_MASK, MASK, false},  {FE_ROLE_INPUT, INPUT, true},
+    {FE_ROLE_EPSILON, EPSILON, true},   {FE_ROLE_FILL, FILL, false},  {FE_ROLE_ACTIVATION, ACTIVATION, true},
     {FE_ROLE_EXPONENT, EXPONENT, true}, {FE_ROLE_BOUND, BOUND, true},
 };
 static const struct { // what only flows into operands that are attributes in spirit
     unsigned reach;
     enum rule rule;
 } attributes[] = {
-    {FE_REACH_SHAPE, IN_SHAPES},  {FE_REACH_INDEX, IN_INDICES}, {FE_REACH_BOUND, IN_BOUNDS},
-    {FE_REACH_RATIO, IN_RATIOS},  {FE_REACH_MASK, IN_MASKS},    {FE_REACH_FILL, IN_FILLS},
+    {FE_REACH_SHAPE, IN_SHAPES},   {FE_REACH_INDEX, IN_INDICES}, {FE_REACH_BOUND, IN_BOUNDS},
+    {FE_REACH_RATIO, IN_RATIOS},   {FE_REACH_MASK, IN_MASKS},    {FE_REACH_FILL, IN_FILLS},
     {FE_REACH_QUANTUM, IN_QUANTA},
 };
 
@@ -265,9 +265,9 @@ static int by_key(const void *a, const void *b) {
 }
 
 const struct fe_meaning *fe_meaning_of(const struct fe_model *m, const void *key) {
-    return m->n_meanings ? bsearch(&(struct fe_meaning){.key = key}, m->meanings, m->n_meanings, sizeof *m->meanings,
-                                   by_key)
-                         : NULL;
+    return m->n_meanings
+               ? bsearch(&(struct fe_meaning){.key = key}, m->meanings, m->n_meanings, sizeof *m->meanings, by_key)
+               : NULL;
 }
 
 void fe_decide_parameters(struct fe_model *m, struct diag *diag, const struct fe_options *o) {

@@ -32,10 +32,10 @@ bool fe_folded_constants(const char *names);
 
 // --- what the operators do with it (roles.c)
 
-enum fe_role { // a set
-    FE_ROLE_WEIGHT = 1 << 0,     // of a convolution, product, norm, table; a bias
-    FE_ROLE_ANY = 1 << 1,        // arithmetic with data: it could be either
-    FE_ROLE_STATISTIC = 1 << 2,  // of BatchNormalization
+enum fe_role {                  // a set
+    FE_ROLE_WEIGHT = 1 << 0,    // of a convolution, product, norm, table; a bias
+    FE_ROLE_ANY = 1 << 1,       // arithmetic with data: it could be either
+    FE_ROLE_STATISTIC = 1 << 2, // of BatchNormalization
     FE_ROLE_EXPONENT = 1 << 3,
     FE_ROLE_EPSILON = 1 << 4,    // added in front of a root, a logarithm, a division
     FE_ROLE_BOUND = 1 << 5,      // of Max or Min

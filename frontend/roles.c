@@ -109,9 +109,7 @@ static bool has_gelu(const struct fe_flow *f, const char *name, int depth) {
     }
     return false;
 }
-static bool by_gelu(const struct at *at) {
-    return fe_flow_is(at->p, "Mul") && has_gelu(at->f, other_operand(at), 0);
-}
+static bool by_gelu(const struct at *at) { return fe_flow_is(at->p, "Mul") && has_gelu(at->f, other_operand(at), 0); }
 
 // Attention: the scores, a product of two computed tensors, or one of these, by the root of their length.
 static bool to_softmax(const struct at *at) {
@@ -242,12 +240,12 @@ static unsigned one_number(const struct at *at, const struct fe_blob *b) {
     if (!sum && !factor) return 0;
     if (fe_flow_is(at->p, "Add") && MADE_BY(at, "MatMul", "Conv", "ConvTranspose")) return FE_ROLE_WEIGHT; // a bias
     if (fe_flow_is(at->p, "Add") && result_goes(at, needs_epsilon)) return FE_ROLE_EPSILON;
-    if (fe_blob_float(b, 0) <= -1e3) return FE_ROLE_MASK; // (1 - mask) * -10000
-    const bool formula = (at->k == 0 && ANY_OF(at->p, "Sub", "Div")) ||                 // 1 - x, 1 / x
-                         (sum && MADE_BY(at, "Erf", "Exp", "Tanh", "Sigmoid")) ||       // 1 + erf(x)
-                         (sum && result_goes(at, is_clip)) ||                           // relu6(x + 3) / 6
+    if (fe_blob_float(b, 0) <= -1e3) return FE_ROLE_MASK;                         // (1 - mask) * -10000
+    const bool formula = (at->k == 0 && ANY_OF(at->p, "Sub", "Div")) ||           // 1 - x, 1 / x
+                         (sum && MADE_BY(at, "Erf", "Exp", "Tanh", "Sigmoid")) || // 1 + erf(x)
+                         (sum && result_goes(at, is_clip)) ||                     // relu6(x + 3) / 6
                          (factor && MADE_BY(at, "Clip", "ReduceSum", "Less", "Greater", "LessOrEqual",
-                                            "GreaterOrEqual")) ||                       // a mean, a dropout's 1 / p
+                                            "GreaterOrEqual")) || // a mean, a dropout's 1 / p
                          (factor && (result_goes(at, into_gelu) || result_goes(at, by_gelu) ||
                                      has_gelu(at->f, other_operand(at), 0) || scales_attention(at)));
     return formula ? FE_ROLE_ACTIVATION : 0;

@@ -6,9 +6,9 @@
 
 struct fe_slot {
     const char *name;
-    struct fe_val *val; // NULL until its node has been imported
-    size_t producer;    // index of the node that makes it, SIZE_MAX for none
-    bool used;          // read by a live node or an output
+    struct fe_val *val;              // NULL until its node has been imported
+    size_t producer;                 // index of the node that makes it, SIZE_MAX for none
+    bool used;                       // read by a live node or an output
     const Onnx__TypeProto *declared; // what the file says of a node's result, or NULL
 };
 struct fe_scope {
@@ -18,8 +18,8 @@ struct fe_scope {
     struct fe_infos {
         Onnx__ValueInfoProto **v;
         size_t n;
-    } infos[2]; // what the file declares of values in here
-    struct fe_slot *slots;         // open addressing, power of two
+    } infos[2];            // what the file declares of values in here
+    struct fe_slot *slots; // open addressing, power of two
     size_t n, cap;
 };
 struct fe_slot *fe_scope_find(struct fe_scope *s, const char *name); // this scope only; NULL when absent

@@ -321,7 +321,8 @@ static bool int_unary(enum ir_op op, enum ir_dtype t, const struct fe_num *x, st
 struct fe_sym *fe_sym_unary(struct arena *a, enum ir_op op, const struct fe_sym *x) {
     struct fe_sym *r = fe_sym_new(a, x->type.dtype, x->type.rank, x->type.dims);
     for (size_t i = 0; r && i < r->n; i++) {
-        if (ir_is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i]) : !int_unary(op, x->type.dtype, &x->v[i], &r->v[i]))
+        if (ir_is_float(x->type.dtype) ? !float_unary(op, &x->v[i], &r->v[i])
+                                       : !int_unary(op, x->type.dtype, &x->v[i], &r->v[i]))
             return NULL;
         r->v[i].f = stored(x->type.dtype, r->v[i].f);
     }
@@ -366,7 +367,7 @@ struct fe_sym *fe_sym_binary(struct arena *a, enum ir_op op, const struct fe_sym
     if (!xs || !ys || !r || ir_is_float(x->type.dtype) != ir_is_float(y->type.dtype)) return NULL;
     for (size_t i = 0; i < r->n; i++) {
         if (ir_is_float(x->type.dtype) ? !float_binary(op, &xs->v[i], &ys->v[i], &r->v[i])
-                                    : !int_binary(op, x->type.dtype, &xs->v[i], &ys->v[i], &r->v[i]))
+                                       : !int_binary(op, x->type.dtype, &xs->v[i], &ys->v[i], &r->v[i]))
             return NULL;
         r->v[i].f = stored(x->type.dtype, r->v[i].f);
     }

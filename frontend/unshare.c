@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Names looked up by the thousand. `producer` of a slot is an index: of the node that makes a value, or of an initializer, ...
+// Names looked up by the thousand. `producer` of a slot is an index: of the node that makes a value, or of an
+// initializer, ...
 struct index {
     struct fe_scope makers, initializers;
 };
@@ -21,7 +22,8 @@ struct index {
 static struct index index_of(struct arena *a, const Onnx__GraphProto *g) {
     struct index x = {0};
     for (size_t i = 0; i < g->n_node; i++)
-        for (size_t k = 0; k < g->node[i]->n_output; k++) fe_scope_add(&x.makers, a, g->node[i]->output[k])->producer = i;
+        for (size_t k = 0; k < g->node[i]->n_output; k++)
+            fe_scope_add(&x.makers, a, g->node[i]->output[k])->producer = i;
     for (size_t i = 0; i < g->n_initializer; i++) {
         struct fe_slot *slot = fe_scope_add(&x.initializers, a, g->initializer[i]->name);
         if (slot->producer == SIZE_MAX) slot->producer = i;
@@ -214,7 +216,7 @@ static void untie(struct fe_model *m) {
     Onnx__GraphProto *g = m->proto->graph;
     struct index x = index_of(m->arena, g);
     struct fe_scope firsts = {0}, owned = {0}; // copies, by the initializer, and by that and its owner
-    const char **copies = NULL; // the initializer that stands for another at one owner's
+    const char **copies = NULL;                // the initializer that stands for another at one owner's
     size_t n = 0, cap = 0;
     for (size_t i = 0; i < g->n_node; i++)
         for (size_t k = 0; k < g->node[i]->n_input; k++) {

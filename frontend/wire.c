@@ -1,13 +1,15 @@
-// A look at a file's bytes before protobuf-c unpacks them. It recurses once a nested message without a limit, takes a hundred
-// times the memory of a file of empty messages, copies what it has at every repetition of a message that should be there once,
-// and ends a string at its first NUL. What nests in what, and which fields are text, comes from protobuf-c's own descriptors.
+// A look at a file's bytes before protobuf-c unpacks them. It recurses once a nested message without a limit, takes a
+// hundred times the memory of a file of empty messages, copies what it has at every repetition of a message that should
+// be there once, and ends a string at its first NUL. What nests in what, and which fields are text, comes from
+// protobuf-c's own descriptors.
 #include "onnx_internal.h"
 
 #include <string.h>
 
 // Of messages in messages, unknown fields apart (those are kept as bytes). An If in an If in a Loop takes nine.
 enum { MAX_NESTING = 64 };
-// Messages that repeat a field of which there should be one: protobuf merges them, each at the cost of a copy of all before.
+// Messages that repeat a field of which there should be one: protobuf merges them, each at the cost of a copy of all
+// before.
 enum { MAX_MERGES = 16 };
 // What protobuf-c and malloc take for a field and for an allocation besides what is in it, rounded up.
 enum { FIELD_BYTES = 48, BLOCK_BYTES = 24 };
@@ -31,15 +33,16 @@ static bool read_varint(const unsigned char **p, const unsigned char *end, uint6
     return false;
 }
 
-// A text that C strings cannot hold, or that nobody can read. Comments are not printed, and older writers put any encoding there.
+// A text that C strings cannot hold, or that nobody can read. Comments are not printed, and older writers put any
+// encoding there.
 static void look_at_text(struct wire *w, const ProtobufCMessageDescriptor *in, const ProtobufCFieldDescriptor *f,
                          const unsigned char *p, size_t n) {
     bool nul = memchr(p, 0, n) != NULL;
     if (w->refused || (!nul && (utf8_valid((const char *)p, n) || !strcmp(f->name, "doc_string")))) return;
     char excerpt[80];
     text_escape(excerpt, sizeof excerpt, (const char *)p, n);
-    diag_error(w->d, NULL, "the text \"%s\" (field %s of a %s) %s; export the model again with plain names", excerpt, f->name,
-               in->short_name, nul ? "has a NUL in it" : "is not UTF-8");
+    diag_error(w->d, NULL, "the text \"%s\" (field %s of a %s) %s; export the model again with plain names", excerpt,
+               f->name, in->short_name, nul ? "has a NUL in it" : "is not UTF-8");
     w->refused = true;
 }
 
@@ -48,8 +51,8 @@ static bool is_varint(ProtobufCType t) {
            t != PROTOBUF_C_TYPE_FIXED64 && t != PROTOBUF_C_TYPE_SFIXED32 && t != PROTOBUF_C_TYPE_SFIXED64;
 }
 
-static void look(struct wire *w, const ProtobufCMessageDescriptor *what, const unsigned char *p, const unsigned char *end,
-                 int depth);
+static void look(struct wire *w, const ProtobufCMessageDescriptor *what, const unsigned char *p,
+                 const unsigned char *end, int depth);
 
 // A field with a length: a message, text, bytes, numbers in a row, or something this schema doesn't know.
 static void look_at_bytes(struct wire *w, const ProtobufCMessageDescriptor *what, const ProtobufCFieldDescriptor *f,
@@ -67,10 +70,11 @@ static void look_at_bytes(struct wire *w, const ProtobufCMessageDescriptor *what
 }
 
 // Stops at what is malformed: protobuf-c says so, at the same place.
-static void look(struct wire *w, const ProtobufCMessageDescriptor *what, const unsigned char *p, const unsigned char *end,
-                 int depth) {
+static void look(struct wire *w, const ProtobufCMessageDescriptor *what, const unsigned char *p,
+                 const unsigned char *end, int depth) {
     if (depth > MAX_NESTING) {
-        diag_error(w->d, NULL, "messages are nested more than %d deep (a %s there); this is not a model any exporter writes",
+        diag_error(w->d, NULL,
+                   "messages are nested more than %d deep (a %s there); this is not a model any exporter writes",
                    MAX_NESTING, what->short_name);
         w->refused = true;
         return;

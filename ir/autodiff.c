@@ -16,9 +16,7 @@ struct sweep {
     ir_vid *cotangent;        // per value: the sum so far, or IR_NONE
 };
 
-static bool is_float(const struct ir_graph *g, ir_vid v) {
-    return ir_is_float(g->values[v].type.dtype);
-}
+static bool is_float(const struct ir_graph *g, ir_vid v) { return ir_is_float(g->values[v].type.dtype); }
 
 static void sweep_init(struct sweep *s, struct ir_graph *g) {
     *s = (struct sweep){.g = g, .n_values = g->n_values, .n_nodes = g->n_nodes};

@@ -1,9 +1,10 @@
-// What a classifier's losses should look at. A file often ends in the probabilities it is asked for: a Softmax, LogSoftmax
-// or Sigmoid, maybe behind a Flatten, an Identity or a Cast, maybe written out by hand. Losses apply their own, so such an
-// output is trained by what goes into it. Recognised on the graph as it was imported, before pass expand takes softmax apart.
+// What a classifier's losses should look at. A file often ends in the probabilities it is asked for: a Softmax,
+// LogSoftmax or Sigmoid, maybe behind a Flatten, an Identity or a Cast, maybe written out by hand. Losses apply their
+// own, so such an output is trained by what goes into it. Recognised on the graph as it was imported, before pass
+// expand takes softmax apart.
 //
-// softmax(x) = softmax(x - m) for any m that is the same for all classes, so whatever the exponent is shifted by may stay
-// or go: it changes neither the probabilities nor, in sum, a gradient.
+// softmax(x) = softmax(x - m) for any m that is the same for all classes, so whatever the exponent is shifted by may
+// stay or go: it changes neither the probabilities nor, in sum, a gradient.
 #include "ir.h"
 
 #include <string.h>
@@ -40,7 +41,8 @@ static bool along_classes(const struct ir_graph *g, ir_vid x, int axis) {
 
 static bool is_one(const struct ir_graph *g, ir_vid v) {
     const struct ir_value *x = &g->values[v];
-    return x->role == IR_ROLE_CONST && x->type.dtype == IR_F32 && ir_numel(&x->type) == 1 && *(const float *)x->data == 1;
+    return x->role == IR_ROLE_CONST && x->type.dtype == IR_F32 && ir_numel(&x->type) == 1 &&
+           *(const float *)x->data == 1;
 }
 
 // The same number for every class of a sample.
@@ -81,7 +83,8 @@ static ir_vid written_log_softmax(const struct ir_graph *g, ir_vid v) {
     for (int k = 0; !log && sum && k < 2; k++)
         if (for_all_classes(g, sum->in[1 - k])) log = def_of(g, bare(g, sum->in[k]), IR_OP_log);
     ir_vid t = log ? summed_exponent(g, log->in[0]) : IR_NONE;
-    return t != IR_NONE && bare(g, unshifted(g, t)) == bare(g, unshifted(g, n->in[0])) ? unshifted(g, n->in[0]) : IR_NONE;
+    return t != IR_NONE && bare(g, unshifted(g, t)) == bare(g, unshifted(g, n->in[0])) ? unshifted(g, n->in[0])
+                                                                                       : IR_NONE;
 }
 
 // 1 / (1 + e^-z)
@@ -120,12 +123,9 @@ static const struct form {
     const char *op;
     bool written; // its gradient is 0 * inf where a probability underflows
 } forms[] = {
-    {of_softmax, "Softmax", false},
-    {of_log_softmax, "LogSoftmax", false},
-    {of_sigmoid, "Sigmoid", false},
-    {of_log_of_softmax, "LogSoftmax", true},
-    {written_softmax, "Softmax", true},
-    {written_log_softmax, "LogSoftmax", true},
+    {of_softmax, "Softmax", false},     {of_log_softmax, "LogSoftmax", false},
+    {of_sigmoid, "Sigmoid", false},     {of_log_of_softmax, "LogSoftmax", true},
+    {written_softmax, "Softmax", true}, {written_log_softmax, "LogSoftmax", true},
     {written_sigmoid, "Sigmoid", true},
 };
 
@@ -149,7 +149,9 @@ static bool is_float(const struct ir_graph *g, ir_vid v) {
 }
 
 // float64 can be an output, but losses look at float32.
-static bool usable(const struct ir_graph *g, const struct ir_head *h) { return g->values[h->value].type.dtype == IR_F32; }
+static bool usable(const struct ir_graph *g, const struct ir_head *h) {
+    return g->values[h->value].type.dtype == IR_F32;
+}
 
 size_t ir_heads(const struct ir_graph *g, struct arena *a, struct ir_head **heads) {
     struct ir_head *all = ARENA_ARRAY(a, struct ir_head, g->n_outputs + 1);
@@ -203,7 +205,7 @@ void ir_head_attach(struct ir_graph *g, struct ir_head *h) {
         }
     struct diag_loc loc = g->cur_loc;
     const char *name = g->values[h->value].name ? g->values[h->value].name : h->output;
-    g->cur_loc = h->loc.node               ? h->loc
+    g->cur_loc = h->loc.node                          ? h->loc
                  : g->values[h->value].def != IR_NONE ? g->nodes[g->values[h->value].def].loc
                                                       : (struct diag_loc){.node = name};
     if (output_named(g, name)) name = arena_printf(g->arena, "%s.logits", h->output);

@@ -27,20 +27,7 @@ typedef uint32_t ir_nid; // index into graph->nodes
 
 // Element types. What is known about one stands in one table (type.c): nothing else lists integer types, and nothing
 // else decides which are signed. BOOL is one byte, 0 or 1.
-enum ir_dtype {
-    IR_F32,
-    IR_I64,
-    IR_I32,
-    IR_U8,
-    IR_BOOL,
-    IR_F64,
-    IR_I8,
-    IR_I16,
-    IR_U16,
-    IR_U32,
-    IR_U64,
-    IR_DTYPE_COUNT
-};
+enum ir_dtype { IR_F32, IR_I64, IR_I32, IR_U8, IR_BOOL, IR_F64, IR_I8, IR_I16, IR_U16, IR_U32, IR_U64, IR_DTYPE_COUNT };
 size_t ir_dtype_size(enum ir_dtype t);
 const char *ir_dtype_name(enum ir_dtype t); // "f32" "i64" "i32" "u8" "bool" "f64" "i8" "i16" "u16" "u32" "u64"
 bool ir_dtype_by_name(const char *s, enum ir_dtype *out);
@@ -52,12 +39,12 @@ bool ir_is_signed(enum ir_dtype t); // integers below 0 exist; bool and floats a
 int64_t ir_wrap_int(enum ir_dtype t, int64_t v); // modulo 2^bits, as two's complement has it; bool: != 0
 int64_t ir_int_min(enum ir_dtype t);             // the type's least and largest value
 int64_t ir_int_max(enum ir_dtype t);
-int ir_int_compare(enum ir_dtype t, int64_t a, int64_t b); // -1, 0, 1
+int ir_int_compare(enum ir_dtype t, int64_t a, int64_t b);            // -1, 0, 1
 double ir_int_to_float(enum ir_dtype t, int64_t v, enum ir_dtype to); // rounded once, to f32 or f64
-int64_t ir_int_of_float(enum ir_dtype t, double x); // toward zero, saturating, NaN is 0; bool: x != 0
-int64_t ir_int_div(enum ir_dtype t, int64_t a, int64_t b); // toward zero; by 0: 0
-int64_t ir_int_rem(enum ir_dtype t, int64_t a, int64_t b); // a - div(a, b) * b; by 0: 0
-int64_t ir_int_pow(enum ir_dtype t, int64_t a, int64_t b); // wraps; 1/a^-b toward zero below 0
+int64_t ir_int_of_float(enum ir_dtype t, double x);                   // toward zero, saturating, NaN is 0; bool: x != 0
+int64_t ir_int_div(enum ir_dtype t, int64_t a, int64_t b);            // toward zero; by 0: 0
+int64_t ir_int_rem(enum ir_dtype t, int64_t a, int64_t b);            // a - div(a, b) * b; by 0: 0
+int64_t ir_int_pow(enum ir_dtype t, int64_t a, int64_t b);            // wraps; 1/a^-b toward zero below 0
 // Element i of an array of type t, integers and bools as above; the other functions are for f32 and f64.
 int64_t ir_get_int(enum ir_dtype t, const void *data, size_t i);
 double ir_get_float(enum ir_dtype t, const void *data, size_t i);
@@ -65,7 +52,7 @@ void ir_put_int(enum ir_dtype t, void *data, size_t i, int64_t v);
 void ir_put_float(enum ir_dtype t, void *data, size_t i, double v);
 // The formats of 16 bits that a file may ask values to be rounded to; memory holds such values as f32 (op round_to).
 enum ir_half { IR_HALF_NONE, IR_HALF_F16, IR_HALF_BF16 };
-enum ir_half ir_half_by_name(const char *s); // "f16" "bf16"
+enum ir_half ir_half_by_name(const char *s);    // "f16" "bf16"
 double ir_round_half(enum ir_half h, double x); // to nearest even, past the largest to infinity
 // What that is made of: digits of the significand, the least exponent, the largest value.
 struct ir_half_info {
@@ -335,9 +322,9 @@ bool ir_head_named(const struct ir_graph *g, const char *name, struct ir_head *h
 // Makes it an output unless it is one.
 void ir_head_attach(struct ir_graph *g, struct ir_head *h);
 
-// The first node at which the samples of a batch meet on the way to an output: results then depend on what else is in the
-// batch. IR_NONE: every row of every output depends on its own sample alone. Expects pass expand, in mode IR_INFER unless
-// BatchNorm shall count.
+// The first node at which the samples of a batch meet on the way to an output: results then depend on what else is in
+// the batch. IR_NONE: every row of every output depends on its own sample alone. Expects pass expand, in mode IR_INFER
+// unless BatchNorm shall count.
 ir_nid ir_first_mixing(const struct ir_graph *g);
 
 // The gradient of a scalar/row loss: differentiates sum over `seeds[i].loss` (f32 of any shape, cotangent 1) with

@@ -1,9 +1,11 @@
 // Where the samples of a batch meet: a mean over axis 0, a product that sums over it, a number that is the batch size.
-// Behind such a node a result depends on what else is in the batch, so that an input may not be cut into batches freely.
+// Behind such a node a result depends on what else is in the batch, so that an input may not be cut into batches
+// freely.
 //
 // Every value is one of three: it depends on no sample; its rows [n*k, (n+1)*k), with dims[0] = k*N, depend on sample n
-// alone; or anything else, "mixed", which no later node can undo. A table by op says for what is not elementwise whether
-// it keeps samples apart. An op that is not in it mixes: a new one is at worst run in one batch, never cut wrongly.
+// alone; or anything else, "mixed", which no later node can undo. A table by op says for what is not elementwise
+// whether it keeps samples apart. An op that is not in it mixes: a new one is at worst run in one batch, never cut
+// wrongly.
 #include "ir.h"
 
 static const struct ir_type *operand(const struct ir_graph *g, const struct ir_node *n, int k) {
@@ -89,12 +91,12 @@ static bool matmul(const struct ir_graph *g, const struct ir_node *n) {
 
 typedef bool keeps_apart(const struct ir_graph *g, const struct ir_node *n);
 static keeps_apart *const table[IR_OP_COUNT] = {
-    [IR_OP_reshape] = reshape,        [IR_OP_transpose] = transpose,    [IR_OP_expand] = expand,
-    [IR_OP_slice] = slice,            [IR_OP_reverse] = other_axes,     [IR_OP_pad] = pad,
-    [IR_OP_concat] = other_axis,      [IR_OP_interleave] = other_axis,  [IR_OP_gather] = gather,
-    [IR_OP_reduce_sum] = other_axes,  [IR_OP_reduce_max] = other_axes,  [IR_OP_argmax] = argmax,
-    [IR_OP_matmul] = matmul,          [IR_OP_conv] = first_alone,       [IR_OP_conv_grad_x] = first_alone,
-    [IR_OP_max_pool] = first_alone,   [IR_OP_avg_pool] = first_alone,
+    [IR_OP_reshape] = reshape,       [IR_OP_transpose] = transpose,   [IR_OP_expand] = expand,
+    [IR_OP_slice] = slice,           [IR_OP_reverse] = other_axes,    [IR_OP_pad] = pad,
+    [IR_OP_concat] = other_axis,     [IR_OP_interleave] = other_axis, [IR_OP_gather] = gather,
+    [IR_OP_reduce_sum] = other_axes, [IR_OP_reduce_max] = other_axes, [IR_OP_argmax] = argmax,
+    [IR_OP_matmul] = matmul,         [IR_OP_conv] = first_alone,      [IR_OP_conv_grad_x] = first_alone,
+    [IR_OP_max_pool] = first_alone,  [IR_OP_avg_pool] = first_alone,
 };
 
 static bool keeps(const struct ir_graph *g, const struct ir_node *n) {

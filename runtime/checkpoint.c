@@ -79,7 +79,8 @@ static enum smkd_result check_sane(const char *path, const struct rt_tensor *t) 
     snprintf(number, sizeof number, "%g", (double)v[i]);
     const char *value = isnan(v[i]) ? "nan" : isinf(v[i]) ? "infinite" : number; // nan has a sign in some libraries
     return rt_fail(SMKD_R_INVALID,
-                   "%s: element %zu of tensor \"%s\" is %s; no run goes on from that: take another copy of the file, or start again "
+                   "%s: element %zu of tensor \"%s\" is %s; no run goes on from that: take another copy of the file, "
+                   "or start again "
                    "with --overwrite",
                    path, i, t->name, value);
 }
@@ -176,8 +177,8 @@ static enum smkd_result read_state(const char *path, const struct rt_tensors *f,
     }
     if (out->best_epoch > out->epoch)
         return rt_fail(SMKD_R_INVALID,
-                       "%s: metadata \"best_epoch\" is %lld, behind its epoch, %lld; start again with --overwrite", path,
-                       (long long)out->best_epoch, (long long)out->epoch);
+                       "%s: metadata \"best_epoch\" is %lld, behind its epoch, %lld; start again with --overwrite",
+                       path, (long long)out->best_epoch, (long long)out->epoch);
     return SMKD_R_OK;
 }
 

@@ -1,7 +1,7 @@
 // Checkpoints are safetensors files and nothing but data: "peer.K.NAME" holds parameters and buffers, "momentum.K.NAME"
-// the optimizer's state, and the metadata what a run needs to go on exactly where it was. The metadata has a checksum of each
-// tensor ("checksum.NAME") and one of itself ("checksum."), which every reader compares; numbers that no run leaves (NaN,
-// infinite, out of their range) are refused by name.
+// the optimizer's state, and the metadata what a run needs to go on exactly where it was. The metadata has a checksum
+// of each tensor ("checksum.NAME") and one of itself ("checksum."), which every reader compares; numbers that no run
+// leaves (NaN, infinite, out of their range) are refused by name.
 #ifndef SMKD_RT_CHECKPOINT_H
 #define SMKD_RT_CHECKPOINT_H
 

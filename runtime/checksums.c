@@ -1,4 +1,5 @@
-// Checksums of a safetensors file, in its metadata: "checksum.NAME" of each tensor, and "checksum." of the metadata itself.
+// Checksums of a safetensors file, in its metadata: "checksum.NAME" of each tensor, and "checksum." of the metadata
+// itself.
 #include "runtime.h"
 
 #include <stdlib.h>
@@ -7,7 +8,9 @@
 #define SUM_PREFIX "checksum."
 enum { SUM_TEXT = 17 };
 
-static void sum_text(uint64_t sum, char text[SUM_TEXT]) { snprintf(text, SUM_TEXT, "%016llx", (unsigned long long)sum); }
+static void sum_text(uint64_t sum, char text[SUM_TEXT]) {
+    snprintf(text, SUM_TEXT, "%016llx", (unsigned long long)sum);
+}
 
 // Of everything in the metadata but this sum itself, whatever its order.
 static uint64_t metadata_sum(const struct rt_tensors *f) {
@@ -42,10 +45,11 @@ void rt_tensors_add_sums(struct rt_tensors *f) {
 }
 
 static enum smkd_result damaged(const char *path, const char *what, const char *name) {
-    return rt_fail(SMKD_R_INVALID,
-                   "%s: is damaged: %s%s%s%s is not what was written; take another copy of the file, or start again with "
-                   "--overwrite",
-                   path, what, name ? " \"" : "", name ? name : "", name ? "\"" : "");
+    return rt_fail(
+        SMKD_R_INVALID,
+        "%s: is damaged: %s%s%s%s is not what was written; take another copy of the file, or start again with "
+        "--overwrite",
+        path, what, name ? " \"" : "", name ? name : "", name ? "\"" : "");
 }
 
 // Whether `key` is that of the sum of a tensor.
@@ -66,7 +70,9 @@ enum smkd_result rt_tensors_check_sums(const char *path, struct rt_tensors *f) {
     // In the order in which they were written, so that no name has to be looked for.
     size_t at = 0;
     for (size_t i = 0; i < f->n; i++) {
-        while (at < f->n_meta && (!str_has_prefix(f->meta_keys[at], SUM_PREFIX) || strcmp(f->meta_keys[at], SUM_PREFIX) == 0)) at++;
+        while (at < f->n_meta &&
+               (!str_has_prefix(f->meta_keys[at], SUM_PREFIX) || strcmp(f->meta_keys[at], SUM_PREFIX) == 0))
+            at++;
         const struct rt_tensor *t = &f->t[i];
         const char *want = at < f->n_meta && is_sum_of(f->meta_keys[at], t->name) ? f->meta_values[at] : NULL;
         for (size_t k = 0; !want && k < f->n_meta; k++)

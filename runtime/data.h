@@ -21,7 +21,7 @@ struct rt_images {
 
 #define RT_MAX_CHANNELS 4
 struct rt_dataset {
-    char name[64]; // "cifar10", "cifar100", or the folder's name for IDX files
+    char name[64];   // "cifar10", "cifar100", or the folder's name for IDX files
     int classes;     // CIFAR's; of IDX files one more than the largest label of both parts
     int max_classes; // below which labels of the user's own must lie: CIFAR's, or what the model tells apart
     struct rt_images train, test;
@@ -35,8 +35,8 @@ struct rt_dataset {
 // limits keep the first images (0: all). Each header and record is checked. Release with rt_dataset_release.
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out);
-// The same for a model whose input is known: images that do not fit it (rt_transform_fits) are refused by the headers of the
-// files, before anything is unpacked.
+// The same for a model whose input is known: images that do not fit it (rt_transform_fits) are refused by the headers
+// of the files, before anything is unpacked.
 struct rt_data_want {
     int classes;
     int channels, height, width; // height 0: any images

@@ -153,8 +153,7 @@ enum smkd_result rt_cifar_load(const char *dir, const struct rt_data_want *want,
         parts[i]->channels = 3;
         parts[i]->height = parts[i]->width = 32;
     }
-    if (r == SMKD_R_OK && want->height)
-        r = rt_transform_fits(&out->train, want->channels, want->height, want->width);
+    if (r == SMKD_R_OK && want->height) r = rt_transform_fits(&out->train, want->channels, want->height, want->width);
     if (r == SMKD_R_OK) r = load_train(where, v, &out->train);
     if (r == SMKD_R_OK) r = load_test(where, v, &out->test);
     out->train_total = out->train.n;

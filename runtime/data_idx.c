@@ -84,13 +84,12 @@ struct idx {
 // DEFLATE makes at most 1,032 bytes of one.
 enum { MAX_INFLATION = 1032 };
 
-// Opens a file of `rank` dimensions. Nothing is allocated or unpacked but the header, so that it can be compared with the other
-// files and the model before it costs anything. Close with gzclose(x->f), also after a failure.
+// Opens a file of `rank` dimensions. Nothing is allocated or unpacked but the header, so that it can be compared with
+// the other files and the model before it costs anything. Close with gzclose(x->f), also after a failure.
 static enum smkd_result open_idx(struct idx *x, const char *path, int rank) {
     int fd;
     *x = (struct idx){.path = path, .record = 1};
-    if (io_open(path, &fd, &x->packed) != SMKD_OK)
-        return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    if (io_open(path, &fd, &x->packed) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
     x->f = gzdopen(fd, "rb"); // closes fd, too
     if (!x->f) {
         close(fd);
@@ -113,15 +112,16 @@ static enum smkd_result open_idx(struct idx *x, const char *path, int rank) {
         if (i) x->record *= d;
     }
     if (!gzdirect(x->f) && x->dims[0] * (uint64_t)x->record / MAX_INFLATION > x->packed)
-        return rt_fail(SMKD_R_INVALID,
-                       "%s: its header claims %u records of %zu bytes, more than its %zu compressed bytes can hold; fetch the "
-                       "file again",
-                       path, x->dims[0], x->record, x->packed);
+        return rt_fail(
+            SMKD_R_INVALID,
+            "%s: its header claims %u records of %zu bytes, more than its %zu compressed bytes can hold; fetch the "
+            "file again",
+            path, x->dims[0], x->record, x->packed);
     return SMKD_R_OK;
 }
 
-// Reads all records and keeps the first `keep` of them in *data (the caller's also after a failure). counts[v] grows by how often
-// the byte v occurs in all. Memory grows with what is really there, so a header that lies costs nothing.
+// Reads all records and keeps the first `keep` of them in *data (the caller's also after a failure). counts[v] grows by
+// how often the byte v occurs in all. Memory grows with what is really there, so a header that lies costs nothing.
 static enum smkd_result read_records(struct idx *x, size_t keep, uint8_t **data, uint64_t counts[256]) {
     const size_t n = x->dims[0], record = x->record;
     if (!budget_allows((uint64_t)keep * record)) return rt_fail(SMKD_R_NOMEM, "%s: %s", x->path, budget_why());
@@ -165,8 +165,8 @@ static enum smkd_result check_labels(const struct idx *x, const uint8_t *labels,
 }
 
 // *most becomes the largest label, if that is larger; counts are those of all pixels, whatever the limit.
-static enum smkd_result load_part(const char *dir, const struct part *part, const struct rt_data_want *want, size_t limit,
-                                  struct rt_images *im, int *most, uint64_t counts[256]) {
+static enum smkd_result load_part(const char *dir, const struct part *part, const struct rt_data_want *want,
+                                  size_t limit, struct rt_images *im, int *most, uint64_t counts[256]) {
     char *images = find_file(dir, part->images), *labels = find_file(dir, part->labels);
     uint8_t *bytes = NULL;
     uint64_t label_counts[256] = {0};

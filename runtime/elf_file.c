@@ -54,7 +54,8 @@ static uint64_t dynamic(const struct rt_elf *e, int64_t tag) {
 // --- checks ----------------------------------------------------------------------------------------------------------
 
 static enum smkd_result not_ours(const struct rt_elf *e, const char *what) {
-    return rt_fail(SMKD_R_INVALID, "%s: refused: %s, which smkdc never writes; an artifact is a program: compile the model yourself",
+    return rt_fail(SMKD_R_INVALID,
+                   "%s: refused: %s, which smkdc never writes; an artifact is a program: compile the model yourself",
                    e->path, what);
 }
 
@@ -96,8 +97,8 @@ static enum smkd_result check_segments(const struct rt_elf *e) {
     return dynamic_is_one(e) ? SMKD_R_OK : not_ours(e, "its dynamic section lies elsewhere when it is loaded");
 }
 
-// What would run, or bring in others that run, before anybody asked for it; by presence, since an address of 0 is one, too.
-// And nothing but what linkers write for code like ours: tags that nobody here knows may run something, too.
+// What would run, or bring in others that run, before anybody asked for it; by presence, since an address of 0 is one,
+// too. And nothing but what linkers write for code like ours: tags that nobody here knows may run something, too.
 static enum smkd_result check_dynamic(const struct rt_elf *e) {
     static const struct {
         int64_t tag;
@@ -191,26 +192,29 @@ static enum smkd_result check_relocations(const struct rt_elf *e, int64_t where,
 static enum smkd_result check(const struct rt_elf *e) {
     const Elf64_Ehdr *h = (const Elf64_Ehdr *)(const void *)e->bytes;
     if (e->size < sizeof *h || memcmp(h->e_ident, ELFMAG, SELFMAG) != 0)
-        return rt_fail(SMKD_R_INVALID, "%s: not an artifact of smkdc; make one with 'smkdc compile MODEL.onnx'", e->path);
+        return rt_fail(SMKD_R_INVALID, "%s: not an artifact of smkdc; make one with 'smkdc compile MODEL.onnx'",
+                       e->path);
     if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB || h->e_machine != EM_X86_64 ||
         h->e_type != ET_DYN)
         return rt_fail(SMKD_R_MISMATCH,
-                       "%s: not an artifact for x86-64; compile the model on this machine with 'smkdc compile'", e->path);
+                       "%s: not an artifact for x86-64; compile the model on this machine with 'smkdc compile'",
+                       e->path);
     if (h->e_shoff == 0 || h->e_shentsize != sizeof(Elf64_Shdr) || h->e_shoff > e->size ||
         (e->size - h->e_shoff) / sizeof(Elf64_Shdr) < h->e_shnum)
         return rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", e->path);
     if (!seal_there(e->bytes, e->size)) {
         // Behind what the ELF headers speak of, which linkers end with the section table, there is only the seal.
         bool nothing = e->size == h->e_shoff + h->e_shnum * sizeof(Elf64_Shdr);
-        return nothing ? rt_fail(SMKD_R_INVALID,
-                                 "%s: a shared object without the seal of smkdc, which is not loaded: make artifacts with "
-                                 "'smkdc compile MODEL.onnx'",
-                                 e->path)
-                       : rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", e->path);
+        return nothing
+                   ? rt_fail(SMKD_R_INVALID,
+                             "%s: a shared object without the seal of smkdc, which is not loaded: make artifacts with "
+                             "'smkdc compile MODEL.onnx'",
+                             e->path)
+                   : rt_fail(SMKD_R_INVALID, "%s: the artifact is cut off; compile the model again", e->path);
     }
     if (!seal_holds(e->bytes, e->size))
-        return rt_fail(SMKD_R_INVALID, "%s: the artifact is damaged: it is not what smkdc wrote; compile the model again",
-                       e->path);
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: the artifact is damaged: it is not what smkdc wrote; compile the model again", e->path);
     if (h->e_phentsize != sizeof(Elf64_Phdr) || h->e_phoff % sizeof(uint64_t) ||
         !inside(h->e_phoff, h->e_phnum * sizeof(Elf64_Phdr), e->size))
         return not_ours(e, "its program headers lie outside of it");
@@ -223,8 +227,7 @@ static enum smkd_result check(const struct rt_elf *e) {
 enum smkd_result rt_elf_open(struct rt_elf *e, const char *path) {
     *e = (struct rt_elf){.path = path, .fd = -1};
     enum smkd_status s = io_open(path, &e->fd, &e->size);
-    if (s != SMKD_OK)
-        return rt_fail(rt_result(s), "%s: cannot be read: %s", path, io_why());
+    if (s != SMKD_OK) return rt_fail(rt_result(s), "%s: cannot be read: %s", path, io_why());
     const void *data;
     enum smkd_result r;
     if ((s = io_map_fd(path, e->fd, e->size, &data)) != SMKD_OK) {
@@ -281,7 +284,8 @@ static bool lay_out(const struct rt_elf *e, struct rt_elf_image *m) {
         if (mmap(m->at + p[i].p_vaddr - into, p[i].p_filesz + into, changes ? PROT_READ | PROT_WRITE : PROT_READ,
                  MAP_PRIVATE | MAP_FIXED, e->fd, (off_t)(p[i].p_offset - into)) == MAP_FAILED)
             return false;
-        if (changes && end % PAGE) memset(m->at + end, 0, PAGE - end % PAGE); // what follows in the file is not of the segment
+        if (changes && end % PAGE)
+            memset(m->at + end, 0, PAGE - end % PAGE); // what follows in the file is not of the segment
     }
     uint64_t n = dynamic(e, DT_RELASZ) / sizeof(Elf64_Rela);
     const Elf64_Rela *r = n ? at_address(e, dynamic(e, DT_RELA), n * sizeof *r) : NULL;
@@ -305,14 +309,17 @@ static bool tables_inside(const struct rt_elf_image *m) {
     const char *const texts[] = {a->name, a->producer, a->target_cpu, a->required_features, a->notes};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!text(m, texts[i])) return false;
-    if (a->n_tensors && (!holds(m, a->tensors, a->n_tensors, sizeof *a->tensors) || (uintptr_t)a->tensors % 8)) return false;
+    if (a->n_tensors && (!holds(m, a->tensors, a->n_tensors, sizeof *a->tensors) || (uintptr_t)a->tensors % 8))
+        return false;
     for (uint64_t i = 0; i < a->n_tensors; i++)
         if (!text(m, a->tensors[i].name)) return false;
     for (int p = 0; p < SMKD_ABI_PHASES; p++) {
         const struct smkd_abi_entry *e = &a->entries[p];
-        if (e->n_kernels && (!holds(m, e->kernels, e->n_kernels, sizeof *e->kernels) || (uintptr_t)e->kernels % 8)) return false;
+        if (e->n_kernels && (!holds(m, e->kernels, e->n_kernels, sizeof *e->kernels) || (uintptr_t)e->kernels % 8))
+            return false;
         for (uint64_t i = 0; i < e->n_kernels; i++)
-            if (!text(m, e->kernels[i].node) || !text(m, e->kernels[i].op) || !text(m, e->kernels[i].algorithm)) return false;
+            if (!text(m, e->kernels[i].node) || !text(m, e->kernels[i].op) || !text(m, e->kernels[i].algorithm))
+                return false;
     }
     if (a->abi_version >= 3) { // the fields since then
         if (!text(m, a->mixing_node) || !text(m, a->mixing_op)) return false;
@@ -320,14 +327,16 @@ static bool tables_inside(const struct rt_elf_image *m) {
         for (uint64_t i = 0; i < a->n_heads; i++)
             if (!text(m, a->heads[i].output) || !text(m, a->heads[i].logits) || !text(m, a->heads[i].op)) return false;
     }
-    return (!a->initial || holds(m, a->initial, a->param_bytes, 1)) && (!a->onnx || holds(m, a->onnx, a->onnx_bytes, 1));
+    return (!a->initial || holds(m, a->initial, a->param_bytes, 1)) &&
+           (!a->onnx || holds(m, a->onnx, a->onnx_bytes, 1));
 }
 
 enum smkd_result rt_elf_image(const struct rt_elf *e, struct rt_elf_image *out) {
     *out = (struct rt_elf_image){0};
     uint64_t table = exported(e, SMKD_TABLE_SYMBOL);
     if (!table)
-        return rt_fail(SMKD_R_MISMATCH, "%s: was made by a version of smkdc that left no table to read; compile the model again",
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: was made by a version of smkdc that left no table to read; compile the model again",
                        e->path);
     bool ok = lay_out(e, out), memory = ok;
     if (!ok) rt_fail(SMKD_R_NOMEM, "%s: out of memory for its %zu bytes", e->path, e->size);

@@ -25,11 +25,8 @@ enum smkd_result rt_fail(enum smkd_result r, const char *fmt, ...) {
 }
 
 enum smkd_result rt_result(enum smkd_status s) {
-    static const enum smkd_result map[] = {[SMKD_OK] = SMKD_R_OK,
-                                           [SMKD_INVALID] = SMKD_R_INVALID,
-                                           [SMKD_IO] = SMKD_R_IO,
-                                           [SMKD_NOMEM] = SMKD_R_NOMEM,
-                                           [SMKD_UNSUPPORTED] = SMKD_R_UNSUPPORTED,
-                                           [SMKD_MISMATCH] = SMKD_R_MISMATCH};
+    static const enum smkd_result map[] = {
+        [SMKD_OK] = SMKD_R_OK,       [SMKD_INVALID] = SMKD_R_INVALID,         [SMKD_IO] = SMKD_R_IO,
+        [SMKD_NOMEM] = SMKD_R_NOMEM, [SMKD_UNSUPPORTED] = SMKD_R_UNSUPPORTED, [SMKD_MISMATCH] = SMKD_R_MISMATCH};
     return map[s];
 }

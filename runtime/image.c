@@ -125,8 +125,7 @@ enum smkd_result rt_image_read(const char *path, const struct rt_image_options *
     const void *data;
     size_t size;
     *out = (struct rt_image){0};
-    if (io_map(path, &data, &size) != SMKD_OK)
-        return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
+    if (io_map(path, &data, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
     enum smkd_result r = rt_image_decode(path, data, size, o, out);
     io_unmap(data, size);
     return r;

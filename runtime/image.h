@@ -19,8 +19,8 @@ struct rt_image_options {
 };
 
 // Decodes a file's bytes; the format is told by its first ones, not by its name. `name` is for messages. Whatever is
-// damaged, truncated, of another kind, or larger than RT_IMAGE_MAX_PIXELS is SMKD_R_INVALID, a lack of memory SMKD_R_NOMEM;
-// nothing is left in `out` then.
+// damaged, truncated, of another kind, or larger than RT_IMAGE_MAX_PIXELS is SMKD_R_INVALID, a lack of memory
+// SMKD_R_NOMEM; nothing is left in `out` then.
 #define RT_IMAGE_MAX_PIXELS (INT64_C(1) << 27) // 400 MB decoded; more is taken for a decompression bomb
 enum smkd_result rt_image_decode(const char *name, const void *data, size_t size, const struct rt_image_options *o,
                                  struct rt_image *out);

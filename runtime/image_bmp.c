@@ -1,5 +1,6 @@
-// BMP, which no library of Debian's reads without much else: 1, 4 and 8 bits with a palette (also run-length encoded), 16,
-// 24 and 32 bits, any bit fields, either order of rows. Every position is checked against the file before it is read.
+// BMP, which no library of Debian's reads without much else: 1, 4 and 8 bits with a palette (also run-length encoded),
+// 16, 24 and 32 bits, any bit fields, either order of rows. Every position is checked against the file before it is
+// read.
 #include "image_formats.h"
 
 #include <string.h>
@@ -48,7 +49,8 @@ static bool read_plain(const struct bmp *b) {
     const struct image_job *j = b->j;
     int64_t w = j->out->width, h = j->out->height;
     size_t stride = ((size_t)w * b->bits + 31) / 32 * 4;
-    if (b->offset > j->size || (j->size - b->offset) / stride < (size_t)h) return image_fail(b->j, "the file is truncated");
+    if (b->offset > j->size || (j->size - b->offset) / stride < (size_t)h)
+        return image_fail(b->j, "the file is truncated");
     for (int64_t y = 0; y < h; y++) {
         const unsigned char *row = j->data + b->offset + (size_t)y * stride;
         for (int64_t x = 0; x < w; x++) {

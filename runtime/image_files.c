@@ -30,7 +30,8 @@ static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const 
 
 static enum smkd_result walk(const char *dir, int depth, struct rt_names *out) {
     if (depth > MAX_DEPTH)
-        return rt_fail(SMKD_R_INVALID, "%s: folders are nested more than %d deep; a link may lead back up", dir, MAX_DEPTH);
+        return rt_fail(SMKD_R_INVALID, "%s: folders are nested more than %d deep; a link may lead back up", dir,
+                       MAX_DEPTH);
     DIR *d = opendir(dir);
     if (!d) end_if_no_memory(errno);
     if (!d) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", dir, strerror(errno));

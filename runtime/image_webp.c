@@ -39,7 +39,8 @@ static void read_exif(struct image_job *j) {
 
 bool image_webp(struct image_job *j) {
     WebPBitstreamFeatures f;
-    if (WebPGetFeatures(j->data, j->size, &f) != VP8_STATUS_OK) return image_fail(j, "its header is damaged or truncated");
+    if (WebPGetFeatures(j->data, j->size, &f) != VP8_STATUS_OK)
+        return image_fail(j, "its header is damaged or truncated");
     if (!image_make(j, f.width, f.height)) return false;
     if (j->o->upright) read_exif(j);
     if (f.has_animation) return first_frame(j);

@@ -29,9 +29,8 @@ static enum smkd_result check_count(const struct target *t, size_t got) {
     if (got == t->total || got == t->n) return SMKD_R_OK;
     struct str first = STR_INIT;
     if (t->n != t->total) str_addf(&first, " (or for the first %zu)", t->n);
-    enum smkd_result r =
-        rt_fail(SMKD_R_MISMATCH, "%s: has %zu label%s, expected one for each of %zu images%s", t->path, got,
-                got == 1 ? "" : "s", t->total, first.s ? first.s : "");
+    enum smkd_result r = rt_fail(SMKD_R_MISMATCH, "%s: has %zu label%s, expected one for each of %zu images%s", t->path,
+                                 got, got == 1 ? "" : "s", t->total, first.s ? first.s : "");
     str_release(&first);
     return r;
 }
@@ -48,8 +47,8 @@ static enum smkd_result check_shape(const struct target *t, const struct rt_tens
     bool table = a->rank == 2 && (rows == t->total || rows == t->n);
     const char *advice = table ? "save y.argmax(1) of rows that mark or weigh the classes, or one column, y[:,0]"
                                : "save y.ravel() where that is what it holds";
-    enum smkd_result r = rt_fail(SMKD_R_INVALID, "%s: has shape [%s], expected one label for each image; %s", t->path,
-                                 shape.s, advice);
+    enum smkd_result r =
+        rt_fail(SMKD_R_INVALID, "%s: has shape [%s], expected one label for each image; %s", t->path, shape.s, advice);
     str_release(&shape);
     return r;
 }

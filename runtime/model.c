@@ -1,4 +1,5 @@
-// Loading artifacts, and opening them to be read. The file is looked at (elf_file.c) before it is handed to the dynamic loader.
+// Loading artifacts, and opening them to be read. The file is looked at (elf_file.c) before it is handed to the dynamic
+// loader.
 #define _DEFAULT_SOURCE // MAP_ANONYMOUS, madvise
 #include "rt_internal.h"
 
@@ -54,7 +55,8 @@ static uint64_t dims_numel(const struct smkd_abi_tensor *t) {
 
 // Everything a session adds, multiplies or indexes with, so that it need not look again.
 static bool check_row(const struct smkd_abi_tensor *t) {
-    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR || t->dtype >= SMKD_ABI_DTYPES)
+    if (!t->name || !t->name[0] || t->rank > SMKD_ABI_MAX_RANK || t->role > SMKD_ABI_SCALAR ||
+        t->dtype >= SMKD_ABI_DTYPES)
         return false;
     bool block = t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER;
     if (block && (t->dtype != SMKD_ABI_F32 || (t->rank && t->dims[0] < 0))) return false;
@@ -74,7 +76,8 @@ static bool check_entries(const struct smkd_artifact *a) {
     return !b->run || (f->run && f->fixed_bytes == b->fixed_bytes && f->sample_bytes == b->sample_bytes);
 }
 
-static const struct smkd_abi_tensor *find_row(const struct smkd_artifact *a, enum smkd_abi_role role, const char *name) {
+static const struct smkd_abi_tensor *find_row(const struct smkd_artifact *a, enum smkd_abi_role role,
+                                              const char *name) {
     for (uint64_t i = 0; i < a->n_tensors; i++)
         if (a->tensors[i].role == role && a->tensors[i].name && strcmp(a->tensors[i].name, name) == 0)
             return &a->tensors[i];
@@ -106,9 +109,8 @@ static const struct smkd_artifact *ask(smkd_query_fn query) {
 static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
     bool ok = a->abi_version >= SMKD_ABI_OLDEST && a->abi_version <= SMKD_ABI_VERSION &&
               a->trained_bytes <= a->param_bytes && a->param_bytes <= SMKD_ABI_MAX_BYTES && a->max_batch > 0 &&
-              a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX &&
-              (a->n_tensors == 0 || a->tensors) && a->name && a->target_cpu && (a->onnx || !a->onnx_bytes) &&
-              check_entries(a) && check_heads(a);
+              a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX && (a->n_tensors == 0 || a->tensors) && a->name &&
+              a->target_cpu && (a->onnx || !a->onnx_bytes) && check_entries(a) && check_heads(a);
     uint32_t next[SMKD_ABI_SCALAR + 1] = {0};
     for (uint64_t i = 0; ok && i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];
@@ -149,9 +151,9 @@ static bool make_params(smkd_model *m) {
     return true;
 }
 
-// The dynamic loader takes a name; this one stands for the descriptor of the file that was checked. It also knows files by
-// the names that they were loaded by, and numbers of descriptors come back: so that no name ever means two files, a counter
-// is spelled in it ("/" or "/./").
+// The dynamic loader takes a name; this one stands for the descriptor of the file that was checked. It also knows files
+// by the names that they were loaded by, and numbers of descriptors come back: so that no name ever means two files, a
+// counter is spelled in it ("/" or "/./").
 static void descriptor_name(int fd, char name[160]) {
     static atomic_uint counter;
     unsigned n = atomic_fetch_add(&counter, 1);
@@ -200,8 +202,7 @@ static bool load(smkd_model *m, const struct rt_elf *e) {
                 m->path, SMKD_ABI_VERSION);
     if (!a) return false;
     take_table(m, a);
-    if (check_tables(m->path, m->art) != SMKD_R_OK || rt_check_cpu(m->path, m->art) != SMKD_R_OK)
-        return false;
+    if (check_tables(m->path, m->art) != SMKD_R_OK || rt_check_cpu(m->path, m->art) != SMKD_R_OK) return false;
     return make_params(m);
 }
 
@@ -234,8 +235,8 @@ static bool is_known(const char *path, const struct smkd_artifact *a, const stru
     char hash[24];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)a->content_hash);
     if (strcmp(hash, k->hash) == 0) return true;
-    rt_fail(SMKD_R_MISMATCH, "%s: is another artifact than %s (content hash %s, then %s); give that one with %s", path, k->what, hash,
-            k->hash, k->option);
+    rt_fail(SMKD_R_MISMATCH, "%s: is another artifact than %s (content hash %s, then %s); give that one with %s", path,
+            k->what, hash, k->hash, k->option);
     return false;
 }
 
@@ -284,7 +285,7 @@ const struct smkd_abi_tensor *smkd_model_nth(const smkd_model *m, enum smkd_abi_
 }
 
 void *smkd_model_params(smkd_model *m) {
-    m->changes++; // the caller may write
+    m->changes++;                   // the caller may write
     if (!m->params) make_params(m); // of one that was opened to be read
     return m->params;
 }

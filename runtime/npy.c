@@ -12,9 +12,9 @@ static const struct {
     char size;
     enum rt_dtype t;
 } types[] = {
-    {'b', '1', RT_BOOL}, {'u', '1', RT_U8},  {'i', '1', RT_I8},  {'f', '4', RT_F32}, {'f', '8', RT_F64},
-    {'f', '2', RT_F16},  {'i', '8', RT_I64}, {'i', '4', RT_I32}, {'i', '2', RT_I16}, {'u', '8', RT_U64},
-    {'u', '4', RT_U32},  {'u', '2', RT_U16},
+    {'b', '1', RT_BOOL}, {'u', '1', RT_U8},  {'i', '1', RT_I8},  {'f', '4', RT_F32},
+    {'f', '8', RT_F64},  {'f', '2', RT_F16}, {'i', '8', RT_I64}, {'i', '4', RT_I32},
+    {'i', '2', RT_I16},  {'u', '8', RT_U64}, {'u', '4', RT_U32}, {'u', '2', RT_U16},
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
@@ -66,9 +66,9 @@ static const struct format {
     bool entries;
     const char *advice;
 } formats[] = {
-#define MAGIC(m)  m, sizeof m - 1
-#define TORCH     "a PyTorch file", "torch, ", "torch.load('", "', weights_only=False)", true, NULL
-#define PICKLE(m) MAGIC(m), NULL, "a Python pickle", "pickle, ", "pickle.load(open('", "', 'rb'))", true, NULL
+#define MAGIC(m)          m, sizeof m - 1
+#define TORCH             "a PyTorch file", "torch, ", "torch.load('", "', weights_only=False)", true, NULL
+#define PICKLE(m)         MAGIC(m), NULL, "a Python pickle", "pickle, ", "pickle.load(open('", "', 'rb'))", true, NULL
 #define SAY(what, advice) NULL, what, NULL, NULL, NULL, false, advice
     {MAGIC("PK\3\4"), "data.pkl", TORCH},
     {MAGIC("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46"), NULL, TORCH},
@@ -239,8 +239,7 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
         r = rt_fail(SMKD_R_INVALID, "%s: fortran_order in the .npy header is neither True nor False", path);
     else
         r = parse_descr(path, descr, b, size, &t->dtype, &big);
-    if (r == SMKD_R_OK && !parse_shape(shape, t))
-        r = rt_fail(SMKD_R_INVALID, "%s: bad shape in the .npy header", path);
+    if (r == SMKD_R_OK && !parse_shape(shape, t)) r = rt_fail(SMKD_R_INVALID, "%s: bad shape in the .npy header", path);
     free(h);
     if (r != SMKD_R_OK) return r;
     size_t element = rt_dtype_size(t->dtype);

@@ -26,8 +26,8 @@ static bool nth_head(const smkd_model *m, size_t i, struct smkd_abi_head *h) {
 // The one image input of a model; what else it has is said.
 static enum smkd_result find_input(const smkd_model *m, const char *path, const struct smkd_abi_tensor **out) {
     static const char *const names[SMKD_ABI_DTYPES] = {
-        [SMKD_ABI_F32] = "float32", [SMKD_ABI_I64] = "int64",   [SMKD_ABI_I32] = "int32",   [SMKD_ABI_U8] = "uint8",
-        [SMKD_ABI_BOOL] = "bool",   [SMKD_ABI_F64] = "float64", [SMKD_ABI_I8] = "int8",     [SMKD_ABI_I16] = "int16",
+        [SMKD_ABI_F32] = "float32", [SMKD_ABI_I64] = "int64",   [SMKD_ABI_I32] = "int32",  [SMKD_ABI_U8] = "uint8",
+        [SMKD_ABI_BOOL] = "bool",   [SMKD_ABI_F64] = "float64", [SMKD_ABI_I8] = "int8",    [SMKD_ABI_I16] = "int16",
         [SMKD_ABI_U16] = "uint16",  [SMKD_ABI_U32] = "uint32",  [SMKD_ABI_U64] = "uint64",
     };
     const struct smkd_abi_tensor *in = smkd_model_nth(m, SMKD_ABI_INPUT, 0), *t;
@@ -68,10 +68,11 @@ static enum smkd_result find_logits(struct rt_peer *p, const char *name) {
     else if (name && !found.output)
         r = rt_fail(SMKD_R_MISMATCH, "--logits %s: %s has no such output [N,classes]; it has %s", name, p->path, all.s);
     else if (!name && n > 1)
-        r = rt_fail(SMKD_R_MISMATCH,
-                    "%s: has several outputs [N,classes]: %s; say which of them are the logits with --logits NAME, here or "
-                    "in smkdc compile",
-                    p->path, all.s);
+        r = rt_fail(
+            SMKD_R_MISMATCH,
+            "%s: has several outputs [N,classes]: %s; say which of them are the logits with --logits NAME, here or "
+            "in smkdc compile",
+            p->path, all.s);
     str_release(&all);
     if (r != SMKD_R_OK) return r;
     p->logits = smkd_model_find(p->model, SMKD_ABI_OUTPUT, found.logits);
@@ -99,7 +100,8 @@ enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *l
     return rt_peer_load_known(p, path, logits, NULL);
 }
 
-enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits, const struct rt_known *known) {
+enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits,
+                                    const struct rt_known *known) {
     *p = (struct rt_peer){.path = path};
     p->model = known ? rt_model_load_known(path, known) : smkd_model_load(path);
     if (!p->model) return SMKD_R_INVALID;

@@ -29,10 +29,14 @@ static double lanczos(double x) { return -3 <= x && x < 3 ? sinc(x) * sinc(x / 3
 static const struct {
     double (*f)(double x);
     double support;
-} filters[] = {[RT_NEAREST] = {NULL, 0}, [RT_BOX] = {box, 0.5},       [RT_BILINEAR] = {bilinear, 1},
+} filters[] = {[RT_NEAREST] = {NULL, 0},    [RT_BOX] = {box, 0.5},       [RT_BILINEAR] = {bilinear, 1},
                [RT_HAMMING] = {hamming, 1}, [RT_BICUBIC] = {bicubic, 2}, [RT_LANCZOS] = {lanczos, 3}};
-const char *const rt_interpolations[] = {[RT_NEAREST] = "nearest", [RT_BOX] = "box",         [RT_BILINEAR] = "bilinear",
-                                         [RT_HAMMING] = "hamming", [RT_BICUBIC] = "bicubic", [RT_LANCZOS] = "lanczos",
+const char *const rt_interpolations[] = {[RT_NEAREST] = "nearest",
+                                         [RT_BOX] = "box",
+                                         [RT_BILINEAR] = "bilinear",
+                                         [RT_HAMMING] = "hamming",
+                                         [RT_BICUBIC] = "bicubic",
+                                         [RT_LANCZOS] = "lanczos",
                                          NULL};
 
 // --- one axis --------------------------------------------------------------------------------------------------------
@@ -100,7 +104,8 @@ static void across(const struct axis *a, const uint8_t *row, uint8_t *to) {
 }
 
 // Row y of the result, of `n` bytes, from rows that are `stride` apart.
-static void down(const struct axis *a, int y, const uint8_t *rows, size_t stride, size_t n, int32_t *sums, uint8_t *to) {
+static void down(const struct axis *a, int y, const uint8_t *rows, size_t stride, size_t n, int32_t *sums,
+                 uint8_t *to) {
     const int32_t *w = a->weights + (size_t)y * (size_t)a->taps;
     for (size_t i = 0; i < n; i++) sums[i] = 1 << (BITS - 1);
     for (int k = 0; k < a->count[y]; k++) {
@@ -137,13 +142,15 @@ static bool filtered(const uint8_t *from, size_t stride, const struct rt_box *b,
     size_t bytes = (size_t)out->width * 3;
     uint8_t *between = NULL;
     int32_t *sums = NULL;
-    bool ok = (!wide || axis_make(&h, b->width, out->width, how)) && (!tall || axis_make(&v, b->height, out->height, how));
+    bool ok =
+        (!wide || axis_make(&h, b->width, out->width, how)) && (!tall || axis_make(&v, b->height, out->height, how));
     int first = tall && ok ? v.first[0] : 0, end = b->height; // rows that the second pass reads
     if (tall && ok) end = v.first[v.size - 1] + v.count[v.size - 1];
     if (ok && wide && tall) ok = (between = malloc(bytes * (size_t)(end - first))) != NULL;
     if (ok && tall) ok = (sums = malloc(bytes * sizeof *sums)) != NULL;
     for (int y = first; ok && wide && y < end; y++)
-        across(&h, from + (size_t)y * stride, tall ? between + (size_t)(y - first) * bytes : out->rgb + (size_t)y * bytes);
+        across(&h, from + (size_t)y * stride,
+               tall ? between + (size_t)(y - first) * bytes : out->rgb + (size_t)y * bytes);
     if (ok && tall) {
         const uint8_t *rows = wide ? between : from;
         size_t step = wide ? bytes : stride;
@@ -188,7 +195,8 @@ bool rt_center_crop(const struct rt_image *from, int width, int height, struct r
     *out = (struct rt_image){0};
     if (!make(out, width, height)) return false;
     // Padded first where it is smaller: (want - have) / 2 on the left and above, rounded down.
-    int pad_x = width > from->width ? (width - from->width) / 2 : 0, pad_y = height > from->height ? (height - from->height) / 2 : 0;
+    int pad_x = width > from->width ? (width - from->width) / 2 : 0,
+        pad_y = height > from->height ? (height - from->height) / 2 : 0;
     int have_x = width > from->width ? width : from->width, have_y = height > from->height ? height : from->height;
     int left = half(have_x - width) - pad_x, top = half(have_y - height) - pad_y; // in the image as it is
     for (int y = 0; y < height; y++) {

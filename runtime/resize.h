@@ -1,5 +1,5 @@
-// Images of another size, to the level as Pillow makes them (Image.resize: antialiased when smaller, two passes of 8-bit
-// results), and what torchvision's evaluation presets do with them.
+// Images of another size, to the level as Pillow makes them (Image.resize: antialiased when smaller, two passes of
+// 8-bit results), and what torchvision's evaluation presets do with them.
 #ifndef SMKD_RT_RESIZE_H
 #define SMKD_RT_RESIZE_H
 

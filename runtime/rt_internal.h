@@ -12,7 +12,7 @@ struct smkd_model {
     void *params, *grads, *momentum; // grads and momentum are made when first asked for
     struct rt_elf_image image;       // of a model that was only opened to be read; what `art` points to lies in it
     bool to_read;
-    uint64_t changes;                // of the parameters: grows whenever they may have been written
+    uint64_t changes; // of the parameters: grows whenever they may have been written
 };
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);

@@ -256,7 +256,8 @@ static bool take_json(struct rt_config *c, const struct rt_field *f, const cJSON
         return cJSON_IsBool(v);
     }
     if (f->kind != RT_FIELD_STR && cJSON_IsNumber(v)) {
-        bool whole = f->kind != RT_FIELD_F64 && fabs(v->valuedouble) <= 9007199254740992.0 && v->valuedouble == floor(v->valuedouble);
+        bool whole = f->kind != RT_FIELD_F64 && fabs(v->valuedouble) <= 9007199254740992.0 &&
+                     v->valuedouble == floor(v->valuedouble);
         snprintf(text, sizeof text, whole ? "%.0f" : "%.17g", v->valuedouble);
         s = text;
     }
@@ -273,7 +274,8 @@ enum smkd_result rt_config_from_json(struct rt_config *c, const cJSON *o, const 
         struct str expected = STR_INIT;
         char *is = cJSON_PrintUnformatted(v);
         add_expected(f, &expected);
-        enum smkd_result r = rt_fail(SMKD_R_INVALID, "%s: \"%s\" is %.60s: %s", path, key, is ? is : "something else", expected.s);
+        enum smkd_result r =
+            rt_fail(SMKD_R_INVALID, "%s: \"%s\" is %.60s: %s", path, key, is ? is : "something else", expected.s);
         cJSON_free(is);
         str_release(&expected);
         return r;

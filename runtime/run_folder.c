@@ -26,8 +26,10 @@ enum smkd_result rt_run_lock(const char *dir, struct lock *lock) {
     enum smkd_status s = lock_take(lock, path, &holder);
     enum smkd_result r = SMKD_R_OK;
     if (s == SMKD_MISMATCH)
-        r = rt_fail(SMKD_R_MISMATCH, "%s: process %ld is training into this folder; wait for it to end, or give another "
-                    "--output-dir", dir, holder);
+        r = rt_fail(SMKD_R_MISMATCH,
+                    "%s: process %ld is training into this folder; wait for it to end, or give another "
+                    "--output-dir",
+                    dir, holder);
     else if (s != SMKD_OK)
         r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
     free(path);
@@ -216,7 +218,8 @@ static enum smkd_result compare(const struct rt_train *t, const cJSON *now, cons
     return r;
 }
 
-// What a folder has before its configuration is complete, and what therefore goes again where the run does not come that far.
+// What a folder has before its configuration is complete, and what therefore goes again where the run does not come
+// that far.
 struct half {
     struct io_made made;
     int lock, files[2];
@@ -229,9 +232,10 @@ static void half_end(struct half *h, bool keep) {
     (keep ? io_made_keep : io_made_undo)(&h->made);
 }
 
-// The new files are whole before the old ones go: whatever is missing is missing then. The configuration comes last: a folder
-// with one is complete.
-static enum smkd_result begin(const struct rt_train *t, const struct rt_train_data *d, const cJSON *now, struct half *h) {
+// The new files are whole before the old ones go: whatever is missing is missing then. The configuration comes last: a
+// folder with one is complete.
+static enum smkd_result begin(const struct rt_train *t, const struct rt_train_data *d, const cJSON *now,
+                              struct half *h) {
     static const char *const names[2] = {"labels.npy", "config.json"};
     static const char ending[] = ".tmp-begin"; // remove_leftovers knows it
     struct place from[2], to[2];
@@ -259,11 +263,11 @@ static enum smkd_result go_on(const struct rt_train *t, const cJSON *now, bool *
     return r;
 }
 
-static enum smkd_result open_locked(const struct rt_train *t, const struct rt_train_data *d, const cJSON *now, struct half *h,
-                                    bool *resuming) {
+static enum smkd_result open_locked(const struct rt_train *t, const struct rt_train_data *d, const cJSON *now,
+                                    struct half *h, bool *resuming) {
     if (!t->overwrite && !t->resume && rt_run_exists(t->dir))
-        return rt_fail(SMKD_R_INVALID, "%s: holds the results of a run; go on with --resume or start again with --overwrite",
-                       t->dir);
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: holds the results of a run; go on with --resume or start again with --overwrite", t->dir);
     enum smkd_result r = !t->overwrite && has(t->dir, "config.json") ? go_on(t, now, resuming) : begin(t, d, now, h);
     if (r == SMKD_R_OK) remove_leftovers(t->dir);
     return r;

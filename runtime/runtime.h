@@ -75,9 +75,11 @@ void rt_tensors_release(struct rt_tensors *ts);
 const struct rt_tensor *rt_tensors_find(const struct rt_tensors *ts, const char *name);
 const char *rt_tensors_meta(const struct rt_tensors *ts, const char *key);
 void rt_tensors_add_meta(struct rt_tensors *ts, const char *key, const char *value); // copies both
-// After reading, before looking for names: sorts them, so that looking for all takes n log n. Names that occur twice are refused.
+// After reading, before looking for names: sorts them, so that looking for all takes n log n. Names that occur twice
+// are refused.
 enum smkd_result rt_tensors_sort(const char *path, struct rt_tensors *ts);
-// Adds checksums of all tensors and of the metadata so far to the metadata; and compares those that are there (checksums.c).
+// Adds checksums of all tensors and of the metadata so far to the metadata; and compares those that are there
+// (checksums.c).
 void rt_tensors_add_sums(struct rt_tensors *ts);
 enum smkd_result rt_tensors_check_sums(const char *path, struct rt_tensors *ts);
 // Also compares checksums, where the file has them.

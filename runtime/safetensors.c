@@ -14,9 +14,9 @@ static const struct {
     const char *name;
     enum rt_dtype t;
 } types[] = {
-    {"F32", RT_F32}, {"F64", RT_F64},   {"I64", RT_I64}, {"I32", RT_I32}, {"U8", RT_U8},   {"BOOL", RT_BOOL},
-    {"F16", RT_F16}, {"BF16", RT_BF16}, {"I16", RT_I16}, {"I8", RT_I8},   {"U64", RT_U64}, {"U32", RT_U32},
-    {"U16", RT_U16},
+    {"F32", RT_F32},   {"F64", RT_F64}, {"I64", RT_I64},   {"I32", RT_I32}, {"U8", RT_U8},
+    {"BOOL", RT_BOOL}, {"F16", RT_F16}, {"BF16", RT_BF16}, {"I16", RT_I16}, {"I8", RT_I8},
+    {"U64", RT_U64},   {"U32", RT_U32}, {"U16", RT_U16},
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
@@ -50,7 +50,8 @@ static enum smkd_result read_tensor(const char *path, const cJSON *j, uint64_t s
     int k = 0;
     while (k < N_TYPES && strcmp(types[k].name, dtype->valuestring) != 0) k++;
     if (k == N_TYPES)
-        return rt_fail(SMKD_R_UNSUPPORTED, "%s: tensor \"%s\" has type %s; F16, BF16, F32, F64, an integer of 8 "
+        return rt_fail(SMKD_R_UNSUPPORTED,
+                       "%s: tensor \"%s\" has type %s; F16, BF16, F32, F64, an integer of 8 "
                        "to 64 bits or BOOL is expected",
                        path, j->string, dtype->valuestring);
     t->dtype = types[k].t;
@@ -186,8 +187,8 @@ enum smkd_result rt_safetensors_read(const char *path, struct rt_tensors *out) {
     return r;
 }
 
-// The header goes out piece by piece, once to be counted (`f` NULL) and once to be written: there is nothing to allocate, and so
-// nothing that could be left out where there is no memory.
+// The header goes out piece by piece, once to be counted (`f` NULL) and once to be written: there is nothing to
+// allocate, and so nothing that could be left out where there is no memory.
 struct header {
     FILE *f;
     size_t n;

@@ -114,7 +114,8 @@ static enum smkd_result own_output(smkd_session *s, const struct smkd_abi_tensor
     bool batched = t->rank > 0 && t->dims[0] < 0;
     // numel alone is checked at load; its product with the batch is checked here.
     if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch)
-        return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path, (long long)batch);
+        return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path,
+                       (long long)batch);
     size_t bytes = (size_t)t->numel * size_of[t->dtype] * (batched ? (size_t)batch : 1);
     if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes))
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", s->model->path, t->name);
@@ -152,7 +153,8 @@ static enum smkd_result need(smkd_session *s, enum smkd_abi_phase phase, int64_t
     if (phase != SMKD_ABI_UPDATE) {
         uint64_t arena = e->fixed_bytes + (uint64_t)batch * e->sample_bytes;
         if (e->sample_bytes && (uint64_t)batch > (SIZE_MAX / 2 - e->fixed_bytes) / e->sample_bytes)
-            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path, (long long)batch);
+            return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path,
+                           (long long)batch);
         if (arena > s->arena_bytes && !budget_allows(arena))
             return rt_fail(SMKD_R_NOMEM, "%s: a batch of %lld does not fit: %s; use a smaller batch", s->model->path,
                            (long long)batch, budget_why());

@@ -35,8 +35,8 @@ static void *wait_for_all(void *arg) {
     return NULL;
 }
 
-// OpenMP ends the program where it cannot start a thread, and OpenMP starts them in the middle of the first run. So it is tried
-// before: as many threads as it will start, all of them at once, which end again.
+// OpenMP ends the program where it cannot start a thread, and OpenMP starts them in the middle of the first run. So it
+// is tried before: as many threads as it will start, all of them at once, which end again.
 static int can_start(int n) {
     pthread_t *t = calloc((size_t)n + 1, sizeof *t);
     pthread_mutex_t all = PTHREAD_MUTEX_INITIALIZER;
@@ -66,8 +66,8 @@ smkd_team *smkd_team_new(int threads) {
     atomic_init(&t->barrier.round, 0);
     int e = can_start(t->threads - 1);
     if (e) {
-        rt_fail(SMKD_R_NOMEM, "out of memory or of threads: %d cannot be started (%s); ask for fewer (--threads)", t->threads,
-                e == ENOMEM ? "out of memory" : strerror(e));
+        rt_fail(SMKD_R_NOMEM, "out of memory or of threads: %d cannot be started (%s); ask for fewer (--threads)",
+                t->threads, e == ENOMEM ? "out of memory" : strerror(e));
         free(t);
         return NULL;
     }

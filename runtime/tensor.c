@@ -160,8 +160,8 @@ static int by_name(const void *a, const void *b) {
 }
 
 // The indices 0..n in the order of their names; *twice is a name that occurs more than once, or NULL.
-static size_t *sorted(const struct rt_tensors *ts, size_t n, const char *(*name_of)(const struct rt_tensors *ts, size_t i),
-                      const char **twice) {
+static size_t *sorted(const struct rt_tensors *ts, size_t n,
+                      const char *(*name_of)(const struct rt_tensors *ts, size_t i), const char **twice) {
     struct named *names = xcalloc(n + 1, sizeof *names);
     size_t *order = xcalloc(n + 1, sizeof *order);
     for (size_t i = 0; i < n; i++) names[i] = (struct named){name_of(ts, i), i};

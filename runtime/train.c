@@ -479,10 +479,11 @@ static void tell_peer(struct run *r, const struct rt_peer *p) {
     else if (r->c->logits)
         rt_progress_note(&r->progress, "%s: the logits are \"%s\"", p->path, p->output);
     if (rt_mixing(p->model, &node))
-        rt_progress_warn(&r->progress,
-                         "%s: %s computes with all images of a batch: the loss of one depends on the others, and accuracies "
-                         "on --batch-size",
-                         p->path, node.s);
+        rt_progress_warn(
+            &r->progress,
+            "%s: %s computes with all images of a batch: the loss of one depends on the others, and accuracies "
+            "on --batch-size",
+            p->path, node.s);
     str_release(&node);
 }
 
@@ -527,7 +528,8 @@ static void tell_start(struct run *r, int threads, bool resuming) {
         rt_progress_note(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
                             "network trained twice; make the second with another --seed of smkdc new");
     if (resuming && r->state.unchecked)
-        rt_progress_note(p, "last.safetensors has no checksums (an earlier version wrote it): its numbers are unchecked");
+        rt_progress_note(p,
+                         "last.safetensors has no checksums (an earlier version wrote it): its numbers are unchecked");
     if (resuming) rt_progress_note(p, "going on after epoch %lld", (long long)r->state.epoch);
 }
 

@@ -52,7 +52,7 @@ struct rt_train {
     struct rt_peer peers[2];  // loaded, agreeing; owned by the caller
     smkd_model *loss;         // the loss program; owned by the caller
     const char *dir;          // run folder, made when missing
-    struct lock *lock; // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
+    struct lock *lock;        // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
     bool resume, overwrite;
     const char *save_labels; // NULL, or where the given labels go as .npy
     FILE *progress;          // progress and notes; NULL: none

@@ -87,8 +87,8 @@ static bool agree_by_chance(const int32_t *given, const int32_t *own, size_t n, 
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
     *d = (struct rt_train_data){0};
     struct rt_dataset *s = &d->set;
-    const struct rt_data_want want = {model->classes, model->channels, model->height, model->width,
-                                      (size_t)c->train_limit, (size_t)c->test_limit};
+    const struct rt_data_want want = {model->classes, model->channels,        model->height,
+                                      model->width,   (size_t)c->train_limit, (size_t)c->test_limit};
     enum smkd_result r = rt_dataset_load_for(c->data, &want, s);
     if (r != SMKD_R_OK) return r;
 

@@ -127,8 +127,8 @@ static enum smkd_result fit(const char *path, struct rt_tensor *w, const struct 
     const float *v = w->data;
     for (size_t i = 0; r == SMKD_R_OK && i < w->numel; i++)
         if (!isfinite(v[i]))
-            r = rt_fail(SMKD_R_INVALID, "%s: element %zu of tensor \"%s\" is %s, with which nothing can be computed", path, i, w->name,
-                        isnan(v[i]) ? "nan" : "infinite");
+            r = rt_fail(SMKD_R_INVALID, "%s: element %zu of tensor \"%s\" is %s, with which nothing can be computed",
+                        path, i, w->name, isnan(v[i]) ? "nan" : "infinite");
     return r;
 }
 

@@ -55,7 +55,8 @@ void args_help(const struct args_cmd *cmd, FILE *f) {
         fputc('\n', f);
         str_release(&left);
     }
-    fprintf(f, "  %-28s  %s\n", "--max-memory BYTES", "refuse what would take more: 512M, 2G (default: what the machine has)");
+    fprintf(f, "  %-28s  %s\n", "--max-memory BYTES",
+            "refuse what would take more: 512M, 2G (default: what the machine has)");
     fprintf(f, "  %-28s  %s\n", "-h, --help", "print this text");
 }
 
@@ -347,8 +348,8 @@ static int run_command(const struct args_program *p, int argc, char **argv) {
         }
     struct guess g = {0};
     for (const struct args_program_cmd *c = p->cmds; c->name; c++) guess_try(&g, name, strlen(name), c->name);
-    fprintf(stderr, "%s: unknown %s %s%s%s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command", printable(name),
-            g.name ? ", did you mean " : "", g.name ? g.name : "", p->name);
+    fprintf(stderr, "%s: unknown %s %s%s%s; see %s --help\n", p->name, name[0] == '-' ? "option" : "command",
+            printable(name), g.name ? ", did you mean " : "", g.name ? g.name : "", p->name);
     return EXIT_USAGE;
 }
 

@@ -100,23 +100,25 @@ struct dc_model {
      ARGS_REPEAT}
 #define DC_PARAMETER_OPTS                                                                                              \
     {"train-only", 0, "GLOB", NULL, "train only float tensors of such names; all others are constants", ARGS_REPEAT},  \
-        {"constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT}
+    {                                                                                                                  \
+        "constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT                            \
+    }
 #define DC_LOGITS_OPT                                                                                                  \
     {"logits", 0, "NAME", NULL, "the output to train, where a model has several, or a value inside it [N,classes]", 0}
-// Opens and imports a model under the --shape, --train-only, --constant and --logits options. DONE, or an exit code after a
-// report. Release in any case.
+// Opens and imports a model under the --shape, --train-only, --constant and --logits options. DONE, or an exit code
+// after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 void dc_model_close(struct dc_model *m);
 
-// Graphs of both modes as far as `upto`, DC_IR (what codegen's passes start from) or DC_GRAD (training with its gradient).
-// Reports everything that is wrong with either, and what should be known of the model. All that `check` and `compile` do
-// before code is generated is here and in dc_codegen_model.
+// Graphs of both modes as far as `upto`, DC_IR (what codegen's passes start from) or DC_GRAD (training with its
+// gradient). Reports everything that is wrong with either, and what should be known of the model. All that `check` and
+// `compile` do before code is generated is here and in dc_codegen_model.
 enum smkd_status dc_model_graphs(struct dc_model *m, const struct dc_build *b, enum dc_stage upto);
 // What codegen gets.
 struct cg_model dc_codegen_model(struct dc_model *m, const struct dc_build *b);
 
-// What training looks at (dc_heads.c): finds the outputs that could be logits, or the one that `logits` names, and makes
-// outputs of them. Called by dc_model_open.
+// What training looks at (dc_heads.c): finds the outputs that could be logits, or the one that `logits` names, and
+// makes outputs of them. Called by dc_model_open.
 enum smkd_status dc_find_heads(struct dc_model *m, const char *logits);
 // Fills m->mixing, with a warning. Called by dc_model_graphs.
 void dc_report_mixing(struct dc_model *m);

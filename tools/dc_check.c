@@ -1,7 +1,6 @@
 // smkdc check: everything that stands between a model and training, in one run.
 #include "dc.h"
 
-
 #include <string.h>
 
 static const struct args_opt opts[] = {
@@ -17,7 +16,8 @@ static const struct args_cmd cmd = {
     1,
     "Says whether a model can be compiled and trained. Reports every operator without a forward or a gradient by node\n"
     "name, and prints inputs, outputs, what is trained for logits, parameter counts, and by which rule other float\n"
-    "tensors are constants. Exit code 1 when the model cannot be compiled: it goes the way of compile up to where code\n"
+    "tensors are constants. Exit code 1 when the model cannot be compiled: it goes the way of compile up to where "
+    "code\n"
     "is generated.",
     opts};
 
@@ -53,7 +53,8 @@ static void print_summary(const struct dc_model *m) {
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
         const struct ir_output *o = &g->outputs[i];
-        if (o->kind == IR_OUT_OUTPUT && !is_added(m, o->name)) print_row("output", o->name, &g->values[o->value].type, "");
+        if (o->kind == IR_OUT_OUTPUT && !is_added(m, o->name))
+            print_row("output", o->name, &g->values[o->value].type, "");
     }
     printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
     printf("statistics  %lld in %zu tensors (not trained)\n", (long long)kept, n_buffers);
@@ -66,8 +67,9 @@ static void print_decisions(const struct fe_model *m, bool verbose) {
     const struct fe_decision *d = fe_decisions(m, &n);
     const char *told[64]; // there are half as many rules
     for (size_t i = 0; i < n; i++) {
-        if (verbose) printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", printable(d[i].name), d[i].why);
-        bool new = !verbose && !d[i].trained && n_told < sizeof told / sizeof *told;
+        if (verbose)
+            printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", printable(d[i].name), d[i].why);
+        bool new = !verbose && !d[i].trained &&n_told < sizeof told / sizeof *told;
         for (size_t k = 0; new && k < n_told; k++) new = told[k] != d[i].why;
         if (!new) continue;
         told[n_told++] = d[i].why;
@@ -82,8 +84,7 @@ static void print_decisions(const struct fe_model *m, bool verbose) {
                printable(d[i].name));
     }
     const size_t norms = fe_norms(m, &frozen);
-    if (norms)
-        printf("batch norm  %zu trained with the batch's statistics, %zu frozen\n", norms - frozen, frozen);
+    if (norms) printf("batch norm  %zu trained with the batch's statistics, %zu frozen\n", norms - frozen, frozen);
 }
 
 // What training looks at.

@@ -28,10 +28,11 @@ enum smkd_status dc_find_heads(struct dc_model *m, const char *logits) {
     struct ir_head *one = ARENA_NEW(&m->arena, struct ir_head);
     bool found = logits && ir_head_named(g, logits, one);
     if (logits && !found)
-        diag_error(&m->diag, NULL,
-                   "--logits %s: the model has no output or value of that name and shape [N,classes]; its outputs of that "
-                   "shape: %s",
-                   logits, all.s);
+        diag_error(
+            &m->diag, NULL,
+            "--logits %s: the model has no output or value of that name and shape [N,classes]; its outputs of that "
+            "shape: %s",
+            logits, all.s);
     if (found) {
         m->heads = one;
         m->n_heads = 1;
@@ -40,13 +41,15 @@ enum smkd_status dc_find_heads(struct dc_model *m, const char *logits) {
         struct ir_head *h = &m->heads[i];
         ir_head_attach(g, h);
         if (h->op)
-            diag_note(&m->diag, &h->loc, "output \"%s\" is its result: losses apply their own, and training takes what goes "
-                                         "into it, \"%s\", for logits",
+            diag_note(&m->diag, &h->loc,
+                      "output \"%s\" is its result: losses apply their own, and training takes what goes "
+                      "into it, \"%s\", for logits",
                       h->output, h->logits);
     }
     if (m->n_heads > 1 && !logits)
         diag_note(&m->diag, NULL,
-                  "several outputs could be logits: %s; say which with --logits NAME, here or in smkd-run train", all.s);
+                  "several outputs could be logits: %s; say which with --logits NAME, here or in smkd-run train",
+                  all.s);
     str_release(&all);
     return logits && !found ? SMKD_INVALID : SMKD_OK;
 }
@@ -56,7 +59,8 @@ void dc_report_mixing(struct dc_model *m) {
     if (n == IR_NONE) return;
     m->mixing = m->infer->nodes[n].loc;
     if (!m->mixing.node) m->mixing.node = ir_ops[m->infer->nodes[n].op].name;
-    diag_warning(&m->diag, &m->mixing,
-                 "it computes with all samples of a batch: results depend on what else is in it, so that smkd-run infer "
-                 "takes all samples in one run (--max-batch), and in training the loss of one depends on the others");
+    diag_warning(
+        &m->diag, &m->mixing,
+        "it computes with all samples of a batch: results depend on what else is in it, so that smkd-run infer "
+        "takes all samples in one run (--max-batch), and in training the loss of one depends on the others");
 }

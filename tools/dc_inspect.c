@@ -8,15 +8,16 @@
 static const struct args_opt opts[] = {{"json", 0, NULL, NULL, "print one JSON object", 0},
                                        {"tensors", 0, NULL, NULL, "list every parameter and statistic, too", 0},
                                        {0}};
-static const struct args_cmd cmd = {"smkdc inspect",
-                                    "M.smkd",
-                                    1,
-                                    1,
-                                    "Prints inputs, outputs, parameters, memory, FLOPs and target of an artifact. "
-                                    "The file is read, not loaded:\n"
-                                    "nothing in it runs. (Whoever loads one runs it: an artifact is a program, everything "
-                                    "else is data.)",
-                                    opts};
+static const struct args_cmd cmd = {
+    "smkdc inspect",
+    "M.smkd",
+    1,
+    1,
+    "Prints inputs, outputs, parameters, memory, FLOPs and target of an artifact. "
+    "The file is read, not loaded:\n"
+    "nothing in it runs. (Whoever loads one runs it: an artifact is a program, everything "
+    "else is data.)",
+    opts};
 
 static const char *const role_names[] = {
     [SMKD_ABI_INPUT] = "input",      [SMKD_ABI_OUTPUT] = "output",       [SMKD_ABI_PARAM] = "parameter",

@@ -61,8 +61,8 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     return dc_exit(dc_find_heads(m, args_str(a, "logits")), &m->diag);
 }
 
-// Outputs that get a gradient: those of floats, or the one that --logits says. Not where probabilities are written out: the
-// gradient zero that training gives all outputs but the logits would become 0 * inf there.
+// Outputs that get a gradient: those of floats, or the one that --logits says. Not where probabilities are written out:
+// the gradient zero that training gives all outputs but the logits would become 0 * inf there.
 static size_t differentiated(struct dc_model *m, const char **of) {
     size_t n = 0;
     for (size_t i = 0; i < m->train->n_outputs; i++) {
@@ -84,10 +84,11 @@ static void report_untrained(struct dc_model *m) {
         m->n_params += m->train->values[m->train->boundary[i]].role == IR_ROLE_PARAM;
     m->n_untrained = ir_report_untrained(m->train, true);
     if (m->n_params && m->n_untrained == m->n_params)
-        diag_warning(&m->diag, NULL,
-                     "no gradient reaches any of its %zu parameters: it runs, but cannot be trained; export the model up to "
-                     "its logits",
-                     m->n_params);
+        diag_warning(
+            &m->diag, NULL,
+            "no gradient reaches any of its %zu parameters: it runs, but cannot be trained; export the model up to "
+            "its logits",
+            m->n_params);
 }
 
 enum smkd_status dc_model_graphs(struct dc_model *m, const struct dc_build *b, enum dc_stage upto) {

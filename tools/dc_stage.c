@@ -38,7 +38,8 @@ static bool known_pass(const struct args *a, const char *option, bool all) {
 }
 
 struct dc_build dc_build_defaults(void) {
-    struct dc_build b = {.stage = DC_LIB, .cg = {.mcpu = "native", .emit = "lib", .verify = true}, .pass = {.verify = true}};
+    struct dc_build b = {
+        .stage = DC_LIB, .cg = {.mcpu = "native", .emit = "lib", .verify = true}, .pass = {.verify = true}};
     CHECK(parse_i64(DC_MAX_BATCH, &b.cg.max_batch), "--max-batch has no default");
     return b;
 }

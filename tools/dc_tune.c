@@ -246,8 +246,7 @@ static void report(const struct tuning *t) {
 }
 
 static enum smkd_status prepare(struct tuning *t, const struct cg_model *m, struct cg_options o) {
-    TRY(tune_file_open(&t->file, t->options->path, t->options->level, t->options->threads,
-                       t->options->measure, t->d));
+    TRY(tune_file_open(&t->file, t->options->path, t->options->level, t->options->threads, t->options->measure, t->d));
     o.emit = "plan"; // the stage behind the choice
     o.time = false;
     o.dump_after = NULL;

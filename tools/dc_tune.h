@@ -23,7 +23,7 @@ bool tune_default_path(char *path, size_t size);
 // Reads the file and finds this machine's rows for code of `level`. A file that is not there is empty; one that is not
 // ours is reported. Release in any case.
 enum smkd_status tune_file_open(struct tune_file *f, const char *path, const char *level, int threads, bool write,
-                                 struct diag *d);
+                                struct diag *d);
 // Seconds by algorithm; negative where none are known.
 void tune_file_find(const struct tune_file *f, const struct cg_conv_shape *s, double seconds[CG_ALGORITHMS]);
 void tune_file_add(struct tune_file *f, const struct cg_conv_shape *s, const double seconds[CG_ALGORITHMS]);

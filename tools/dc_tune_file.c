@@ -82,8 +82,8 @@ static enum smkd_status lock_file(struct tune_file *f, struct diag *d) {
     enum smkd_status s = make_folder(f->path);
     if (s == SMKD_OK) s = lock_take(&f->lock, path.s, &holder);
     if (s == SMKD_MISMATCH)
-        diag_error(d, NULL, "%s: process %ld is tuning into it; wait for that, or give --tune-file another name", f->path,
-                   holder);
+        diag_error(d, NULL, "%s: process %ld is tuning into it; wait for that, or give --tune-file another name",
+                   f->path, holder);
     else if (s != SMKD_OK)
         diag_error(d, NULL, "cannot write %s: %s; give --tune-file another name", path.s, strerror(errno));
     str_release(&path);
@@ -111,8 +111,7 @@ enum smkd_status tune_file_open(struct tune_file *f, const char *path, const cha
     } else if (s == SMKD_IO && errno == ENOENT) {
         f->json = empty();
     } else {
-        diag_error(d, NULL, "cannot read %s: %s; give --tune-file another name", path,
-                   io_why());
+        diag_error(d, NULL, "cannot read %s: %s; give --tune-file another name", path, io_why());
         return s;
     }
     struct str key = STR_INIT;

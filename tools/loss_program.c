@@ -52,7 +52,8 @@ static enum smkd_result check(const smkd_model *m, const char *path, const struc
 }
 
 static smkd_model *load(const char *path, const struct loss_request *want) {
-    smkd_model *m = want->known && loss_is_file(want->name) ? rt_model_load_known(path, want->known) : smkd_model_load(path);
+    smkd_model *m =
+        want->known && loss_is_file(want->name) ? rt_model_load_known(path, want->known) : smkd_model_load(path);
     if (m && check(m, path, want) == SMKD_R_OK) return m;
     smkd_model_free(m);
     return NULL;
@@ -126,7 +127,9 @@ static bool compile(const struct loss_request *want, const char *smkdc, const ch
     else if (line[0])
         rt_fail(SMKD_R_INVALID, "%s", str_has_prefix(line, "error: ") ? line + 7 : line);
     else
-        rt_fail(SMKD_R_INVALID, "the loss \"%s\" cannot be compiled: %s failed without a word; most likely it was out of memory", want->name, smkdc);
+        rt_fail(SMKD_R_INVALID,
+                "the loss \"%s\" cannot be compiled: %s failed without a word; most likely it was out of memory",
+                want->name, smkdc);
     return false;
 }
 
@@ -191,7 +194,8 @@ static smkd_model *once(const struct loss_request *want, const char *smkdc, stru
 // Of several runs that want the same program one compiles it, the others wait for that.
 static smkd_model *compile_once(const struct loss_request *want, const char *smkdc, const char *path, struct arena *a) {
     struct lock lock;
-    lock_wait(&lock, arena_printf(a, "%s.lock", path)); // without one both compile: the same bytes, each put in place whole
+    lock_wait(&lock,
+              arena_printf(a, "%s.lock", path)); // without one both compile: the same bytes, each put in place whole
     smkd_model *m = access(path, R_OK) == 0 ? load(path, want) : NULL;
     if (!m && compile(want, smkdc, path, a)) m = load(path, want);
     lock_drop(&lock);

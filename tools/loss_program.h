@@ -16,7 +16,7 @@ struct loss_request {
     bool detach_target;
     double log_floor;
     int64_t classes;
-    int64_t max_batch; // the program must take batches of at least this
+    int64_t max_batch;            // the program must take batches of at least this
     const struct rt_known *known; // a file must be this one; NULL: any
 };
 

@@ -62,7 +62,8 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         if ((r = run_saved_read(&e->saved, pos)) != SMKD_R_OK) return r;
         for (; e->n < 2; e->n++) { // --artifact, or --peer, replaces what has moved
             const char *given = args_nth(a, args_given(a, "artifact") ? "artifact" : "peer", (size_t)e->n);
-            if ((r = run_saved_load(&e->saved, pos, e->n, given, logits_of(e, a), &e->peers[e->n])) != SMKD_R_OK) return r;
+            if ((r = run_saved_load(&e->saved, pos, e->n, given, logits_of(e, a), &e->peers[e->n])) != SMKD_R_OK)
+                return r;
             e->paths[e->n] = e->peers[e->n].path;
         }
     } else {
@@ -174,8 +175,8 @@ static void print_row(const char *name, const struct rt_score *s) {
 }
 
 static void print_table(const struct eval *e, const struct rt_score *s) {
-    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, printable(e->set.name), "", "top-1 %", "top-5 %",
-           "nll", "ece %");
+    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, printable(e->set.name), "", "top-1 %",
+           "top-5 %", "nll", "ece %");
     for (int k = 0; k < e->n; k++) {
         char name[24];
         snprintf(name, sizeof name, "peer %d", k);

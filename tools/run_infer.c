@@ -16,7 +16,8 @@ static const struct args_cmd cmd = {
     1,
     1,
     "Runs a model in inference mode (running statistics, dropout off) and writes its outputs under their "
-    "ONNX names.\nAny number of samples: they go through in batches. Where a model computes with all samples of a batch "
+    "ONNX names.\nAny number of samples: they go through in batches. Where a model computes with all samples of a "
+    "batch "
     "(a mean over\nthem), results would depend on how they are cut: such a model takes all of them in one run, or "
     "refuses.",
     opts};
@@ -40,10 +41,11 @@ static enum smkd_result check_split(const smkd_model *m, const char *path, int64
                         "artifact takes at most %llu: compile it with --max-batch %lld",
                         path, node.s, (long long)batch, (unsigned long long)info->max_batch, (long long)batch);
         else
-            r = rt_fail(SMKD_R_UNSUPPORTED,
-                        "--batch-size %lld: %s of %s computes with all samples of a batch, so that %lld of them must be "
-                        "one batch: leave it out",
-                        (long long)step, node.s, path, (long long)batch);
+            r = rt_fail(
+                SMKD_R_UNSUPPORTED,
+                "--batch-size %lld: %s of %s computes with all samples of a batch, so that %lld of them must be "
+                "one batch: leave it out",
+                (long long)step, node.s, path, (long long)batch);
     }
     str_release(&node);
     return r;

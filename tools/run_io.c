@@ -10,9 +10,9 @@ static const struct {
     enum rt_dtype t;
     const char *name;
 } dtypes[SMKD_ABI_DTYPES] = {
-    [SMKD_ABI_F32] = {RT_F32, "float32"}, [SMKD_ABI_I64] = {RT_I64, "int64"},   [SMKD_ABI_I32] = {RT_I32, "int32"},
-    [SMKD_ABI_U8] = {RT_U8, "uint8"},     [SMKD_ABI_BOOL] = {RT_BOOL, "bool"},  [SMKD_ABI_F64] = {RT_F64, "float64"},
-    [SMKD_ABI_I8] = {RT_I8, "int8"},      [SMKD_ABI_I16] = {RT_I16, "int16"},   [SMKD_ABI_U16] = {RT_U16, "uint16"},
+    [SMKD_ABI_F32] = {RT_F32, "float32"}, [SMKD_ABI_I64] = {RT_I64, "int64"},  [SMKD_ABI_I32] = {RT_I32, "int32"},
+    [SMKD_ABI_U8] = {RT_U8, "uint8"},     [SMKD_ABI_BOOL] = {RT_BOOL, "bool"}, [SMKD_ABI_F64] = {RT_F64, "float64"},
+    [SMKD_ABI_I8] = {RT_I8, "int8"},      [SMKD_ABI_I16] = {RT_I16, "int16"},  [SMKD_ABI_U16] = {RT_U16, "uint16"},
     [SMKD_ABI_U32] = {RT_U32, "uint32"},  [SMKD_ABI_U64] = {RT_U64, "uint64"},
 };
 

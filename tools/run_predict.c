@@ -24,17 +24,21 @@ static const struct args_opt opts[] = {
     {"artifact", 0, "A.smkd", NULL, "a run folder's artifacts, in order, where they have moved", ARGS_REPEAT},
     {"threads", 0, "N", "0", "threads (0: all cores)", 0},
     {0}};
-static const struct args_cmd cmd = {
-    "smkd-run predict",
-    "DIR|A.smkd FILE|FOLDER|- ...",
-    2,
-    4096,
-    "Classes and probabilities for JPEG, PNG, WebP and BMP files; of a run folder those of the ensemble. A folder stands for all\n"
-    "images below it, - for names on standard input, one a line. What cannot be read is named and left out; the exit code is then 1.\n"
-    "Files are prepared as torchvision's evaluation presets do it: the shorter edge is resized to 256/224 of what the model takes (to\n"
-    "what it takes for a run folder, whose training images were not resized, and for small models), the middle is cut out, bytes\n"
-    "become (v/255 - mean)/std. Mean and deviation are the run folder's; of an artifact alone ImageNet's, or 0 and 1 for one channel.",
-    opts};
+static const struct args_cmd cmd = {"smkd-run predict",
+                                    "DIR|A.smkd FILE|FOLDER|- ...",
+                                    2,
+                                    4096,
+                                    "Classes and probabilities for JPEG, PNG, WebP and BMP files; of a run folder "
+                                    "those of the ensemble. A folder stands for all\n"
+                                    "images below it, - for names on standard input, one a line. What cannot be read "
+                                    "is named and left out; the exit code is then 1.\n"
+                                    "Files are prepared as torchvision's evaluation presets do it: the shorter edge is "
+                                    "resized to 256/224 of what the model takes (to\n"
+                                    "what it takes for a run folder, whose training images were not resized, and for "
+                                    "small models), the middle is cut out, bytes\n"
+                                    "become (v/255 - mean)/std. Mean and deviation are the run folder's; of an "
+                                    "artifact alone ImageNet's, or 0 and 1 for one channel.",
+                                    opts};
 
 struct predict {
     struct run_saved saved;
@@ -80,11 +84,13 @@ static enum smkd_result prepare(struct predict *p, const struct args *a, int64_t
     int least = m->height < m->width ? m->height : m->width;
     bool folder = p->saved.channels > 0;
     if (m->channels != 1 && m->channels != 3)
-        return rt_fail(SMKD_R_UNSUPPORTED, "%s: takes %d channels; images have 3, or 1 where they are grey", m->path, m->channels);
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: takes %d channels; images have 3, or 1 where they are grey", m->path,
+                       m->channels);
     p->crop_height = crop ? (int)crop : m->height;
     p->crop_width = crop ? (int)crop : m->width;
     if (p->crop_height != m->height || p->crop_width != m->width)
-        return rt_fail(SMKD_R_MISMATCH, "--val-crop-size %lld: %s takes %dx%d pixels", (long long)crop, m->path, m->height, m->width);
+        return rt_fail(SMKD_R_MISMATCH, "--val-crop-size %lld: %s takes %dx%d pixels", (long long)crop, m->path,
+                       m->height, m->width);
     p->resize = resize ? (int)resize : folder || least < 128 ? least : (int)(least * 256L / 224);
     for (int c = 0; c < m->channels; c++) {
         bool own = folder && p->saved.channels == m->channels;
@@ -174,7 +180,8 @@ static void print(const struct predict *p, const char *name) {
 static enum smkd_result flush(struct predict *p) {
     int classes = p->peers[0].classes;
     enum smkd_result r = SMKD_R_OK;
-    for (int k = 0; k < p->n && r == SMKD_R_OK && p->held; k++) r = rt_peer_run(&p->peers[k], SMKD_ABI_INFER, p->images, p->held);
+    for (int k = 0; k < p->n && r == SMKD_R_OK && p->held; k++)
+        r = rt_peer_run(&p->peers[k], SMKD_ABI_INFER, p->images, p->held);
     for (size_t i = 0; r == SMKD_R_OK && i < p->held; i++) {
         for (int c = 0; c < classes; c++) p->all[c] = 0;
         for (int k = 0; k < p->n; k++) {
@@ -232,14 +239,17 @@ static int run(const struct args *a) {
     static const char *const which[] = {"best", "last", NULL};
     size_t checkpoint = 0, how = 0;
     int64_t threads = 0, resize = 0, crop = 0, top = 0;
-    if (!args_choice(a, "checkpoint", which, &checkpoint) || !args_choice(a, "interpolation", rt_interpolations, &how) ||
-        !args_i64(a, "threads", 0, 1024, &threads) || !args_i64(a, "top", 1, INT32_MAX, &top) ||
-        !args_i64(a, "val-resize-size", 0, 1 << 14, &resize) || !args_i64(a, "val-crop-size", 0, 1 << 14, &crop))
+    if (!args_choice(a, "checkpoint", which, &checkpoint) ||
+        !args_choice(a, "interpolation", rt_interpolations, &how) || !args_i64(a, "threads", 0, 1024, &threads) ||
+        !args_i64(a, "top", 1, INT32_MAX, &top) || !args_i64(a, "val-resize-size", 0, 1 << 14, &resize) ||
+        !args_i64(a, "val-crop-size", 0, 1 << 14, &crop))
         return EXIT_USAGE;
     if (args_given(a, "csv") && args_given(a, "json")) return args_fail(a->cmd, "--csv and --json exclude each other");
     struct predict p = {.how = (enum rt_interpolation)how,
                         .top = (int)top,
-                        .form = args_given(a, "csv") ? CSV : args_given(a, "json") ? JSON : TABLE};
+                        .form = args_given(a, "csv")    ? CSV
+                                : args_given(a, "json") ? JSON
+                                                        : TABLE};
     enum smkd_result r = load(&p, a, checkpoint == 0);
     if (r == SMKD_R_OK && !(p.team = smkd_team_new((int)threads))) r = SMKD_R_NOMEM;
     if (r == SMKD_R_OK) r = prepare(&p, a, resize, crop);

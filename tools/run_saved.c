@@ -14,7 +14,8 @@ int run_failed(const char *cmd) {
 }
 
 void run_note_unchecked(const char *path) {
-    fprintf(stderr, "note: %s has no checksums (an earlier version or another program wrote it): its numbers are unchecked\n",
+    fprintf(stderr,
+            "note: %s has no checksums (an earlier version or another program wrote it): its numbers are unchecked\n",
             printable(path));
 }
 
@@ -51,11 +52,12 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
             cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "artifact"));
         if (!a) return rt_fail(SMKD_R_INVALID, "%s: peers[%d].artifact is missing", path, k);
         s->artifact[k] = copy(a);
-        const char *h = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "content_hash"));
+        const char *h =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "content_hash"));
         if (h) s->hash[k] = copy(h);
     }
-    const char *loss =
-        cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "content_hash"));
+    const char *loss = cJSON_GetStringValue(
+        cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "content_hash"));
     if (loss) s->loss_hash = copy(loss);
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
@@ -86,30 +88,33 @@ enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
     return r;
 }
 
-enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, const char *logits,
-                                struct rt_peer *p) {
+enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact,
+                                const char *logits, struct rt_peer *p) {
     if (artifact) { // whoever names a program wants it run; the checkpoint must fit it
         enum smkd_result r = rt_peer_load(p, artifact, logits);
         char hash[24];
         if (r != SMKD_R_OK || !s->hash[k]) return r;
         snprintf(hash, sizeof hash, "%016llx", (unsigned long long)smkd_model_info(p->model)->content_hash);
         if (strcmp(hash, s->hash[k]) != 0)
-            fprintf(stderr, "note: %s is another artifact than the one that peer %d of %s was trained with\n", artifact, k, dir);
+            fprintf(stderr, "note: %s is another artifact than the one that peer %d of %s was trained with\n", artifact,
+                    k, dir);
         return r;
     }
     const char *path = s->artifact[k];
     if (!rt_path_exists(path))
-        return rt_fail(SMKD_R_IO, "%s: the artifact that peer %d of %s was trained with is gone; give it with --artifact", path, k,
+        return rt_fail(SMKD_R_IO,
+                       "%s: the artifact that peer %d of %s was trained with is gone; give it with --artifact", path, k,
                        dir);
     if (!s->hash[k])
-        return rt_fail(SMKD_R_INVALID,
-                       "%s/config.json: peers[%d].content_hash is missing, without which %s is not loaded; give the artifact with "
-                       "--artifact",
-                       dir, k, path);
+        return rt_fail(
+            SMKD_R_INVALID,
+            "%s/config.json: peers[%d].content_hash is missing, without which %s is not loaded; give the artifact with "
+            "--artifact",
+            dir, k, path);
     struct str what = STR_INIT;
     str_addf(&what, "the one that peer %d of %s was trained with", k, dir);
-    enum smkd_result r =
-        rt_peer_load_known(p, path, logits, &(struct rt_known){.hash = s->hash[k], .what = what.s, .option = "--artifact"});
+    enum smkd_result r = rt_peer_load_known(
+        p, path, logits, &(struct rt_known){.hash = s->hash[k], .what = what.s, .option = "--artifact"});
     str_release(&what);
     return r;
 }
@@ -127,9 +132,10 @@ void run_saved_release(struct run_saved *s) {
 void run_note_mixing(const struct rt_peer *p) {
     struct str node = STR_INIT;
     if (rt_mixing(p->model, &node))
-        fprintf(stderr,
-                "warning: %s: %s computes with all images of a batch: what is said of one depends on the others, and so on "
-                "how many are a batch\n",
-                p->path, node.s);
+        fprintf(
+            stderr,
+            "warning: %s: %s computes with all images of a batch: what is said of one depends on the others, and so on "
+            "how many are a batch\n",
+            p->path, node.s);
     str_release(&node);
 }

@@ -9,7 +9,8 @@
 static const struct args_opt own_opts[] = {
     {"peer", 0, "A.smkd", NULL, "a network made with smkdc compile: give --peer twice", ARGS_REPEAT},
     {"output-dir", 'o', "DIR", NULL, "run folder", ARGS_REQUIRED},
-    {"artifact", 0, "A.smkd", NULL, "with --resume: the peers' artifacts, in order, where they have moved", ARGS_REPEAT},
+    {"artifact", 0, "A.smkd", NULL, "with --resume: the peers' artifacts, in order, where they have moved",
+     ARGS_REPEAT},
     {"resume", 0, NULL, NULL, "go on from DIR/last.safetensors; flags that are not given are those of DIR/config.json",
      0},
     {"overwrite", 0, NULL, NULL, "replace the results in DIR", 0},
@@ -57,9 +58,9 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
         return rt_fail(SMKD_R_INVALID, "SMKD pairs two networks: give --peer twice, not %zu time%s", given,
                        given == 1 ? "" : "s");
     for (int k = 0; k < 2; k++) {
-        enum smkd_result r =
-            from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k), t->config->logits, &t->peers[k])
-                     : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k), t->config->logits);
+        enum smkd_result r = from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k),
+                                                       t->config->logits, &t->peers[k])
+                                      : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k), t->config->logits);
         if (r != SMKD_R_OK) return r;
     }
     return rt_peers_agree(&t->peers[0], &t->peers[1]);
@@ -81,7 +82,9 @@ static int run(const struct args *a) {
     enum smkd_result r = SMKD_R_OK;
     if (t.resume && t.overwrite) r = rt_fail(SMKD_R_INVALID, "--resume and --overwrite exclude each other");
     if (args_given(a, "artifact") && (!t.resume || args_given(a, "peer")))
-        r = rt_fail(SMKD_R_INVALID, "--artifact says where the peers of a run that goes on are now: it goes with --resume, without --peer");
+        r = rt_fail(
+            SMKD_R_INVALID,
+            "--artifact says where the peers of a run that goes on are now: it goes with --resume, without --peer");
     if (r == SMKD_R_OK && run_is_folder(t.dir)) r = rt_run_lock(t.dir, &lock);
     if (r == SMKD_R_OK) r = configure(&c, a, &saved);
     // Before anything slow: a folder that will not be touched is said at once.
@@ -93,7 +96,8 @@ static int run(const struct args *a) {
     struct rt_known loss = {.hash = saved.loss_hash, .what = "the loss that the run began with", .option = "--loss"};
     const bool from_folder = saved.artifact[0] && !args_given(a, "loss");
     if (r == SMKD_R_OK && from_folder && !loss.hash && loss_is_file(c.loss))
-        r = rt_fail(SMKD_R_INVALID, "%s/config.json: loss.content_hash is missing, without which %s is not loaded; give it with --loss",
+        r = rt_fail(SMKD_R_INVALID,
+                    "%s/config.json: loss.content_hash is missing, without which %s is not loaded; give it with --loss",
                     t.dir, c.loss);
     if (r == SMKD_R_OK) {
         const struct loss_request want = {.known = from_folder ? &loss : NULL,
@@ -118,18 +122,19 @@ static int run(const struct args *a) {
 
 int run_train(int argc, char **argv) {
     static struct args_opt opts[MAX_OPTS];
-    static const struct args_cmd cmd = {"smkd-run train",
-                                        NULL,
-                                        0,
-                                        0,
-                                        "Trains two networks on the same noisy labels with selective mutual knowledge "
-                                        "distillation, or another loss. DIR gets\n"
-                                        "config.json, metrics.jsonl, metrics.csv, last.safetensors and "
-                                        "best.safetensors. The same seed gives the same bits on\n"
-                                        "any number of threads, also when the run was killed and resumed.\n"
-                                        "An artifact is a program, which this runs: give only what you compiled. Everything else "
-                                        "is data.",
-                                        opts};
+    static const struct args_cmd cmd = {
+        "smkd-run train",
+        NULL,
+        0,
+        0,
+        "Trains two networks on the same noisy labels with selective mutual knowledge "
+        "distillation, or another loss. DIR gets\n"
+        "config.json, metrics.jsonl, metrics.csv, last.safetensors and "
+        "best.safetensors. The same seed gives the same bits on\n"
+        "any number of threads, also when the run was killed and resumed.\n"
+        "An artifact is a program, which this runs: give only what you compiled. Everything else "
+        "is data.",
+        opts};
     make_options(opts);
     struct args a;
     enum args_result r = args_parse(&a, &cmd, argc, argv);

@@ -26,8 +26,8 @@ enum smkd_result run_saved_read(struct run_saved *s, const char *dir);
 void run_saved_release(struct run_saved *s);
 // Loads peer k of a run folder: the artifact that --artifact names, else the one that the run was made with, which is
 // not loaded before its content hash has been compared. Says what to do where it is gone or another.
-enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact, const char *logits,
-                                struct rt_peer *p);
+enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact,
+                                const char *logits, struct rt_peer *p);
 // True when `path` is a folder.
 bool run_is_folder(const char *path);
 // "note: FILE has no checksums ...", on stderr.

@@ -65,8 +65,7 @@ PW(sigmoid) {
 }
 PW(relu) {
     LLVMValueRef z = zero_like(X0); // 0 > NaN is false: NaN passes
-    LLVMValueRef below =
-        float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : order(a, LLVMIntSGT, z, X0);
+    LLVMValueRef below = float_args(a) ? LLVMBuildFCmp(B, LLVMRealOGT, z, X0, "") : order(a, LLVMIntSGT, z, X0);
     return LLVMBuildSelect(B, below, z, X0, "");
 }
 PW(relu_grad) {
@@ -113,8 +112,8 @@ PW(cast) {
     return LLVMBuildIntCast2(B, X0, a->type, sgn, "");
 }
 
-// x rounded to `digits` binary digits, in float64: there the unit of the last digit, made of x's own exponent, is normal and
-// dividing by it exact.
+// x rounded to `digits` binary digits, in float64: there the unit of the last digit, made of x's own exponent, is
+// normal and dividing by it exact.
 PW(round_to) {
     const struct ir_half_info *h = ir_half_info((enum ir_half)a->s->iconst);
     LLVMTypeRef d = cg_like(a->f, a->type, a->f->f64), i = cg_like(a->f, a->type, a->f->i64);

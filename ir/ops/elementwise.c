@@ -18,7 +18,7 @@ static const uint8_t accepted[IR_OP_COUNT] = {
     [IR_OP_not] = BOOLS,        [IR_OP_add] = NUMBERS,    [IR_OP_sub] = NUMBERS,  [IR_OP_mul] = NUMBERS,
     [IR_OP_div] = NUMBERS,      [IR_OP_pow] = NUMBERS,    [IR_OP_max] = NUMBERS,  [IR_OP_min] = NUMBERS,
     [IR_OP_lt] = NUMBERS,       [IR_OP_le] = NUMBERS,     [IR_OP_and] = BOOLS,    [IR_OP_or] = BOOLS,
-    [IR_OP_relu_grad] = FLOATS, [IR_OP_dropout] = FLOATS, [IR_OP_rem] = NUMBERS, [IR_OP_round_to] = FLOATS,
+    [IR_OP_relu_grad] = FLOATS, [IR_OP_dropout] = FLOATS, [IR_OP_rem] = NUMBERS,  [IR_OP_round_to] = FLOATS,
 };
 static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool"};
 
@@ -50,7 +50,8 @@ bool ir_infer_like(struct ir_graph *g, const struct ir_node *n, struct ir_type *
 bool ir_infer_cast(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     out[0] = *ir_in_type(g, n, 0);
     if (ir_dtype_by_name(ir_attr_s(n, "dtype"), &out[0].dtype)) return true;
-    return ir_fail(g, n, "unknown element type '%s'; known are f32 f64 bool i8 i16 i32 i64 u8 u16 u32 u64", ir_attr_s(n, "dtype"));
+    return ir_fail(g, n, "unknown element type '%s'; known are f32 f64 bool i8 i16 i32 i64 u8 u16 u32 u64",
+                   ir_attr_s(n, "dtype"));
 }
 
 bool ir_infer_bcast(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
@@ -122,14 +123,14 @@ static void eval_compare(const struct ir_tensor *const *in, const struct ir_tens
 #define UNUSED_GN (void)g, (void)n
 #define UNARY(op, expr_f, expr_i)                                                                                      \
     static double op##_f(double x) { return expr_f; }                                                                  \
-    static int64_t op##_i(enum ir_dtype t, int64_t x) { return (void)t, (expr_i); }                                                                \
+    static int64_t op##_i(enum ir_dtype t, int64_t x) { return (void)t, (expr_i); }                                    \
     void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
         UNUSED_GN;                                                                                                     \
         eval_unary(in[0], out[0], op##_f, op##_i);                                                                     \
     }
 #define BINARY(op, expr_f, expr_i)                                                                                     \
     static double op##_f(double a, double b) { return expr_f; }                                                        \
-    static int64_t op##_i(enum ir_dtype t, int64_t a, int64_t b) { return (void)t, (expr_i); }                                                     \
+    static int64_t op##_i(enum ir_dtype t, int64_t a, int64_t b) { return (void)t, (expr_i); }                         \
     void ir_eval_##op(EVAL_PARAMS) {                                                                                   \
         UNUSED_GN;                                                                                                     \
         eval_binary(in, out[0], op##_f, op##_i);                                                                       \

@@ -34,7 +34,8 @@ static inline const struct ir_type *ir_in_type(const struct ir_graph *g, const s
 // Every check of a result type that does not depend on the op: rank, non-symbolic dims after the first, and a size that
 // can be computed with (elements and their bytes, even times a large batch, stay far below 2^63).
 bool ir_check_type(struct ir_graph *g, const struct ir_node *n, const struct ir_type *t);
-// Operand i must be f32: kernels of their own are written for it alone / of exactly `rank` dims / not have the symbolic batch in its shape.
+// Operand i must be f32: kernels of their own are written for it alone / of exactly `rank` dims / not have the symbolic
+// batch in its shape.
 bool ir_check_float(struct ir_graph *g, const struct ir_node *n, size_t i);
 bool ir_check_rank(struct ir_graph *g, const struct ir_node *n, size_t i, int rank, const char *what);
 bool ir_check_unbatched(struct ir_graph *g, const struct ir_node *n, size_t i, const char *what);

@@ -40,7 +40,8 @@ bool ir_infer_reduce(struct ir_graph *g, const struct ir_node *n, struct ir_type
 
 // Calls of `step` fold each element into its result, which starts at init.
 static void eval_reduce(const struct ir_node *n, const struct ir_tensor *x, struct ir_tensor *y, double init_f,
-                        int64_t init_i, double (*step_f)(double, double), int64_t (*step_i)(enum ir_dtype, int64_t, int64_t)) {
+                        int64_t init_i, double (*step_f)(double, double),
+                        int64_t (*step_i)(enum ir_dtype, int64_t, int64_t)) {
     size_t k, count = ir_tensor_numel(y);
     const int64_t *axes = ir_attr_ints(n, "axes", &k);
     struct ir_type kept = kept_type(&x->type, axes, k);

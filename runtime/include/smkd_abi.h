@@ -1,10 +1,11 @@
 // The contract between generated code (model.smkd, loss.smkd) and whoever runs it. Standalone: includes nothing of
 // ours. codegen/ writes these structs into the artifact, runtime/ reads them; both assert the offsets.
 //
-// An artifact is an ELF shared object that exports `smkd_query`. Everything else hangs off the table it returns, which is
-// exported, too, as `smkd_table`, for those who only want to read. Entry points are SPMD: call one from `threads` threads at once, each with its own `thread` in [0, threads).
-// They meet in `barrier`. Results do not depend on `threads`. Nothing is allocated and no global state is kept: all
-// memory comes in the call. Tensors at this boundary are in ONNX logical order, row-major.
+// An artifact is an ELF shared object that exports `smkd_query`. Everything else hangs off the table it returns, which
+// is exported, too, as `smkd_table`, for those who only want to read. Entry points are SPMD: call one from `threads`
+// threads at once, each with its own `thread` in [0, threads). They meet in `barrier`. Results do not depend on
+// `threads`. Nothing is allocated and no global state is kept: all memory comes in the call. Tensors at this boundary
+// are in ONNX logical order, row-major.
 #ifndef SMKD_ABI_H
 #define SMKD_ABI_H
 
@@ -70,8 +71,8 @@ struct smkd_call {
     void *scratch;                 // threads * scratch_bytes, 64-aligned
     const double *scalars;         // by index
     int64_t batch;                 // N, 1 .. max_batch
-    // INFER: the arena still holds what an INFER of the same batch made there of the same parameters (weights in the order
-    // the kernels read them), so that it need not be made again. Zero is always right.
+    // INFER: the arena still holds what an INFER of the same batch made there of the same parameters (weights in the
+    // order the kernels read them), so that it need not be made again. Zero is always right.
     int32_t prepared;
     void (*barrier)(void *env, int32_t thread, int32_t threads); // all threads meet; a full memory fence
     void *barrier_env;
@@ -93,12 +94,12 @@ enum smkd_abi_phase {
 
 // One kernel that an entry runs, in order. A node of the graph may take several (pack its weights, convolve).
 struct smkd_abi_kernel {
-    const char *node;      // the ONNX node it serves, "gradient of " in front where it computes one; NULL: none (update)
-    const char *op;        // the IR's op
+    const char *node; // the ONNX node it serves, "gradient of " in front where it computes one; NULL: none (update)
+    const char *op;   // the IR's op
     const char *algorithm; // what it does: "conv", "winograd", "pack" ...
     uint32_t node_index;   // equal for all kernels of one node
-    // The node's cost, on its first kernel (0 on the others): operations of the definition, whatever the algorithm saves,
-    // and bytes of operands and results, each moved once. fixed + batch * per sample.
+    // The node's cost, on its first kernel (0 on the others): operations of the definition, whatever the algorithm
+    // saves, and bytes of operands and results, each moved once. fixed + batch * per sample.
     double flops, sample_flops, bytes, sample_bytes;
 };
 
@@ -111,11 +112,12 @@ struct smkd_abi_entry {
     uint64_t n_kernels;
 };
 
-// What a classifier can be trained by: an output of floats [N,classes], or one that differs from that in axes of size 1.
+// What a classifier can be trained by: an output of floats [N,classes], or one that differs from that in axes of
+// size 1.
 struct smkd_abi_head {
     const char *output; // the model's
-    // The OUTPUT row of type f32[N,classes] that losses look at and whose cotangent trains the model: `output`, or where
-    // that is a Softmax, LogSoftmax or Sigmoid of it, what goes in.
+    // The OUTPUT row of type f32[N,classes] that losses look at and whose cotangent trains the model: `output`, or
+    // where that is a Softmax, LogSoftmax or Sigmoid of it, what goes in.
     const char *logits;
     const char *op; // the operator between the two, "Softmax"; NULL where there is none
     uint32_t added; // `logits` is no output of the model: smkdc made it one for training
@@ -153,13 +155,14 @@ struct smkd_artifact {
     const char *mixing_node, *mixing_op;
 };
 
-// In the notes where it applies: the ONNX node of a BatchNorm with one value a sample and channel. FORWARD of a batch of
-// one normalises a single value with itself, to 0, and leaves that node's running statistics as they were.
+// In the notes where it applies: the ONNX node of a BatchNorm with one value a sample and channel. FORWARD of a batch
+// of one normalises a single value with itself, to 0, and leaves that node's running statistics as they were.
 #define SMKD_NOTE_SINGLE_STATISTIC "single_statistic"
 
 // The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
-// damage shows before any of the code runs. The loader takes no file without it, and none that wants another library or has
-// code that runs when it is loaded (constructors). It is no signature: an artifact is a program, load only your own.
+// damage shows before any of the code runs. The loader takes no file without it, and none that wants another library or
+// has code that runs when it is loaded (constructors). It is no signature: an artifact is a program, load only your
+// own.
 struct smkd_seal {
     char magic[8];  // SMKD_SEAL_MAGIC
     uint64_t bytes; // in front of the seal

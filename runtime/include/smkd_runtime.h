@@ -2,10 +2,10 @@
 // libsmkd_runtime.
 //
 // Conventions: functions that can fail return enum smkd_result (0 = SMKD_R_OK) or NULL, and leave one line that says
-// what is wrong and what to do in smkd_last_error() (per thread). Nothing here calls exit(), also where there is no memory:
-// that is SMKD_R_NOMEM. Tensors are float32,
-// row-major, in ONNX order ([N,C,H,W]). "borrows": the pointer must stay valid while the object lives. All functions
-// but smkd_last_error may be called from one thread at a time per object.
+// what is wrong and what to do in smkd_last_error() (per thread). Nothing here calls exit(), also where there is no
+// memory: that is SMKD_R_NOMEM. Tensors are float32, row-major, in ONNX order ([N,C,H,W]). "borrows": the pointer must
+// stay valid while the object lives. All functions but smkd_last_error may be called from one thread at a time per
+// object.
 #ifndef SMKD_RUNTIME_H
 #define SMKD_RUNTIME_H
 
@@ -35,9 +35,10 @@ SMKD_API const char *smkd_version(void);
 
 typedef struct smkd_model smkd_model; // one loaded artifact: code, tensor table, parameter/gradient/momentum blocks
 
-// Loads `path`. An artifact is a program: load only what you, or somebody you trust, compiled. Nothing in it runs before
-// the file has been checked: a regular file, whole (sealed by smkdc), an ELF shared object without constructors that wants
-// no other library. Then ABI version and this CPU's features. The parameter block starts as a copy of the artifact's initial weights; gradients and momentum are zero.
+// Loads `path`. An artifact is a program: load only what you, or somebody you trust, compiled. Nothing in it runs
+// before the file has been checked: a regular file, whole (sealed by smkdc), an ELF shared object without constructors
+// that wants no other library. Then ABI version and this CPU's features. The parameter block starts as a copy of the
+// artifact's initial weights; gradients and momentum are zero.
 SMKD_API smkd_model *smkd_model_load(const char *path);
 // Opens it as data, also for another CPU: its tables and weights can be read, nothing in it ever runs, smkd_session_new
 // refuses it.
@@ -56,8 +57,9 @@ SMKD_API void *smkd_model_momentum(smkd_model *m);
 
 // --- threads ---------------------------------------------------------------------------------------------------------
 
-// A team of threads that runs entry points. threads = 0 means all cores this process may use. OpenMP inside: the threads start
-// here, where it can be told (NULL) that there is no memory for them, or a limit; OpenMP itself would end the program.
+// A team of threads that runs entry points. threads = 0 means all cores this process may use. OpenMP inside: the
+// threads start here, where it can be told (NULL) that there is no memory for them, or a limit; OpenMP itself would end
+// the program.
 typedef struct smkd_team smkd_team;
 SMKD_API smkd_team *smkd_team_new(int threads);
 SMKD_API void smkd_team_free(smkd_team *t);
@@ -82,8 +84,8 @@ SMKD_API size_t smkd_session_bytes(const smkd_session *s); // arena + scratch + 
 // --- files -----------------------------------------------------------------------------------------------------------
 
 // Reads every PARAM and BUFFER of the model from a safetensors file by name (behind `prefix`, PyTorch's "module." for
-// instance; NULL: none). F16, BF16 and F64 become float32; a number beyond its range is refused. Names, types and shapes
-// of all are checked before the first is written: on failure the model is unchanged.
+// instance; NULL: none). F16, BF16 and F64 become float32; a number beyond its range is refused. Names, types and
+// shapes of all are checked before the first is written: on failure the model is unchanged.
 SMKD_API enum smkd_result smkd_load_weights(smkd_model *m, const char *path, const char *prefix);
 SMKD_API enum smkd_result smkd_save_weights(const smkd_model *m, const char *path, const char *prefix);
 

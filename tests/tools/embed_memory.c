@@ -1,6 +1,6 @@
-// A C program that links the runtime, for tests/cli/out_of_memory.sh: every call that a program can make. What fails is told by
-// its result and by smkd_last_error; nothing here, or in the library, ends the program.
-// usage: embed_memory M.smkd WEIGHTS-TO-WRITE.safetensors; exit 0: all done, 1: out of memory, and one line that says so.
+// A C program that links the runtime, for tests/cli/out_of_memory.sh: every call that a program can make. What fails is
+// told by its result and by smkd_last_error; nothing here, or in the library, ends the program. usage: embed_memory
+// M.smkd WEIGHTS-TO-WRITE.safetensors; exit 0: all done, 1: out of memory, and one line that says so.
 #include "smkd_runtime.h"
 
 #include <stdio.h>

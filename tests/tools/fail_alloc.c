@@ -1,7 +1,7 @@
 // LD_PRELOAD: one allocation of a program fails: of the C library's functions, or a mapping of memory or of a file.
 // FAIL_PROGRAM is its short name (children are left alone), FAIL_AT the number of the allocation, from 0 (-1: none);
-// FAIL_ON=1: all later ones fail, too. FAIL_COUNT: a file for what there was, written at the end: the number of allocations, then
-// the number of the first one at each place, a place being FAIL_DEPTH (16) return addresses.
+// FAIL_ON=1: all later ones fail, too. FAIL_COUNT: a file for what there was, written at the end: the number of
+// allocations, then the number of the first one at each place, a place being FAIL_DEPTH (16) return addresses.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

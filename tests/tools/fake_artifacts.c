@@ -64,18 +64,19 @@ static void forward(const struct smkd_call *c, int32_t thread, int32_t threads) 
 }
 
 extern const struct smkd_artifact smkd_table;
-__attribute__((visibility("default"))) const struct smkd_artifact smkd_table = {.abi_version = SMKD_ABI_VERSION,
-                                              .kind = SMKD_ABI_LOSS,
-                                              .name = "fake-loss",
-                                              .producer = "by hand",
-                                              .target_cpu = "x86-64",
-                                              .required_features = "",
-                                              .tensors = rows,
-                                              .n_tensors = sizeof rows / sizeof *rows,
-                                              .entries = {[SMKD_ABI_FORWARD] = {forward, 64, 0, 64}},
-                                              .max_batch = 64,
-                                              .content_hash = 7,
-                                              .notes = "{}"};
+__attribute__((visibility("default")))
+const struct smkd_artifact smkd_table = {.abi_version = SMKD_ABI_VERSION,
+                                         .kind = SMKD_ABI_LOSS,
+                                         .name = "fake-loss",
+                                         .producer = "by hand",
+                                         .target_cpu = "x86-64",
+                                         .required_features = "",
+                                         .tensors = rows,
+                                         .n_tensors = sizeof rows / sizeof *rows,
+                                         .entries = {[SMKD_ABI_FORWARD] = {forward, 64, 0, 64}},
+                                         .max_batch = 64,
+                                         .content_hash = 7,
+                                         .notes = "{}"};
 
 #else
 

@@ -71,26 +71,27 @@ static _Alignas(64) const float initial[32] = {1, 2, 3, 4, [16] = 10, 20, 30, 40
 // BAD 20 is good, but of the oldest version: what lies behind its table's end is nobody's to read.
 #define VERSION (BAD == 20 ? SMKD_ABI_OLDEST : SMKD_ABI_VERSION)
 extern const struct smkd_artifact smkd_table;
-__attribute__((visibility("default"))) const struct smkd_artifact smkd_table = {.abi_version = BAD == 7 ? 99 : VERSION,
-                                              .kind = SMKD_ABI_MODEL,
-                                              .name = "handmade",
-                                              .producer = "by hand",
-                                              .target_cpu = BAD == 13 ? "another" : "imaginary",
-                                              .required_features = BAD == 8 ? "avx512imaginary" : "",
-                                              .tensors = rows,
-                                              .n_tensors = sizeof rows / sizeof *rows,
-                                              .entries = {{infer, 65536, 0, 64},
-                                                          {forward, 64, 4 * D, 64},
-                                                          {backward, BAD == 9 ? 6400 : 64, 4 * D, 64},
-                                                          {update, 0, 0, 0}},
-                                              .max_batch = BAD == 10 ? 0 : 32,
-                                              .param_bytes = 128,
-                                              .trained_bytes = BAD == 11 ? 1 << 20 : 64,
-                                              .initial = initial,
-                                              .notes = "{}",
-                                              .heads = BAD == 20 ? (const void *)initial : NULL,
-                                              .n_heads = BAD == 20 || BAD == 21,
-                                              .mixing_node = BAD == 20 ? "nobody" : NULL};
+__attribute__((visibility("default")))
+const struct smkd_artifact smkd_table = {.abi_version = BAD == 7 ? 99 : VERSION,
+                                         .kind = SMKD_ABI_MODEL,
+                                         .name = "handmade",
+                                         .producer = "by hand",
+                                         .target_cpu = BAD == 13 ? "another" : "imaginary",
+                                         .required_features = BAD == 8 ? "avx512imaginary" : "",
+                                         .tensors = rows,
+                                         .n_tensors = sizeof rows / sizeof *rows,
+                                         .entries = {{infer, 65536, 0, 64},
+                                                     {forward, 64, 4 * D, 64},
+                                                     {backward, BAD == 9 ? 6400 : 64, 4 * D, 64},
+                                                     {update, 0, 0, 0}},
+                                         .max_batch = BAD == 10 ? 0 : 32,
+                                         .param_bytes = 128,
+                                         .trained_bytes = BAD == 11 ? 1 << 20 : 64,
+                                         .initial = initial,
+                                         .notes = "{}",
+                                         .heads = BAD == 20 ? (const void *)initial : NULL,
+                                         .n_heads = BAD == 20 || BAD == 21,
+                                         .mixing_node = BAD == 20 ? "nobody" : NULL};
 
 __attribute__((visibility("default"))) const struct smkd_artifact *smkd_query(uint32_t version);
 const struct smkd_artifact *smkd_query(uint32_t version) {

@@ -32,14 +32,15 @@ static void test_escape(void **state) {
         {"a\nb\x7f", 4, "a\\x0ab\\x7f", true},
         {"a\0b", 3, "a\\x00b", true},
         {"\x1b]0;x\a", 6, "\\x1b]0;x\\x07", true},
-        {"gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80", 16, "gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80", true},
-        {"\xc2\x9b\x33\x31m", 5, "\\xc2\\x9b31m", true},                 // CSI as one character
-        {"\xe2\x80\xae\x61", 4, "\\xe2\\x80\\xae\x61", true},            // writes leftwards from here
-        {"\xef\xbb\xbfx", 4, "\\xef\\xbb\\xbfx", true},                 // a byte-order mark
-        {"\xc0\x80", 2, "\\xc0\\x80", false},                          // NUL, overlong
-        {"\xed\xa0\x80", 3, "\\xed\\xa0\\x80", false},                 // half of a pair
-        {"\xf4\x90\x80\x80", 4, "\\xf4\\x90\\x80\\x80", false},        // past the last character
-        {"\xe2\x82", 2, "\\xe2\\x82", false},                          // cut off
+        {"gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80", 16,
+         "gr\xc3\xb6\xc3\x9f\x65 \xe2\x82\xac \xf0\x9f\x98\x80", true},
+        {"\xc2\x9b\x33\x31m", 5, "\\xc2\\x9b31m", true},        // CSI as one character
+        {"\xe2\x80\xae\x61", 4, "\\xe2\\x80\\xae\x61", true},   // writes leftwards from here
+        {"\xef\xbb\xbfx", 4, "\\xef\\xbb\\xbfx", true},         // a byte-order mark
+        {"\xc0\x80", 2, "\\xc0\\x80", false},                   // NUL, overlong
+        {"\xed\xa0\x80", 3, "\\xed\\xa0\\x80", false},          // half of a pair
+        {"\xf4\x90\x80\x80", 4, "\\xf4\\x90\\x80\\x80", false}, // past the last character
+        {"\xe2\x82", 2, "\\xe2\\x82", false},                   // cut off
         {"\xff\x41", 2, "\\xff\x41", false},
     };
     char out[64];
@@ -61,8 +62,20 @@ static void test_budget(void **state) {
     static const struct {
         const char *text;
         uint64_t bytes; // 0: refused
-    } cases[] = {{"1", 1},      {"1048576", 1048576}, {"3K", 3072}, {"1.5M", 1572864}, {"2G", UINT64_C(1) << 31},
-                 {"1T", UINT64_C(1) << 40}, {"", 0}, {"0", 0}, {"G", 0}, {"-1", 0}, {"1k", 0}, {"inf", 0}, {"9e30G", 0}, {"1 G", 0}};
+    } cases[] = {{"1", 1},
+                 {"1048576", 1048576},
+                 {"3K", 3072},
+                 {"1.5M", 1572864},
+                 {"2G", UINT64_C(1) << 31},
+                 {"1T", UINT64_C(1) << 40},
+                 {"", 0},
+                 {"0", 0},
+                 {"G", 0},
+                 {"-1", 0},
+                 {"1k", 0},
+                 {"inf", 0},
+                 {"9e30G", 0},
+                 {"1 G", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t b = 0;
         assert_int_equal(budget_parse(cases[i].text, &b), cases[i].bytes != 0);
@@ -430,12 +443,16 @@ static void test_cpuinfo(void **state) {
 static void test_process(void **state) {
     (void)state;
     char line[200];
-    assert_int_equal(process_run((const char *const[]){"sh", "-c", "echo one >&2; echo two >&2; exit 3", NULL}, line, sizeof line), 3);
+    assert_int_equal(
+        process_run((const char *const[]){"sh", "-c", "echo one >&2; echo two >&2; exit 3", NULL}, line, sizeof line),
+        3);
     assert_string_equal(line, "one");
-    assert_int_equal(process_run((const char *const[]){"sh", "-c", "echo last words >&2; kill -9 $$", NULL}, line, sizeof line),
-                     PROCESS_STOPPED);
+    assert_int_equal(
+        process_run((const char *const[]){"sh", "-c", "echo last words >&2; kill -9 $$", NULL}, line, sizeof line),
+        PROCESS_STOPPED);
     assert_string_equal(line, "sh was stopped by signal 9; most likely it was out of memory");
-    assert_int_equal(process_run((const char *const[]){"/no/such/program", NULL}, line, sizeof line), PROCESS_NOT_STARTED);
+    assert_int_equal(process_run((const char *const[]){"/no/such/program", NULL}, line, sizeof line),
+                     PROCESS_NOT_STARTED);
     assert_int_equal(errno, ENOENT);
 }
 
@@ -501,11 +518,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena),    cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
         cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures),
-        cmocka_unit_test(test_odd_files), cmocka_unit_test(test_cleanup),      cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_checked),    cmocka_unit_test(test_escape),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_folders_for_now), cmocka_unit_test(test_fence), cmocka_unit_test(test_cpuinfo), cmocka_unit_test(test_process),
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures), cmocka_unit_test(test_odd_files),
+        cmocka_unit_test(test_cleanup),  cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_checked),
+        cmocka_unit_test(test_escape),   cmocka_unit_test(test_budget),        cmocka_unit_test(test_folders_for_now),
+        cmocka_unit_test(test_fence),    cmocka_unit_test(test_cpuinfo),       cmocka_unit_test(test_process),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -49,8 +49,8 @@ static void write_part(const char *images, const char *labels, unsigned n) {
 
 static int make_artifact(const char *flag, const char *out) {
     char cmd[600];
-    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -nostdlib %s -o %s %s/tools/fake_artifacts.c 2>/dev/null", flag,
-             at(out), TEST_DIR);
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -nostdlib %s -o %s %s/tools/fake_artifacts.c 2>/dev/null",
+             flag, at(out), TEST_DIR);
     return system(cmd) || seal_file(at(out)) != SMKD_OK;
 }
 
@@ -453,11 +453,13 @@ static void damage(void **state) {
         struct rt_tensors f, without = {0};
         ok(rt_safetensors_read(path, &f));
         for (size_t k = 0; k < f.n; k++)
-            if (cases[i].tensor && strcmp(f.t[k].name, cases[i].tensor) == 0) ((float *)f.t[k].data)[1] = strtof(cases[i].value, NULL);
+            if (cases[i].tensor && strcmp(f.t[k].name, cases[i].tensor) == 0)
+                ((float *)f.t[k].data)[1] = strtof(cases[i].value, NULL);
         for (size_t k = 0; k < f.n_meta; k++)
             if (!str_has_prefix(f.meta_keys[k], "checksum."))
                 rt_tensors_add_meta(&without, f.meta_keys[k],
-                                    cases[i].key && strcmp(f.meta_keys[k], cases[i].key) == 0 ? cases[i].value : f.meta_values[k]);
+                                    cases[i].key && strcmp(f.meta_keys[k], cases[i].key) == 0 ? cases[i].value
+                                                                                              : f.meta_values[k]);
         without.t = f.t;
         without.n = f.n;
         rt_tensors_add_sums(&without);
@@ -467,7 +469,8 @@ static void damage(void **state) {
         rt_tensors_release(&without);
         rt_tensors_release(&f);
         assert_int_not_equal(rt_checkpoint_read(at("n/changed"), models, &got), SMKD_R_OK);
-        if (!strstr(smkd_last_error(), cases[i].words)) fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), cases[i].words);
+        if (!strstr(smkd_last_error(), cases[i].words))
+            fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), cases[i].words);
     }
 
     // A file of the version before, without checksums: read, and known to be unchecked.
@@ -519,11 +522,19 @@ int main(void) {
     have = make_artifact("", "fake.smkd") == 0 && make_artifact("-DFAKE_LOSS", "loss.smkd") == 0;
     // Tests that fork come before OpenMP has made threads in this process, whose copies would have none.
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk),     cmocka_unit_test(learns),
-        cmocka_unit_test(same_bits),        cmocka_unit_test(keeps_results), cmocka_unit_test(mends_metrics),
-        cmocka_unit_test(survives_kills),   cmocka_unit_test(diverges),      cmocka_unit_test(checks_files),
+        cmocka_unit_test(ranks_and_scores),
+        cmocka_unit_test(full_disk),
+        cmocka_unit_test(learns),
+        cmocka_unit_test(same_bits),
+        cmocka_unit_test(keeps_results),
+        cmocka_unit_test(mends_metrics),
+        cmocka_unit_test(survives_kills),
+        cmocka_unit_test(diverges),
+        cmocka_unit_test(checks_files),
         cmocka_unit_test(damage),
-        cmocka_unit_test(suggests_eta),     cmocka_unit_test(moved_labels),  cmocka_unit_test(tells_equal_peers),
+        cmocka_unit_test(suggests_eta),
+        cmocka_unit_test(moved_labels),
+        cmocka_unit_test(tells_equal_peers),
         cmocka_unit_test(diverges_last),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);

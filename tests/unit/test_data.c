@@ -337,7 +337,8 @@ static void reads_text_labels(void **state) {
     (void)state;
     static const char *const good[] = {
         "3\n1\n4",
-        "\xef\xbb\xbf" "3\r\n1\r\n4\r\n",
+        "\xef\xbb\xbf"
+        "3\r\n1\r\n4\r\n",
         "3\r1\r4\r",
         "3.000000000000000000e+00\n1.000000000000000000e+00\n4.000000000000000000e+00\n",
         "# labels\n3\t\n\n 1\n4 # the last\n\n",
@@ -366,14 +367,21 @@ static void reads_text_labels(void **state) {
         {"3\n1\n", "has 2 labels"},
         {"\n\n", "has 0 labels"},
         {"", "is empty"},
-        {"\xff\xfe" "3", "in UTF-16, not a .npy file; save it as UTF-8"},
-        {"\xff\xfe" "3", "l.txt"},
+        {"\xff\xfe"
+         "3",
+         "in UTF-16, not a .npy file; save it as UTF-8"},
+        {"\xff\xfe"
+         "3",
+         "l.txt"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put("l.txt", bad[i].text, strlen(bad[i].text));
         labels_fail("l.txt", 3, bad[i].words);
     }
-    put("l.txt", "3\n1\n\0" "4\n", 7);
+    put("l.txt",
+        "3\n1\n\0"
+        "4\n",
+        7);
     labels_fail("l.txt", 3, "neither a .npy nor text: byte 4 is 0");
     labels_fail("none.csv", 3, "No such file");
 }
@@ -528,9 +536,11 @@ int main(void) {
     snprintf(dir, sizeof dir, "/tmp/smkd-data-XXXXXX");
     if (!mkdtemp(dir)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_idx),     cmocka_unit_test(refuses_bad_idx), cmocka_unit_test(reads_cifar),
-        cmocka_unit_test(reads_labels),  cmocka_unit_test(reads_text_labels), cmocka_unit_test(transforms),      cmocka_unit_test(crops_and_flips),
-        cmocka_unit_test(loads_batches), cmocka_unit_test(channels_last),   cmocka_unit_test(names_unknown_folders),
+        cmocka_unit_test(reads_idx),         cmocka_unit_test(refuses_bad_idx),
+        cmocka_unit_test(reads_cifar),       cmocka_unit_test(reads_labels),
+        cmocka_unit_test(reads_text_labels), cmocka_unit_test(transforms),
+        cmocka_unit_test(crops_and_flips),   cmocka_unit_test(loads_batches),
+        cmocka_unit_test(channels_last),     cmocka_unit_test(names_unknown_folders),
         cmocka_unit_test(counts_classes),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);

@@ -913,10 +913,11 @@ static void floats(const char *name, int rank, const int64_t *dims, const float 
 
 // One number of a node at a time becomes each of these. Under -fsanitize=undefined (with float-cast-overflow, which is
 // not part of it) the importer must not compute with any of them what C does not define.
-static const int64_t odd_ints[] = {INT64_MIN,      INT64_MIN + 1, -INT64_MAX / 2, -(INT64_C(1) << 40), INT32_MIN, -9,
-                                   -1,             0,             1,              9,                   INT32_MAX, INT64_C(1) << 32,
-                                   INT64_C(1) << 40, INT64_C(1) << 60, INT64_MAX - 1, INT64_MAX};
-static const float odd_floats[] = {-INFINITY, -3e38f, -1e19f, -1, -0.0f, 0, 1e-30f, 0.01f, 1e9f, 9.3e18f, 3e38f, INFINITY, NAN};
+static const int64_t odd_ints[] = {
+    INT64_MIN, INT64_MIN + 1,    -INT64_MAX / 2,   -(INT64_C(1) << 40), INT32_MIN,     -9,       -1, 0, 1, 9,
+    INT32_MAX, INT64_C(1) << 32, INT64_C(1) << 40, INT64_C(1) << 60,    INT64_MAX - 1, INT64_MAX};
+static const float odd_floats[] = {-INFINITY, -3e38f, -1e19f,  -1,    -0.0f,    0,  1e-30f,
+                                   0.01f,     1e9f,   9.3e18f, 3e38f, INFINITY, NAN};
 
 struct hostile {
     const char *op, *in; // operands: x is [N,3,8,8] or, for c, [N,3] of integers known as [1,2,3]
@@ -1019,8 +1020,9 @@ static void test_hostile_ints(void **state) {
 // The same of pairs: start, limit and step of a range, an index and the depth of OneHot, bounds of Clip.
 static void test_hostile_pairs(void **state) {
     (void)state;
-    static const char *const ops[][2] = {{"Range", "p,q,one"}, {"Range", "zero,p,q"}, {"Clip", "c,p,q"}, {"Pow", "c,p"},
-                                         {"Mul", "p,q"},       {"Sub", "p,q"},        {"Div", "p,q"},    {"Mod", "p,q"}};
+    static const char *const ops[][2] = {{"Range", "p,q,one"}, {"Range", "zero,p,q"}, {"Clip", "c,p,q"},
+                                         {"Pow", "c,p"},       {"Mul", "p,q"},        {"Sub", "p,q"},
+                                         {"Div", "p,q"},       {"Mod", "p,q"}};
     const size_t n = sizeof odd_ints / sizeof *odd_ints;
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
         for (size_t i = 0; i < n * n; i++) {
@@ -1038,9 +1040,9 @@ static void test_hostile_pairs(void **state) {
 
 static void test_hostile_floats(void **state) {
     (void)state;
-    static const char *const ops[][2] = {{"Resize", "x,,k"}, {"Cast", "k"}, {"CumSum", "c,k1"}, {"OneHot", "c,k1,s"},
-                                         {"Range", "f0,k1,f1"}, {"Range", "f0,f1,k1"}, {"Dropout", "x,k1"}, {"Clip", "x,k1,f1"},
-                                         {"Trilu", "w,k1"}};
+    static const char *const ops[][2] = {{"Resize", "x,,k"},   {"Cast", "k"},         {"CumSum", "c,k1"},
+                                         {"OneHot", "c,k1,s"}, {"Range", "f0,k1,f1"}, {"Range", "f0,f1,k1"},
+                                         {"Dropout", "x,k1"},  {"Clip", "x,k1,f1"},   {"Trilu", "w,k1"}};
     for (size_t k = 0; k < sizeof ops / sizeof *ops; k++)
         for (size_t o = 0; o < sizeof odd_floats / sizeof *odd_floats; o++)
             for (int at = 1; at < 4; at++) {
@@ -1068,9 +1070,9 @@ static void test_folds(void **state) {
         const char *op, *in;
         int64_t k;
         int left; // nodes with that op in the graph
-    } rows[] = {{"Equal", "n,k", 2, 1},  {"Equal", "n,k", 0, 0},  {"Equal", "n,k", -1, 0}, {"Less", "n,k", 1, 0},
-                {"Less", "k,n", 0, 0},   {"Less", "n,k", 7, 1},   {"Max", "n,k", 1, 0},    {"Max", "n,k", 2, 1},
-                {"Min", "n,k", 1, 0},    {"Min", "n,k", 2, 1},    {"Div", "n,k", 2, 1},    {"LessOrEqual", "k,n", 1, 0}};
+    } rows[] = {{"Equal", "n,k", 2, 1}, {"Equal", "n,k", 0, 0}, {"Equal", "n,k", -1, 0}, {"Less", "n,k", 1, 0},
+                {"Less", "k,n", 0, 0},  {"Less", "n,k", 7, 1},  {"Max", "n,k", 1, 0},    {"Max", "n,k", 2, 1},
+                {"Min", "n,k", 1, 0},   {"Min", "n,k", 2, 1},   {"Div", "n,k", 2, 1},    {"LessOrEqual", "k,n", 1, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (int64_t batch = 0; batch <= 2; batch += 2) { // 0: symbolic in the file
             INPUT("x", batch, 3);
@@ -1088,8 +1090,8 @@ static void test_folds(void **state) {
             size_t left = count(g, IR_OP_eq) + count(g, IR_OP_lt) + count(g, IR_OP_le) + count(g, IR_OP_max) +
                           count(g, IR_OP_min) + count(g, IR_OP_div);
             if (left != (size_t)rows[i].left)
-                fail_msg("%s(%s), k = %lld: %zu nodes instead of %d", rows[i].op, rows[i].in, (long long)rows[i].k, left,
-                         rows[i].left);
+                fail_msg("%s(%s), k = %lld: %zu nodes instead of %d", rows[i].op, rows[i].in, (long long)rows[i].k,
+                         left, rows[i].left);
             fe_close(model);
             model = NULL;
         }
@@ -1417,7 +1419,7 @@ static void test_numbers_of_formulas(void **state) {
     static const struct {
         const char *name;
         float v;
-    } numbers[] = {{"root", 1.4142135f}, {"one", 1},     {"half", 0.5f},  {"cubic", 0.044715f}, {"three", 3},
+    } numbers[] = {{"root", 1.4142135f},  {"one", 1},     {"half", 0.5f},  {"cubic", 0.044715f}, {"three", 3},
                    {"inner", 0.7978846f}, {"one_", 1},    {"half_", 0.5f}, {"scale", 0.5f},      {"large", -10000},
                    {"count", 4},          {"gate", 0.5f}, {"shift", 0.1f}};
     INPUT("x", 0, 4, 4);

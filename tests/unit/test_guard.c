@@ -1,5 +1,5 @@
-// How programs end early (tools/guard.c): by a file that shrinks while it is read, by a signal, without memory, by a library's
-// exit. One line, nothing left, the exit code that is meant. Each in a process of its own.
+// How programs end early (tools/guard.c): by a file that shrinks while it is read, by a signal, without memory, by a
+// library's exit. One line, nothing left, the exit code that is meant. Each in a process of its own.
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,14 +63,16 @@ static int ended(void (*f)(void), char text[2000]) {
 static void says(int status, const char *text, const char *words) {
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 1) fail_msg("status %x: %s", status, text);
     const char *line = strstr(text, "error: ");
-    if (!line || !strstr(line, words) || strchr(line, '\n') != line + strlen(line) - 1) fail_msg("\"%s\" should say \"%s\" in one line", text, words);
+    if (!line || !strstr(line, words) || strchr(line, '\n') != line + strlen(line) - 1)
+        fail_msg("\"%s\" should say \"%s\" in one line", text, words);
 }
 
 static void shrink(void) {
     const void *data;
     size_t n;
     char *bytes = xcalloc(3, 4096);
-    if (io_write_file(in_dir("shrinks"), bytes, 3 * 4096) != SMKD_OK || io_map(in_dir("shrinks"), &data, &n) != SMKD_OK) _exit(4);
+    if (io_write_file(in_dir("shrinks"), bytes, 3 * 4096) != SMKD_OK || io_map(in_dir("shrinks"), &data, &n) != SMKD_OK)
+        _exit(4);
     if (truncate(in_dir("shrinks"), 100)) _exit(5);
     fnv1a(FNV_INIT, data, n); // reads all of it
 }
@@ -131,8 +133,12 @@ static int drop_dir(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shrinks),           cmocka_unit_test(is_told_to_end),        cmocka_unit_test(has_no_memory),
-        cmocka_unit_test(json_has_no_memory), cmocka_unit_test(is_ended_by_a_library), cmocka_unit_test(has_a_fault),
+        cmocka_unit_test(shrinks),
+        cmocka_unit_test(is_told_to_end),
+        cmocka_unit_test(has_no_memory),
+        cmocka_unit_test(json_has_no_memory),
+        cmocka_unit_test(is_ended_by_a_library),
+        cmocka_unit_test(has_a_fault),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

@@ -33,7 +33,7 @@ static struct ir_graph *parsed(const char *inputs, const char *body) {
 
 // --- heads: an output `y` of logits named %1 = "z"
 
-#define Z "%0: f32[N,4] input \"x\""
+#define Z   "%0: f32[N,4] input \"x\""
 #define ONE "%9: f32[] = const [1.0]\n"
 
 static void test_recognised(void **state) {
@@ -51,7 +51,8 @@ static void test_recognised(void **state) {
          "%4: f32[N,4] = reshape(%3) {shape = [-1, 4]}\n%5: f32[N,4] = copy(%4)\nreturn output \"y\" %5",
          false},
         {"to float64", "Softmax",
-         "%2: f32[N,4] = softmax(%1) {axis = 1}\n%3: f64[N,4] = cast(%2) {dtype = \"f64\"}\nreturn output \"y\" %3", false},
+         "%2: f32[N,4] = softmax(%1) {axis = 1}\n%3: f64[N,4] = cast(%2) {dtype = \"f64\"}\nreturn output \"y\" %3",
+         false},
         {"written", "Softmax",
          "%2: f32[N,4] = exp(%1)\n%3: f32[N,1] = reduce_sum(%2) {axes = [1]}\n%4: f32[N,4] = div(%2, %3)\n"
          "return output \"y\" %4",
@@ -87,8 +88,8 @@ static void test_recognised(void **state) {
          "%2: f32[N,4] = exp(%1)\n%3: f32[N,4] = exp(%2)\n%4: f32[N,1] = reduce_sum(%3) {axes = [1]}\n"
          "%5: f32[N,4] = div(%2, %4)\nreturn output \"y\" %5",
          false},
-        {"not to the end", NULL, "%2: f32[N,4] = softmax(%1) {axis = 1}\n%3: f32[N,4] = mul(%2, %2)\nreturn output \"y\" %3",
-         false},
+        {"not to the end", NULL,
+         "%2: f32[N,4] = softmax(%1) {axis = 1}\n%3: f32[N,4] = mul(%2, %2)\nreturn output \"y\" %3", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct ir_graph *g = parsed(Z, arena_printf(&arena, "%%1: f32[N,4] = tanh(%%0)\n%s", rows[i].body));
@@ -96,14 +97,16 @@ static void test_recognised(void **state) {
         if (ir_heads(g, &arena, &h) != 1) fail_msg("%s: not one head", rows[i].what);
         assert_string_equal(h->output, "y");
         if (!rows[i].op != !h->op || (h->op && strcmp(h->op, rows[i].op)))
-            fail_msg("%s: %s instead of %s", rows[i].what, h->op ? h->op : "nothing", rows[i].op ? rows[i].op : "nothing");
+            fail_msg("%s: %s instead of %s", rows[i].what, h->op ? h->op : "nothing",
+                     rows[i].op ? rows[i].op : "nothing");
         assert_int_equal(h->written, rows[i].written);
         ir_head_attach(g, h);
         assert_int_equal(h->added, rows[i].op != NULL);
         assert_true(ir_verify(g, &diag));
         ir_vid z = g->outputs[g->n_outputs - 1].value; // tanh, maybe through a reshape
         while (rows[i].op && g->nodes[g->values[z].def].op == IR_OP_reshape) z = g->nodes[g->values[z].def].in[0];
-        if (rows[i].op && g->nodes[g->values[z].def].op != IR_OP_tanh) fail_msg("%s: trained on something else", rows[i].what);
+        if (rows[i].op && g->nodes[g->values[z].def].op != IR_OP_tanh)
+            fail_msg("%s: trained on something else", rows[i].what);
     }
 }
 
@@ -111,12 +114,14 @@ static void test_candidates(void **state) {
     (void)state;
     struct ir_head *h, one;
     // Features and logits: two. Logits and their softmax: one, which is there already.
-    struct ir_graph *g = parsed(Z, "%1: f32[N,4] = tanh(%0)\n%2: f32[N,4] = relu(%1)\nreturn output \"f\" %1\nreturn output \"y\" %2");
+    struct ir_graph *g =
+        parsed(Z, "%1: f32[N,4] = tanh(%0)\n%2: f32[N,4] = relu(%1)\nreturn output \"f\" %1\nreturn output \"y\" %2");
     assert_int_equal(ir_heads(g, &arena, &h), 2);
     assert_true(ir_head_named(g, "y", &one));
     assert_string_equal(one.output, "y");
     assert_false(ir_head_named(g, "q", &one));
-    g = parsed(Z, "%1: f32[N,4] = tanh(%0)\n%2: f32[N,4] = softmax(%1)\nreturn output \"p\" %2\nreturn output \"z\" %1");
+    g = parsed(Z,
+               "%1: f32[N,4] = tanh(%0)\n%2: f32[N,4] = softmax(%1)\nreturn output \"p\" %2\nreturn output \"z\" %1");
     assert_int_equal(ir_heads(g, &arena, &h), 1);
     ir_head_attach(g, h);
     assert_string_equal(h->logits, "z");
@@ -161,7 +166,8 @@ static void test_mixing(void **state) {
         {X, "%2: f32[1,4] = reduce_sum(%0) {axes = [0]}\nreturn output \"y\" %2", true},
         {X, "%2: f32[] = reduce_max(%0) {axes = [0, 1], keepdims = 0}\nreturn output \"y\" %2", true},
         {X, "%2: f32[1,4] = reduce_sum(%0) {axes = [0]}\n%3: f32[N,4] = sub(%0, %2)\nreturn output \"y\" %3", true},
-        {X, "%2: f32[1,4] = reduce_sum(%0) {axes = [0]}\n%3: f32[N,4] = tanh(%0)\nreturn output \"y\" %3", false}, // unused
+        {X, "%2: f32[1,4] = reduce_sum(%0) {axes = [0]}\n%3: f32[N,4] = tanh(%0)\nreturn output \"y\" %3",
+         false}, // unused
         {X, "%2: f32[1,4] = reduce_sum(%1) {axes = [0]}\n%3: f32[N,4] = sub(%0, %2)\nreturn output \"y\" %3", false},
         {X, "%2: i64[1,4] = argmax(%0) {axis = 0}\nreturn output \"y\" %2", true},
         {X, "%2: i64[N,1] = argmax(%0) {axis = 1}\nreturn output \"y\" %2", false},
@@ -176,18 +182,21 @@ static void test_mixing(void **state) {
         {X, "%2: i64[N,4] = iota() {shape = [-1, 4], axis = 0}\nreturn output \"y\" %2", true},
         {X, "%2: i64[N,4] = iota() {shape = [-1, 4], axis = 1}\nreturn output \"y\" %2", false},
         {X, "%2: f32[N,4] = fill() {shape = [-1, 4], value = 2.0}\nreturn output \"y\" %2", false},
-        {X, "%2: f32[N,3] = slice(%0) {starts = [0, 1], sizes = [-1, 3], steps = [1, 1]}\nreturn output \"y\" %2", false},
-        {"%0: f32[N,3,4] input \"x\", %1: f32[N,4,5] input \"v\"", "%2: f32[N,3,5] = matmul(%0, %1)\nreturn output \"y\" %2",
+        {X, "%2: f32[N,3] = slice(%0) {starts = [0, 1], sizes = [-1, 3], steps = [1, 1]}\nreturn output \"y\" %2",
          false},
-        {"%0: f32[N,3,4] input \"x\"", "%2: f32[N,4,3] = transpose(%0) {perm = [0, 2, 1]}\nreturn output \"y\" %2", false},
-        {"%0: i64[N,3] input \"x\", %1: f32[9,4] param \"w\"", "%2: f32[N,3,4] = gather(%1, %0)\nreturn output \"y\" %2",
+        {"%0: f32[N,3,4] input \"x\", %1: f32[N,4,5] input \"v\"",
+         "%2: f32[N,3,5] = matmul(%0, %1)\nreturn output \"y\" %2", false},
+        {"%0: f32[N,3,4] input \"x\"", "%2: f32[N,4,3] = transpose(%0) {perm = [0, 2, 1]}\nreturn output \"y\" %2",
          false},
-        {"%0: f32[N,3] input \"x\", %1: i64[2] input \"i\"", "%2: f32[N,2] = gather(%0, %1) {axis = 1}\nreturn output \"y\" %2",
-         false},
-        {"%0: f32[N,3] input \"x\", %1: i64[2] input \"i\"", "%2: f32[2,3] = gather(%0, %1) {axis = 0}\nreturn output \"y\" %2",
-         true},
+        {"%0: i64[N,3] input \"x\", %1: f32[9,4] param \"w\"",
+         "%2: f32[N,3,4] = gather(%1, %0)\nreturn output \"y\" %2", false},
+        {"%0: f32[N,3] input \"x\", %1: i64[2] input \"i\"",
+         "%2: f32[N,2] = gather(%0, %1) {axis = 1}\nreturn output \"y\" %2", false},
+        {"%0: f32[N,3] input \"x\", %1: i64[2] input \"i\"",
+         "%2: f32[2,3] = gather(%0, %1) {axis = 0}\nreturn output \"y\" %2", true},
         {"%0: f32[N,3,8,8] input \"x\", %1: f32[4,3,3,3] param \"w\"",
-         "%2: f32[N,4,6,6] = conv(%0, %1) {strides = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1]}\nreturn output \"y\" %2",
+         "%2: f32[N,4,6,6] = conv(%0, %1) {strides = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1]}\nreturn output "
+         "\"y\" %2",
          false},
         {"%0: f32[N,3,8,8] input \"x\"", "%2: f32[3], %3: f32[3] = bn_stats(%0)\nreturn output \"y\" %2", true},
     };
@@ -202,9 +211,10 @@ static void test_mixing(void **state) {
 // Softmax over the batch is taken apart first; the node keeps its name.
 static void test_mixing_by_name(void **state) {
     (void)state;
-    struct ir_graph *g = parsed("%0: f32[N,4] input \"x\"",
-                                "%1: f32[N,4] = tanh(%0)\n%2: f32[N,4] = softmax(%1) {axis = 0} @(\"sm\", \"Softmax\", _)\n"
-                                "return output \"y\" %2");
+    struct ir_graph *g =
+        parsed("%0: f32[N,4] input \"x\"",
+               "%1: f32[N,4] = tanh(%0)\n%2: f32[N,4] = softmax(%1) {axis = 0} @(\"sm\", \"Softmax\", _)\n"
+               "return output \"y\" %2");
     struct ir_pass_options o = {.mode = IR_INFER, .verify = true};
     assert_int_equal(ir_run_passes(g, "expand,fold,cse,dce", &o), SMKD_OK);
     ir_nid n = ir_first_mixing(g);

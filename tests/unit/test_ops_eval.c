@@ -350,9 +350,10 @@ static void test_dropout_statistics(void **state) {
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_elementwise),   T(test_integers),     T(test_round_to),   T(test_broadcast),    T(test_movement),           T(test_reduce),
-        T(test_conv),          T(test_pool),         T(test_batch_norm),         T(test_expand_norm),
-        T(test_expand_others), T(test_dropout_bits), T(test_dropout_statistics),
+        T(test_elementwise),        T(test_integers),    T(test_round_to),      T(test_broadcast),
+        T(test_movement),           T(test_reduce),      T(test_conv),          T(test_pool),
+        T(test_batch_norm),         T(test_expand_norm), T(test_expand_others), T(test_dropout_bits),
+        T(test_dropout_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

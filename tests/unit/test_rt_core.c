@@ -30,8 +30,8 @@ static const char *artifact(int bad) {
     char name[32], cmd[600];
     snprintf(name, sizeof name, "bad%d.smkd", bad);
     const char *path = at(name);
-    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -nostdlib -DBAD=%d -o %s %s/tools/handmade_artifact.c", bad, path,
-             TEST_DIR);
+    snprintf(cmd, sizeof cmd, "cc -std=c17 -O1 -shared -fPIC -nostdlib -DBAD=%d -o %s %s/tools/handmade_artifact.c",
+             bad, path, TEST_DIR);
     if (access(path, R_OK) == 0) return path;
     assert_int_equal(system(cmd), 0);
     assert_int_equal(seal_file(path), SMKD_OK);
@@ -51,10 +51,9 @@ static void faulty_artifacts(void **state) {
     static const struct {
         int bad;
         const char *words;
-    } cases[] = {{1, "damaged"}, {2, "damaged"},  {3, "damaged"},  {4, "damaged"},
-                 {5, "damaged"}, {6, "damaged"},  {7, "damaged"},  {8, "avx512imaginary"},
-                 {9, "damaged"}, {10, "damaged"}, {11, "damaged"}, {12, "another version"},
-                 {21, "damaged"}};
+    } cases[] = {{1, "damaged"},  {2, "damaged"},          {3, "damaged"},         {4, "damaged"}, {5, "damaged"},
+                 {6, "damaged"},  {7, "damaged"},          {8, "avx512imaginary"}, {9, "damaged"}, {10, "damaged"},
+                 {11, "damaged"}, {12, "another version"}, {21, "damaged"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuses(artifact(cases[i].bad), cases[i].words);
     refuses(artifact(8), "--mcpu native");
     smkd_model *m = smkd_model_read(artifact(8)); // its description can be read all the same, but not run
@@ -139,9 +138,11 @@ static void runs_nothing(void **state) {
     for (size_t i = 0; i < sizeof code / sizeof *code; i++) {
         FILE *f = fopen(at("evil.c"), "w");
         assert_non_null(f);
-        fprintf(f, "#include <fcntl.h>\nstatic void mark(void) { open(\"%s\", O_CREAT, 0600); }\n%s\n", at("RAN"), code[i]);
+        fprintf(f, "#include <fcntl.h>\nstatic void mark(void) { open(\"%s\", O_CREAT, 0600); }\n%s\n", at("RAN"),
+                code[i]);
         fclose(f);
-        snprintf(cmd, sizeof cmd, "cc -shared -fPIC %s -o %s %s", i == 3 ? "-nostartfiles" : "", at("evil.smkd"), at("evil.c"));
+        snprintf(cmd, sizeof cmd, "cc -shared -fPIC %s -o %s %s", i == 3 ? "-nostartfiles" : "", at("evil.smkd"),
+                 at("evil.c"));
         assert_int_equal(system(cmd), 0);
         refuses(at("evil.smkd"), "without the seal");
         assert_int_equal(seal_file(at("evil.smkd")), SMKD_OK);
@@ -151,8 +152,8 @@ static void runs_nothing(void **state) {
     }
 }
 
-// Headers that say one thing to a reader and another to the dynamic loader, or that change the process: each of these is
-// a change of a good artifact, sealed again.
+// Headers that say one thing to a reader and another to the dynamic loader, or that change the process: each of these
+// is a change of a good artifact, sealed again.
 static Elf64_Phdr *segment(unsigned char *b, uint32_t type) {
     const Elf64_Ehdr *h = (const Elf64_Ehdr *)(const void *)b;
     Elf64_Phdr *p = (Elf64_Phdr *)(void *)(b + h->e_phoff);
@@ -214,8 +215,8 @@ static void two_tongues(void **state) {
     io_unmap(data, size);
 }
 
-// Bytes changed anywhere and sealed again, as somebody could who wants more than damage: read, or refused, never a crash;
-// and what is read is inside the file.
+// Bytes changed anywhere and sealed again, as somebody could who wants more than damage: read, or refused, never a
+// crash; and what is read is inside the file.
 static void hostile_tables(void **state) {
     (void)state;
     const void *data;
@@ -494,11 +495,11 @@ static int drop_dir(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faulty_artifacts), cmocka_unit_test(older_artifact),  cmocka_unit_test(not_artifacts),
-        cmocka_unit_test(damaged_elf),
-        cmocka_unit_test(runs_nothing),     cmocka_unit_test(two_tongues),     cmocka_unit_test(hostile_tables),
-        cmocka_unit_test(many_at_once),     cmocka_unit_test(steps),           cmocka_unit_test(misuse),
-        cmocka_unit_test(barrier),          cmocka_unit_test(weights),         cmocka_unit_test(foreign_weights),
+        cmocka_unit_test(faulty_artifacts), cmocka_unit_test(older_artifact), cmocka_unit_test(not_artifacts),
+        cmocka_unit_test(damaged_elf),      cmocka_unit_test(runs_nothing),   cmocka_unit_test(two_tongues),
+        cmocka_unit_test(hostile_tables),   cmocka_unit_test(many_at_once),   cmocka_unit_test(steps),
+        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),        cmocka_unit_test(weights),
+        cmocka_unit_test(foreign_weights),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);
 }

@@ -135,7 +135,9 @@ static void npy_others(void **state) {
                  {BYTES("\x80\x04\x95noisy_label"), "pickle.load(open("},
                  {BYTES("\x1f\x8b...."), "gunzip"},
                  {BYTES("\0\0\x08\x01\0\0\0\1\5"), "an IDX file of labels"},
-                 {BYTES("\xff\xfe" "1\0"), "UTF-16"},
+                 {BYTES("\xff\xfe"
+                        "1\0"),
+                  "UTF-16"},
                  {BYTES("1\n2\n3\n4\n5\n6\n"), "no NUMPY magic"},
                  {BYTES("P"), "no NUMPY magic"},
                  {BYTES(""), "no NUMPY magic"}};
@@ -431,11 +433,10 @@ static int drop_file(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(npy_good),         cmocka_unit_test(npy_bad),
-                                       cmocka_unit_test(npy_orders),       cmocka_unit_test(npy_others),
-                                       cmocka_unit_test(conversions),
-                                       cmocka_unit_test(safetensors_good), cmocka_unit_test(safetensors_bad),
-                                       cmocka_unit_test(damaged),          cmocka_unit_test(philox),
-                                       cmocka_unit_test(random_numbers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(npy_good),        cmocka_unit_test(npy_bad),
+                                       cmocka_unit_test(npy_orders),      cmocka_unit_test(npy_others),
+                                       cmocka_unit_test(conversions),     cmocka_unit_test(safetensors_good),
+                                       cmocka_unit_test(safetensors_bad), cmocka_unit_test(damaged),
+                                       cmocka_unit_test(philox),          cmocka_unit_test(random_numbers)};
     return cmocka_run_group_tests(tests, make_file, drop_file);
 }

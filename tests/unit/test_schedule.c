@@ -127,8 +127,8 @@ static void refuses(void **state) {
 // No numeric flag takes what is no number of its range, whichever there are; the message has flag, value and range.
 static void impossible_numbers(void **state) {
     (void)state;
-    static const char *const bad[] = {"nan", "-nan", "+nan", "inf", "-inf", "1e400", "-1e400", "1e308", "-1e308",
-                                      "",    "x",    "1x",   " 1",  "1 ",   "1,5",   "--1"};
+    static const char *const bad[] = {"nan",    "-nan", "+nan", "inf", "-inf", "1e400", "-1e400", "1e308",
+                                      "-1e308", "",     "x",    "1x",  " 1",   "1 ",    "1,5",    "--1"};
     for (const struct rt_field *f = rt_fields; f->name; f++) {
         if (f->kind != RT_FIELD_I64 && f->kind != RT_FIELD_F64 && f->kind != RT_FIELD_WHOLE) continue;
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -235,9 +235,15 @@ static void json(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(multistep), cmocka_unit_test(cosine_and_warmup), cmocka_unit_test(thresholds),
-        cmocka_unit_test(defaults),  cmocka_unit_test(refuses),           cmocka_unit_test(absurd_config), cmocka_unit_test(json),
-        cmocka_unit_test(impossible_numbers), cmocka_unit_test(channel_numbers),
+        cmocka_unit_test(multistep),
+        cmocka_unit_test(cosine_and_warmup),
+        cmocka_unit_test(thresholds),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(absurd_config),
+        cmocka_unit_test(json),
+        cmocka_unit_test(impossible_numbers),
+        cmocka_unit_test(channel_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-// The look at a file's bytes before they are unpacked, along every way that ONNX's schema has: generated from protobuf-c's
-// descriptors, as the look itself is.
+// The look at a file's bytes before they are unpacked, along every way that ONNX's schema has: generated from
+// protobuf-c's descriptors, as the look itself is.
 #include "../../frontend/onnx_internal.h"
 
 #include <setjmp.h>
@@ -109,7 +109,8 @@ static void wrap_all(struct str *b, const struct way *w) {
     for (size_t i = w->n; i--;) wrap(b, w->field[i]);
 }
 
-// Whatever can contain itself, through each of its fields: a few levels are fine, many are refused, and nothing overflows.
+// Whatever can contain itself, through each of its fields: a few levels are fine, many are refused, and nothing
+// overflows.
 static void test_nesting(void **state) {
     (void)state;
     size_t cycles = 0;
@@ -164,7 +165,8 @@ static void test_texts(void **state) {
                 reverse(&b);
                 bool refused = cases[c].says && (c == 1 || strcmp(f->name, "doc_string") != 0);
                 assert_int_equal(fine(&b), !refused);
-                if (refused && (!strstr(said, cases[c].says) || !strstr(said, f->name))) fail_msg("%s: %s", f->name, said);
+                if (refused && (!strstr(said, cases[c].says) || !strstr(said, f->name)))
+                    fail_msg("%s: %s", f->name, said);
                 str_release(&b);
             }
         }
