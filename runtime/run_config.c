@@ -1,5 +1,7 @@
 #include "run_config.h"
 
+#include "schedule.h"
+
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <errno.h>
@@ -12,7 +14,9 @@ static const char *const denom_words[] = {"K", "N", "typo", NULL};
 static const char *const scope_words[] = {"epoch", "batch", "ema", NULL};
 static const char *const unit_words[] = {"epoch", "iteration", NULL};
 static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
-static const char *const scheduler_words[] = {"multistep", "cosine", "constant", NULL};
+#define WORD(name, uses, gamma) #name,
+static const char *const scheduler_words[] = {RT_SCHEDULERS(WORD) NULL};
+static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
 
 #define WHOLE_MAX               9007199254740992.0
 #define AT(f)                   offsetof(struct rt_config, f)
@@ -59,11 +63,25 @@ const struct rt_field rt_fields[] = {
     F64("momentum", "0.9", "SGD momentum", momentum, 0, 1),
     F64("weight-decay", "5e-4", "L2 decay of every parameter", weight_decay, 0, 1e6),
     FLAG("nesterov", "Nesterov momentum", nesterov),
-    STR("lr-scheduler", "KIND", "multistep", "multistep, cosine or constant", lr_scheduler, scheduler_words),
+    STR("lr-scheduler", "KIND", "multistep",
+        "how the rate falls: multistep, step, cosine, exponential, poly, onecycle, plateau, or constant", lr_scheduler,
+        scheduler_words),
     STR("lr-milestones", "E,..", "auto", "epochs after which multistep lowers the rate (auto: 30, 60 and 80 % of all)",
         lr_milestones, NULL),
-    F64("lr-gamma", "0.2", "factor of multistep", lr_gamma, 0, 1e6),
-    I64("lr-warmup-epochs", "0", "epochs of linear warm-up, raised with each step", lr_warmup_epochs, 0, 1e6),
+    F64("lr-gamma", "auto",
+        "factor of multistep, step, plateau and, an epoch, exponential (auto: 0.2 for multistep, 0.1 for step and "
+        "plateau)",
+        lr_gamma, 0, 1e6),
+    I64("lr-step-size", "30", "epochs after which step lowers the rate, again and again", lr_step_size, 1, 1e6),
+    F64("lr-power", "0.9", "power of poly", lr_power, 0, 1e3),
+    F64("lr-min", "0", "where cosine, poly and onecycle end, and plateau stops lowering", lr_min, 0, 1e6),
+    I64("lr-patience", "10", "epochs without improvement that plateau lets pass", lr_patience, 0, 1e6),
+    I64("lr-warmup-epochs", "0", "epochs of warm-up", lr_warmup_epochs, 0, 1e6),
+    STR("lr-warmup-method", "HOW", "steps", "steps (raised with each step), linear (with each epoch) or constant",
+        lr_warmup_method, warmup_words),
+    F64("lr-warmup-decay", "0.01", "share of the rate at which linear begins and constant stays", lr_warmup_decay, 0,
+        1),
+    I64("patience", "0", "end the run after so many epochs without a better one (0: never)", patience, 0, 1e6),
     WHOLE("seed", "0", "seed of shuffling, augmentation, dropout and (unless given) noise", seed),
     {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096,
      NULL, true},
@@ -167,9 +185,6 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
     if (c->eta == 0)
         return rt_fail(SMKD_R_INVALID, "--eta 0: no threshold; use --loss all for everything, zero for nothing");
-    if (c->lr_warmup_epochs >= c->epochs)
-        return rt_fail(SMKD_R_INVALID, "--lr-warmup-epochs %lld: must be less than --epochs %lld",
-                       (long long)c->lr_warmup_epochs, (long long)c->epochs);
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     bool ce = strcmp(c->loss, "ce") == 0;
@@ -184,23 +199,7 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (is_static && c->b2 != 0)
         return rt_fail(SMKD_R_INVALID, "--b2 %g: the threshold of smkd-s stands still; use smkd-p", c->b2);
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
-    if (strcmp(c->lr_milestones, "auto") == 0) {
-        struct str s = STR_INIT;
-        static const int percent[] = {30, 60, 80};
-        int64_t last = 0;
-        for (int i = 0; i < 3; i++) {
-            int64_t m = (c->epochs * percent[i] + 50) / 100;
-            if (m < 1 || m == last) continue;
-            str_addf(&s, "%s%lld", s.len ? "," : "", (long long)m);
-            last = m;
-        }
-        free(c->lr_milestones);
-        c->lr_milestones = copy(s.s ? s.s : "");
-        str_release(&s);
-    }
-    int64_t m[RT_MAX_MILESTONES];
-    size_t n;
-    return rt_milestones_parse(c->lr_milestones, m, &n);
+    return rt_schedule_resolve(c);
 }
 
 static void json_key(const struct rt_field *f, char key[64]) {

@@ -17,9 +17,12 @@ struct rt_config {
     bool detach_target;
     // optimisation
     int64_t epochs, batch_size, lr_warmup_epochs, threads;
-    double lr, momentum, weight_decay, lr_gamma, seed;
+    double lr, momentum, weight_decay, seed;
     bool nesterov, drop_last;
-    char *lr_scheduler, *lr_milestones;
+    // learning rate; see schedule.h
+    char *lr_scheduler, *lr_milestones, *lr_warmup_method;
+    double lr_gamma, lr_min, lr_power, lr_warmup_decay; // lr_gamma NAN: the scheduler's own
+    int64_t lr_step_size, lr_patience, patience;
 };
 
 enum rt_field_kind { RT_FIELD_STR, RT_FIELD_F64, RT_FIELD_I64, RT_FIELD_WHOLE, RT_FIELD_FLAG };
@@ -59,26 +62,5 @@ void rt_number_text(double v, char text[RT_NUMBER_TEXT]);
 // A whole JSON file; NULL after rt_fail. And written completely or not at all.
 struct cJSON *rt_json_read(const char *path);
 enum smkd_result rt_json_write(const char *path, const struct cJSON *o);
-
-// --- learning rate ---------------------------------------------------------------------------------------------------
-
-enum rt_scheduler { RT_MULTISTEP, RT_COSINE, RT_CONSTANT };
-#define RT_MAX_MILESTONES 32
-struct rt_schedule {
-    enum rt_scheduler kind;
-    double lr, gamma;
-    int64_t epochs, warmup_epochs, steps; // steps an epoch
-    int64_t milestones[RT_MAX_MILESTONES];
-    size_t n_milestones;
-};
-enum smkd_result rt_schedule_init(struct rt_schedule *s, const struct rt_config *c, int64_t steps);
-// Learning rate of a step: epoch from 1, step from 0. Warm-up is linear over steps from lr / (warm-up steps) to lr. A
-// milestone m takes effect after m epochs. Cosine runs over the epochs after the warm-up, down towards 0.
-double rt_schedule_lr(const struct rt_schedule *s, int64_t epoch, int64_t step);
-// "12,24,32" -> numbers from 1 on (those beyond the last epoch have no effect); RT_MAX_MILESTONES at most.
-enum smkd_result rt_milestones_parse(const char *text, int64_t *out, size_t *n);
-
-// The paper's Eq. 6, for messages: ln C / eta * 2 h(progress - 0.5, b2).
-double rt_threshold(double progress, double eta, double b2, int classes);
 
 #endif

@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "metrics.h"
 #include "run_config.h"
+#include "schedule.h"
 
 // --- progress on a terminal or in a log (progress.c) -----------------------------------------------------------------
 

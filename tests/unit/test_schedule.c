@@ -58,6 +58,82 @@ static void cosine_and_warmup(void **state) {
     near(rt_schedule_lr(&s, 100, 3), .1, 0);
 }
 
+// PyTorch's numbers are compared in tests/oracle/test_schedules.py; here is what it has no counterpart for.
+static void plateau(void **state) {
+    (void)state;
+    struct rt_schedule s =
+        make((const char *const[]){"epochs", "20", "lr-scheduler", "plateau", "lr", "1", "lr-patience", "1", "lr-min",
+                                   "0.03", "lr-warmup-epochs", "2", NULL});
+    rt_schedule_measured(&s, 1, 99, false); // the warm-up's: not looked at
+    near(rt_schedule_lr(&s, 2, 0), 11.0 / 20, 1e-15);
+    near(rt_schedule_lr(&s, 3, 0), 1, 0);
+    rt_schedule_measured(&s, 3, NAN, false);
+    rt_schedule_measured(&s, 4, 50, false);
+    near(s.plateau.bad, 0, 0);
+    rt_schedule_measured(&s, 5, 50, false);
+    near(rt_schedule_lr(&s, 6, 0), 1, 0);
+    rt_schedule_measured(&s, 6, 50.004, false); // better by less than one in 10,000
+    near(rt_schedule_lr(&s, 7, 0), .1, 1e-17);
+    // A run that goes on has the four numbers, and everything else from its configuration.
+    struct rt_plateau_state kept = s.plateau;
+    s = make((const char *const[]){"epochs", "20", "lr-scheduler", "plateau", "lr", "1", "lr-patience", "1", "lr-min",
+                                   "0.03", "lr-warmup-epochs", "2", NULL});
+    s.plateau = kept;
+    near(rt_schedule_lr(&s, 7, 0), .1, 1e-17);
+    for (int64_t e = 7; e <= 10; e++) rt_schedule_measured(&s, e, 40, false);
+    near(rt_schedule_lr(&s, 11, 0), .03, 0);
+}
+
+static void plateau_of_others(void **state) {
+    (void)state;
+    struct rt_schedule s = make((const char *const[]){"lr-scheduler", "constant", NULL});
+    for (int64_t e = 1; e < 50; e++) rt_schedule_measured(&s, e, 0, false);
+    near(rt_schedule_lr(&s, 50, 0), .1, 0);
+}
+
+static void patience(void **state) {
+    (void)state;
+    struct rt_config c = {.patience = 3};
+    assert_false(rt_out_of_patience(&c, 2, 0));
+    assert_true(rt_out_of_patience(&c, 3, 0)); // none was good
+    assert_false(rt_out_of_patience(&c, 6, 4));
+    assert_true(rt_out_of_patience(&c, 7, 4));
+    c.patience = 0;
+    assert_false(rt_out_of_patience(&c, 1000, 1));
+}
+
+static void gammas(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind;
+        double gamma;
+    } want[] = {{"multistep", .2}, {"step", .1}, {"plateau", .1}, {"cosine", .2}};
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        struct rt_schedule s = make((const char *const[]){"lr-scheduler", want[i].kind, NULL});
+        near(s.gamma, want[i].gamma, 0);
+        s = make((const char *const[]){"lr-scheduler", want[i].kind, "lr-gamma", "0.7", NULL});
+        near(s.gamma, .7, 0);
+    }
+}
+
+// Onecycle's shortest runs: PyTorch divides by zero where the way up is one step.
+static void onecycle_edges(void **state) {
+    (void)state;
+    for (int epochs = 1; epochs < 9; epochs++) {
+        char n[8];
+        snprintf(n, sizeof n, "%d", epochs);
+        struct rt_schedule s = make((const char *const[]){"lr-scheduler", "onecycle", "epochs", n, NULL});
+        for (int64_t steps = 1; steps < 4; steps++) {
+            s.steps = steps;
+            for (int64_t e = 1; e <= epochs; e++)
+                for (int64_t t = 0; t < steps; t++) {
+                    double lr = rt_schedule_lr(&s, e, t);
+                    if (!(lr > 0 && lr <= .1)) fail_msg("%d epochs of %d steps: %g", epochs, (int)steps, lr);
+                }
+        }
+    }
+}
+
 // The table of methods.md 1.3 (C = 100).
 static void thresholds(void **state) {
     (void)state;
@@ -105,7 +181,16 @@ static void refuses(void **state) {
         {"epochs", "1.5", "whole number"},
         {"seed", "1.5", "whole number"},
         {"refine", "magic", "mylc, proselflc, none"},
-        {"lr-scheduler", "step", "multistep, cosine, constant"},
+        {"lr-scheduler", "steps", "multistep, step, cosine, exponential, poly, onecycle, plateau, constant"},
+        {"lr-scheduler", "exponential", "needs --lr-gamma"},
+        {"lr-step-size", "10", "--lr-step-size: --lr-scheduler multistep does not look at it"},
+        {"lr-power", "2", "--lr-power: --lr-scheduler multistep"},
+        {"lr-min", "0.01", "--lr-min: --lr-scheduler multistep"},
+        {"lr-min", "0.2", "must not be more than --lr 0.1"},
+        {"lr-patience", "3", "--patience ends a run"},
+        {"lr-warmup-method", "linear", "without --lr-warmup-epochs"},
+        {"lr-warmup-decay", "0.1", "without --lr-warmup-epochs and --lr-warmup-method"},
+        {"lr-warmup-decay", "2", "--lr-warmup-decay 2: expected a number from 0 to 1"},
         {"lr-milestones", "3,x", "--lr-milestones"},
         {"noise", "sym:1", "symmetric:R"},
         {"eta", "0", "--loss all"},
@@ -237,6 +322,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multistep),
         cmocka_unit_test(cosine_and_warmup),
+        cmocka_unit_test(plateau),
+        cmocka_unit_test(plateau_of_others),
+        cmocka_unit_test(patience),
+        cmocka_unit_test(gammas),
+        cmocka_unit_test(onecycle_edges),
         cmocka_unit_test(thresholds),
         cmocka_unit_test(defaults),
         cmocka_unit_test(refuses),
