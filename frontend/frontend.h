@@ -26,6 +26,17 @@ struct fe_options {
 struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path);
 void fe_close(struct fe_model *m);
 
+// Gives the linear layer (Gemm, MatMul, a 1x1 Conv) whose result becomes the output or value `logits`, or the only
+// output that ends in one where that is NULL, `classes` fresh outputs: its weight and bias, uniform in +-1/sqrt(fan
+// in), and the shapes behind it that speak of the old number. An edit of the opened file: before fe_import. Returns the
+// output or value that it began at; NULL after a report, naming the node that stands in the way.
+struct fe_head_options {
+    int64_t classes;
+    const char *logits;
+    uint64_t seed;
+};
+const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head_options *o);
+
 // Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (dim 0 of every input is the batch
 // N, also where the file has a fixed number there), weights as PARAM values, BatchNorm statistics as BUFFER values,
 // tensors that are not trained (docs/design.md, "What is a parameter") as constants; a model whose weights are not

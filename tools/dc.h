@@ -105,8 +105,11 @@ struct dc_model {
     }
 #define DC_LOGITS_OPT                                                                                                  \
     {"logits", 0, "NAME", NULL, "the output to train, where a model has several, or a value inside it [N,classes]", 0}
-// Opens and imports a model under the --shape, --train-only, --constant and --logits options. DONE, or an exit code
-// after a report. Release in any case.
+#define DC_CLASSES_OPTS                                                                                                \
+    {"classes", 0, "K", NULL, "give the last linear layer K outputs and fresh weights: for fine-tuning", 0},           \
+        {"seed", 0, "N", "0", "of the fresh weights", 0}
+// Opens and imports a model under the --shape, --train-only, --constant, --logits, --classes and --seed options. DONE,
+// or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 void dc_model_close(struct dc_model *m);
 

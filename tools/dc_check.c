@@ -7,6 +7,7 @@ static const struct args_opt opts[] = {
     DC_SHAPE_OPT,
     DC_PARAMETER_OPTS,
     DC_LOGITS_OPT,
+    DC_CLASSES_OPTS,
     {"verbose", 'v', NULL, NULL, "list every float tensor, with the rule that made it a parameter or a constant", 0},
     {0}};
 static const struct args_cmd cmd = {

@@ -36,6 +36,36 @@ static const char *const *all_of(struct arena *arena, const struct args *a, cons
     return values;
 }
 
+// --classes, an edit of the file before it is imported: *head is where the new layer's result is looked for.
+static int new_head(struct dc_model *m, const struct args *a, const char **head) {
+    struct fe_head_options o = {.logits = args_str(a, "logits")};
+    *head = NULL;
+    if (!args_i64(a, "classes", 1, 1 << 24, &o.classes) || !args_u64(a, "seed", &o.seed)) return EXIT_USAGE;
+    if (!args_given(a, "classes"))
+        return args_given(a, "seed") ? args_fail(a->cmd, "--seed is for the fresh weights of --classes") : EXIT_DONE;
+    *head = fe_new_head(m->file, &m->diag, &o);
+    return *head ? EXIT_DONE : EXIT_FAILED;
+}
+
+// Whether the new number of classes came through to the output.
+static int check_head(struct dc_model *m, const struct args *a, const char *head) {
+    struct ir_head h;
+    struct str type = STR_INIT;
+    if (!head) return EXIT_DONE;
+    const bool found = ir_head_named(m->imported, head, &h);
+    if (found) dc_type_text(&m->imported->values[h.value].type, &type);
+    int64_t classes = 0;
+    args_i64(a, "classes", 1, 1 << 24, &classes);
+    const bool right = found && m->imported->values[h.value].type.dims[1] == classes;
+    if (!right)
+        diag_error(&m->diag, NULL,
+                   "--classes %lld: \"%s\" is %s behind the new layer: nodes between the two insist on the old number "
+                   "of classes; name the layer's own result with --logits NAME",
+                   (long long)classes, head, found ? type.s : "no output [N,classes]");
+    str_release(&type);
+    return right ? EXIT_DONE : EXIT_FAILED;
+}
+
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     *m = (struct dc_model){.diag = {.file = path}};
     arena_init(&m->arena);
@@ -52,13 +82,17 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     doing("reading %s", path);
     m->file = fe_open(&m->arena, &m->diag, path);
     if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
+    const char *head;
+    const int code = new_head(m, a, &head);
+    if (code != EXIT_DONE) return code;
     struct fe_options o = {.shapes = shapes, .n_shapes = n};
     o.train_only = all_of(&m->arena, a, "train-only", &o.n_train_only);
     o.constants = all_of(&m->arena, a, "constant", &o.n_constants);
     m->imported = fe_import(m->file, &m->arena, &m->diag, &o);
     if (!m->imported) return dc_exit(SMKD_INVALID, &m->diag);
     m->one_head = args_given(a, "logits");
-    return dc_exit(dc_find_heads(m, args_str(a, "logits")), &m->diag);
+    const enum smkd_status s = dc_find_heads(m, args_str(a, "logits"));
+    return s == SMKD_OK ? check_head(m, a, head) : dc_exit(s, &m->diag);
 }
 
 // Outputs that get a gradient: those of floats, or the one that --logits says. Not where probabilities are written out:
