@@ -1,0 +1,229 @@
+// From a decoded image to a network's input.
+#include "aug_ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const rt_crops[] = {
+    [RT_CROP_RESIZED] = "resized", [RT_CROP_PLAIN] = "plain", [RT_CROP_CENTER] = "center", NULL};
+
+static enum smkd_result refuse(const char *flag, double v, const char *expected) {
+    return rt_fail(SMKD_R_INVALID, "--%s %g: expected %s", flag, v, expected);
+}
+
+static bool is_geometric(enum rt_interpolation how) {
+    return how == RT_NEAREST || how == RT_BILINEAR || how == RT_BICUBIC;
+}
+
+enum smkd_result rt_pipeline_init(struct rt_pipeline *p, const struct rt_transform_options *o) {
+    enum { MOST = 65535 }; // pixels of a side
+    if (o->channels != 1 && o->channels != 3)
+        return rt_fail(SMKD_R_MISMATCH, "the model takes %d channels; images have 3, or 1 when they are grey",
+                       o->channels);
+    if (o->width < 1 || o->width > MOST || o->height < 1 || o->height > MOST)
+        return rt_fail(SMKD_R_MISMATCH, "the model takes %dx%d pixels; sides from 1 to %d are expected", o->height,
+                       o->width, MOST);
+    for (int c = 0; c < o->channels; c++)
+        if (!(o->std[c] > 0)) return refuse("std", (double)o->std[c], "numbers above 0");
+    if (o->train_resize < 0 || o->train_resize > MOST)
+        return refuse("train-resize-size", o->train_resize, "pixels from 1 to 65535, or 0 for none");
+    if (o->val_resize < 0 || o->val_resize > MOST)
+        return refuse("val-resize-size", o->val_resize, "pixels from 1 to 65535, or 0 for none");
+    if (o->train_resize && o->crop != RT_CROP_PLAIN)
+        return refuse("train-resize-size", o->train_resize, "--crop plain with it");
+    if (o->pad && o->crop != RT_CROP_PLAIN)
+        return refuse("pad", o->pad, "--crop plain with it: no other crop is padded");
+    if (o->pad < 0 || o->pad > MOST) return refuse("pad", o->pad, "pixels from 0 to 65535");
+    if (!(o->hflip >= 0 && o->hflip <= 1)) return refuse("hflip-prob", o->hflip, "a probability from 0 to 1");
+    if (!(o->erase >= 0 && o->erase <= 1)) return refuse("random-erase", o->erase, "a probability from 0 to 1");
+    if (o->cutout < 0 || o->cutout > MOST) return refuse("cutout", o->cutout, "the side of a square, from 0 to 65535");
+    const struct rt_jitter *j = &o->jitter;
+    if (!(j->brightness >= 0 && j->contrast >= 0 && j->saturation >= 0 && j->hue >= 0 && j->hue <= 0.5))
+        return rt_fail(SMKD_R_INVALID, "--color-jitter: expected numbers from 0 on, and for hue from 0 to 0.5");
+    if (o->policy != RT_POLICY_NONE && !is_geometric(o->how))
+        return rt_fail(SMKD_R_INVALID,
+                       "--interpolation %s: --auto-augment %s turns images and needs nearest, bilinear or "
+                       "bicubic",
+                       rt_interpolations[o->how], rt_policies[o->policy]);
+    if (o->policy == RT_RA && (o->strength < 0 || o->strength >= RT_RA_BINS))
+        return refuse("ra-magnitude", o->strength, "a whole number from 0 to 30");
+    if (o->policy == RT_AUGMIX && (o->strength < 1 || o->strength > RT_AUGMIX_BINS))
+        return refuse("augmix-severity", o->strength, "a whole number from 1 to 10");
+    p->o = *o;
+    for (int c = 0; c < o->channels; c++)
+        for (int v = 0; v < 256; v++) p->lut[c][v] = ((float)v / 255.0f - o->mean[c]) / o->std[c];
+    return SMKD_R_OK;
+}
+
+// --- crops -----------------------------------------------------------------------------------------------------------
+
+// A length of the whole image in the one that was decoded.
+static int scaled(int v, int is, int whole) { return (int)(((int64_t)v * is + whole / 2) / whole); }
+
+static bool resized_crop(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
+                         struct rt_rng *rng, struct rt_image *out) {
+    struct rt_box b = rt_draw_resized_crop(rng, width, height);
+    if (im->width != width || im->height != height) {
+        int right = scaled(b.left + b.width, im->width, width), bottom = scaled(b.top + b.height, im->height, height);
+        b.left = scaled(b.left, im->width, width);
+        b.top = scaled(b.top, im->height, height);
+        b.width = right > b.left ? right - b.left : 1;
+        b.height = bottom > b.top ? bottom - b.top : 1;
+        if (b.left + b.width > im->width) b.left = im->width - b.width;
+        if (b.top + b.height > im->height) b.top = im->height - b.height;
+    }
+    return rt_resize(im, &b, p->o.width, p->o.height, p->o.how, out);
+}
+
+// The edge that the shorter one of an image becomes in a run; 0: images keep their size.
+static int resized_edge(const struct rt_pipeline *p, bool training) {
+    if (training && p->o.crop == RT_CROP_RESIZED) return 0;
+    return training && p->o.crop == RT_CROP_PLAIN ? p->o.train_resize : p->o.val_resize;
+}
+
+// The image with its shorter edge as asked (0: as it is) in `room`, to be released; or itself. NULL: out of memory.
+static const struct rt_image *shorter(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
+                                      int edge, struct rt_image *room) {
+    int w = width, h = height;
+    *room = (struct rt_image){0};
+    if (edge) rt_shorter_edge(width, height, edge, &w, &h);
+    if (im->width == w && im->height == h) return im;
+    return rt_resize(im, NULL, w, h, p->o.how, room) ? room : NULL;
+}
+
+// Where a crop of `want` begins on an axis of `have` pixels with a border of `pad`: RandomCrop, which pads once more on
+// both sides what is too small.
+static int plain_start(struct rt_rng *rng, int have, int pad, int want) {
+    int padded = have + 2 * pad, more = padded < want ? want - padded : 0;
+    int room = padded + 2 * more - want;
+    return (room ? (int)rt_rng_below(rng, (uint64_t)room + 1) : 0) - pad - more;
+}
+
+static bool plain_crop(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
+                       struct rt_rng *rng, struct rt_image *out) {
+    const struct rt_transform_options *o = &p->o;
+    struct rt_image room;
+    const struct rt_image *from = shorter(p, im, width, height, o->train_resize, &room);
+    if (!from) return false;
+    int top = plain_start(rng, from->height, o->pad, o->height), left = plain_start(rng, from->width, o->pad, o->width);
+    bool ok = rt_window(from, left, top, o->width, o->height, o->pad_mode, out);
+    rt_image_release(&room);
+    return ok;
+}
+
+static bool center(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
+                   struct rt_image *out) {
+    struct rt_image room;
+    const struct rt_image *from = shorter(p, im, width, height, p->o.val_resize, &room);
+    bool ok = from && rt_center_crop(from, p->o.width, p->o.height, out);
+    rt_image_release(&room);
+    return ok;
+}
+
+static bool crop(const struct rt_pipeline *p, const struct rt_image *im, int width, int height, struct rt_rng *rng,
+                 struct rt_image *out) {
+    if (!rng || p->o.crop == RT_CROP_CENTER) return center(p, im, width, height, out);
+    return p->o.crop == RT_CROP_RESIZED ? resized_crop(p, im, width, height, rng, out)
+                                        : plain_crop(p, im, width, height, rng, out);
+}
+
+// How much smaller an axis may be decoded of which `part` pixels become `to`.
+static double least(int part, int to) { return 2.0 * to / part; }
+
+void rt_pipeline_min_size(const struct rt_pipeline *p, const struct rt_rng *rng, int width, int height, int *min_width,
+                          int *min_height) {
+    const struct rt_transform_options *o = &p->o;
+    double x = 1, y = 1;
+    if (rng && o->crop == RT_CROP_RESIZED) {
+        struct rt_rng again = *rng;
+        struct rt_box b = rt_draw_resized_crop(&again, width, height);
+        x = least(b.width, o->width);
+        y = least(b.height, o->height);
+    } else {
+        int edge = resized_edge(p, rng != NULL);
+        x = y = edge ? least(width < height ? width : height, edge) : 1;
+    }
+    double share = x > y ? x : y;
+    *min_width = share < 1 ? (int)ceil(share * width) : 0;
+    *min_height = share < 1 ? (int)ceil(share * height) : 0;
+}
+
+// --- floats ----------------------------------------------------------------------------------------------------------
+
+static void to_floats(const struct rt_pipeline *p, const struct rt_image *im, float *out) {
+    const size_t n = (size_t)im->width * (size_t)im->height;
+    const uint8_t *rgb = im->rgb;
+    const float *r = p->lut[0], *g = p->lut[1], *b = p->lut[2];
+    if (p->o.channels == 1) {
+        for (size_t i = 0; i < n; i++, rgb += 3) out[i] = r[aug_luma(rgb)];
+    } else if (p->o.channels_last) {
+        for (size_t i = 0; i < 3 * n; i += 3) {
+            out[i] = r[rgb[i]];
+            out[i + 1] = g[rgb[i + 1]];
+            out[i + 2] = b[rgb[i + 2]];
+        }
+    } else {
+        float *og = out + n, *ob = og + n;
+        for (size_t i = 0; i < n; i++, rgb += 3) {
+            out[i] = r[rgb[0]];
+            og[i] = g[rgb[1]];
+            ob[i] = b[rgb[2]];
+        }
+    }
+}
+
+static void blank(const struct rt_pipeline *p, const struct rt_box *b, float *out) {
+    const struct rt_transform_options *o = &p->o;
+    const size_t planes = o->channels_last ? 1 : (size_t)o->channels,
+                 pixel = o->channels_last ? (size_t)o->channels : 1;
+    for (size_t c = 0; c < planes; c++)
+        for (int y = b->top; y < b->top + b->height; y++)
+            memset(out + ((c * (size_t)o->height + (size_t)y) * (size_t)o->width + (size_t)b->left) * pixel, 0,
+                   (size_t)b->width * pixel * sizeof *out);
+}
+
+// --- the whole way ---------------------------------------------------------------------------------------------------
+
+static bool change(const struct rt_transform_options *o, struct rt_rng *rng, struct rt_image *im) {
+    const struct rt_aug_look look = {.how = o->how};
+    const struct rt_jitter *j = &o->jitter;
+    if (o->hflip > 0 && rt_rng_uniform(rng) < o->hflip) rt_flip(im);
+    if ((j->brightness > 0 || j->contrast > 0 || j->saturation > 0 || j->hue > 0) && !rt_jitter_apply(j, rng, im))
+        return false;
+    return rt_policy_apply(o->policy, o->strength, &look, rng, im);
+}
+
+static void hide(const struct rt_pipeline *p, struct rt_rng *rng, float *out) {
+    const struct rt_transform_options *o = &p->o;
+    struct rt_box b;
+    if (o->cutout) {
+        b = rt_draw_cutout(rng, o->width, o->height, o->cutout);
+        blank(p, &b, out);
+    }
+    if (o->erase > 0 && rt_rng_uniform(rng) < o->erase && rt_draw_erase(rng, o->width, o->height, &b))
+        blank(p, &b, out);
+}
+
+enum smkd_result rt_pipeline_run_scaled(const struct rt_pipeline *p, const struct rt_image *rgb, int width, int height,
+                                        struct rt_rng *rng, float *out) {
+    struct rt_image im = {0};
+    const int edge = resized_edge(p, rng != NULL), narrow = width < height ? width : height;
+    const int64_t longer = (int64_t)(width < height ? height : width) * edge / narrow;
+    if (longer * edge > RT_IMAGE_MAX_PIXELS)
+        return rt_fail(SMKD_R_INVALID, "an image of %d x %d pixels, resized to %d, would be %lld pixels long", width,
+                       height, edge, (long long)longer);
+    bool ok = crop(p, rgb, width, height, rng, &im) && (!rng || change(&p->o, rng, &im));
+    if (ok) {
+        to_floats(p, &im, out);
+        if (rng) hide(p, rng, out);
+    }
+    rt_image_release(&im);
+    return ok ? SMKD_R_OK
+              : rt_fail(SMKD_R_NOMEM, "out of memory for an image of %d x %d pixels", p->o.width, p->o.height);
+}
+
+enum smkd_result rt_pipeline_run(const struct rt_pipeline *p, const struct rt_image *rgb, struct rt_rng *rng,
+                                 float *out) {
+    return rt_pipeline_run_scaled(p, rgb, rgb->width, rgb->height, rng, out);
+}
