@@ -80,6 +80,42 @@ bool utf8_valid(const char *s, size_t n) {
     return true;
 }
 
+void str_add_csv(struct str *b, const char *text) {
+    size_t n = strlen(text);
+    bool blank = n && (strchr(" \t", text[0]) || strchr(" \t", text[n - 1]));
+    if (!blank && !text[strcspn(text, ",\"\r\n")]) {
+        str_add(b, text);
+        return;
+    }
+    str_add(b, "\"");
+    for (const char *quote; (quote = strchr(text, '"')); text = quote + 1) {
+        str_addn(b, text, (size_t)(quote - text));
+        str_add(b, "\"\"");
+    }
+    str_add(b, text);
+    str_add(b, "\"");
+}
+
+void str_add_json(struct str *b, const char *text) {
+    const unsigned char *p = (const unsigned char *)text;
+    size_t n = strlen(text), len;
+    uint32_t c;
+    str_add(b, "\"");
+    for (; n; p += len, n -= len) {
+        if (!(len = utf8_next(p, n, &c))) {
+            len = 1;
+            str_addf(b, "\\udc%02x", *p);
+        } else if (c == '"' || c == '\\') {
+            str_addf(b, "\\%c", (char)c);
+        } else if (c < 0x20 || c == 0x7f) {
+            str_addf(b, "\\u%04x", (unsigned)c);
+        } else {
+            str_addn(b, (const char *)p, len);
+        }
+    }
+    str_add(b, "\"");
+}
+
 static bool hidden(uint32_t c) {
     static const struct {
         uint32_t first, last;

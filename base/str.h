@@ -32,6 +32,13 @@ const char *printable(const char *s);
 // Whether all of it is UTF-8 (no surrogates, nothing overlong). A NUL is a character.
 bool utf8_valid(const char *s, size_t n);
 
+// --- text for programs ---
+// A field of a CSV file (RFC 4180): quoted where a comma, a quote, an end of line, or a blank at either end is in it.
+void str_add_csv(struct str *b, const char *text);
+// A JSON string with its quotes. A byte that is no UTF-8, which names of files may have, becomes \udcNN, as Python's
+// json.dumps(os.fsdecode(name)) writes it: os.fsencode makes the name of it again.
+void str_add_json(struct str *b, const char *text);
+
 // FNV-1a over bytes, for content keys (never for security). Chain by passing the previous value; start with FNV_INIT.
 #define FNV_INIT 0xcbf29ce484222325u
 uint64_t fnv1a(uint64_t h, const void *data, size_t n);

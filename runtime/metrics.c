@@ -33,8 +33,7 @@ void rt_softmax(const float *z, int classes, double *p) {
     for (int c = 0; c < classes; c++) p[c] /= sum;
 }
 
-// `ahead` is passed in because a network's own ranks come from its logits: softmax can make unequal ones equal.
-static void add(struct rt_score *s, const double *p, int classes, int64_t label, int ahead) {
+void rt_score_add_ranked(struct rt_score *s, const double *p, int classes, int64_t label, int ahead) {
     s->n++;
     s->top1 += ahead < 1;
     s->top5 += ahead < 5;
@@ -50,7 +49,7 @@ static void add(struct rt_score *s, const double *p, int classes, int64_t label,
 }
 
 void rt_score_add(struct rt_score *s, const double *p, int classes, int64_t label) {
-    add(s, p, classes, label, rank_of(p, classes, label));
+    rt_score_add_ranked(s, p, classes, label, rank_of(p, classes, label));
 }
 
 static double mean(double sum, uint64_t n) { return n ? sum / (double)n : NAN; }
@@ -79,7 +78,7 @@ enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loa
             for (int k = 0; k < n; k++) {
                 const float *z = peers[k].out + i * (size_t)classes;
                 rt_softmax(z, classes, p);
-                add(&scores[k], p, classes, b.labels[i], rt_rank(z, classes, b.labels[i]));
+                rt_score_add_ranked(&scores[k], p, classes, b.labels[i], rt_rank(z, classes, b.labels[i]));
                 for (int c = 0; c < classes; c++) together[c] += p[c] / n;
             }
             rt_score_add(&scores[n], together, classes, b.labels[i]);

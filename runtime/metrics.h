@@ -17,6 +17,9 @@ struct rt_score {
 };
 // Adds one row of class probabilities.
 void rt_score_add(struct rt_score *s, const double *p, int classes, int64_t label);
+// The same with the label's rank given. A network's own ranks come from its logits: softmax can make unequal ones
+// equal.
+void rt_score_add_ranked(struct rt_score *s, const double *p, int classes, int64_t label, int ahead);
 double rt_score_top1(const struct rt_score *s); // percent
 double rt_score_top5(const struct rt_score *s); // percent
 double rt_score_nll(const struct rt_score *s);  // nats
