@@ -105,3 +105,8 @@ void *arena_grow(struct arena *a, void *old, size_t n, size_t *cap, size_t size)
     *cap = want;
     return p;
 }
+
+char *xstrdup(const char *s) {
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}

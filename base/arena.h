@@ -34,5 +34,6 @@ void *arena_grow(struct arena *a, void *old, size_t n, size_t *cap, size_t size)
 void *xmalloc(size_t bytes);
 void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t bytes);
+char *xstrdup(const char *s);
 
 #endif

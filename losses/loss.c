@@ -1,116 +1,144 @@
-// The catalogue: names, options, and the steps every loss goes through once its builder has written it down.
-#include "losses.h"
-
+// What every loss goes through once its family has drawn it: options, gradients, the key of the cache.
 #include "losses_internal.h"
 
-#include <math.h>
 #include <string.h>
 
-const struct loss_options loss_defaults = {
-    .refine = "mylc",
-    .peer_denom = "K",
-    .r_scope = "epoch",
-    .detach_target = false,
-    .log_floor = 0,
-    .classes = 10,
+// Which family is drawn by what.
+static const struct {
+    const char *family;
+    void (*draw)(struct loss_builder *b);
+} drawers[] = {
+    {"mutual", loss_draw_mutual},
+    {"regression", loss_draw_regression},
 };
 
-const struct loss_info loss_table[] = {
-    {"smkd-p", "selective mutual distillation, progressive threshold", "SMKD Eq. 4-6, b2 != 0", loss_build_smkd_p},
-    {"smkd-s", "selective mutual distillation, static threshold", "SMKD Eq. 4-6, b2 = 0", loss_build_smkd_s},
-    {"all", "mutual distillation: every row is exchanged", "SMKD Eq. 4-5 with every gate open", loss_build_all},
-    {"zero", "two self-distilling networks: nothing is exchanged", "SMKD Eq. 4-5 with every gate shut",
-     loss_build_zero},
-    {"ce", "two networks with plain cross entropy", "zero without refinement", loss_build_ce},
-    {NULL, NULL, NULL, NULL},
-};
-
-static const char *const refine_words[] = {"mylc", "proselflc", "none", NULL};
-static const char *const denom_words[] = {"K", "N", "typo", NULL};
-static const char *const scope_words[] = {"epoch", "batch", "ema", NULL};
-
-const struct loss_info *loss_find(const char *name) {
-    for (const struct loss_info *l = loss_table; l->name; l++) {
-        if (name && strcmp(l->name, name) == 0) return l;
+bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {
+    const struct method *m = method_find(name);
+    *o = (struct loss_options){.method = m, .classes = 10};
+    if (!m) {
+        struct str all = STR_INIT;
+        method_names(&all);
+        diag_error(d, NULL, "there is no method \"%s\"; expected one of %s", name ? name : "", all.s);
+        str_release(&all);
+        return false;
     }
-    return NULL;
-}
-
-static bool check_word(struct diag *d, const char *flag, const char *got, const char *const *words) {
-    struct str all = STR_INIT;
-    bool found = false;
-    for (; *words; words++) {
-        str_addf(&all, "%s%s", all.len ? ", " : "", *words);
-        found = found || (got && strcmp(got, *words) == 0);
-    }
-    if (!found) diag_error(d, NULL, "%s is \"%s\"; expected one of %s", flag, got ? got : "", all.s);
-    str_release(&all);
-    return found;
+    method_defaults(m, &o->values);
+    o->peers = m->most < 2 ? 1 : 2;
+    return true;
 }
 
 static bool check_options(struct diag *d, const struct loss_options *o) {
-    bool ok = check_word(d, "refine", o->refine, refine_words);
-    ok = check_word(d, "peer-denom", o->peer_denom, denom_words) && ok;
-    ok = check_word(d, "r-scope", o->r_scope, scope_words) && ok;
-    if (o->classes < 2 || o->classes > LOSS_MAX_CLASSES) {
-        diag_error(d, NULL, "classes is %lld; expected 2 to %d", (long long)o->classes, LOSS_MAX_CLASSES);
+    const struct method *m = o->method;
+    int64_t least = m->family->regression ? 1 : 2;
+    bool ok = true;
+    if (o->classes < least || o->classes > LOSS_MAX_CLASSES) {
+        diag_error(d, NULL, "classes is %lld; expected %lld to %d", (long long)o->classes, (long long)least,
+                   LOSS_MAX_CLASSES);
         ok = false;
     }
-    if (!(o->log_floor >= 0 && o->log_floor < 1)) {
-        diag_error(d, NULL, "log-floor is %g; expected 0 (exact) or a small positive number such as 1e-6",
-                   o->log_floor);
+    if (o->peers < m->least || o->peers > m->most) {
+        diag_error(d, NULL, "the method %s takes %d to %d networks, not %d", m->name, m->least, m->most, o->peers);
         ok = false;
     }
     return ok;
 }
 
-// ce is zero with refine none whatever was asked; one program, one key.
-static struct loss_options canonical(const char *name, const struct loss_options *o) {
+// --- what builders ask for -------------------------------------------------------------------------------------------
+
+static ir_vid declared(const struct ir_graph *g, const char *name) {
+    for (size_t i = 0; i < g->n_boundary; i++)
+        if (strcmp(g->values[g->boundary[i]].name, name) == 0) return g->boundary[i];
+    return IR_NONE;
+}
+
+ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims) {
+    ir_vid v = declared(b->g, name);
+    return v != IR_NONE ? v : ir_boundary(b->g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), name, NULL);
+}
+
+ir_vid loss_logits(struct loss_builder *b, int k) {
+    return loss_input(b, arena_printf(b->a, "logits.%d", k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
+}
+
+ir_vid loss_labels(struct loss_builder *b) { return loss_input(b, "labels", IR_I64, 1, (int64_t[]){IR_N}); }
+
+ir_vid loss_scalar(struct loss_builder *b, const char *name) {
+    ir_vid v = declared(b->g, name);
+    return v != IR_NONE ? v : ir_boundary(b->g, IR_ROLE_SCALAR, ir_scalar_type(IR_F32), name, NULL);
+}
+
+ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k) {
+    return loss_scalar(b, arena_printf(b->a, "%s.%d", stem, k));
+}
+
+void loss_output(struct loss_builder *b, const char *name, ir_vid v) { ir_set_output(b->g, IR_OUT_OUTPUT, name, v); }
+
+void loss_output_of(struct loss_builder *b, const char *stem, int k, ir_vid v) {
+    loss_output(b, arena_printf(b->a, "%s.%d", stem, k), v);
+}
+
+ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x) {
+    int64_t axis = 0;
+    return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 0);
+}
+
+static ir_vid one_hot(struct loss_builder *b, ir_vid labels) {
+    return ir_emit(b->g, IR_OP_one_hot, &labels, 1, IR_ATTRS(IR_I("classes", b->o->classes)));
+}
+
+// x + w (y - x) for a scalar w would not give y back exactly for w = 1; this does, and x for w = 0.
+static ir_vid blend(struct ir_graph *g, ir_vid w, ir_vid x, ir_vid y) {
+    return ir_add(g, ir_mul(g, ir_sub(g, ir_const_f(g, 1), w), x), ir_mul(g, w, y));
+}
+
+ir_vid loss_targets(struct loss_builder *b) {
+    const struct loss_options *o = b->o;
+    struct ir_graph *g = b->g;
+    ir_vid q = one_hot(b, loss_labels(b));
+    if (o->mixed) {
+        ir_vid other = one_hot(b, loss_input(b, "labels.mix", IR_I64, 1, (int64_t[]){IR_N}));
+        q = blend(g, loss_scalar(b, "mix.lambda"), other, q);
+    }
+    if (method_number(o->method, &o->values, "label-smoothing") != 0)
+        q = blend(g, loss_scalar(b, "label_smoothing"), q, ir_const_f(g, 1 / (double)o->classes));
+    return q;
+}
+
+// --- building --------------------------------------------------------------------------------------------------------
+
+struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct diag *d) {
+    if (!check_options(d, o)) return NULL;
     struct loss_options c = *o;
-    if (strcmp(name, "ce") == 0) c.refine = "none";
-    if (strcmp(c.refine, "mylc") != 0) c.r_scope = loss_defaults.r_scope;
-    if (strcmp(c.refine, "none") == 0) c.detach_target = false;
-    return c;
+    c.values = method_canonical(o->method, &o->values);
+    struct loss_builder b = {.g = ir_graph_new(a, d, o->method->name), .o = &c, .a = a};
+    b.g->cur_loc = (struct diag_loc){.node = o->method->name, .op = "loss"};
+    for (int k = 0; k < o->peers; k++) loss_logits(&b, k); // first in the artifact's table, in their order
+    for (size_t i = 0; i < sizeof drawers / sizeof *drawers; i++) {
+        if (strcmp(drawers[i].family, o->method->family->name) != 0) continue;
+        drawers[i].draw(&b);
+        return b.g;
+    }
+    BUG("no builder for the family %s", o->method->family->name);
 }
 
 static ir_vid output_named(const struct ir_graph *g, const char *name) {
-    for (size_t i = 0; i < g->n_outputs; i++) {
+    for (size_t i = 0; i < g->n_outputs; i++)
         if (strcmp(g->outputs[i].name, name) == 0) return g->outputs[i].value;
-    }
     BUG("loss %s has no output %s", g->name, name);
 }
 
-static ir_vid boundary_named(const struct ir_graph *g, const char *name) {
-    for (size_t i = 0; i < g->n_boundary; i++) {
-        if (strcmp(g->values[g->boundary[i]].name, name) == 0) return g->boundary[i];
-    }
-    BUG("loss %s has no input %s", g->name, name);
-}
-
-struct ir_graph *loss_build(const char *name, const struct loss_options *o, struct arena *a, struct diag *d) {
-    const struct loss_info *info = loss_find(name);
-    if (!info) {
-        struct str all = STR_INIT;
-        for (const struct loss_info *l = loss_table; l->name; l++) str_addf(&all, "%s%s", all.len ? ", " : "", l->name);
-        diag_error(d, NULL, "there is no loss \"%s\"; expected one of %s", name ? name : "", all.s);
-        str_release(&all);
-        return NULL;
-    }
-    if (!check_options(d, o)) return NULL;
-    struct loss_options c = canonical(name, o);
-    struct ir_graph *g = info->build(a, d, info, &c);
+struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d) {
+    struct ir_graph *g = loss_draw(o, a, d);
     if (!g) return NULL;
-
     struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
     if (ir_run_passes(g, "expand", &po) != SMKD_OK) return NULL;
-    struct ir_grad_seed seeds[] = {
-        {output_named(g, "loss.0"), boundary_named(g, "logits.0")},
-        {output_named(g, "loss.1"), boundary_named(g, "logits.1")},
-    };
-    ir_vid grads[2];
-    if (ir_gradients(g, seeds, 2, grads) != SMKD_OK) return NULL;
-    ir_set_output(g, IR_OUT_OUTPUT, "grad.0", grads[0]);
-    ir_set_output(g, IR_OUT_OUTPUT, "grad.1", grads[1]);
+    struct ir_grad_seed seeds[METHOD_MAX_PEERS];
+    ir_vid grads[METHOD_MAX_PEERS];
+    for (int k = 0; k < o->peers; k++)
+        seeds[k] = (struct ir_grad_seed){output_named(g, arena_printf(a, "loss.%d", k)),
+                                         declared(g, arena_printf(a, "logits.%d", k))};
+    if (ir_gradients(g, seeds, (size_t)o->peers, grads) != SMKD_OK) return NULL;
+    for (int k = 0; k < o->peers; k++) ir_set_output(g, IR_OUT_OUTPUT, arena_printf(a, "grad.%d", k), grads[k]);
 
     // The program of a loss has one entry: its gradients are results like any other.
     for (size_t i = 0; i < g->n_nodes; i++) g->nodes[i].phase = IR_FORWARD;
@@ -118,8 +146,18 @@ struct ir_graph *loss_build(const char *name, const struct loss_options *o, stru
     return ir_verify(g, d) ? g : NULL;
 }
 
-char *loss_key(const char *name, const struct loss_options *o, struct arena *a) {
-    struct loss_options c = canonical(name, o);
-    return arena_printf(a, "%s refine=%s peer_denom=%s r_scope=%s detach_target=%d log_floor=%.17g classes=%lld", name,
-                        c.refine, c.peer_denom, c.r_scope, c.detach_target, c.log_floor, (long long)c.classes);
+char *loss_key(const struct loss_options *o, struct arena *a) {
+    struct method_values v = method_canonical(o->method, &o->values);
+    char *key = arena_printf(a, "%s peers=%d classes=%lld mixed=%d weighted=%d", o->method->name, o->peers,
+                             (long long)o->classes, o->mixed, o->weighted);
+    for (int i = 0; o->method->family->params[i].name; i++) {
+        const struct method_param *p = &o->method->family->params[i];
+        if (p->kind == METHOD_WORD)
+            key = arena_printf(a, "%s %s=%s", key, p->name, v.word[i]);
+        else if (p->kind == METHOD_FLAG)
+            key = arena_printf(a, "%s %s=%d", key, p->name, v.flag[i]);
+        else
+            key = arena_printf(a, "%s %s=%.17g", key, p->name, v.number[i]);
+    }
+    return key;
 }

@@ -1,37 +1,31 @@
-// The catalogue of training losses, each a graph of IR ops for a pair of peers. Uses ir/ only. Face of the library.
-//
-// A loss graph has inputs logits.0, logits.1 f32[N,C], labels i64[N], run-time scalars, and outputs (all f32):
-//   loss.0 loss.1 []          grad.0 grad.1 [N,C]: d loss.k / d logits.k
-//   threshold []              selected.0 selected.1 [N]: 1 where that peer's prediction is confident enough to TEACH
-//   trust.0 trust.1 [N]: epsilon    entropy.0 entropy.1 [N]: nats
+// The methods of methods/ as graphs of IR ops, one builder for each family. Uses ir/ and methods/ only. Face of the
+// library. What a graph's inputs and outputs are is in their names (methods/methods.h).
 #ifndef SMKD_LOSSES_H
 #define SMKD_LOSSES_H
 
 #include "../ir/ir.h"
+#include "../methods/methods.h"
 
-struct loss_options {       // structural switches: each combination is its own program
-    const char *refine;     // "mylc" "proselflc" "none"
-    const char *peer_denom; // "K" "N" "typo"  (methods.md 1.2)
-    const char *r_scope;    // "epoch" "batch" "ema": batch computes r in the graph, the others take the scalars r.0 r.1
-    bool detach_target;     // gradient through the own refined target stopped (methods.md 2.5)
-    double log_floor;       // 0 = exact
-    int64_t classes;
+// Rows of [N,C] are summed in one piece; nobody has trained a classifier of a million classes with this.
+#define LOSS_MAX_CLASSES 1000000
+
+struct loss_options {
+    const struct method *method;
+    struct method_values values;
+    int peers;
+    int64_t classes; // columns of the peers' outputs: classes, or numbers to learn
+    bool mixed;      // images are mixed with others of their batch: labels.mix and mix.lambda
+    bool weighted;   // classes have weights: class.weight
 };
-extern const struct loss_options loss_defaults;
+// Defaults of a method, for two peers (one where it takes no more) and 10 classes. False after reporting that there is
+// no such method.
+bool loss_options_init(struct loss_options *o, const char *method, struct diag *d);
 
-struct loss_info {
-    const char *name; // "smkd-p" ...
-    const char *doc;
-    const char *paper; // equation
-    struct ir_graph *(*build)(struct arena *a, struct diag *d, const struct loss_info *self,
-                              const struct loss_options *o);
-};
-extern const struct loss_info loss_table[]; // ends with a NULL name
-const struct loss_info *loss_find(const char *name);
-
-// Builds the graph, with gradients, verified. NULL after reporting.
-struct ir_graph *loss_build(const char *name, const struct loss_options *o, struct arena *a, struct diag *d);
-// Canonical text of (name, options), the key of the loss cache.
-char *loss_key(const char *name, const struct loss_options *o, struct arena *a);
+// The graph as the paper writes it, with EXPAND ops and without gradients; and ready to be compiled: expanded, with
+// gradients, verified. NULL after reporting.
+struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct diag *d);
+struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d);
+// Canonical text of the options, the key of the loss cache: equal programs have equal texts.
+char *loss_key(const struct loss_options *o, struct arena *a);
 
 #endif

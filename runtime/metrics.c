@@ -89,33 +89,38 @@ enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loa
 
 // --- the files -------------------------------------------------------------------------------------------------------
 
-struct column {
-    const char *name;
-    size_t offset;
-};
-#define P(n, f) {n, offsetof(struct rt_peer_metrics, f)}
-static const struct column peer_columns[] = {
-    P("loss", loss),
-    P("train_top1_given", train_given),
-    P("train_top1_true", train_true),
-    P("test_top1", test_top1),
-    P("test_top5", test_top5),
-    P("test_nll", test_nll),
-    P("val_top1", val_top1),
-    P("mean_entropy", entropy),
-    P("mean_trust", trust),
-    P("selected_share", selected),
-    P("selected_count", taught),
-};
-#define E(n, f) {n, offsetof(struct rt_epoch_metrics, f)}
-static const struct column head_columns[] = {E("progress", progress), E("lr", lr), E("threshold", threshold)};
-static const struct column ensemble_columns[] = {E("test_top1", ensemble_top1), E("test_top5", ensemble_top5),
-                                                 E("val_top1", ensemble_val_top1)};
-static const struct column tail_columns[] = {E("images_per_s", images_per_s), E("seconds", seconds)};
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+void rt_metrics_init(struct rt_epoch_metrics *m, int64_t epoch, int peers) {
+    *m = (struct rt_epoch_metrics){.epoch = epoch, .peers = peers};
+}
 
-static double get(const void *base, const struct column *c) {
-    return *(const double *)((const char *)base + c->offset);
+void rt_metrics_release(struct rt_epoch_metrics *m) {
+    free(m->m);
+    *m = (struct rt_epoch_metrics){0};
+}
+
+static struct rt_metric *find(const struct rt_epoch_metrics *m, enum rt_group g, int peer, const char *name) {
+    for (size_t i = 0; i < m->n; i++)
+        if (m->m[i].group == g && m->m[i].peer == peer && strcmp(m->m[i].name, name) == 0) return &m->m[i];
+    return NULL;
+}
+
+void rt_metrics_set(struct rt_epoch_metrics *m, enum rt_group g, int peer, const char *name, double value) {
+    struct rt_metric *x = find(m, g, peer, name);
+    if (!x) {
+        if (m->n == m->cap) {
+            m->cap = m->cap ? 2 * m->cap : 32;
+            m->m = xrealloc(m->m, m->cap * sizeof *m->m);
+        }
+        x = &m->m[m->n++];
+        *x = (struct rt_metric){.group = g, .peer = peer};
+        snprintf(x->name, sizeof x->name, "%s", name);
+    }
+    x->value = value;
+}
+
+double rt_metrics_get(const struct rt_epoch_metrics *m, enum rt_group g, int peer, const char *name) {
+    const struct rt_metric *x = find(m, g, peer, name);
+    return x ? x->value : NAN;
 }
 
 // JSON's null and CSV's empty field stand for what was not measured or has no number (ALL's threshold is infinite).
@@ -125,53 +130,88 @@ static void add_number(struct str *s, double v, const char *none) {
     str_add(s, isfinite(v) ? text : none);
 }
 
-static void json_members(struct str *s, const void *base, const struct column *c, size_t n, bool first) {
-    for (size_t i = 0; i < n; i++) {
-        str_addf(s, "%s\"%s\":", first && i == 0 ? "" : ",", c[i].name);
-        add_number(s, get(base, &c[i]), "null");
+static void json_members(struct str *s, const struct rt_epoch_metrics *m, enum rt_group g, int peer, bool first) {
+    for (size_t i = 0; i < m->n; i++) {
+        const struct rt_metric *x = &m->m[i];
+        if (x->group != g || x->peer != peer) continue;
+        str_addf(s, "%s\"%s\":", first ? "" : ",", x->name);
+        add_number(s, x->value, "null");
+        first = false;
     }
 }
 
 static void json_line(struct str *s, const struct rt_epoch_metrics *m) {
     str_addf(s, "{\"epoch\":%lld", (long long)m->epoch);
-    json_members(s, m, head_columns, COUNT(head_columns), false);
+    json_members(s, m, RT_OF_EPOCH, 0, false);
     str_add(s, ",\"peers\":[");
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < m->peers; k++) {
         str_add(s, k ? ",{" : "{");
-        json_members(s, &m->peers[k], peer_columns, COUNT(peer_columns), true);
+        json_members(s, m, RT_OF_PEER, k, true);
         str_add(s, "}");
     }
     str_add(s, "],\"ensemble\":{");
-    json_members(s, m, ensemble_columns, COUNT(ensemble_columns), true);
+    json_members(s, m, RT_OF_ENSEMBLE, 0, true);
     str_add(s, "}");
-    json_members(s, m, tail_columns, COUNT(tail_columns), false);
+    json_members(s, m, RT_OF_CLOCK, 0, false);
     str_add(s, "}\n");
 }
 
-static void csv_head(struct str *s) {
+// What a number is called in metrics.csv: "loss_0", "ensemble_test_top1".
+static void column_name(const struct rt_metric *x, char name[64]) {
+    if (x->group == RT_OF_PEER)
+        snprintf(name, 64, "%s_%d", x->name, x->peer);
+    else
+        snprintf(name, 64, "%s%s", x->group == RT_OF_ENSEMBLE ? "ensemble_" : "", x->name);
+}
+
+static void csv_head(struct str *s, const struct rt_epoch_metrics *m) {
     str_add(s, "epoch");
-    for (size_t i = 0; i < COUNT(head_columns); i++) str_addf(s, ",%s", head_columns[i].name);
-    for (int k = 0; k < 2; k++)
-        for (size_t i = 0; i < COUNT(peer_columns); i++) str_addf(s, ",%s_%d", peer_columns[i].name, k);
-    for (size_t i = 0; i < COUNT(ensemble_columns); i++) str_addf(s, ",ensemble_%s", ensemble_columns[i].name);
-    for (size_t i = 0; i < COUNT(tail_columns); i++) str_addf(s, ",%s", tail_columns[i].name);
+    for (enum rt_group g = RT_OF_EPOCH; g <= RT_OF_CLOCK; g++)
+        for (int k = 0; k < (g == RT_OF_PEER ? m->peers : 1); k++)
+            for (size_t i = 0; i < m->n; i++) {
+                char name[64];
+                if (m->m[i].group != g || m->m[i].peer != k) continue;
+                column_name(&m->m[i], name);
+                str_addf(s, ",%s", name);
+            }
     str_add(s, "\n");
 }
 
-static void csv_fields(struct str *s, const void *base, const struct column *c, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        str_add(s, ",");
-        add_number(s, get(base, &c[i]), "");
+// The epoch's numbers in the order of a head.
+static void csv_line(struct str *s, const struct rt_epoch_metrics *m, const char *head) {
+    for (const char *p = head; *p && *p != '\n'; p += *p == ',') {
+        size_t n = strcspn(p, ",\n");
+        if (p == head) {
+            str_addf(s, "%lld", (long long)m->epoch);
+        } else {
+            double v = NAN;
+            for (size_t i = 0; i < m->n; i++) {
+                char name[64];
+                column_name(&m->m[i], name);
+                if (strlen(name) == n && strncmp(name, p, n) == 0) v = m->m[i].value;
+            }
+            str_add(s, ",");
+            add_number(s, v, "");
+        }
+        p += n;
     }
+    str_add(s, "\n");
 }
 
-static void csv_line(struct str *s, const struct rt_epoch_metrics *m) {
-    str_addf(s, "%lld", (long long)m->epoch);
-    csv_fields(s, m, head_columns, COUNT(head_columns));
-    for (int k = 0; k < 2; k++) csv_fields(s, &m->peers[k], peer_columns, COUNT(peer_columns));
-    csv_fields(s, m, ensemble_columns, COUNT(ensemble_columns));
-    csv_fields(s, m, tail_columns, COUNT(tail_columns));
-    str_add(s, "\n");
+// The first line of a file that has one.
+static bool read_head(const char *dir, struct str *out) {
+    char *path = rt_path_join(dir, "metrics.csv");
+    const void *map;
+    size_t size;
+    bool found = false;
+    if (rt_path_exists(path) && io_map(path, &map, &size) == SMKD_OK) {
+        const char *end = memchr(map, '\n', size);
+        found = end != NULL;
+        if (found) str_addn(out, map, (size_t)(end - (const char *)map) + 1);
+        io_unmap(map, size);
+    }
+    free(path);
+    return found;
 }
 
 static enum smkd_result append_text(const char *dir, const char *file, const struct str *text, const struct str *head) {
@@ -198,9 +238,9 @@ enum smkd_result rt_metrics_append(const char *dir, const struct rt_epoch_metric
     json_line(&line, m);
     enum smkd_result r = append_text(dir, "metrics.jsonl", &line, NULL);
     if (r == SMKD_R_OK) {
+        if (!read_head(dir, &head)) csv_head(&head, m);
         str_clear(&line);
-        csv_line(&line, m);
-        csv_head(&head);
+        csv_line(&line, m, head.s);
         r = append_text(dir, "metrics.csv", &line, &head);
     }
     str_release(&line);

@@ -31,22 +31,28 @@ void rt_softmax(const float *z, int classes, double *p);
 enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
                              struct rt_score *scores);
 
-// One epoch of training. Percentages are 0..100, shares 0..1. NAN where something was not measured.
-struct rt_peer_metrics {
-    double loss, train_given, train_true; // accuracy in train mode on the given and on the true labels
-    double test_top1, test_top5, test_nll, val_top1;
-    double entropy, trust; // means over the epoch's samples, train mode
-    double selected;       // share of samples that this peer taught the other
-    double taught;         // their count (the paper's knowledge communication frequency)
+// One epoch of training: a list of named numbers. Percentages are 0..100, shares 0..1. NAN where something was not
+// measured.
+enum rt_group { RT_OF_EPOCH, RT_OF_PEER, RT_OF_ENSEMBLE, RT_OF_CLOCK }; // the last: what differs between equal runs
+struct rt_metric {
+    enum rt_group group;
+    int peer; // of RT_OF_PEER; else 0
+    char name[48];
+    double value;
 };
 struct rt_epoch_metrics {
     int64_t epoch;
-    double progress, lr, threshold; // of the last step
-    struct rt_peer_metrics peers[2];
-    double ensemble_top1, ensemble_top5, ensemble_val_top1;
-    double images_per_s, seconds; // the only fields that differ between equal runs
+    int peers;
+    struct rt_metric *m; // in the order of the files' columns, group by group; owned
+    size_t n, cap;
 };
-// Appends one line to DIR/metrics.jsonl and to DIR/metrics.csv and waits until both are on the disk.
+void rt_metrics_init(struct rt_epoch_metrics *m, int64_t epoch, int peers);
+void rt_metrics_release(struct rt_epoch_metrics *m);
+// Adds a number, or changes the one of that name.
+void rt_metrics_set(struct rt_epoch_metrics *m, enum rt_group g, int peer, const char *name, double value);
+double rt_metrics_get(const struct rt_epoch_metrics *m, enum rt_group g, int peer, const char *name); // NAN: none
+// Appends one line to DIR/metrics.jsonl and to DIR/metrics.csv and waits until both are on the disk. A CSV file that
+// has a head keeps its columns: a run of an earlier version goes on with those that it began with.
 enum smkd_result rt_metrics_append(const char *dir, const struct rt_epoch_metrics *m);
 // Cuts both files back to the first `epochs` epochs (a run that is resumed). Missing files are fine when epochs is 0.
 enum smkd_result rt_metrics_truncate(const char *dir, int64_t epochs);

@@ -39,30 +39,48 @@ static void eta(const struct rt_progress *p, double now, int64_t step, char *buf
     duration(done > 0 ? (now - p->started) / (double)done * (double)(p->steps - step) : 0, buf, n);
 }
 
-void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double loss[2]) {
+void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,
+                      int peers, double rows) {
     double now = p->terminal ? rt_now() : 0;
     if (!p->terminal || now - p->shown < REDRAW_SECONDS) return;
     char left[32];
     eta(p, now, step, left, sizeof left);
     p->shown = now;
-    fprintf(p->f, "\repoch %lld/%lld  %3.0f %%  loss %.4f %.4f  %.0f images/s  ETA %s\033[K", (long long)epoch,
-            (long long)p->epochs, 100.0 * (double)step / (double)p->steps, loss[0], loss[1], images_per_s, left);
+    fprintf(p->f, "\repoch %lld/%lld  %3.0f %%  loss", (long long)epoch, (long long)p->epochs,
+            100.0 * (double)step / (double)p->steps);
+    for (int k = 0; k < peers; k++) fprintf(p->f, " %.4f", loss[k] / rows);
+    fprintf(p->f, "  %.0f images/s  ETA %s\033[K", images_per_s, left);
     fflush(p->f);
+}
+
+// One number of every peer, where they have it.
+static void of_peers(struct str *s, const struct rt_epoch_metrics *m, const char *title, const char *name,
+                     const char *fmt, double times) {
+    for (int k = 0; k < m->peers; k++) {
+        double v = rt_metrics_get(m, RT_OF_PEER, k, name);
+        if (isnan(v)) return;
+        if (k == 0) str_add(s, title);
+        char text[32];
+        snprintf(text, sizeof text, "%.*f%s", fmt[0] - '0', times * v, fmt + 1);
+        str_addf(s, " %s", text);
+    }
 }
 
 void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) {
     if (!p->f) return;
     char left[32];
+    struct str s = STR_INIT;
     eta(p, rt_now(), m->epoch * (p->steps / p->epochs), left, sizeof left);
-    const struct rt_peer_metrics *a = &m->peers[0], *b = &m->peers[1];
-    fprintf(p->f,
-            "%sepoch %lld/%lld  loss %.4f %.4f  train %.2f %.2f  test %.2f %.2f  ensemble %.2f  taught %.1f%% %.1f%%  "
-            "lr %.4g"
-            "  %.0f images/s  ETA %s\n",
-            p->terminal ? "\r\033[K" : "", (long long)m->epoch, (long long)p->epochs, a->loss, b->loss, a->train_given,
-            b->train_given, a->test_top1, b->test_top1, m->ensemble_top1, 100 * a->selected, 100 * b->selected, m->lr,
-            m->images_per_s, left);
+    str_addf(&s, "%sepoch %lld/%lld", p->terminal ? "\r\033[K" : "", (long long)m->epoch, (long long)p->epochs);
+    of_peers(&s, m, "  loss", "loss", "4", 1);
+    of_peers(&s, m, "  train", "train_top1_given", "2", 1);
+    of_peers(&s, m, "  test", "test_top1", "2", 1);
+    if (m->peers > 1) str_addf(&s, "  ensemble %.2f", rt_metrics_get(m, RT_OF_ENSEMBLE, 0, "test_top1"));
+    of_peers(&s, m, "  taught", "selected_share", "1%", 100);
+    fprintf(p->f, "%s  lr %.4g  %.0f images/s  ETA %s\n", s.s, rt_metrics_get(m, RT_OF_EPOCH, 0, "lr"),
+            rt_metrics_get(m, RT_OF_CLOCK, 0, "images_per_s"), left);
     fflush(p->f);
+    str_release(&s);
 }
 
 static void say(const struct rt_progress *p, FILE *f, const char *severity, const char *fmt, va_list ap) {

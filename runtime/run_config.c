@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const refine_words[] = {"auto", "mylc", "proselflc", "none", NULL};
-static const char *const denom_words[] = {"K", "N", "typo", NULL};
-static const char *const scope_words[] = {"epoch", "batch", "ema", NULL};
 static const char *const unit_words[] = {"epoch", "iteration", NULL};
 static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
 #define WORD(name, uses, gamma) #name,
@@ -20,42 +17,33 @@ static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
 
 #define WHOLE_MAX               9007199254740992.0
 #define AT(f)                   offsetof(struct rt_config, f)
-#define STR(n, v, d, h, f, ch)  {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false}
-#define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false}
-#define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false}
-#define WHOLE(n, d, h, f)       {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false}
-#define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false}
+#define STR(n, v, d, h, f, ch)  {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false, 0}
+#define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false, 0}
+#define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false, 0}
+#define WHOLE(n, d, h, f)       {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false, 0}
+#define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false, 0}
 
 const struct rt_field rt_fields[] = {
     {"data", "DATA", NULL, "fashion-mnist, or a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files",
-     RT_FIELD_STR, AT(data), 0, 0, NULL, true}, // files may have moved: what was read from them is compared
+     RT_FIELD_STR, AT(data), 0, 0, NULL, true, 0}, // files may have moved: what was read from them is compared
     I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
     I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
     {"labels", "FILE", NULL, "training labels from a .npy or text file (CIFAR-N) instead of the data set's own",
-     RT_FIELD_STR, AT(labels), 0, 0, NULL, true},
+     RT_FIELD_STR, AT(labels), 0, 0, NULL, true, 0},
     STR("noise", "KIND:R", "none", "flip labels: symmetric:R, symmetric-inclusive:R or pairflip:R", noise, NULL),
     WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),
     STR("augment", "KIND", "auto", "crop-flip, crop, flip or none (auto: crop-flip for CIFAR, none for IDX)", augment,
         augment_words),
     STR("mean", "M,..", "auto", "mean of each channel on a 0..1 scale", mean, NULL),
     STR("std", "S,..", "auto", "standard deviation of each channel", std, NULL),
-    STR("loss", "NAME", "smkd-p", "smkd-p, smkd-s, all, zero, ce, or a file made with smkdc loss (its switches count)",
-        loss, NULL),
+    STR("method", "NAME", "smkd-p", "a row of smkd-run methods, or a file made with smkdc loss (its switches count)",
+        method, NULL),
     STR("logits", "NAME", NULL, "the output to train, where a model has several [N,classes]", logits, NULL),
-    STR("refine", "RULE", "auto", "label refinement: mylc, proselflc or none (auto: mylc; none for ce)", refine,
-        refine_words),
-    F64("eta", "4", "threshold of smkd-p and smkd-s is ln(classes) / eta at half time", eta, -1e9, 1e9),
-    F64("b1", "10", "steepness of the trust in own predictions", b1, -1e6, 1e6),
-    F64("b2", "auto", "steepness of the threshold over time (auto: -5; 0 for smkd-s)", b2, -1e6, 1e6),
-    F64("rho", "0.5", "midpoint of the trust in own predictions", rho, -1e6, 1e6),
-    STR("peer-denom", "D", "K", "peer term averaged over: K taught rows, N all rows, typo (the paper's listing)",
-        peer_denom, denom_words),
-    STR("r-scope", "S", "epoch", "MyLC's mean confidence over: epoch, batch or ema", r_scope, scope_words),
-    STR("t-unit", "U", "epoch", "unit of the time that threshold and proselflc look at: epoch or iteration", t_unit,
+    STR("t-unit", "U", "epoch", "unit of the time that schedules of a method look at: epoch or iteration", t_unit,
         unit_words),
-    FLAG("detach-target", "no gradient through the own refined target", detach_target),
-    F64("log-floor", "0", "e in log(p + e), 0 for exact", log_floor, 0, 0.1),
+    STR("class-weights", "W,..", NULL, "weight of each class in the loss on given labels, or: balanced", class_weights,
+        NULL),
     I64("epochs", "100", "passes over the training images", epochs, 1, 1e6),
     I64("batch-size", "128", "images a step; the last of an epoch may have fewer", batch_size, 1, 1e6),
     FLAG("drop-last", "leave out the last batch of an epoch where it has fewer images", drop_last),
@@ -84,9 +72,31 @@ const struct rt_field rt_fields[] = {
     I64("patience", "0", "end the run after so many epochs without a better one (0: never)", patience, 0, 1e6),
     WHOLE("seed", "0", "seed of shuffling, augmentation, dropout and (unless given) noise", seed),
     {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096,
-     NULL, true},
-    {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false},
+     NULL, true, 0},
+    {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false, 0},
 };
+enum { N_FIELDS = sizeof rt_fields / sizeof *rt_fields - 1 };
+
+// The method's numbers and switches as fields, behind those of every run.
+static struct rt_field *make_fields(const struct method *m) {
+    static const enum rt_field_kind kinds[] = {
+        [METHOD_NUMBER] = RT_FIELD_F64, [METHOD_WORD] = RT_FIELD_WORD, [METHOD_FLAG] = RT_FIELD_FLAG};
+    const size_t offsets[] = {
+        [METHOD_NUMBER] = AT(values.number), [METHOD_WORD] = AT(values.word), [METHOD_FLAG] = AT(values.flag)};
+    static const size_t sizes[] = {
+        [METHOD_NUMBER] = sizeof(double), [METHOD_WORD] = sizeof(char *), [METHOD_FLAG] = sizeof(bool)};
+    struct rt_field *fields = xcalloc(N_FIELDS + METHOD_PARAMS + 1, sizeof *fields);
+    size_t n = N_FIELDS;
+    memcpy(fields, rt_fields, n * sizeof *fields);
+    for (int i = 0; m->family->params[i].name; i++) {
+        const struct method_param *p = &m->family->params[i];
+        if (!p->help) continue; // the method's row sets it
+        fields[n++] = (struct rt_field){
+            p->name, p->value, p->def,   p->help, kinds[p->kind], offsets[p->kind] + (size_t)i * sizes[p->kind],
+            p->min,  p->max,   p->words, false,   i + 1};
+    }
+    return fields;
+}
 
 void rt_number_text(double v, char text[RT_NUMBER_TEXT]) {
     for (int digits = 6; digits <= 17; digits++) {
@@ -95,17 +105,13 @@ void rt_number_text(double v, char text[RT_NUMBER_TEXT]) {
     }
 }
 
-static char *copy(const char *s) {
-    size_t n = strlen(s) + 1;
-    return memcpy(xmalloc(n), s, n);
-}
-
 static void *field_at(struct rt_config *c, const struct rt_field *f) { return (char *)c + f->offset; }
 static const void *field_of(const struct rt_config *c, const struct rt_field *f) { return (const char *)c + f->offset; }
 
 static void add_expected(const struct rt_field *f, struct str *out) {
     switch (f->kind) {
     case RT_FIELD_STR:
+    case RT_FIELD_WORD:
         str_add(out, f->choices ? "expected one of " : "expected a text");
         for (const char *const *w = f->choices; w && *w; w++) str_addf(out, "%s%s", w == f->choices ? "" : ", ", *w);
         break;
@@ -132,13 +138,22 @@ static enum smkd_result set_field(struct rt_config *c, const struct rt_field *f,
     void *at = field_at(c, f);
     double v;
     int64_t i;
+    if (f->param) {
+        struct str why = STR_INIT;
+        enum smkd_result r = SMKD_R_OK;
+        if (!method_assign(c->row, &c->values, f->param - 1, text, &why)) r = rt_fail(SMKD_R_INVALID, "%s", why.s);
+        str_release(&why);
+        return r;
+    }
     switch (f->kind) {
+    case RT_FIELD_WORD:
+        BUG("a word that is no method's: %s", f->name);
     case RT_FIELD_STR: {
         bool ok = f->choices == NULL;
         for (const char *const *w = f->choices; w && *w; w++) ok = ok || strcmp(*w, text) == 0;
         if (!ok) return wrong(f, text);
         free(*(char **)at);
-        *(char **)at = copy(text);
+        *(char **)at = xstrdup(text);
         return SMKD_R_OK;
     }
     case RT_FIELD_FLAG:
@@ -154,8 +169,7 @@ static enum smkd_result set_field(struct rt_config *c, const struct rt_field *f,
             *(double *)at = NAN;
             return SMKD_R_OK;
         }
-        // eta = inf is the paper's ZERO. Anywhere else infinity times a zero lies in wait: b2 at half time.
-        if (!parse_f64(text, &v) || (isinf(v) ? f->offset != AT(eta) : v < f->min || v > f->max)) return wrong(f, text);
+        if (!parse_f64(text, &v) || v < f->min || v > f->max) return wrong(f, text);
         if (f->kind == RT_FIELD_WHOLE && v != floor(v)) return wrong(f, text);
         *(double *)at = v;
         return SMKD_R_OK;
@@ -164,13 +178,15 @@ static enum smkd_result set_field(struct rt_config *c, const struct rt_field *f,
 }
 
 enum smkd_result rt_config_set(struct rt_config *c, const char *name, const char *text) {
-    for (const struct rt_field *f = rt_fields; f->name; f++)
+    for (const struct rt_field *f = c->fields; f->name; f++)
         if (strcmp(f->name, name) == 0) return set_field(c, f, text);
     BUG("no configuration field %s", name);
 }
 
-void rt_config_init(struct rt_config *c) {
-    *c = (struct rt_config){0};
+void rt_config_init(struct rt_config *c, const struct method *m) {
+    *c = (struct rt_config){.row = m};
+    c->fields = make_fields(m);
+    method_defaults(m, &c->values);
     for (const struct rt_field *f = rt_fields; f->name; f++)
         if (f->def) CHECK(set_field(c, f, f->def) == SMKD_R_OK, "default of %s", f->name);
 }
@@ -178,26 +194,16 @@ void rt_config_init(struct rt_config *c) {
 void rt_config_release(struct rt_config *c) {
     for (const struct rt_field *f = rt_fields; f->name; f++)
         if (f->kind == RT_FIELD_STR) free(*(char **)field_at(c, f));
+    free(c->fields);
     *c = (struct rt_config){0};
 }
 
 enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
-    if (c->eta == 0)
-        return rt_fail(SMKD_R_INVALID, "--eta 0: no threshold; use --loss all for everything, zero for nothing");
+    const char *why = c->row->family->refuse(c->row, &c->values);
+    if (why) return rt_fail(SMKD_R_INVALID, "%s", why);
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
-    bool ce = strcmp(c->loss, "ce") == 0;
-    if (ce && (strcmp(c->refine, "mylc") == 0 || strcmp(c->refine, "proselflc") == 0))
-        return rt_fail(SMKD_R_INVALID, "--refine %s: ce refines nothing; use --loss zero", c->refine);
-    if (strcmp(c->refine, "auto") == 0) {
-        free(c->refine);
-        c->refine = copy(ce ? "none" : "mylc");
-    }
-    bool is_static = strcmp(c->loss, "smkd-s") == 0;
-    if (isnan(c->b2)) c->b2 = is_static ? 0 : -5;
-    if (is_static && c->b2 != 0)
-        return rt_fail(SMKD_R_INVALID, "--b2 %g: the threshold of smkd-s stands still; use smkd-p", c->b2);
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
     return rt_schedule_resolve(c);
 }
@@ -219,7 +225,7 @@ static cJSON *number(double v) {
 
 cJSON *rt_config_to_json(const struct rt_config *c) {
     cJSON *o = cJSON_CreateObject();
-    for (const struct rt_field *f = rt_fields; f->name; f++) {
+    for (const struct rt_field *f = c->fields; f->name; f++) {
         char key[64];
         json_key(f, key);
         const void *at = field_of(c, f);
@@ -230,6 +236,9 @@ cJSON *rt_config_to_json(const struct rt_config *c) {
             v = s ? cJSON_CreateString(s) : cJSON_CreateNull();
             break;
         }
+        case RT_FIELD_WORD:
+            v = cJSON_CreateString(*(const char *const *)at);
+            break;
         case RT_FIELD_FLAG:
             v = cJSON_CreateBool(*(const bool *)at);
             break;
@@ -254,7 +263,7 @@ static bool take_json(struct rt_config *c, const struct rt_field *f, const cJSON
         *(bool *)field_at(c, f) = cJSON_IsTrue(v);
         return cJSON_IsBool(v);
     }
-    if (f->kind != RT_FIELD_STR && cJSON_IsNumber(v)) {
+    if (f->kind != RT_FIELD_STR && f->kind != RT_FIELD_WORD && cJSON_IsNumber(v)) {
         bool whole = f->kind != RT_FIELD_F64 && fabs(v->valuedouble) <= 9007199254740992.0 &&
                      v->valuedouble == floor(v->valuedouble);
         snprintf(text, sizeof text, whole ? "%.0f" : "%.17g", v->valuedouble);
@@ -265,10 +274,11 @@ static bool take_json(struct rt_config *c, const struct rt_field *f, const cJSON
 
 enum smkd_result rt_config_from_json(struct rt_config *c, const cJSON *o, const char *path) {
     if (!cJSON_IsObject(o)) return rt_fail(SMKD_R_INVALID, "%s: \"config\" is missing or no object", path);
-    for (const struct rt_field *f = rt_fields; f->name; f++) {
+    for (const struct rt_field *f = c->fields; f->name; f++) {
         char key[64];
         json_key(f, key);
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, key);
+        if (!v && f->offset == AT(method)) v = cJSON_GetObjectItemCaseSensitive(o, "loss"); // as it was called once
         if (!v || cJSON_IsNull(v) || take_json(c, f, v)) continue;
         struct str expected = STR_INIT;
         char *is = cJSON_PrintUnformatted(v);
@@ -284,9 +294,10 @@ enum smkd_result rt_config_from_json(struct rt_config *c, const cJSON *o, const 
 
 static void field_text(const struct rt_config *c, const struct rt_field *f, struct str *out) {
     const void *at = field_of(c, f);
-    const char *s = f->kind == RT_FIELD_STR ? *(char *const *)at : NULL;
+    const char *s = f->kind == RT_FIELD_STR || f->kind == RT_FIELD_WORD ? *(const char *const *)at : NULL;
     switch (f->kind) {
     case RT_FIELD_STR:
+    case RT_FIELD_WORD:
         str_add(out, s ? s : "(none)");
         break;
     case RT_FIELD_FLAG:
@@ -311,7 +322,7 @@ static void field_text(const struct rt_config *c, const struct rt_field *f, stru
 
 int rt_config_differences(const struct rt_config *now, const struct rt_config *was, struct str *out) {
     int n = 0;
-    for (const struct rt_field *f = rt_fields; f->name; f++) {
+    for (const struct rt_field *f = now->fields; f->name; f++) {
         if (f->may_differ) continue;
         struct str a = STR_INIT, b = STR_INIT;
         field_text(now, f, &a);

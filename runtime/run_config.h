@@ -3,6 +3,7 @@
 #ifndef SMKD_RT_RUN_CONFIG_H
 #define SMKD_RT_RUN_CONFIG_H
 
+#include "../methods/methods.h"
 #include "data.h"
 
 struct rt_config {
@@ -11,10 +12,10 @@ struct rt_config {
     int64_t train_limit, test_limit;
     double val_split;
     double noise_seed; // whole numbers up to 2^53, as JSON holds them exactly; NAN: the seed
-    // loss
-    char *loss, *logits, *refine, *peer_denom, *r_scope, *t_unit;
-    double eta, b1, b2, rho, log_floor; // b2 NAN: -5 for smkd-p, 0 for smkd-s
-    bool detach_target;
+    // method: its name, or a file made with smkdc loss; the row that says which numbers it has, and their values
+    char *method, *logits, *t_unit, *class_weights;
+    const struct method *row;
+    struct method_values values;
     // optimisation
     int64_t epochs, batch_size, lr_warmup_epochs, threads;
     double lr, momentum, weight_decay, seed;
@@ -23,9 +24,11 @@ struct rt_config {
     char *lr_scheduler, *lr_milestones, *lr_warmup_method;
     double lr_gamma, lr_min, lr_power, lr_warmup_decay; // lr_gamma NAN: the scheduler's own
     int64_t lr_step_size, lr_patience, patience;
+    struct rt_field *fields; // those of every run, then the method's; ends with a NULL name; owned
 };
 
-enum rt_field_kind { RT_FIELD_STR, RT_FIELD_F64, RT_FIELD_I64, RT_FIELD_WHOLE, RT_FIELD_FLAG };
+// A word is one of the choices themselves, borrowed; a text is owned.
+enum rt_field_kind { RT_FIELD_STR, RT_FIELD_F64, RT_FIELD_I64, RT_FIELD_WHOLE, RT_FIELD_FLAG, RT_FIELD_WORD };
 struct rt_field {
     const char *name;  // the flag's name; in config.json with _ for -
     const char *value; // what --help calls the value; NULL for a flag
@@ -36,15 +39,16 @@ struct rt_field {
     double min, max;            // of numbers
     const char *const *choices; // of strings; ends with NULL; NULL: anything
     bool may_differ;            // on --resume: does not change the results
+    int param;                  // of a method's: its place in the family's list + 1; else 0
 };
-extern const struct rt_field rt_fields[]; // ends with a NULL name
+extern const struct rt_field rt_fields[]; // what every run has; ends with a NULL name
 
-// All defaults. Release with rt_config_release.
-void rt_config_init(struct rt_config *c);
+// All defaults of a run with this method. Release with rt_config_release.
+void rt_config_init(struct rt_config *c, const struct method *m);
 void rt_config_release(struct rt_config *c);
 // Sets one field from text ("" for a flag); the failure's message names flag, value and what was expected.
 enum smkd_result rt_config_set(struct rt_config *c, const char *name, const char *text);
-// Fills what "auto" stands for where nothing but the flags is needed: refine, b2, noise-seed, lr-milestones.
+// Fills what "auto" stands for where nothing but the flags is needed: noise-seed, lr-milestones.
 enum smkd_result rt_config_resolve(struct rt_config *c);
 
 struct cJSON;

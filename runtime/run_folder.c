@@ -146,7 +146,7 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     const char *cpu = cpuinfo("model name", room);
     cJSON_AddStringToObject(root, "smkd", smkd_version());
     cJSON_AddItemToObject(root, "config", rt_config_to_json(t->config));
-    for (int k = 0; k < 2; k++) cJSON_AddItemToArray(peers, describe_peer(&t->peers[k]));
+    for (int k = 0; k < t->n_peers; k++) cJSON_AddItemToArray(peers, describe_peer(&t->peers[k]));
     cJSON_AddItemToObject(root, "peers", peers);
     cJSON_AddItemToObject(root, "loss", describe_artifact(t->loss));
     cJSON_AddItemToObject(root, "data", describe_data(d));
@@ -176,37 +176,49 @@ static bool same_peer(const cJSON *now, const cJSON *was) {
            (!*weights || strcmp(text_at(now, "weights_hash"), weights) == 0);
 }
 
-// A pair in the other order is said as that.
+// Peers in another order are said as that.
 static void compare_peers(struct str *out, const cJSON *now, const cJSON *was) {
-    const cJSON *a[2], *b[2];
-    for (int k = 0; k < 2; k++) {
-        a[k] = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(now, "peers"), k);
-        b[k] = cJSON_GetArrayItem(cJSON_GetObjectItemCaseSensitive(was, "peers"), k);
-    }
-    bool same[2][2]; // [now][was]
-    for (int i = 0; i < 4; i++) same[i / 2][i % 2] = same_peer(a[i / 2], b[i % 2]);
-    if (!same[0][0] && !same[1][1] && same[0][1] && same[1][0]) {
-        str_addf(out, "%sthe peers come in another order: the run began with --peer %s --peer %s", out->len ? ", " : "",
-                 text_at(b[0], "artifact"), text_at(b[1], "artifact"));
+    const cJSON *a = cJSON_GetObjectItemCaseSensitive(now, "peers"),
+                *b = cJSON_GetObjectItemCaseSensitive(was, "peers");
+    const int n = cJSON_GetArraySize(a);
+    if (n != cJSON_GetArraySize(b)) {
+        str_addf(out, "%sthe run began with %d networks, not %d", out->len ? ", " : "", cJSON_GetArraySize(b), n);
         return;
     }
-    for (int k = 0; k < 2; k++)
-        if (!same[k][k])
+    bool permuted = true, used[METHOD_MAX_PEERS] = {false};
+    int differ = 0;
+    for (int i = 0; i < n; i++) {
+        int j = 0;
+        while (j < n && (used[j] || !same_peer(cJSON_GetArrayItem(a, i), cJSON_GetArrayItem(b, j)))) j++;
+        permuted = permuted && j < n;
+        if (j < n) used[j] = true;
+        differ += !same_peer(cJSON_GetArrayItem(a, i), cJSON_GetArrayItem(b, i));
+    }
+    if (differ && permuted) {
+        str_addf(out, "%sthe peers come in another order: the run began with", out->len ? ", " : "");
+        for (int i = 0; i < n; i++) str_addf(out, " --peer %s", text_at(cJSON_GetArrayItem(b, i), "artifact"));
+        return;
+    }
+    for (int k = 0; k < n; k++) {
+        const cJSON *x = cJSON_GetArrayItem(a, k), *y = cJSON_GetArrayItem(b, k);
+        if (!same_peer(x, y))
             str_addf(out, "%s--peer %d, %s, is not the one the run began with, which was \"%s\" of %s",
-                     out->len ? ", " : "", k, text_at(a[k], "artifact"), text_at(b[k], "name"),
-                     text_at(b[k], "artifact"));
+                     out->len ? ", " : "", k, text_at(x, "artifact"), text_at(y, "name"), text_at(y, "artifact"));
+    }
 }
 
 static enum smkd_result compare(const struct rt_train *t, const cJSON *now, const cJSON *was, const char *path) {
     struct rt_config before;
     struct str differ = STR_INIT;
-    rt_config_init(&before);
+    rt_config_init(&before, t->config->row);
     enum smkd_result r = rt_config_from_json(&before, cJSON_GetObjectItemCaseSensitive(was, "config"), path);
     if (r == SMKD_R_OK) {
         rt_config_differences(t->config, &before, &differ);
         compare_peers(&differ, now, was);
-        compare_text(&differ, "the loss program", cJSON_GetObjectItemCaseSensitive(now, "loss"),
-                     cJSON_GetObjectItemCaseSensitive(was, "loss"), "content_hash");
+        // A program of the catalogue is told by the method and its switches: another version compiles other bytes.
+        if (!method_find(t->config->method))
+            compare_text(&differ, "the loss program", cJSON_GetObjectItemCaseSensitive(now, "loss"),
+                         cJSON_GetObjectItemCaseSensitive(was, "loss"), "content_hash");
         compare_text(&differ, "the data", cJSON_GetObjectItemCaseSensitive(now, "data"),
                      cJSON_GetObjectItemCaseSensitive(was, "data"), "fingerprint");
         if (differ.len)

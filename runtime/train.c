@@ -1,6 +1,5 @@
-// The loop: forward A, forward B, the loss program, backward A and B, update A and B. Nothing is copied between them:
-// the peers' logits are the loss program's inputs and its gradients their cotangents, in the same memory.
-#include "train.h"
+// The run: what it needs, its epochs, and what it leaves behind.
+#include "run.h"
 
 #include "rt_internal.h"
 #include "run_folder.h"
@@ -9,86 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EMA_DECAY 0.99
-#define FEW       0.01 // share of samples below which (or above one minus which) a threshold is told to be off
-
-static const char *const logits_names[] = {"logits.0", "logits.1"}, *const grad_names[] = {"grad.0", "grad.1"},
-                         *const loss_names[] = {"loss.0", "loss.1"},
-                         *const entropy_names[] = {"entropy.0", "entropy.1"},
-                         *const selected_names[] = {"selected.0", "selected.1"},
-                         *const trust_names[] = {"trust.0", "trust.1"}, *const r_names[] = {"r.0", "r.1"};
-
-struct sums {
-    double loss, entropy, trust, selected;
-    size_t given, truth; // rows classified as their given and as their true label
-};
-
-struct run {
-    struct rt_train *t;
-    struct rt_config *c;
-    struct rt_train_data data;
-    struct rt_transform plain; // test images: no augmentation
-    struct rt_loader *train, *validation, *test;
-    smkd_team *team;
-    smkd_session *loss;
-    // Results of the loss program, in its memory.
-    const float *loss_value[2], *entropy[2], *selected[2], *trust[2], *threshold;
-    struct rt_schedule schedule;
-    struct rt_progress progress;
-    struct rt_progress_state state;
-    struct sums sums[2];
-    float *entropies[2];   // of every row of the epoch, for the threshold's warning
-    size_t rows;           // images an epoch goes through
-    float *sorted;         // 2 * rows, scratch of that warning
-    double *probabilities; // 2 * classes, scratch of evaluation
-    double now_progress, now_lr;
-    int classes;
-    bool by_epoch, by_ema; // how MyLC's r is kept
-};
-
-static enum smkd_result check_loss(const smkd_model *m, int classes) {
-    const struct smkd_artifact *info = smkd_model_info(m);
-    const struct smkd_abi_tensor *z = smkd_model_find(m, SMKD_ABI_INPUT, "logits.0");
-    if (info->kind != SMKD_ABI_LOSS || !z || !smkd_model_find(m, SMKD_ABI_INPUT, "logits.1") ||
-        !smkd_model_find(m, SMKD_ABI_INPUT, "labels") || !smkd_model_find(m, SMKD_ABI_OUTPUT, "threshold"))
-        return rt_fail(SMKD_R_MISMATCH, "--loss: the artifact is not a loss program; make one with smkdc loss");
-    for (int k = 0; k < 2; k++)
-        if (!smkd_model_find(m, SMKD_ABI_OUTPUT, loss_names[k]) ||
-            !smkd_model_find(m, SMKD_ABI_OUTPUT, grad_names[k]) ||
-            !smkd_model_find(m, SMKD_ABI_OUTPUT, entropy_names[k]) ||
-            !smkd_model_find(m, SMKD_ABI_OUTPUT, trust_names[k]) ||
-            !smkd_model_find(m, SMKD_ABI_OUTPUT, selected_names[k]))
-            return rt_fail(SMKD_R_MISMATCH,
-                           "--loss: the loss program lacks results; make it with this version's smkdc loss");
-    if (z->rank != 2 || z->dims[1] != classes)
-        return rt_fail(SMKD_R_MISMATCH,
-                       "--loss: the loss program is for %lld classes, the peers have %d; make it with smkdc "
-                       "loss --classes %d",
-                       (long long)z->dims[1], classes, classes);
-    return SMKD_R_OK;
-}
-
-static enum smkd_result start_loss(struct run *r, size_t batch) {
+// The numbers of the method that stay as they are.
+static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
-    enum smkd_result e = check_loss(t->loss, r->classes);
-    if (e != SMKD_R_OK) return e;
-    if (batch > smkd_model_info(t->loss)->max_batch)
-        return rt_fail(SMKD_R_MISMATCH, "--batch-size %zu: the loss program takes at most %llu rows", batch,
-                       (unsigned long long)smkd_model_info(t->loss)->max_batch);
-    r->loss = smkd_session_new(t->loss, r->team);
-    if (!r->loss) return SMKD_R_NOMEM;
-    const struct {
-        const char *name;
-        double value;
-    } fixed[] = {{"eta", r->c->eta}, {"b1", r->c->b1}, {"b2", r->c->b2}, {"rho", r->c->rho}};
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        if ((e = rt_set_if_there(r->loss, t->loss, fixed[i].name, fixed[i].value)) != SMKD_R_OK) return e;
-    for (int k = 0; k < 2; k++) {
-        struct rt_peer *p = &t->peers[k];
-        if ((e = smkd_bind(r->loss, SMKD_ABI_INPUT, logits_names[k], p->out)) != SMKD_R_OK) return e;
-        if ((e = smkd_bind(r->loss, SMKD_ABI_OUTPUT, grad_names[k], p->cotangent)) != SMKD_R_OK) return e;
-    }
-    return SMKD_R_OK;
+    enum smkd_result e = rt_program_check(t->loss, r->c->method, t->n_peers, r->classes, r->c->batch_size);
+    if (e == SMKD_R_OK) e = rt_program_start(&r->loss, t->loss, t->peers, t->n_peers, r->team);
+    const struct method *m = r->c->row;
+    for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
+        if (m->family->params[i].scalar)
+            e = rt_program_set(&r->loss, m->family->params[i].scalar, r->c->values.number[i]);
+    if (e != SMKD_R_OK || !rt_program_has(t->loss, SMKD_ABI_INPUT, "class.weight")) return e;
+    r->class_weights = xcalloc((size_t)r->classes, sizeof *r->class_weights);
+    e = rt_class_weights(r->c->class_weights, &r->data, r->classes, r->class_weights);
+    return e == SMKD_R_OK ? rt_program_bind(&r->loss, "class.weight", r->class_weights) : e;
 }
 
 // Scalars of the optimizer that stay as they are.
@@ -142,7 +74,7 @@ static enum smkd_result check_batches(struct run *r) {
                        "--drop-last leaves no batch: %zu training images and --batch-size %zu; give a smaller batch", n,
                        batch);
     if (batch > 1 && (rest != 1 || r->c->drop_last)) return SMKD_R_OK;
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < r->t->n_peers; k++) {
         const struct rt_peer *p = &r->t->peers[k];
         char *node = rt_peer_single_statistic(p);
         if (!node) continue;
@@ -170,10 +102,18 @@ static enum smkd_result reserve(struct run *r) {
     size_t most = d->n_train > d->set.test.n ? d->n_train : d->set.test.n, batch = (size_t)r->c->batch_size;
     if (d->n_validation > most) most = d->n_validation;
     if (batch > most) batch = most;
-    smkd_session *const sessions[] = {r->t->peers[0].session, r->t->peers[1].session, r->loss};
+    enum smkd_result e = rt_session_reserve(r->loss.session, (int64_t)batch);
+    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++)
+        e = rt_session_reserve(r->t->peers[k].session, (int64_t)batch);
+    return e;
+}
+
+// Everything that the next step depends on.
+static enum smkd_result keep(struct run *r) {
     enum smkd_result e = SMKD_R_OK;
-    for (size_t i = 0; i < sizeof sessions / sizeof *sessions && e == SMKD_R_OK; i++)
-        e = rt_session_reserve(sessions[i], (int64_t)batch);
+    rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
+    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
+    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_momentum(&r->kept, k, r->t->peers[k].model);
     return e;
 }
 
@@ -185,16 +125,24 @@ static enum smkd_result start(struct run *r) {
     r->classes = t->peers[0].classes;
     r->team = smkd_team_new((int)r->c->threads);
     if (!r->team) return SMKD_R_NOMEM;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < r->t->n_peers; k++)
         if ((e = start_peer(r, &t->peers[k])) != SMKD_R_OK) return e;
-    if ((e = start_loss(r, (size_t)r->c->batch_size)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK) return e;
-    size_t n = r->rows;
-    for (int k = 0; k < 2; k++) r->entropies[k] = xcalloc(n, sizeof(float));
-    r->sorted = xcalloc(2 * n, sizeof(float));
+    if ((e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = keep(r)) != SMKD_R_OK) return e;
+    const size_t n = (size_t)t->n_peers;
+    r->given = xcalloc(n, sizeof *r->given);
+    r->truth = xcalloc(n, sizeof *r->truth);
+    r->score = xcalloc(n + 1, sizeof *r->score);
+    if (rt_program_has(t->loss, SMKD_ABI_OUTPUT, "threshold")) {
+        r->entropies = xcalloc(n * r->rows, sizeof *r->entropies);
+        r->sorted = xcalloc(n * r->rows, sizeof *r->sorted);
+    }
     r->probabilities = xcalloc(2 * (size_t)r->classes, sizeof(double));
     if ((e = start_loaders(r)) != SMKD_R_OK) return e;
-    r->by_epoch = strcmp(r->c->r_scope, "epoch") == 0;
-    r->by_ema = strcmp(r->c->r_scope, "ema") == 0;
+    int at;
+    if (method_param(r->c->row, "r-scope", &at)) {
+        r->by_epoch = strcmp(r->c->values.word[at], "epoch") == 0;
+        r->by_ema = strcmp(r->c->values.word[at], "ema") == 0;
+    }
     return rt_schedule_init(&r->schedule, r->c, (int64_t)rt_loader_batches(r->train));
 }
 
@@ -202,204 +150,86 @@ static void finish(struct run *r) {
     rt_loader_free(r->train);
     rt_loader_free(r->validation);
     rt_loader_free(r->test);
-    smkd_session_free(r->loss);
-    for (int k = 0; k < 2; k++) {
-        free(r->entropies[k]);
+    rt_program_release(&r->loss);
+    for (int k = 0; k < r->t->n_peers; k++) {
         smkd_session_free(r->t->peers[k].session); // before the team it borrows
         r->t->peers[k].session = NULL;
     }
+    rt_kept_release(&r->kept);
+    free(r->given);
+    free(r->truth);
+    free(r->score);
+    free(r->entropies);
     free(r->sorted);
     free(r->probabilities);
+    free(r->class_weights);
     smkd_team_free(r->team);
     rt_train_data_release(&r->data);
 }
 
-// --- one step --------------------------------------------------------------------------------------------------------
-
-static enum smkd_result set_step_scalars(struct run *r, int64_t epoch, int64_t step_in_epoch) {
-    struct rt_train *t = r->t;
-    int64_t steps = r->schedule.steps;
-    bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
-    r->now_progress =
-        by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs) : (double)epoch / (double)r->c->epochs;
-    r->now_lr = rt_schedule_lr(&r->schedule, epoch, step_in_epoch);
-    enum smkd_result e = rt_set_if_there(r->loss, t->loss, "progress", r->now_progress);
-    for (int k = 0; k < 2 && e == SMKD_R_OK; k++) {
-        struct rt_peer *p = &t->peers[k];
-        struct rt_rng rng;
-        rt_rng_init(&rng, (uint64_t)r->c->seed, rt_stream_id(RT_STREAM_DROPOUT, (uint64_t)k, (uint64_t)r->state.step));
-        e = rt_set_if_there(r->loss, t->loss, r_names[k], r->state.r[k]);
-        if (e == SMKD_R_OK) e = rt_set_if_there(p->session, p->model, "lr", r->now_lr);
-        // 24 bits: whole numbers that float32 holds, too.
-        if (e == SMKD_R_OK) e = rt_set_if_there(p->session, p->model, "seed", (double)(rt_rng_u32(&rng) & 0xffffff));
-    }
-    return e;
-}
-
-static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
-    enum smkd_result e = smkd_bind(r->loss, SMKD_ABI_INPUT, "labels", (void *)(uintptr_t)b->labels);
-    if (e == SMKD_R_OK) e = smkd_run(r->loss, SMKD_ABI_FORWARD, (int64_t)b->n);
-    if (e != SMKD_R_OK) return e;
-    for (int k = 0; k < 2; k++) {
-        r->loss_value[k] = smkd_output(r->loss, loss_names[k]);
-        r->entropy[k] = smkd_output(r->loss, entropy_names[k]);
-        r->selected[k] = smkd_output(r->loss, selected_names[k]);
-        r->trust[k] = smkd_output(r->loss, trust_names[k]);
-    }
-    r->threshold = smkd_output(r->loss, "threshold");
-    return SMKD_R_OK;
-}
-
-// printf shows the sign of a NaN, which means nothing to a reader.
-static double plain(float v) { return isnan(v) ? NAN : (double)v; }
-
-static enum smkd_result check_finite(const struct run *r, int64_t epoch, int64_t step) {
-    for (int k = 0; k < 2; k++)
-        if (!isfinite(*r->loss_value[k]))
-            return rt_fail(SMKD_R_INVALID,
-                           "epoch %lld, step %lld: the loss of peer %d is %g; the run diverged: try a lower "
-                           "--lr (now %g), --lr-warmup-epochs, or --peer-denom N",
-                           (long long)epoch, (long long)step + 1, k, plain(*r->loss_value[k]), r->now_lr);
-    return SMKD_R_OK;
-}
-
-static void count_rows(struct run *r, const struct rt_batch *b, size_t at) {
-    double full = log((double)r->classes);
-    for (int k = 0; k < 2; k++) {
-        struct sums *s = &r->sums[k];
-        double h = 0;
-        for (size_t i = 0; i < b->n; i++) {
-            const float *z = r->t->peers[k].out + i * (size_t)r->classes;
-            s->given += rt_rank(z, r->classes, b->labels[i]) == 0;
-            s->truth += rt_rank(z, r->classes, r->data.set.train.labels[b->index[i]]) == 0;
-            s->trust += r->trust[k][i];
-            s->selected += r->selected[k][i];
-            h += r->entropy[k][i];
-            r->entropies[k][at + i] = r->entropy[k][i];
-        }
-        s->loss += (double)*r->loss_value[k] * (double)b->n;
-        s->entropy += h;
-        if (r->by_ema) {
-            double now = 1 - h / (double)b->n / full;
-            r->state.r[k] = EMA_DECAY * r->state.r[k] + (1 - EMA_DECAY) * (now < 0 ? 0 : now);
-        }
-    }
-}
-
-static enum smkd_result step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at) {
-    struct rt_peer *p = r->t->peers;
-    enum smkd_result e = set_step_scalars(r, epoch, number);
-    for (int k = 0; k < 2 && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, b->images, b->n);
-    if (e == SMKD_R_OK) e = run_loss(r, b);
-    if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
-    for (int k = 0; k < 2 && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, b->images, b->n);
-    for (int k = 0; k < 2 && e == SMKD_R_OK; k++) e = smkd_run(p[k].session, SMKD_ABI_UPDATE, (int64_t)b->n);
-    if (e != SMKD_R_OK) return e;
-    count_rows(r, b, at);
-    r->state.step++;
-    return SMKD_R_OK;
-}
-
 // --- one epoch -------------------------------------------------------------------------------------------------------
-
-static int by_value(const void *a, const void *b) {
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-// A threshold that nearly nobody passes, or nearly everybody, is said with what would change it. The limits ALL and
-// ZERO have thresholds of infinity and zero and are meant that way.
-static void tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
-    double a = m->peers[0].selected, b = m->peers[1].selected, share = (a + b) / 2;
-    if (!isfinite(m->threshold) || m->threshold <= 0 || (share >= FEW && share <= 1 - FEW)) return;
-    size_t n = r->rows;
-    for (int k = 0; k < 2; k++) memcpy(r->sorted + (size_t)k * n, r->entropies[k], n * sizeof(float));
-    qsort(r->sorted, 2 * n, sizeof(float), by_value);
-    double low = r->sorted[n / 5], median = r->sorted[n], high = r->sorted[2 * n - 1 - n / 5];
-    // chi is proportional to 1/eta, whatever else it depends on. A little above the median, since rows that sit on the
-    // threshold are not selected and the number is printed with four digits.
-    double half = r->c->eta * m->threshold / (1.001 * (median > 1e-6 ? median : 1e-6));
-    rt_progress_warn(
-        &r->progress,
-        "epoch %lld: the threshold %.4g selected %.2f %% of the samples (peer 0 taught %.2f %%, peer 1 %.2f %%); "
-        "entropies: smallest %.4g, 10 %% below %.4g, median %.4g, 10 %% above %.4g, largest %.4g; in this epoch "
-        "--eta %.4g would select about half",
-        (long long)m->epoch, m->threshold, 100 * share, 100 * a, 100 * b, (double)r->sorted[0], low, median, high,
-        (double)r->sorted[2 * n - 1], half);
-}
 
 static void summarise(struct run *r, struct rt_epoch_metrics *m) {
     double n = (double)r->rows, full = log((double)r->classes);
-    for (int k = 0; k < 2; k++) {
-        const struct sums *s = &r->sums[k];
-        m->peers[k] = (struct rt_peer_metrics){
-            .loss = s->loss / n,
-            .train_given = 100 * (double)s->given / n,
-            .train_true = 100 * (double)s->truth / n,
-            .entropy = s->entropy / n,
-            .trust = s->trust / n,
-            .selected = s->selected / n,
-            .taught = s->selected,
-            .val_top1 = NAN,
-        };
-        if (r->by_epoch) {
-            double mean = 1 - m->peers[k].entropy / full;
-            r->state.r[k] = mean < 0 ? 0 : mean > 1 ? 1 : mean;
-        }
+    const double none = NAN;
+    rt_metrics_set(m, RT_OF_EPOCH, 0, "progress", r->now_progress);
+    rt_metrics_set(m, RT_OF_EPOCH, 0, "lr", r->now_lr);
+    static const char *const later[] = {"test_top1", "test_top5", "test_nll", "val_top1"};
+    for (int k = 0; k < r->t->n_peers; k++) {
+        rt_metrics_set(m, RT_OF_PEER, k, "loss", r->loss.sum[k] / n);
+        rt_metrics_set(m, RT_OF_PEER, k, "train_top1_given", 100 * (double)r->given[k] / n);
+        rt_metrics_set(m, RT_OF_PEER, k, "train_top1_true", 100 * (double)r->truth[k] / n);
+        for (size_t i = 0; i < sizeof later / sizeof *later; i++) rt_metrics_set(m, RT_OF_PEER, k, later[i], none);
+    }
+    rt_program_metrics(&r->loss, m);
+    for (int k = 0; k < r->t->n_peers && r->by_epoch; k++) {
+        double mean = 1 - rt_metrics_get(m, RT_OF_PEER, k, "mean_entropy") / full;
+        if (!isnan(mean)) r->state.r[k] = mean < 0 ? 0 : mean > 1 ? 1 : mean;
     }
 }
 
 static enum smkd_result evaluate(struct run *r, struct rt_epoch_metrics *m) {
-    struct rt_score s[3];
-    m->ensemble_val_top1 = NAN;
+    const int n = r->t->n_peers;
+    struct rt_score *s = r->score;
+    double val = NAN;
     if (r->validation) {
-        enum smkd_result e = rt_evaluate(r->t->peers, 2, r->validation, r->probabilities, s);
+        enum smkd_result e = rt_evaluate(r->t->peers, n, r->validation, r->probabilities, s);
         if (e != SMKD_R_OK) return e;
-        for (int k = 0; k < 2; k++) m->peers[k].val_top1 = rt_score_top1(&s[k]);
-        m->ensemble_val_top1 = rt_score_top1(&s[2]);
+        for (int k = 0; k < n; k++) rt_metrics_set(m, RT_OF_PEER, k, "val_top1", rt_score_top1(&s[k]));
+        val = rt_score_top1(&s[n]);
     }
-    enum smkd_result e = rt_evaluate(r->t->peers, 2, r->test, r->probabilities, s);
+    enum smkd_result e = rt_evaluate(r->t->peers, n, r->test, r->probabilities, s);
     if (e != SMKD_R_OK) return e;
-    for (int k = 0; k < 2; k++) {
-        m->peers[k].test_top1 = rt_score_top1(&s[k]);
-        m->peers[k].test_top5 = rt_score_top5(&s[k]);
-        m->peers[k].test_nll = rt_score_nll(&s[k]);
+    for (int k = 0; k < n; k++) {
+        rt_metrics_set(m, RT_OF_PEER, k, "test_top1", rt_score_top1(&s[k]));
+        rt_metrics_set(m, RT_OF_PEER, k, "test_top5", rt_score_top5(&s[k]));
+        rt_metrics_set(m, RT_OF_PEER, k, "test_nll", rt_score_nll(&s[k]));
     }
-    m->ensemble_top1 = rt_score_top1(&s[2]);
-    m->ensemble_top5 = rt_score_top5(&s[2]);
+    rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "test_top1", rt_score_top1(&s[n]));
+    rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "test_top5", rt_score_top5(&s[n]));
+    rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "val_top1", val);
     return SMKD_R_OK;
 }
 
 // The loss is looked at before each update, so a last update that went wrong shows in the weights alone. They must not
 // replace a checkpoint that can still be trained with a lower rate.
 static enum smkd_result check_weights(const struct run *r, int64_t epoch) {
-    static const struct {
-        enum smkd_abi_role role;
-        void *(*block)(smkd_model *m);
-        const char *what;
-    } parts[] = {{SMKD_ABI_PARAM, smkd_model_params, ""},
-                 {SMKD_ABI_BUFFER, smkd_model_params, ""},
-                 {SMKD_ABI_PARAM, smkd_model_momentum, "the momentum of "}};
-    for (int k = 0; k < 2; k++) {
-        smkd_model *model = r->t->peers[k].model;
-        const struct smkd_abi_tensor *t;
-        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
-            for (size_t i = 0; (t = smkd_model_nth(model, parts[p].role, i)); i++) {
-                const float *w = (const float *)((const char *)parts[p].block(model) + t->offset);
-                size_t j = rt_sane_weights(w, t->numel);
-                if (j < t->numel)
-                    return rt_fail(SMKD_R_INVALID,
-                                   "epoch %lld: %s\"%s\" of peer %d is %g after the last step; the run diverged: try "
-                                   "a lower --lr (now %g), --lr-warmup-epochs, or --peer-denom N",
-                                   (long long)epoch, parts[p].what, t->name, k, plain(w[j]), r->now_lr);
-            }
+    for (size_t i = 0; i < r->kept.n_tensors; i++) {
+        const struct rt_kept_tensor *t = &r->kept.tensor[i];
+        if (t->dtype != RT_F32) continue;
+        const float *w = t->data;
+        size_t j = rt_sane_weights(w, t->numel);
+        if (j < t->numel)
+            return rt_fail(SMKD_R_INVALID,
+                           "epoch %lld: \"%s\" is %g after the last step; the run diverged: try a lower --lr (now %g), "
+                           "--lr-warmup-epochs, or --peer-denom N",
+                           (long long)epoch, t->name, rt_plain((double)w[j]), r->now_lr);
     }
     return SMKD_R_OK;
 }
 
 static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
-    smkd_model *models[] = {r->t->peers[0].model, r->t->peers[1].model};
-    double measure = r->validation ? m->ensemble_val_top1 : m->ensemble_top1;
+    double measure = rt_metrics_get(m, RT_OF_ENSEMBLE, 0, r->validation ? "val_top1" : "test_top1");
     // Metrics, best, last: whatever a kill leaves behind is at most an epoch ahead of `last` and made again.
     enum smkd_result e = rt_metrics_append(r->t->dir, m);
     r->state.epoch = m->epoch;
@@ -407,15 +237,29 @@ static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
         r->state.best = measure;
         r->state.best_epoch = m->epoch;
         char *path = rt_path_join(r->t->dir, "best.safetensors");
-        e = rt_checkpoint_write(path, models, &r->state, false);
+        e = rt_checkpoint_write(path, &r->kept, false);
         free(path);
     }
     if (e == SMKD_R_OK) {
         char *path = rt_path_join(r->t->dir, "last.safetensors");
-        e = rt_checkpoint_write(path, models, &r->state, true);
+        e = rt_checkpoint_write(path, &r->kept, true);
         free(path);
     }
     return e;
+}
+
+// What follows the last step: numbers, files, words.
+static enum smkd_result end_epoch(struct run *r, struct rt_epoch_metrics *m, double images_per_s, double begin) {
+    summarise(r, m);
+    enum smkd_result e = check_weights(r, m->epoch);
+    if (e == SMKD_R_OK) e = evaluate(r, m);
+    if (e != SMKD_R_OK) return e;
+    rt_metrics_set(m, RT_OF_CLOCK, 0, "images_per_s", images_per_s);
+    rt_metrics_set(m, RT_OF_CLOCK, 0, "seconds", rt_now() - begin);
+    if ((e = save(r, m)) != SMKD_R_OK) return e;
+    rt_progress_epoch(&r->progress, m);
+    rt_tell_threshold(r, m);
+    return SMKD_R_OK;
 }
 
 static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
@@ -423,35 +267,32 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     struct rt_batch b;
     size_t done = 0;
     enum smkd_result e = SMKD_R_OK;
-    memset(r->sums, 0, sizeof r->sums);
+    rt_program_begin(&r->loss);
+    memset(r->given, 0, (size_t)r->t->n_peers * sizeof *r->given);
+    memset(r->truth, 0, (size_t)r->t->n_peers * sizeof *r->truth);
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
     for (int64_t i = 0; rt_loader_next(r->train, &b); i++) {
-        if ((e = step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;
+        if ((e = rt_step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;
         done += b.n;
-        double loss[] = {r->sums[0].loss / (double)done, r->sums[1].loss / (double)done};
-        rt_progress_step(&r->progress, epoch, r->state.step, (double)done / (rt_now() - begin), loss);
+        rt_progress_step(&r->progress, epoch, r->state.step, (double)done / (rt_now() - begin), r->loss.sum,
+                         r->t->n_peers, (double)done);
     }
-    struct rt_epoch_metrics m = {
-        .epoch = epoch, .progress = r->now_progress, .lr = r->now_lr, .threshold = *r->threshold};
-    m.images_per_s = (double)done / (rt_now() - begin);
+    double images_per_s = (double)done / (rt_now() - begin);
     // The next epoch's first batches are prepared while this one is evaluated.
     if (epoch < r->c->epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
-    summarise(r, &m);
-    if ((e = check_weights(r, epoch)) != SMKD_R_OK || (e = evaluate(r, &m)) != SMKD_R_OK) return e;
-    m.seconds = rt_now() - begin;
-    if ((e = save(r, &m)) != SMKD_R_OK) return e;
-    rt_progress_epoch(&r->progress, &m);
-    tell_threshold(r, &m);
-    return SMKD_R_OK;
+    struct rt_epoch_metrics m;
+    rt_metrics_init(&m, epoch, r->t->n_peers);
+    e = end_epoch(r, &m, images_per_s, begin);
+    rt_metrics_release(&m);
+    return e;
 }
 
 static enum smkd_result go_on(struct run *r, bool resuming) {
     struct rt_train *t = r->t;
     r->state = (struct rt_progress_state){.best = -1};
     if (!resuming) return rt_metrics_truncate(t->dir, 0);
-    smkd_model *models[] = {t->peers[0].model, t->peers[1].model};
     char *path = rt_path_join(t->dir, "last.safetensors");
-    enum smkd_result e = rt_checkpoint_read(path, models, &r->state);
+    enum smkd_result e = rt_checkpoint_read(path, &r->kept, &r->state.unchecked);
     if (e == SMKD_R_OK && (r->state.epoch > r->c->epochs || r->state.step != r->state.epoch * r->schedule.steps))
         e = rt_fail(SMKD_R_INVALID,
                     "%s: is at epoch %lld, step %lld, which this run of %lld epochs of %lld steps never "
@@ -460,77 +301,6 @@ static enum smkd_result go_on(struct run *r, bool resuming) {
                     (long long)r->schedule.steps);
     free(path);
     return e == SMKD_R_OK ? rt_metrics_truncate(t->dir, r->state.epoch) : e;
-}
-
-// Equal weights, equal images and equal losses: such peers stay one network for good. (Dropout has a seed for each.)
-static bool peers_are_one(const struct rt_peer *p) {
-    const struct smkd_artifact *a = smkd_model_info(p[0].model), *b = smkd_model_info(p[1].model);
-    return a->content_hash == b->content_hash && a->param_bytes == b->param_bytes &&
-           !smkd_model_find(p[0].model, SMKD_ABI_SCALAR, "seed") &&
-           memcmp(smkd_model_params(p[0].model), smkd_model_params(p[1].model), a->param_bytes) == 0;
-}
-
-// What is taken for a peer's logits where that isn't its one output as it is, and what its loss depends on.
-static void tell_peer(struct run *r, const struct rt_peer *p) {
-    struct str node = STR_INIT;
-    if (p->op)
-        rt_progress_note(&r->progress, "%s: \"%s\" is a %s; training and accuracies look at what goes into it", p->path,
-                         p->output, p->op);
-    else if (r->c->logits)
-        rt_progress_note(&r->progress, "%s: the logits are \"%s\"", p->path, p->output);
-    if (rt_mixing(p->model, &node))
-        rt_progress_warn(
-            &r->progress,
-            "%s: %s computes with all images of a batch: the loss of one depends on the others, and accuracies "
-            "on --batch-size",
-            p->path, node.s);
-    str_release(&node);
-}
-
-static void tell_start(struct run *r, int threads, bool resuming) {
-    const struct rt_train_data *d = &r->data;
-    const struct rt_transform *x = &d->transform;
-    struct rt_progress *p = &r->progress;
-    rt_progress_note(p,
-                     "%s: %zu training, %zu validation and %zu test images, %d classes; %.2f %% of the training "
-                     "labels differ from the data set's; %d thread%s",
-                     d->set.name, d->n_train, d->n_validation, d->set.test.n, d->classes, 100 * d->noise_rate, threads,
-                     threads == 1 ? "" : "s");
-    if (r->rows < d->n_train)
-        rt_progress_note(p, "--drop-last: each epoch leaves out %zu image%s", d->n_train - r->rows,
-                         d->n_train - r->rows == 1 ? "" : "s");
-    if (d->classes < r->classes)
-        rt_progress_note(p,
-                         "the peers have %d outputs for %d classes: noise stays among the classes; thresholds and "
-                         "accuracies are over all outputs",
-                         r->classes, d->classes);
-    if (d->by_chance)
-        rt_progress_warn(p,
-                         "%s agrees with the data set's labels as often as chance has it: are its labels those of the "
-                         "images in this order? (CIFAR-N's \"ordered\" files are in TensorFlow's)",
-                         r->c->labels);
-    if (d->classes > d->set.classes)
-        rt_progress_note(p, "%s has labels up to %d, the data set's own go to %d", r->c->labels, d->classes - 1,
-                         d->set.classes - 1);
-    if (x->height != x->src_height || x->width != x->src_width)
-        rt_progress_note(p, "images of %dx%d get a black border up to the model's %dx%d", x->src_height, x->src_width,
-                         x->height, x->width);
-    if (x->channels_last)
-        rt_progress_note(p, "the peers take images channels-last, [N,H,W,C]: batches are made in that order");
-    if (x->channels != x->src_channels)
-        rt_progress_note(p, "the one channel of the images is repeated for the model's %d", x->channels);
-    if (smkd_model_info(r->t->loss)->name && strcmp(smkd_model_info(r->t->loss)->name, r->c->loss) != 0)
-        rt_progress_note(p, "%s is the loss %s; refinement, denominator, detached target and log floor are the file's",
-                         r->c->loss, smkd_model_info(r->t->loss)->name);
-    for (int k = 0; k < 2; k++)
-        if (k == 0 || strcmp(r->t->peers[0].path, r->t->peers[1].path) != 0) tell_peer(r, &r->t->peers[k]);
-    if (peers_are_one(r->t->peers))
-        rt_progress_note(p, "both peers start with the same weights, and nothing will ever tell them apart: one "
-                            "network trained twice; make the second with another --seed of smkdc new");
-    if (resuming && r->state.unchecked)
-        rt_progress_note(p,
-                         "last.safetensors has no checksums (an earlier version wrote it): its numbers are unchecked");
-    if (resuming) rt_progress_note(p, "going on after epoch %lld", (long long)r->state.epoch);
 }
 
 enum smkd_result rt_train(struct rt_train *t) {
@@ -546,7 +316,7 @@ enum smkd_result rt_train(struct rt_train *t) {
     if (e == SMKD_R_OK) e = go_on(&r, resuming);
     if (e == SMKD_R_OK) {
         rt_progress_init(&r.progress, t->progress, t->warnings, t->config->epochs, r.schedule.steps, r.state.step);
-        tell_start(&r, threads, resuming);
+        rt_tell_start(&r, threads, resuming);
         if (r.state.epoch < t->config->epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
     }
     while (e == SMKD_R_OK && r.state.epoch < t->config->epochs) e = train_epoch(&r, r.state.epoch + 1);

@@ -1,4 +1,4 @@
-// The training loop: two peers on the same batches, a loss program between them, a run folder as the result.
+// The training loop: peers on the same batches, a method's program between them, a run folder as the result.
 #ifndef SMKD_RT_TRAIN_H
 #define SMKD_RT_TRAIN_H
 
@@ -19,8 +19,10 @@ struct rt_progress {
 double rt_now(void); // seconds on a clock that only goes forward
 void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
                       int64_t first_step);
-// After a step (counted over the whole run): epoch, images a second so far in this epoch, running loss.
-void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double loss[2]);
+// After a step (counted over the whole run): epoch, images a second so far in this epoch, and the sum of each peer's
+// loss over the `rows` so far.
+void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,
+                      int peers, double rows);
 void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m);
 // A line of its own, whatever is on the terminal: "note: ..." or "warning: ...".
 void rt_progress_note(struct rt_progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -43,6 +45,9 @@ struct rt_train_data {
 // failure.
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model);
 void rt_train_data_release(struct rt_train_data *d);
+// "balanced" (n / (classes * images of the class), over the given training labels; 0 for a class without any) or
+// "W,..", a number for each class -> weights.
+enum smkd_result rt_class_weights(const char *text, const struct rt_train_data *d, int classes, float *out);
 // "0.5,0.25" -> n numbers; name is the flag's, for messages.
 enum smkd_result rt_parse_channels(const char *name, const char *text, int n, float *out);
 
@@ -50,10 +55,11 @@ enum smkd_result rt_parse_channels(const char *name, const char *text, int n, fl
 
 struct rt_train {
     struct rt_config *config; // resolved but for what needs the data
-    struct rt_peer peers[2];  // loaded, agreeing; owned by the caller
-    smkd_model *loss;         // the loss program; owned by the caller
-    const char *dir;          // run folder, made when missing
-    struct lock *lock;        // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
+    struct rt_peer *peers;    // loaded, agreeing; owned by the caller
+    int n_peers;
+    smkd_model *loss;  // the method's program; owned by the caller
+    const char *dir;   // run folder, made when missing
+    struct lock *lock; // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
     bool resume, overwrite;
     const char *save_labels; // NULL, or where the given labels go as .npy
     FILE *progress;          // progress and notes; NULL: none

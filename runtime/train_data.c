@@ -12,9 +12,9 @@ enum smkd_result rt_parse_channels(const char *name, const char *text, int n, fl
     int count = 1;
     for (const char *p = text; (p = strchr(p, ',')); p++) count++;
     if (count != n)
-        return rt_fail(SMKD_R_INVALID,
-                       "--%s %s: expected %d number%s separated by commas, one for each channel of the images, not %d",
-                       name, text, n, n > 1 ? "s" : "", count);
+        return rt_fail(SMKD_R_INVALID, "--%s %s: expected %d number%s separated by commas, one for each %s, not %d",
+                       name, text, n, n > 1 ? "s" : "",
+                       strcmp(name, "class-weights") ? "channel of the images" : "class", count);
     for (const char *p = text; n--; p += strcspn(p, ",") + 1) {
         char one[40];
         double v = 0;
@@ -130,6 +130,22 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     h = fnv1a(h, d->given, n * sizeof *d->given);
     d->fingerprint = fnv1a(h, s->test.labels, s->test.n * sizeof *s->test.labels);
     return r;
+}
+
+enum smkd_result rt_class_weights(const char *text, const struct rt_train_data *d, int classes, float *out) {
+    if (strcmp(text, "balanced") != 0) {
+        enum smkd_result r = rt_parse_channels("class-weights", text, classes, out);
+        for (int c = 0; c < classes && r == SMKD_R_OK; c++)
+            if (out[c] < 0) r = rt_fail(SMKD_R_INVALID, "--class-weights %s: weights are not negative", text);
+        return r;
+    }
+    size_t *count = xcalloc((size_t)classes, sizeof *count);
+    int used = 0;
+    for (size_t i = 0; i < d->n_train; i++) used += count[d->given[d->train[i]]]++ == 0;
+    for (int c = 0; c < classes; c++)
+        out[c] = count[c] ? (float)((double)d->n_train / ((double)used * (double)count[c])) : 0;
+    free(count);
+    return SMKD_R_OK;
 }
 
 void rt_train_data_release(struct rt_train_data *d) {

@@ -1,43 +1,44 @@
 // smkdc loss: a training loss as an artifact of its own.
 #include "../runtime/include/smkd_abi.h"
 #include "dc.h"
+#include "method_args.h"
 
 #include <string.h>
 
-static const struct args_opt opts[] = {
+static const struct args_opt own_opts[] = {
     {"output", 'o', "FILE", NULL, "file to write (default: NAME.smkd; text stages: standard output)", 0},
-    {"classes", 0, "C", NULL, "number of classes", 0},
-    {"refine", 0, "RULE", "mylc", "target refinement: mylc, proselflc, none", 0},
-    {"peer-denom", 0, "K|N|typo", "K", "what the peer term is averaged over: its selected rows (K) or the batch (N)",
-     0},
-    {"r-scope", 0, "SCOPE", "epoch", "where MyLC's mean confidence r comes from: epoch, batch, ema", 0},
-    {"detach-target", 0, NULL, NULL, "no gradient through the own refined target", 0},
-    {"log-floor", 0, "E", "0", "log(p + E) instead of the exact log-softmax", 0},
-    {"list", 0, NULL, NULL, "list the losses", 0},
+    {"classes", 0, "C", NULL, "number of classes, or of the numbers that a regression learns", 0},
+    {"peers", 0, "P", "2", "number of networks", 0},
+    {"class-weights", 0, NULL, NULL, "classes have weights", 0},
+    {"mixed", 0, NULL, NULL, "images are mixed (MixUp, CutMix)", 0},
+    {"list", 0, NULL, NULL, "list the methods", 0},
     DC_CODEGEN_OPTS("4096"),
     {0}};
-static const struct args_cmd cmd = {"smkdc loss",
-                                    "NAME",
-                                    0,
-                                    1,
-                                    "Compiles a loss for a pair of peers: logits and labels in; losses, gradients by "
-                                    "the logits, threshold, selection and\n"
-                                    "trust out. smkd-run has it done by itself.",
-                                    opts};
+static struct args_opt opts[sizeof own_opts / sizeof *own_opts + METHOD_PARAMS];
+static const struct args_cmd cmd = {
+    "smkdc loss",
+    "NAME",
+    0,
+    1,
+    "Compiles the loss of a training method: the networks' outputs and labels in; losses, "
+    "gradients by the outputs and what\nthe method measures out. smkd-run has it done by itself. "
+    "smkdc loss NAME --help has the method's own switches;\nnumbers that are set when it runs "
+    "only count in so far as they are 0 or not.",
+    opts};
 
 static int list(void) {
-    for (const struct loss_info *l = loss_table; l->name; l++) printf("%-10s %s (%s)\n", l->name, l->doc, l->paper);
+    for (const struct method *m = methods; m->name; m++) printf("%-10s %s (%s)\n", m->name, m->doc, m->paper);
     return EXIT_DONE;
 }
 
-static enum smkd_status build(const char *name, const struct loss_options *o, struct dc_build *b, const char *out,
-                              struct arena *arena, struct diag *d) {
-    struct ir_graph *g = loss_build(name, o, arena, d);
+static enum smkd_status build(const struct loss_options *o, struct dc_build *b, const char *out, struct arena *arena,
+                              struct diag *d) {
+    const char *name = o->method->name;
+    struct ir_graph *g = loss_build(o, arena, d);
     if (!g) return SMKD_INVALID;
     if (b->stage <= DC_IR) {
         // Without gradients: as the paper writes it, then in primitive ops.
-        const struct loss_info *info = loss_find(name);
-        g = info->build(arena, d, info, o);
+        g = loss_draw(o, arena, d);
         if (!g) return SMKD_INVALID;
         if (b->stage == DC_IR) TRY(dc_run_passes(b, DC_MIDDLE_PASSES, g, IR_TRAIN));
         return dc_emit_graphs(out, &g, 1, d);
@@ -52,28 +53,47 @@ static enum smkd_status build(const char *name, const struct loss_options *o, st
     return cg_compile(&cm, &b->cg, out, d);
 }
 
+static int read_options(const struct args *a, struct loss_options *o) {
+    struct diag d = {0};
+    struct str wrong = STR_INIT;
+    int64_t peers = 2;
+    if (!loss_options_init(o, a->pos[0], &d)) return EXIT_FAILED;
+    if (!args_i64(a, "classes", 1, LOSS_MAX_CLASSES, &o->classes) || !args_i64(a, "peers", 1, METHOD_MAX_PEERS, &peers))
+        return EXIT_USAGE;
+    o->peers = (int)peers;
+    o->weighted = args_given(a, "class-weights");
+    o->mixed = args_given(a, "mixed");
+    method_read(o->method, a, &o->values, &wrong);
+    int code = wrong.len ? args_fail(&cmd, "%s", wrong.s) : EXIT_DONE;
+    str_release(&wrong);
+    return code;
+}
+
 static int run(const struct args *a) {
     struct dc_build b;
-    struct loss_options o = loss_defaults;
+    struct loss_options o;
     if (args_given(a, "list")) return list();
     if (!a->n_pos) return args_fail(&cmd, "missing NAME (smkdc loss --list prints them)");
     if (!args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
-    if (!args_i64(a, "classes", 2, 1000000, &o.classes) || !args_f64(a, "log-floor", 0, 0.5, &o.log_floor) ||
-        !dc_build_options(&b, a))
-        return EXIT_USAGE;
+    if (!dc_build_options(&b, a)) return EXIT_USAGE;
     int code = dc_output_check(&b, a);
+    if (code == EXIT_DONE) code = read_options(a, &o);
     if (code != EXIT_DONE) return code;
-    o.refine = args_str(a, "refine");
-    o.peer_denom = args_str(a, "peer-denom");
-    o.r_scope = args_str(a, "r-scope");
-    o.detach_target = args_given(a, "detach-target");
 
     struct arena arena;
     struct diag d = {0};
     arena_init(&arena);
-    code = dc_exit(build(a->pos[0], &o, &b, args_str(a, "output"), &arena, &d), &d);
+    code = dc_exit(build(&o, &b, args_str(a, "output"), &arena, &d), &d);
     arena_release(&arena);
     return code;
 }
 
-int dc_loss(int argc, char **argv) { return args_command_main(&cmd, run, argc, argv); }
+int dc_loss(int argc, char **argv) {
+    const struct method *m = method_find(method_in_args(argc, argv, NULL));
+    size_t n = sizeof own_opts / sizeof *own_opts - 1;
+    memcpy(opts, own_opts, n * sizeof *opts);
+    if (m) n = method_opts(m, opts, n, sizeof opts / sizeof *opts);
+    opts[n] = (struct args_opt){0};
+    int code = m ? method_foreign(&cmd, m, argc, argv) : EXIT_DONE;
+    return code == EXIT_DONE ? args_command_main(&cmd, run, argc, argv) : code;
+}

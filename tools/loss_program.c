@@ -2,6 +2,7 @@
 
 #include "../base/process.h"
 #include "../losses/losses.h"
+#include "../runtime/program.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,49 +13,10 @@
 
 bool loss_is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
 
-// Every row that callers bind or read, as losses/losses.h describes them. `rows`: [N], `classes`: [N,C], neither: [].
-static const struct {
-    enum smkd_abi_role role;
-    const char *name;
-    uint32_t dtype, rank;
-} face[] = {
-    {SMKD_ABI_INPUT, "logits.0", SMKD_ABI_F32, 2},    {SMKD_ABI_INPUT, "logits.1", SMKD_ABI_F32, 2},
-    {SMKD_ABI_INPUT, "labels", SMKD_ABI_I64, 1},      {SMKD_ABI_OUTPUT, "loss.0", SMKD_ABI_F32, 0},
-    {SMKD_ABI_OUTPUT, "loss.1", SMKD_ABI_F32, 0},     {SMKD_ABI_OUTPUT, "grad.0", SMKD_ABI_F32, 2},
-    {SMKD_ABI_OUTPUT, "grad.1", SMKD_ABI_F32, 2},     {SMKD_ABI_OUTPUT, "threshold", SMKD_ABI_F32, 0},
-    {SMKD_ABI_OUTPUT, "selected.0", SMKD_ABI_F32, 1}, {SMKD_ABI_OUTPUT, "selected.1", SMKD_ABI_F32, 1},
-    {SMKD_ABI_OUTPUT, "trust.0", SMKD_ABI_F32, 1},    {SMKD_ABI_OUTPUT, "trust.1", SMKD_ABI_F32, 1},
-    {SMKD_ABI_OUTPUT, "entropy.0", SMKD_ABI_F32, 1},  {SMKD_ABI_OUTPUT, "entropy.1", SMKD_ABI_F32, 1},
-};
-
-static enum smkd_result check(const smkd_model *m, const char *path, const struct loss_request *want) {
-    const struct smkd_artifact *info = smkd_model_info(m);
-    if (info->kind != SMKD_ABI_LOSS)
-        return rt_fail(SMKD_R_INVALID,
-                       "%s: is a model, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld", path,
-                       (long long)want->classes);
-    for (size_t i = 0; i < sizeof face / sizeof *face; i++) {
-        const struct smkd_abi_tensor *t = smkd_model_find(m, face[i].role, face[i].name);
-        bool fits = t && t->dtype == face[i].dtype && t->rank == face[i].rank && (t->rank == 0 || t->dims[0] == -1);
-        if (!fits)
-            return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",
-                           path, face[i].role == SMKD_ABI_INPUT ? "input" : "output", face[i].name);
-        if (t->rank == 2 && t->dims[1] != want->classes)
-            return rt_fail(SMKD_R_MISMATCH,
-                           "%s: is for %lld classes, not for %lld; compile it with smkdc loss --classes %lld", path,
-                           (long long)t->dims[1], (long long)want->classes, (long long)want->classes);
-    }
-    if (info->max_batch < (uint64_t)want->max_batch)
-        return rt_fail(SMKD_R_MISMATCH,
-                       "%s: takes batches of at most %llu; compile it with smkdc loss --max-batch %lld", path,
-                       (unsigned long long)info->max_batch, (long long)want->max_batch);
-    return SMKD_R_OK;
-}
-
 static smkd_model *load(const char *path, const struct loss_request *want) {
     smkd_model *m =
         want->known && loss_is_file(want->name) ? rt_model_load_known(path, want->known) : smkd_model_load(path);
-    if (m && check(m, path, want) == SMKD_R_OK) return m;
+    if (m && rt_program_check(m, path, want->peers, want->classes, want->max_batch) == SMKD_R_OK) return m;
     smkd_model_free(m);
     return NULL;
 }
@@ -86,39 +48,40 @@ static int64_t batch_limit(const struct loss_request *want) {
 }
 
 static struct loss_options options(const struct loss_request *want) {
-    struct loss_options o = loss_defaults;
-    o.refine = want->refine;
-    o.peer_denom = want->peer_denom;
-    o.r_scope = want->r_scope;
-    o.detach_target = want->detach_target;
-    o.log_floor = want->log_floor;
-    o.classes = want->classes;
-    return o;
+    return (struct loss_options){.method = want->method,
+                                 .values = want->values,
+                                 .peers = want->peers,
+                                 .classes = want->classes,
+                                 .mixed = want->mixed,
+                                 .weighted = want->weighted};
 }
 
 static bool compile(const struct loss_request *want, const char *smkdc, const char *path, struct arena *a) {
-    const char *classes = arena_printf(a, "%lld", (long long)want->classes),
-               *batch = arena_printf(a, "%lld", (long long)batch_limit(want)),
-               *floor = arena_printf(a, "%.17g", want->log_floor);
-    const char *argv[] = {smkdc,
-                          "loss",
-                          want->name,
-                          "-o",
-                          path,
-                          "--classes",
-                          classes,
-                          "--refine",
-                          want->refine,
-                          "--peer-denom",
-                          want->peer_denom,
-                          "--r-scope",
-                          want->r_scope,
-                          "--log-floor",
-                          floor,
-                          "--max-batch",
-                          batch,
-                          want->detach_target ? "--detach-target" : NULL,
-                          NULL};
+    const char *argv[24 + 2 * METHOD_PARAMS] = {smkdc, "loss", want->name, "-o", path};
+    size_t n = 5;
+    const struct {
+        const char *flag;
+        int64_t value;
+    } numbers[] = {{"--classes", want->classes}, {"--peers", want->peers}, {"--max-batch", batch_limit(want)}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        argv[n++] = numbers[i].flag;
+        argv[n++] = arena_printf(a, "%lld", (long long)numbers[i].value);
+    }
+    if (want->mixed) argv[n++] = "--mixed";
+    if (want->weighted) argv[n++] = "--class-weights";
+    // What is a matter of structure; the others are set when it runs.
+    const struct method *m = want->method;
+    const struct method_values v = method_canonical(m, &want->values);
+    char fixed[32];
+    for (int i = 0; m->family->params[i].name; i++) {
+        const struct method_param *p = &m->family->params[i];
+        if (!p->help || method_fixed(m, p, fixed) || (p->scalar && !p->optional)) continue;
+        const char *flag = arena_printf(a, "--%s", p->name);
+        if (p->kind == METHOD_FLAG && !v.flag[i]) continue;
+        argv[n++] = flag;
+        if (p->kind == METHOD_FLAG) continue;
+        argv[n++] = p->kind == METHOD_WORD ? v.word[i] : arena_printf(a, "%.17g", v.number[i]);
+    }
     char line[1024];
     int status = process_run(argv, line, sizeof line);
     if (status == 0) return true;
@@ -169,7 +132,7 @@ static char *cache_path(const struct loss_request *want, const char *smkdc, stru
     struct stat st;
     if (stat(dir, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH))) return NULL;
     struct loss_options o = options(want);
-    char *key = loss_key(want->name, &o, a);
+    char *key = loss_key(&o, a);
     uint64_t h = fnv1a(FNV_INIT, key, strlen(key));
     int64_t batch = batch_limit(want);
     h = fnv1a(h, &batch, sizeof batch);
@@ -207,10 +170,10 @@ static smkd_model *build(const struct loss_request *want) {
     arena_init(&a);
     smkd_model *m = NULL;
     const char *smkdc = compiler(&a);
-    if (!loss_find(want->name)) {
+    if (!method_find(want->name)) {
         struct str all = STR_INIT;
-        for (const struct loss_info *l = loss_table; l->name; l++) str_addf(&all, "%s%s", all.len ? ", " : "", l->name);
-        rt_fail(SMKD_R_INVALID, "there is no loss \"%s\"; expected one of %s, or a file made with smkdc loss",
+        method_names(&all);
+        rt_fail(SMKD_R_INVALID, "there is no method \"%s\"; expected one of %s, or a file made with smkdc loss",
                 want->name, all.s);
         str_release(&all);
     } else if (!smkdc) {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_PEERS 8
+#define MAX_PEERS METHOD_MAX_PEERS
 
 static const struct args_opt opts[] = {
     {"peer", 0, "A.smkd", NULL, "an artifact to evaluate, with its own weights", ARGS_REPEAT},
@@ -60,7 +60,7 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
     if (pos && run_is_folder(pos)) {
         e->dir = pos;
         if ((r = run_saved_read(&e->saved, pos)) != SMKD_R_OK) return r;
-        for (; e->n < 2; e->n++) { // --artifact, or --peer, replaces what has moved
+        for (; e->n < e->saved.n_peers; e->n++) { // --artifact, or --peer, replaces what has moved
             const char *given = args_nth(a, args_given(a, "artifact") ? "artifact" : "peer", (size_t)e->n);
             if ((r = run_saved_load(&e->saved, pos, e->n, given, logits_of(e, a), &e->peers[e->n])) != SMKD_R_OK)
                 return r;

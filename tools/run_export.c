@@ -7,7 +7,7 @@
 
 static const struct args_opt opts[] = {
     {"output", 'o', "FILE.onnx", NULL, "file to write", ARGS_REQUIRED},
-    {"peer", 0, "0|1", "0", "which of the two", 0},
+    {"peer", 0, "K", "0", "which of the peers, from 0", 0},
     {"checkpoint", 0, "WHICH", "last", "best or last", 0},
     {"artifact", 0, "A.smkd", NULL, "the peer's artifact, where it's no longer where the run found it", 0},
     {0}};
@@ -50,8 +50,8 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
     str_addf(&epochs, "%lld", (long long)trained);
     str_addf(&producer, "smkd %s", smkd_version());
     const struct fe_meta meta[] = {
-        {"smkd.classes", classes.s},   {"smkd.input", input.s},       {"smkd.mean", mean.s},     {"smkd.std", std.s},
-        {"smkd.producer", producer.s}, {"smkd.loss", s->config.loss}, {"smkd.epochs", epochs.s},
+        {"smkd.classes", classes.s},   {"smkd.input", input.s},         {"smkd.mean", mean.s},     {"smkd.std", std.s},
+        {"smkd.producer", producer.s}, {"smkd.loss", s->config.method}, {"smkd.epochs", epochs.s},
     };
     struct diag d = {.file = out};
     enum smkd_status r = fe_export(info->onnx, info->onnx_bytes, tensors, n, meta, sizeof meta / sizeof *meta, out, &d);
@@ -83,16 +83,20 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
 }
 
 int run_export(int argc, char **argv) {
-    static const char *const peers[] = {"0", "1", NULL}, *const which[] = {"best", "last", NULL};
+    static const char *const which[] = {"best", "last", NULL};
     struct args a;
     enum args_result r = args_parse(&a, &cmd, argc, argv);
     if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
-    size_t peer = 0, checkpoint = 0;
+    size_t checkpoint = 0;
+    int64_t peer = 0;
     int code = EXIT_USAGE;
-    if (args_choice(&a, "peer", peers, &peer) && args_choice(&a, "checkpoint", which, &checkpoint)) {
+    if (args_i64(&a, "peer", 0, METHOD_MAX_PEERS - 1, &peer) && args_choice(&a, "checkpoint", which, &checkpoint)) {
         struct run_saved s;
-        code = run_saved_read(&s, a.pos[0]) == SMKD_R_OK ? export_peer(&s, &a, (int)peer, checkpoint == 0)
-                                                         : run_failed("export");
+        enum smkd_result e = run_saved_read(&s, a.pos[0]);
+        if (e == SMKD_R_OK && peer >= s.n_peers)
+            e = rt_fail(SMKD_R_INVALID, "--peer %lld: %s has %d network%s, counted from 0", (long long)peer, a.pos[0],
+                        s.n_peers, s.n_peers == 1 ? "" : "s");
+        code = e == SMKD_R_OK ? export_peer(&s, &a, (int)peer, checkpoint == 0) : run_failed("export");
         run_saved_release(&s);
     }
     args_release(&a);

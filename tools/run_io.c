@@ -155,16 +155,17 @@ smkd_model *run_load(const struct args *a, const char *path) {
     if (!m) return NULL;
     const char *weights = args_str(a, "weights"), *peer = args_str(a, "peer"), *prefix = args_str(a, "weights-prefix");
     enum smkd_result r = SMKD_R_OK;
+    int64_t k = 0;
     if (smkd_model_info(m)->kind != SMKD_ABI_MODEL)
         r = rt_fail(SMKD_R_INVALID, "%s: is a loss, not a model; smkd-run loss runs it", path);
     else if (peer && !weights)
         r = rt_fail(SMKD_R_INVALID, "--peer goes with --weights CHECKPOINT.safetensors");
-    else if (peer && strcmp(peer, "0") && strcmp(peer, "1"))
-        r = rt_fail(SMKD_R_INVALID, "--peer %s: expected 0 or 1", peer);
+    else if (peer && (!parse_i64(peer, &k) || k < 0 || k >= METHOD_MAX_PEERS))
+        r = rt_fail(SMKD_R_INVALID, "--peer %s: expected a peer's number, from 0", peer);
     else if (prefix && (peer || !weights))
         r = rt_fail(SMKD_R_INVALID, "--weights-prefix goes with --weights FILE and without --peer");
     else if (weights)
-        r = peer ? rt_checkpoint_read_peer(weights, peer[0] - '0', m, NULL) : smkd_load_weights(m, weights, prefix);
+        r = peer ? rt_checkpoint_read_peer(weights, (int)k, m, NULL) : smkd_load_weights(m, weights, prefix);
     if (r == SMKD_R_OK) return m;
     smkd_model_free(m);
     return NULL;

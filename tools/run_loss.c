@@ -1,7 +1,8 @@
-// smkd-run loss: a training loss on given logits and labels, everything it computes in one file.
+// smkd-run loss: the loss of a training method on given outputs and labels, everything it computes in one file.
 #include "../runtime/data.h"
 #include "../runtime/peer.h"
 #include "loss_program.h"
+#include "method_args.h"
 #include "run_io.h"
 #include "run_train.h"
 
@@ -9,88 +10,78 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct args_opt opts[] = {
-    {"logits", 0, "FILE.npy", NULL, "logits [N,C] of a peer (floats of any size): give it twice, peer 0 first",
+static const struct args_opt own_opts[] = {
+    {"logits", 0, "FILE.npy", NULL, "outputs [N,C] of a peer (floats of any size): once for each peer, peer 0 first",
      ARGS_REPEAT | ARGS_REQUIRED},
-    {"labels", 0, "FILE", NULL, "labels, 0 to C-1: a .npy or text file, as for smkd-run train", ARGS_REQUIRED},
+    {"labels", 0, "FILE", NULL, "labels, 0 to C-1: a .npy or text file, as for smkd-run train", 0},
+    {"input", 0, "NAME=FILE.npy", NULL, "an input by its name: labels.mix, targets, class.weight ...", ARGS_REPEAT},
+    {"scalar", 0, "NAME=X", NULL, "a scalar by its name", ARGS_REPEAT},
     {"output", 'o', "L.safetensors", NULL, "file to write", ARGS_REQUIRED},
     {"progress", 0, "T", "1", "how far training is, 0 to 1", 0},
-    {"eta", 0, "X", "4", "threshold of smkd-p and smkd-s is ln(C) / eta at half time", 0},
-    {"b1", 0, "X", "10", "steepness of the trust in own predictions", 0},
-    {"b2", 0, "X", "-5", "steepness of the threshold's fall (smkd-p)", 0},
-    {"rho", 0, "X", "0.5", "midpoint of the trust in own predictions", 0},
-    {"r", 0, "R0,R1", NULL, "mean confidence of each peer, which MyLC looks at", 0},
+    {"r", 0, "R0,R1,..", NULL, "mean confidence of each peer, which MyLC looks at", 0},
     {"r0", 0, "X", "0", "that of peer 0", 0},
     {"r1", 0, "X", "0", "that of peer 1", 0},
-    {"refine", 0, "RULE", "auto", "label refinement: mylc, proselflc or none (auto: mylc; none for ce)", 0},
-    {"peer-denom", 0, "D", "K", "peer term averaged over: K taught rows, N all rows, typo (the paper's listing)", 0},
-    {"r-scope", 0, "SCOPE", "epoch", "epoch or ema: r is what --r says; batch: computed from these logits", 0},
-    {"detach-target", 0, NULL, NULL, "no gradient through the own refined target", 0},
-    {"log-floor", 0, "E", "0", "e in log(p + e), 0 for exact", 0},
     RUN_THREADS_OPT,
     {0}};
+enum { N_OWN = sizeof own_opts / sizeof *own_opts - 1 };
+static struct args_opt opts[N_OWN + METHOD_PARAMS + 1];
 static const struct args_cmd cmd = {
     "smkd-run loss",
     "NAME|L.smkd",
     1,
     1,
-    "Evaluates a training loss for a pair of peers: smkd-p, smkd-s, all, zero, ce, or a file made with "
-    "smkdc loss (which then\ndecides --refine, --peer-denom, --r-scope, --detach-target and --log-floor). "
-    "Writes loss.K, grad.K (by logits K),\nthreshold, selected.K (1 where peer K teaches), trust.K and "
-    "entropy.K for K = 0, 1.",
+    "Evaluates the loss of a training method on given outputs of its networks: a row of smkd-run methods, or a file "
+    "made with "
+    "smkdc loss\n(which then decides everything but the numbers). Writes all that it puts out: loss.K, grad.K (by "
+    "logits K), "
+    "and what\nthe method measures, such as threshold, selected.K (1 where peer K teaches), trust.K and entropy.K.",
     opts};
 
-// Scalars that a program may have, with the options they come from. An infinite eta is the paper's ZERO; the others
-// are multiplied with numbers that may be 0.
-static const struct {
-    const char *scalar, *option;
-    double min, max;
-} numbers[] = {
-    {"progress", "progress", 0, 1}, {"eta", "eta", -INFINITY, INFINITY}, {"b1", "b1", -1e6, 1e6},
-    {"b2", "b2", -1e6, 1e6},        {"rho", "rho", -1e6, 1e6},           {"r.0", "r0", -1e6, 1e6},
-    {"r.1", "r1", -1e6, 1e6},
-};
-enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
-
 struct given {
-    double number[N_NUMBERS];
+    const struct method *method;
+    struct method_values values;
+    double progress, r[METHOD_MAX_PEERS];
     int64_t threads;
-    struct rt_tensor logits[2];
+    struct rt_tensor logits[METHOD_MAX_PEERS], *input; // input: one for each --input
+    int peers;
+    size_t inputs;
     int64_t *labels;
 };
 
+// "0.5,0.4,..." -> a number for each peer.
+static bool read_r(struct given *g, const char *text) {
+    int n = 0;
+    for (const char *p = text; n < METHOD_MAX_PEERS; p += strcspn(p, ",") + 1) {
+        char one[40];
+        snprintf(one, sizeof one, "%.*s", (int)strcspn(p, ","), p);
+        if (!parse_f64(one, &g->r[n]) || !isfinite(g->r[n])) break;
+        n++;
+        if (!p[strcspn(p, ",")]) return n == g->peers || n > 1;
+    }
+    args_fail(&cmd, "--r %s: expected a number for each peer, such as 0.5,0.4", text);
+    return false;
+}
+
 static bool read_numbers(struct given *g, const struct args *a) {
-    for (int i = 0; i < N_NUMBERS; i++) {
-        if (!args_f64(a, numbers[i].option, numbers[i].min, numbers[i].max, &g->number[i])) return false;
-    }
-    if (g->number[1] == 0) {
-        args_fail(&cmd,
-                  "--eta 0: the threshold ln(C)/eta is not defined; use the loss all for everything, zero for nothing");
-        return false;
-    }
-    const char *r = args_str(a, "r");
-    if (r) {
-        struct str first = STR_INIT;
-        const char *comma = strchr(r, ',');
-        if (comma) str_addn(&first, r, (size_t)(comma - r));
-        bool ok = comma && first.s && parse_f64(first.s, &g->number[5]) && parse_f64(comma + 1, &g->number[6]) &&
-                  isfinite(g->number[5]) && isfinite(g->number[6]);
-        str_release(&first);
-        if (!ok) {
-            args_fail(&cmd, "--r %s: expected two numbers such as 0.5,0.4", r);
-            return false;
-        }
-    }
-    return args_i64(a, "threads", 0, 1024, &g->threads);
+    struct str wrong = STR_INIT;
+    method_defaults(g->method, &g->values);
+    method_read(g->method, a, &g->values, &wrong);
+    bool ok = wrong.len == 0;
+    if (!ok) args_fail(&cmd, "%s", wrong.s);
+    str_release(&wrong);
+    return ok && args_f64(a, "progress", 0, 1, &g->progress) && args_f64(a, "r0", -1e6, 1e6, &g->r[0]) &&
+           args_f64(a, "r1", -1e6, 1e6, &g->r[1]) && (!args_given(a, "r") || read_r(g, args_str(a, "r"))) &&
+           args_i64(a, "threads", 0, 1024, &g->threads);
 }
 
 static enum smkd_result read_tensors(struct given *g, const struct args *a) {
-    if (args_count(a, "logits") != 2)
-        return rt_fail(SMKD_R_INVALID,
-                       "a loss is for a pair: --logits is given %zu time%s, two are needed (the same file twice makes "
-                       "equal peers)",
-                       args_count(a, "logits"), args_count(a, "logits") == 1 ? "" : "s");
-    for (int k = 0; k < 2; k++) {
+    const struct method *m = g->method;
+    if (g->peers < m->least || g->peers > m->most)
+        return rt_fail(
+            SMKD_R_INVALID,
+            "%s is for %d to %d networks: --logits is given %d time%s (the same file twice makes equal peers)", m->name,
+            m->least, m->most, g->peers, g->peers == 1 ? "" : "s");
+    for (int k = 0; k < g->peers; k++) {
         const char *path = args_nth(a, "logits", (size_t)k);
         enum smkd_result r = rt_npy_read(path, &g->logits[k]);
         if (r != SMKD_R_OK) return r;
@@ -99,7 +90,8 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
                            rt_dtype_name(g->logits[k].dtype));
         if ((r = rt_tensor_convert(&g->logits[k], RT_F32, path, "logit")) != SMKD_R_OK) return r;
         const struct rt_tensor *t = &g->logits[k];
-        if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < 2 || t->dims[1] > 1000000)
+        if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < (m->family->regression ? 1 : 2) ||
+            t->dims[1] > 1000000)
             return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes",
                            path);
         if (k && (t->dims[0] != g->logits[0].dims[0] || t->dims[1] != g->logits[0].dims[1]))
@@ -108,6 +100,7 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
                            (long long)g->logits[0].dims[1]);
     }
     const char *path = args_str(a, "labels");
+    if (!path) return m->family->regression ? SMKD_R_OK : rt_fail(SMKD_R_INVALID, "--labels FILE is missing");
     int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
     int32_t *y = xcalloc((size_t)rows, sizeof *y);
     enum smkd_result r = rt_labels_read(path, (size_t)rows, (size_t)rows, (int)classes, y);
@@ -117,14 +110,76 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     return r;
 }
 
+// NAME=REST, where the name is one of the program's: the place behind the sign, or NULL after a report.
+static const char *named(const char *flag, const char *text, const smkd_model *m, enum smkd_abi_role role,
+                         const struct smkd_abi_tensor **row) {
+    char name[64];
+    const char *sign = strchr(text, '=');
+    snprintf(name, sizeof name, "%.*s", sign ? (int)(sign - text) : 0, text);
+    *row = sign ? smkd_model_find(m, role, name) : NULL;
+    if (*row) return sign + 1;
+    struct str all = STR_INIT;
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(m, role, i)); i++) str_addf(&all, "%s%s", i ? ", " : "", t->name);
+    rt_fail(SMKD_R_INVALID, "--%s %s: expected NAME=%s with one of %s", flag, text,
+            role == SMKD_ABI_INPUT ? "FILE" : "X", all.s ? all.s : "none");
+    str_release(&all);
+    return NULL;
+}
+
+static enum smkd_result bind_input(struct given *g, const char *text, smkd_model *m, smkd_session *s) {
+    const struct smkd_abi_tensor *row;
+    const char *path = named("input", text, m, SMKD_ABI_INPUT, &row);
+    struct rt_tensor *x = &g->input[g->inputs++];
+    if (!path) return SMKD_R_INVALID;
+    enum smkd_result r = rt_npy_read(path, x);
+    if (r == SMKD_R_OK) r = rt_tensor_convert(x, row->dtype == SMKD_ABI_I64 ? RT_I64 : RT_F32, path, "number");
+    if (r != SMKD_R_OK) return r;
+    const int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
+    if (x->numel != run_row_numel(row, rows))
+        return rt_fail(SMKD_R_MISMATCH, "%s: has %zu numbers, \"%s\" has %zu", path, x->numel, row->name,
+                       run_row_numel(row, rows));
+    for (size_t i = 0; row->dtype == SMKD_ABI_I64 && i < x->numel; i++) {
+        int64_t v = ((const int64_t *)x->data)[i];
+        if (v < 0 || v >= classes)
+            return rt_fail(SMKD_R_MISMATCH, "%s: element %zu is %lld; expected 0 to %lld", path, i, (long long)v,
+                           (long long)classes - 1);
+    }
+    return smkd_bind(s, SMKD_ABI_INPUT, row->name, x->data);
+}
+
+static enum smkd_result bind_all(struct given *g, const struct args *a, smkd_model *m, smkd_session *s) {
+    enum smkd_result r = rt_set_if_there(s, m, "progress", g->progress);
+    char name[32];
+    for (int k = 0; k < g->peers && r == SMKD_R_OK; k++) {
+        snprintf(name, sizeof name, "logits.%d", k);
+        r = smkd_bind(s, SMKD_ABI_INPUT, name, g->logits[k].data);
+        snprintf(name, sizeof name, "r.%d", k);
+        if (r == SMKD_R_OK) r = rt_set_if_there(s, m, name, g->r[k]);
+    }
+    if (r == SMKD_R_OK && g->labels && smkd_model_find(m, SMKD_ABI_INPUT, "labels"))
+        r = smkd_bind(s, SMKD_ABI_INPUT, "labels", g->labels);
+    for (int i = 0; g->method->family->params[i].name && r == SMKD_R_OK; i++)
+        if (g->method->family->params[i].scalar)
+            r = rt_set_if_there(s, m, g->method->family->params[i].scalar, g->values.number[i]);
+    for (size_t i = 0; i < args_count(a, "input") && r == SMKD_R_OK; i++)
+        r = bind_input(g, args_nth(a, "input", i), m, s);
+    for (size_t i = 0; i < args_count(a, "scalar") && r == SMKD_R_OK; i++) {
+        const struct smkd_abi_tensor *row;
+        double v;
+        const char *text = args_nth(a, "scalar", i), *number = named("scalar", text, m, SMKD_ABI_SCALAR, &row);
+        if (!number) return SMKD_R_INVALID;
+        if (!parse_f64(number, &v)) return rt_fail(SMKD_R_INVALID, "--scalar %s: \"%s\" is not a number", text, number);
+        r = smkd_set_scalar(s, row->name, v);
+    }
+    return r;
+}
+
 static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_model *m, smkd_session *s) {
     int64_t rows = g->logits[0].dims[0];
     struct rt_tensors out = {0};
     const struct smkd_abi_tensor *t;
-    enum smkd_result r = smkd_bind(s, SMKD_ABI_INPUT, "logits.0", g->logits[0].data);
-    if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "logits.1", g->logits[1].data);
-    if (r == SMKD_R_OK) r = smkd_bind(s, SMKD_ABI_INPUT, "labels", g->labels);
-    for (int i = 0; i < N_NUMBERS && r == SMKD_R_OK; i++) r = rt_set_if_there(s, m, numbers[i].scalar, g->number[i]);
+    enum smkd_result r = bind_all(g, a, m, s);
     for (size_t i = 0; r == SMKD_R_OK && (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++) {
         struct rt_tensor *x = run_result(&out, t->name, t, rows, NULL);
         r = x ? smkd_bind(s, SMKD_ABI_OUTPUT, t->name, x->data) : SMKD_R_NOMEM;
@@ -136,16 +191,16 @@ static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_mod
 }
 
 static enum smkd_result load_and_evaluate(struct given *g, const struct args *a) {
-    const char *refine = args_str(a, "refine");
-    if (strcmp(refine, "auto") == 0) refine = strcmp(a->pos[0], "ce") == 0 ? "none" : "mylc";
     struct loss_request want = {.name = a->pos[0],
-                                .refine = refine,
-                                .peer_denom = args_str(a, "peer-denom"),
-                                .r_scope = args_str(a, "r-scope"),
-                                .detach_target = args_given(a, "detach-target"),
+                                .method = g->method,
+                                .values = g->values,
+                                .peers = g->peers,
                                 .classes = g->logits[0].dims[1],
                                 .max_batch = g->logits[0].dims[0]};
-    args_f64(a, "log-floor", 0, 0.5, &want.log_floor); // checked before
+    for (size_t i = 0; i < args_count(a, "input"); i++) {
+        want.mixed = want.mixed || str_has_prefix(args_nth(a, "input", i), "labels.mix=");
+        want.weighted = want.weighted || str_has_prefix(args_nth(a, "input", i), "class.weight=");
+    }
     smkd_model *m = loss_program(&want);
     smkd_team *team = m ? smkd_team_new((int)g->threads) : NULL;
     smkd_session *s = team ? smkd_session_new(m, team) : NULL;
@@ -157,21 +212,30 @@ static enum smkd_result load_and_evaluate(struct given *g, const struct args *a)
 }
 
 static int run(const struct args *a) {
-    static const char *const refines[] = {"auto", "mylc", "proselflc", "none", NULL},
-                             *const denoms[] = {"K", "N", "typo", NULL},
-                             *const scopes[] = {"epoch", "batch", "ema", NULL};
-    struct given g = {0};
-    size_t word;
-    double log_floor;
-    if (!read_numbers(&g, a) || !args_choice(a, "refine", refines, &word) ||
-        !args_choice(a, "peer-denom", denoms, &word) || !args_choice(a, "r-scope", scopes, &word) ||
-        !args_f64(a, "log-floor", 0, 0.5, &log_floor))
-        return EXIT_USAGE;
+    struct given g = {.method = run_method(a->pos[0])};
+    if (!g.method) return run_failed("loss");
+    g.peers = args_count(a, "logits") > METHOD_MAX_PEERS ? METHOD_MAX_PEERS + 1 : (int)args_count(a, "logits");
+    if (!read_numbers(&g, a)) return EXIT_USAGE;
+    g.input = xcalloc(args_count(a, "input") + 1, sizeof *g.input);
     enum smkd_result r = read_tensors(&g, a);
     if (r == SMKD_R_OK) r = load_and_evaluate(&g, a);
-    for (int k = 0; k < 2; k++) rt_tensor_release(&g.logits[k]);
+    for (int k = 0; k < METHOD_MAX_PEERS; k++) rt_tensor_release(&g.logits[k]);
+    for (size_t i = 0; i < g.inputs; i++) rt_tensor_release(&g.input[i]);
+    free(g.input);
     free(g.labels);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("loss");
 }
 
-int run_loss(int argc, char **argv) { return args_command_main(&cmd, run, argc, argv); }
+// The first positional is the method; it is looked for before the flags are known.
+int run_loss(int argc, char **argv) {
+    const char *name = method_in_args(argc, argv, NULL);
+    for (int i = 0; i < argc && !name; i++)
+        if (loss_is_file(argv[i]) && str_has_suffix(argv[i], ".smkd") && (i == 0 || argv[i - 1][0] != '-'))
+            name = argv[i];
+    const struct method *m = name ? run_method(name) : NULL;
+    if (!m) m = method_find("smkd-p");
+    memcpy(opts, own_opts, N_OWN * sizeof *opts);
+    opts[method_opts(m, opts, N_OWN, sizeof opts / sizeof *opts)] = (struct args_opt){0};
+    int code = method_foreign(&cmd, m, argc, argv);
+    return code == EXIT_DONE ? args_command_main(&cmd, run, argc, argv) : code;
+}

@@ -42,7 +42,7 @@ static const struct args_cmd cmd = {"smkd-run predict",
 
 struct predict {
     struct run_saved saved;
-    struct rt_peer peers[2];
+    struct rt_peer peers[METHOD_MAX_PEERS];
     int n;
     smkd_team *team;
     int resize, crop_height, crop_width, top;
@@ -66,7 +66,7 @@ static enum smkd_result load(struct predict *p, const struct args *a, bool best)
     char *path = rt_path_join(pos, best ? "best.safetensors" : "last.safetensors");
     const char *logits = args_given(a, "logits") ? args_str(a, "logits") : p->saved.config.logits;
     struct rt_progress_state state = {0};
-    for (; p->n < 2 && r == SMKD_R_OK; p->n++) {
+    for (; p->n < p->saved.n_peers && r == SMKD_R_OK; p->n++) {
         struct rt_peer *peer = &p->peers[p->n];
         r = run_saved_load(&p->saved, pos, p->n, args_nth(a, "artifact", (size_t)p->n), logits, peer);
         if (r == SMKD_R_OK && p->n) r = rt_peers_agree(&p->peers[0], peer);
@@ -254,7 +254,7 @@ static int run(const struct args *a) {
     if (r == SMKD_R_OK && !(p.team = smkd_team_new((int)threads))) r = SMKD_R_NOMEM;
     if (r == SMKD_R_OK) r = prepare(&p, a, resize, crop);
     if (r == SMKD_R_OK) r = predict(&p, a);
-    for (int k = 0; k < 2; k++) rt_peer_release(&p.peers[k]);
+    for (int k = 0; k < p.n; k++) rt_peer_release(&p.peers[k]);
     smkd_team_free(p.team);
     run_saved_release(&p.saved);
     free(p.images);

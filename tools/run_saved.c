@@ -1,6 +1,8 @@
 // Reading a run folder's config.json back.
 #include "run_train.h"
 
+#include "loss_program.h"
+
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,6 +19,49 @@ void run_note_unchecked(const char *path) {
     fprintf(stderr,
             "note: %s has no checksums (an earlier version or another program wrote it): its numbers are unchecked\n",
             printable(path));
+}
+
+// Which method's numbers a configuration has: that of the name, or of the program that was a file.
+static const struct method *saved_method(const cJSON *root) {
+    const cJSON *config = cJSON_GetObjectItemCaseSensitive(root, "config");
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(config, "method");
+    if (!name) name = cJSON_GetObjectItemCaseSensitive(config, "loss"); // as it was called once
+    const struct method *m = method_find(cJSON_GetStringValue(name));
+    if (!m)
+        m = method_find(cJSON_GetStringValue(
+            cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "name")));
+    return m ? m : method_find("smkd-p");
+}
+
+const struct method *run_method(const char *name) {
+    const struct method *m = method_find(name);
+    if (!m && loss_is_file(name)) {
+        smkd_model *file = smkd_model_read(name);
+        if (!file) return NULL;
+        m = method_find(smkd_model_info(file)->name);
+        smkd_model_free(file);
+        return m ? m : method_find("smkd-p");
+    }
+    if (!m) {
+        struct str all = STR_INIT;
+        method_names(&all);
+        rt_fail(SMKD_R_INVALID, "there is no method \"%s\"; expected one of %s, or a file made with smkdc loss", name,
+                all.s);
+        str_release(&all);
+    }
+    return m;
+}
+
+const struct method *run_method_of_folder(const char *dir, int argc, char **argv) {
+    const struct method *m = NULL;
+    bool resume = false;
+    for (int i = 0; i < argc; i++) resume = resume || strcmp(argv[i], "--resume") == 0;
+    char *path = dir && resume ? rt_path_join(dir, "config.json") : NULL;
+    cJSON *root = path && rt_path_exists(path) ? rt_json_read(path) : NULL;
+    if (root) m = saved_method(root);
+    cJSON_Delete(root);
+    free(path);
+    return m ? m : method_find("smkd-p");
 }
 
 bool run_is_folder(const char *path) {
@@ -38,27 +83,28 @@ static enum smkd_result numbers(const cJSON *a, float *out, int *n, const char *
     return SMKD_R_OK;
 }
 
-static char *copy(const char *s) {
-    size_t n = strlen(s) + 1;
-    return memcpy(xmalloc(n), s, n);
-}
-
 static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char *path) {
+    rt_config_release(&s->config);
+    rt_config_init(&s->config, saved_method(root));
     enum smkd_result r = rt_config_from_json(&s->config, cJSON_GetObjectItemCaseSensitive(root, "config"), path);
     if (r != SMKD_R_OK) return r;
     const cJSON *peers = cJSON_GetObjectItemCaseSensitive(root, "peers");
-    for (int k = 0; k < 2; k++) {
-        const char *a =
-            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "artifact"));
+    const int n = cJSON_GetArraySize(peers);
+    if (n < 1 || n > METHOD_MAX_PEERS)
+        return rt_fail(SMKD_R_INVALID, "%s: peers are not a list of 1 to %d networks", path, METHOD_MAX_PEERS);
+    s->peer = xcalloc((size_t)n, sizeof *s->peer);
+    s->n_peers = n;
+    for (int k = 0; k < n; k++) {
+        const cJSON *o = cJSON_GetArrayItem(peers, k);
+        const char *a = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "artifact")),
+                   *h = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(o, "content_hash"));
         if (!a) return rt_fail(SMKD_R_INVALID, "%s: peers[%d].artifact is missing", path, k);
-        s->artifact[k] = copy(a);
-        const char *h =
-            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(peers, k), "content_hash"));
-        if (h) s->hash[k] = copy(h);
+        s->peer[k].artifact = xstrdup(a);
+        if (h) s->peer[k].hash = xstrdup(h);
     }
     const char *loss = cJSON_GetStringValue(
         cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "content_hash"));
-    if (loss) s->loss_hash = copy(loss);
+    if (loss) s->loss_hash = xstrdup(loss);
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
     if (!cJSON_IsNumber(classes) || !(classes->valuedouble >= 1 && classes->valuedouble <= INT32_MAX))
@@ -74,7 +120,7 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
 
 enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
     *s = (struct run_saved){0};
-    rt_config_init(&s->config);
+    rt_config_init(&s->config, method_find("smkd-p"));
     char *path = rt_path_join(dir, "config.json");
     enum smkd_result r = SMKD_R_INVALID;
     cJSON *root = NULL;
@@ -93,19 +139,19 @@ enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int 
     if (artifact) { // whoever names a program wants it run; the checkpoint must fit it
         enum smkd_result r = rt_peer_load(p, artifact, logits);
         char hash[24];
-        if (r != SMKD_R_OK || !s->hash[k]) return r;
+        if (r != SMKD_R_OK || !s->peer[k].hash) return r;
         snprintf(hash, sizeof hash, "%016llx", (unsigned long long)smkd_model_info(p->model)->content_hash);
-        if (strcmp(hash, s->hash[k]) != 0)
+        if (strcmp(hash, s->peer[k].hash) != 0)
             fprintf(stderr, "note: %s is another artifact than the one that peer %d of %s was trained with\n", artifact,
                     k, dir);
         return r;
     }
-    const char *path = s->artifact[k];
+    const char *path = s->peer[k].artifact;
     if (!rt_path_exists(path))
         return rt_fail(SMKD_R_IO,
                        "%s: the artifact that peer %d of %s was trained with is gone; give it with --artifact", path, k,
                        dir);
-    if (!s->hash[k])
+    if (!s->peer[k].hash)
         return rt_fail(
             SMKD_R_INVALID,
             "%s/config.json: peers[%d].content_hash is missing, without which %s is not loaded; give the artifact with "
@@ -114,17 +160,18 @@ enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int 
     struct str what = STR_INIT;
     str_addf(&what, "the one that peer %d of %s was trained with", k, dir);
     enum smkd_result r = rt_peer_load_known(
-        p, path, logits, &(struct rt_known){.hash = s->hash[k], .what = what.s, .option = "--artifact"});
+        p, path, logits, &(struct rt_known){.hash = s->peer[k].hash, .what = what.s, .option = "--artifact"});
     str_release(&what);
     return r;
 }
 
 void run_saved_release(struct run_saved *s) {
     rt_config_release(&s->config);
-    for (int k = 0; k < 2; k++) {
-        free(s->artifact[k]);
-        free(s->hash[k]);
+    for (int k = 0; k < s->n_peers; k++) {
+        free(s->peer[k].artifact);
+        free(s->peer[k].hash);
     }
+    free(s->peer);
     free(s->loss_hash);
     *s = (struct run_saved){0};
 }

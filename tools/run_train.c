@@ -1,13 +1,14 @@
-// smkd-run train: a pair of peers, a data set, a loss, a run folder. The flags are the rows of rt_fields.
+// smkd-run train: peers, a data set, a method, a run folder. The flags are the rows of rt_fields and of the method.
 #include "run_train.h"
 
 #include "loss_program.h"
+#include "method_args.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const struct args_opt own_opts[] = {
-    {"peer", 0, "A.smkd", NULL, "a network made with smkdc compile: give --peer twice", ARGS_REPEAT},
+    {"peer", 0, "A.smkd", NULL, "a network made with smkdc compile; several: give it again", ARGS_REPEAT},
     {"output-dir", 'o', "DIR", NULL, "run folder", ARGS_REQUIRED},
     {"artifact", 0, "A.smkd", NULL, "with --resume: the peers' artifacts, in order, where they have moved",
      ARGS_REPEAT},
@@ -15,19 +16,25 @@ static const struct args_opt own_opts[] = {
      0},
     {"overwrite", 0, NULL, NULL, "replace the results in DIR", 0},
     {"save-labels", 0, "FILE.npy", NULL, "write the training labels as they are after --labels and --noise", 0},
+    {"loss", 0, "NAME", NULL, "another name of --method", ARGS_HIDDEN},
     {"quiet", 'q', NULL, NULL, "no progress and no notes, only warnings and errors", 0},
 };
-enum { N_OWN = sizeof own_opts / sizeof *own_opts, MAX_OPTS = 64 };
+enum { N_OWN = sizeof own_opts / sizeof *own_opts, MAX_OPTS = 128 };
 
-// The command's options: its own and one for each field of the configuration.
-static void make_options(struct args_opt *opts) {
+// The command's options: its own, one for each field of the configuration, and those of the method.
+static void make_options(struct args_opt *opts, const struct method *m) {
     size_t n = 0;
     for (; n < N_OWN; n++) opts[n] = own_opts[n];
     for (const struct rt_field *f = rt_fields; f->name; f++) {
         CHECK(n + 1 < MAX_OPTS, "more options than MAX_OPTS");
         opts[n++] = (struct args_opt){f->name, 0, f->value, f->def, f->help, 0};
     }
+    n = method_opts(m, opts, n, MAX_OPTS);
     opts[n] = (struct args_opt){0};
+}
+
+static const char *method_flag_given(const struct args *a) {
+    return args_given(a, "method") ? args_nth(a, "method", 0) : args_nth(a, "loss", 0);
 }
 
 // Flags over defaults; on --resume, over what the run began with.
@@ -41,36 +48,57 @@ static enum smkd_result configure(struct rt_config *c, const struct args *a, str
     enum smkd_result r = SMKD_R_OK;
     if (go_on) {
         if ((r = run_saved_read(saved, args_str(a, "output-dir"))) != SMKD_R_OK) return r;
+        const char *named = method_flag_given(a);
+        if (named && strcmp(named, saved->config.method) != 0 &&
+            method_find(named) != method_find(saved->config.method))
+            return rt_fail(
+                SMKD_R_MISMATCH,
+                "%s/config.json: --resume goes on with the configuration the run began with, but: --method %s "
+                "(was %s)",
+                args_str(a, "output-dir"), named, saved->config.method);
         struct rt_config swap = *c;
         *c = saved->config;
         saved->config = swap;
         c->threads = 0; // a matter of the machine, not of the run
     }
-    for (const struct rt_field *f = rt_fields; f->name && r == SMKD_R_OK; f++)
+    if (args_given(a, "loss") && args_given(a, "method"))
+        return rt_fail(SMKD_R_INVALID, "--loss is another name of --method: give one of them");
+    if (args_given(a, "loss")) r = rt_config_set(c, "method", args_nth(a, "loss", 0));
+    for (const struct rt_field *f = c->fields; f->name && r == SMKD_R_OK; f++)
         if (args_given(a, f->name)) r = rt_config_set(c, f->name, args_nth(a, f->name, 0));
     return r == SMKD_R_OK ? rt_config_resolve(c) : r;
 }
 
 static enum smkd_result load_peers(struct rt_train *t, const struct args *a, const struct run_saved *saved) {
     size_t given = args_count(a, "peer");
-    bool from_run = given == 0 && saved->artifact[0];
-    if (given != 2 && !from_run)
-        return rt_fail(SMKD_R_INVALID, "SMKD pairs two networks: give --peer twice, not %zu time%s", given,
-                       given == 1 ? "" : "s");
-    for (int k = 0; k < 2; k++) {
+    const bool from_run = given == 0 && saved->n_peers;
+    const struct method *m = t->config->row;
+    const size_t n = from_run ? (size_t)saved->n_peers : given;
+    if (n < (size_t)m->least || n > (size_t)m->most)
+        return rt_fail(SMKD_R_INVALID, "the method %s takes %s %d network%s: give --peer %s, not %zu time%s", m->name,
+                       n < (size_t)m->least ? "at least" : "at most", n < (size_t)m->least ? m->least : m->most,
+                       m->least == 1 ? "" : "s", m->least == 1 ? "once or more" : "twice or more", n,
+                       n == 1 ? "" : "s");
+    t->peers = xcalloc(n, sizeof *t->peers);
+    t->n_peers = (int)n;
+    for (int k = 0; k < t->n_peers; k++) {
         enum smkd_result r = from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k),
                                                        t->config->logits, &t->peers[k])
                                       : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k), t->config->logits);
+        if (r == SMKD_R_OK && k) r = rt_peers_agree(&t->peers[0], &t->peers[k]);
         if (r != SMKD_R_OK) return r;
     }
-    return rt_peers_agree(&t->peers[0], &t->peers[1]);
+    return SMKD_R_OK;
 }
 
 static int run(const struct args *a) {
     struct rt_config c;
     struct run_saved saved = {0};
     struct lock lock = {0};
-    rt_config_init(&c);
+    const char *named = method_flag_given(a);
+    const struct method *m = run_method(named ? named : "smkd-p");
+    if (!m) return run_failed("train");
+    rt_config_init(&c, m);
     struct rt_train t = {.config = &c,
                          .dir = args_str(a, "output-dir"),
                          .lock = &lock,
@@ -94,26 +122,26 @@ static int run(const struct args *a) {
     if (r == SMKD_R_OK) r = load_peers(&t, a, &saved);
     // A loss of the user's own is a program, too: one that only config.json names has to be the one that it was.
     struct rt_known loss = {.hash = saved.loss_hash, .what = "the loss that the run began with", .option = "--loss"};
-    const bool from_folder = saved.artifact[0] && !args_given(a, "loss");
-    if (r == SMKD_R_OK && from_folder && !loss.hash && loss_is_file(c.loss))
+    const bool from_folder = saved.n_peers && !named;
+    if (r == SMKD_R_OK && from_folder && !loss.hash && loss_is_file(c.method))
         r = rt_fail(SMKD_R_INVALID,
                     "%s/config.json: loss.content_hash is missing, without which %s is not loaded; give it with --loss",
-                    t.dir, c.loss);
+                    t.dir, c.method);
     if (r == SMKD_R_OK) {
         const struct loss_request want = {.known = from_folder ? &loss : NULL,
-                                          .name = c.loss,
-                                          .refine = c.refine,
-                                          .peer_denom = c.peer_denom,
-                                          .r_scope = c.r_scope,
-                                          .detach_target = c.detach_target,
-                                          .log_floor = c.log_floor,
+                                          .name = c.method,
+                                          .method = c.row,
+                                          .values = c.values,
+                                          .peers = t.n_peers,
                                           .classes = t.peers[0].classes,
+                                          .weighted = c.class_weights != NULL,
                                           .max_batch = c.batch_size};
         t.loss = loss_program(&want);
         r = t.loss ? rt_train(&t) : SMKD_R_INVALID;
     }
     smkd_model_free(t.loss);
-    for (int k = 0; k < 2; k++) rt_peer_release(&t.peers[k]);
+    for (int k = 0; k < t.n_peers; k++) rt_peer_release(&t.peers[k]);
+    free(t.peers);
     rt_config_release(&c);
     run_saved_release(&saved);
     lock_drop(&lock);
@@ -127,15 +155,24 @@ int run_train(int argc, char **argv) {
         NULL,
         0,
         0,
-        "Trains two networks on the same noisy labels with selective mutual knowledge "
-        "distillation, or another loss. DIR gets\n"
+        "Trains networks on the same noisy labels with selective mutual knowledge "
+        "distillation, or another method (smkd-run methods);\n"
+        "--method NAME --help shows that method's own flags. DIR gets\n"
         "config.json, metrics.jsonl, metrics.csv, last.safetensors and "
         "best.safetensors. The same seed gives the same bits on\n"
         "any number of threads, also when the run was killed and resumed.\n"
         "An artifact is a program, which this runs: give only what you compiled. Everything else "
         "is data.",
         opts};
-    make_options(opts);
+    static const char *const flags[] = {"method", "loss", NULL};
+    // A name that there is not is said when the command runs. A run that goes on has its method in its folder.
+    static const char *const dirs[] = {"output-dir", NULL};
+    const char *named = method_in_args(argc, argv, flags);
+    const struct method *m = named ? run_method(named) : NULL;
+    if (!m) m = run_method_of_folder(method_in_args(argc, argv, dirs), argc, argv);
+    make_options(opts, m);
+    int wrong = method_foreign(&cmd, m, argc, argv);
+    if (wrong != EXIT_DONE) return wrong;
     struct args a;
     enum args_result r = args_parse(&a, &cmd, argc, argv);
     if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;

@@ -10,13 +10,17 @@ int run_train(int argc, char **argv);
 int run_eval(int argc, char **argv);
 int run_export(int argc, char **argv);
 int run_predict(int argc, char **argv);
+int run_methods(int argc, char **argv);
 
 // What config.json of a run folder says (run_saved.c).
 struct run_saved {
     struct rt_config config;
-    char *artifact[2]; // paths of the peers; owned
-    char *hash[2];     // their content hashes, as text; NULL where the file does not say; owned
-    char *loss_hash;   // of the loss program; likewise
+    struct run_saved_peer {
+        char *artifact; // its path; owned
+        char *hash;     // content hash, as text; NULL where the file does not say; owned
+    } *peer;            // owned
+    int n_peers;
+    char *loss_hash; // of the loss program; likewise
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     int channels; // of the data
     int classes;
@@ -28,6 +32,12 @@ void run_saved_release(struct run_saved *s);
 // not loaded before its content hash has been compared. Says what to do where it is gone or another.
 enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact,
                                 const char *logits, struct rt_peer *p);
+// The row of a method's name, or of the program in a file made with smkdc loss: of the name that it bears, or where
+// that is none of ours (a graph of the user's own) that of smkd-p, whose numbers it may have. NULL after saying that
+// there is no such method.
+const struct method *run_method(const char *name);
+// The method of a command line that goes on with a run (--resume), as DIR/config.json has it; else that of smkd-p.
+const struct method *run_method_of_folder(const char *dir, int argc, char **argv);
 // True when `path` is a folder.
 bool run_is_folder(const char *path);
 // "note: FILE has no checksums ...", on stderr.

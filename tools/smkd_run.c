@@ -4,7 +4,8 @@
 #include "run_train.h"
 
 static const struct args_program_cmd commands[] = {
-    {"train", run_train, "train a pair of networks on noisy labels into a run folder"},
+    {"train", run_train, "train networks on noisy labels into a run folder"},
+    {"methods", run_methods, "the training methods, and the flags of each"},
     {"eval", run_eval, "accuracy of trained networks and of their ensemble"},
     {"predict", run_predict, "classes of image files"},
     {"export", run_export, "write a trained network as the ONNX file it came from"},

@@ -70,9 +70,11 @@ expect 1 "x.smkd" inspect x.smkd
 
 expect 0 "smkd-p" loss --list
 expect 2 "--classes C is missing" loss smkd-p
-expect 2 "--classes 1:" loss smkd-p --classes 1
-expect 1 "there is no loss" loss soup --classes 10
-expect 1 "refine" loss smkd-p --classes 10 --refine soup
+expect 1 "classes is 1" loss smkd-p --classes 1
+expect 1 "there is no method" loss soup --classes 10
+expect 2 "refine" loss smkd-p --classes 10 --refine soup
+expect 2 "belongs to other methods" loss ce --classes 10 --huber-delta 2
+expect 1 "takes 2 to 16 networks, not 1" loss all --classes 10 --peers 1
 
 rm -f out err
 [ -z "$(ls -A)" ] || { echo "left behind: $(ls -A)"; bad=1; }

@@ -4,8 +4,11 @@
 make_peers
 src=/usr/share/datasets/fashion-mnist
 
-refuses 'give --peer twice' "$run" train --peer a.smkd "${few[@]}" -o r
-refuses 'give --peer twice' "$run" train --peer a.smkd --peer b.smkd --peer a.smkd "${few[@]}" -o r
+refuses 'the method smkd-p takes at least 2 networks: give --peer twice or more, not 1 time' "$run" train --peer a.smkd "${few[@]}" -o r
+refuses 'the method ce takes at least 1 network: give --peer once or more, not 0 times' "$run" train --method ce "${few[@]}" -o r
+refuses '--huber-delta belongs to other methods (mse, l1, huber), not to smkd-p' train --huber-delta 1 -o r
+refuses '--loss is another name of --method' train --loss ce --method ce -o r
+refuses '--refine mylc: the method ce has none there; take another of its family: smkd-p' train --method ce --refine mylc -o r
 refuses '--data is missing' "$run" train --peer a.smkd --peer b.smkd -o r
 refuses 'no such data folder' "$run" train --peer a.smkd --peer b.smkd --data nowhere -o r
 refuses 'no data set recognised' "$run" train --peer a.smkd --peer b.smkd --data . -o r
@@ -14,7 +17,7 @@ refuses '--lr -1: expected a number' "$run" train --peer a.smkd --peer b.smkd "$
 refuses '--std 0: expected numbers from 1e-06' train --std 0 -o r
 refuses '--mean 0.5,0.5,0.5: expected 1 number' train --mean 0.5,0.5,0.5 -o r
 refuses '--val-split 0.0001: of 512 training images that is none' train --val-split 0.0001 -o r
-refuses 'loss' train --loss nothing -o r
+refuses 'there is no method "nothing"; expected one of smkd-p' train --loss nothing -o r
 refuses '--max-batch' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --batch-size 100000 -o r
 
 "$smkdc" new resnet8 --width 8 --input 3x32x32 --classes 10 -o c.onnx

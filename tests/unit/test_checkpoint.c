@@ -61,9 +61,28 @@ struct job {
     FILE *notes, *warnings;
 };
 
+// A list of what a run of these two peers keeps, into which a checkpoint is read.
+struct whole {
+    struct rt_kept kept;
+    struct rt_progress_state state;
+};
+static enum smkd_result read_all(const char *path, smkd_model *const models[2], struct rt_progress_state *s) {
+    struct whole w = {0};
+    rt_keep_progress(&w.kept, &w.state, 2);
+    for (int k = 0; k < 2; k++) rt_keep_peer(&w.kept, k, models[k]);
+    for (int k = 0; k < 2; k++) rt_keep_momentum(&w.kept, k, models[k]);
+    enum smkd_result r = rt_checkpoint_read(path, &w.kept, &w.state.unchecked);
+    if (r == SMKD_R_OK) *s = w.state;
+    rt_kept_release(&w.kept);
+    return r;
+}
+
 static enum smkd_result train(const struct job *j) {
     struct rt_config c;
+    struct rt_peer peers[2] = {{0}};
     struct rt_train t = {.config = &c,
+                         .peers = peers,
+                         .n_peers = 2,
                          .dir = at(j->out),
                          .resume = j->resume,
                          .overwrite = j->overwrite,
@@ -82,7 +101,7 @@ static enum smkd_result train(const struct job *j) {
                  {"weight-decay", j->decay ? j->decay : "5e-4"},
                  {"eta", j->eta ? j->eta : "2"},
                  {"labels", j->labels}};
-    rt_config_init(&c);
+    rt_config_init(&c, method_find("smkd-p"));
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < sizeof flags / sizeof *flags && r == SMKD_R_OK; i++)
         if (flags[i].value) r = rt_config_set(&c, flags[i].name, flags[i].value);
@@ -341,8 +360,13 @@ static void full_disk(void **state) {
         // A run with a checkpoint keeps it: its configuration is the same, its last epoch is taken away.
         struct rt_progress_state s;
         smkd_model *models[] = {smkd_model_load(at("fake.smkd")), smkd_model_load(at("fake.smkd"))};
-        bool read = rt_checkpoint_read(at("e/last.safetensors"), models, &s) == SMKD_R_OK && s.epoch == 2;
-        bool refused = rt_checkpoint_write(at("e/last.safetensors"), models, &s, true) == SMKD_R_IO;
+        bool read = read_all(at("e/last.safetensors"), models, &s) == SMKD_R_OK && s.epoch == 2;
+        struct rt_kept list = {0};
+        for (int k = 0; k < 2; k++) rt_keep_peer(&list, k, models[k]);
+        for (int k = 0; k < 2; k++) rt_keep_momentum(&list, k, models[k]);
+        rt_keep_progress(&list, &s, 2);
+        bool refused = rt_checkpoint_write(at("e/last.safetensors"), &list, true) == SMKD_R_IO;
+        rt_kept_release(&list);
         char *after = slurp("e", "last.safetensors", &m);
         bool kept = before && n == m && memcmp(before, after, n) == 0;
         free(before);
@@ -374,7 +398,7 @@ static void diverges_last(void **state) {
     needs_artifacts();
     assert_int_not_equal(train(&(struct job){.out = "k", .epochs = "1", .lr = "1e4", .decay = "4"}), SMKD_R_OK);
     const char *e = smkd_last_error();
-    if (!strstr(e, "epoch 1: \"fc.weight\" of peer 0 is ") || !strstr(e, "lower --lr")) fail_msg("%s", e);
+    if (!strstr(e, "epoch 1: \"peer.0.fc.weight\" is ") || !strstr(e, "lower --lr")) fail_msg("%s", e);
     assert_int_not_equal(access(at("k/last.safetensors"), F_OK), 0);
     assert_int_not_equal(access(at("k/best.safetensors"), F_OK), 0);
 }
@@ -385,9 +409,9 @@ static void checks_files(void **state) {
     struct rt_progress_state s;
     smkd_model *models[] = {smkd_model_load(at("fake.smkd")), smkd_model_load(at("fake.smkd"))};
     assert_non_null(models[0]);
-    assert_int_not_equal(rt_checkpoint_read(at("config.json"), models, &s), SMKD_R_OK);
+    assert_int_not_equal(read_all(at("config.json"), models, &s), SMKD_R_OK);
     // best.safetensors holds no momentum: it is no place to go on from.
-    assert_int_not_equal(rt_checkpoint_read(at("b/best.safetensors"), models, &s), SMKD_R_OK);
+    assert_int_not_equal(read_all(at("b/best.safetensors"), models, &s), SMKD_R_OK);
     assert_non_null(strstr(smkd_last_error(), "momentum.0.fc.weight"));
     const float *w = smkd_model_params(models[0]);
     for (int i = 0; i < 200; i++) assert_true(w[i] == 0); // unchanged
@@ -412,7 +436,7 @@ static void damage(void **state) {
     ok(rt_peer_load(&p[1], at("fake.smkd"), NULL));
     smkd_model *models[2] = {p[0].model, p[1].model};
     struct rt_progress_state want = {0}, got;
-    ok(rt_checkpoint_read(path, models, &want));
+    ok(read_all(path, models, &want));
     assert_false(want.unchecked);
     size_t bytes = smkd_model_info(p[0].model)->param_bytes;
     char *weights = xmalloc(bytes);
@@ -424,7 +448,7 @@ static void damage(void **state) {
         assert_true(f && fwrite(bad, 1, n, f) == n);
         fclose(f);
         tried++;
-        if (rt_checkpoint_read(path, models, &got) != SMKD_R_OK) {
+        if (read_all(path, models, &got) != SMKD_R_OK) {
             refused++;
             assert_non_null(strstr(smkd_last_error(), path));
         } else {
@@ -468,7 +492,7 @@ static void damage(void **state) {
         without.n = 0;
         rt_tensors_release(&without);
         rt_tensors_release(&f);
-        assert_int_not_equal(rt_checkpoint_read(at("n/changed"), models, &got), SMKD_R_OK);
+        assert_int_not_equal(read_all(at("n/changed"), models, &got), SMKD_R_OK);
         if (!strstr(smkd_last_error(), cases[i].words))
             fail_msg("\"%s\" should say \"%s\"", smkd_last_error(), cases[i].words);
     }
@@ -477,7 +501,9 @@ static void damage(void **state) {
     struct rt_tensors f, old = {0};
     ok(rt_safetensors_read(path, &f));
     for (size_t k = 0; k < f.n_meta; k++)
-        if (!str_has_prefix(f.meta_keys[k], "checksum.")) rt_tensors_add_meta(&old, f.meta_keys[k], f.meta_values[k]);
+        if (!str_has_prefix(f.meta_keys[k], "checksum."))
+            rt_tensors_add_meta(&old, f.meta_keys[k],
+                                strcmp(f.meta_keys[k], "format") ? f.meta_values[k] : "smkd-checkpoint-1");
     old.t = f.t;
     old.n = f.n;
     ok(rt_safetensors_write(path, &old));
@@ -485,7 +511,7 @@ static void damage(void **state) {
     old.n = 0;
     rt_tensors_release(&old);
     rt_tensors_release(&f);
-    ok(rt_checkpoint_read(path, models, &got));
+    ok(read_all(path, models, &got));
     assert_true(got.unchecked && got.step == want.step && got.best == want.best);
     for (int k = 0; k < 2; k++) rt_peer_release(&p[k]);
     free(weights);

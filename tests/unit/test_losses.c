@@ -30,19 +30,44 @@ struct run {
     struct ir_tensor **values;
 };
 
-static struct loss_options options(const char *refine, const char *denom) {
-    struct loss_options o = loss_defaults;
-    o.classes = C;
-    o.refine = refine;
-    o.peer_denom = denom;
+// What a test asks of a loss; each method takes of it what it leaves free.
+struct want {
+    const char *refine, *peer_denom, *r_scope;
+    bool detach_target;
+    int64_t classes;
+    int peers;
+};
+static struct want options(const char *refine, const char *denom) {
+    return (struct want){refine, denom, "epoch", false, C, 2};
+}
+
+static struct loss_options of(const char *name, const struct want *w) {
+    struct loss_options o;
+    struct diag d = {0};
+    assert_true(loss_options_init(&o, name, &d));
+    const struct {
+        const char *name, *text;
+    } set[] = {{"refine", w->refine},
+               {"peer-denom", w->peer_denom},
+               {"r-scope", w->r_scope},
+               {"detach-target", w->detach_target ? "true" : "false"}};
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++) {
+        char fixed[32];
+        int place;
+        const struct method_param *p = method_param(o.method, set[i].name, &place);
+        if (!method_fixed(o.method, p, fixed)) assert_true(method_set(o.method, &o.values, place, set[i].text));
+    }
+    o.classes = w->classes;
+    o.peers = w->peers;
     return o;
 }
 
-static void run_rows(struct run *r, const char *name, const struct loss_options *o, const struct scalars *s,
-                     const double *za, const double *zb, const int64_t *y, int64_t rows) {
+static void run_peers(struct run *r, const char *name, const struct want *w, const struct scalars *s,
+                      const double *const *z, const int64_t *y, int64_t rows) {
     arena_init(&r->arena);
     r->diag = (struct diag){0};
-    r->g = loss_build(name, o, &r->arena, &r->diag);
+    const struct loss_options o = of(name, w);
+    r->g = loss_build(&o, &r->arena, &r->diag);
     assert_non_null(r->g);
     r->values = ARENA_ARRAY(&r->arena, struct ir_tensor *, r->g->n_values);
     const struct {
@@ -50,7 +75,6 @@ static void run_rows(struct run *r, const char *name, const struct loss_options 
         double value;
     } scalars[] = {{"progress", s->progress}, {"eta", s->eta}, {"b2", s->b2}, {"b1", s->b1},
                    {"rho", s->rho},           {"r.0", s->r0},  {"r.1", s->r1}};
-    size_t seen = 0;
     for (size_t b = 0; b < r->g->n_boundary; b++) {
         const struct ir_value *v = &r->g->values[r->g->boundary[b]];
         struct ir_tensor *t = ir_tensor_new(&r->arena, ir_concrete(&v->type, rows));
@@ -58,17 +82,20 @@ static void run_rows(struct run *r, const char *name, const struct loss_options 
         for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++) {
             if (strcmp(v->name, scalars[i].name) != 0) continue;
             t->f[0] = scalars[i].value;
-            seen++;
         }
         if (strcmp(v->name, "labels") == 0) memcpy(t->i, y, (size_t)rows * sizeof *y);
-        if (strcmp(v->name, "logits.0") == 0) memcpy(t->f, za, (size_t)(rows * o->classes) * sizeof *za);
-        if (strcmp(v->name, "logits.1") == 0) memcpy(t->f, zb, (size_t)(rows * o->classes) * sizeof *zb);
+        const struct method_name n = method_parse(v->name);
+        if (n.role == METHOD_LOGITS) memcpy(t->f, z[n.peer], (size_t)(rows * o.classes) * sizeof *t->f);
     }
-    assert_int_equal(seen, sizeof scalars / sizeof *scalars); // all seven are declared, used or not
     ir_eval(r->g, &r->arena, rows, r->values);
 }
 
-static void run(struct run *r, const char *name, const struct loss_options *o, const struct scalars *s) {
+static void run_rows(struct run *r, const char *name, const struct want *w, const struct scalars *s, const double *za,
+                     const double *zb, const int64_t *y, int64_t rows) {
+    run_peers(r, name, w, s, (const double *const[]){za, zb}, y, rows);
+}
+
+static void run(struct run *r, const char *name, const struct want *o, const struct scalars *s) {
     run_rows(r, name, o, s, ZA, ZB, Y, ROWS);
 }
 
@@ -99,7 +126,7 @@ static void near(const struct ir_tensor *got, const double *want, size_t n) {
 static void test_cross_entropy(void **state) {
     (void)state;
     struct run r;
-    struct loss_options o = options("mylc", "K"); // ce refines nothing whatever it is told
+    struct want o = options("mylc", "K"); // ce refines nothing whatever it is told
     run(&r, "ce", &o, &GOLDEN_SCALARS);
     NEAR1(number(&r, "loss.0"), 0.670636);
     NEAR(result(&r, "grad.0"), -0.017453, 0.005786, 0.002128, 0.009539, 0.096217, 0.087061, -0.254557, 0.071279,
@@ -115,7 +142,7 @@ static void test_cross_entropy(void **state) {
 static void test_proselflc(void **state) {
     (void)state;
     struct run r;
-    struct loss_options o = options("proselflc", "K");
+    struct want o = options("proselflc", "K");
     run(&r, "zero", &o, &GOLDEN_SCALARS);
     NEAR1(number(&r, "loss.0"), .737384);
     NEAR1(number(&r, "loss.1"), 1.480343);
@@ -136,7 +163,7 @@ static void test_proselflc(void **state) {
 static void test_mylc(void **state) {
     (void)state;
     struct run r;
-    struct loss_options o = options("mylc", "K");
+    struct want o = options("mylc", "K");
     struct scalars s = GOLDEN_SCALARS;
     s.b1 = 10;
     o.r_scope = "batch"; // r over these three rows
@@ -156,7 +183,7 @@ static void test_mylc(void **state) {
 // What the peer adds to loss.0 and grad.0: the difference to the same loss without any exchange.
 static double peer_part(const char *name, const char *denom, const struct scalars *s, double *grad) {
     struct run with, without;
-    struct loss_options o = options("proselflc", denom);
+    struct want o = options("proselflc", denom);
     run(&with, name, &o, s);
     run(&without, "zero", &o, s);
     double value = number(&with, "loss.0") - number(&without, "loss.0");
@@ -195,7 +222,7 @@ static void test_peer_term(void **state) {
 static void test_progressive(void **state) {
     (void)state;
     struct run r, zero;
-    struct loss_options o = options("proselflc", "K");
+    struct want o = options("proselflc", "K");
     run(&r, "smkd-p", &o, &GOLDEN_SCALARS);
     run(&zero, "zero", &o, &GOLDEN_SCALARS);
     NEAR1(number(&r, "threshold"), .523383);
@@ -233,7 +260,7 @@ static void test_threshold(void **state) {
                 {2, 0, 1, 2.3026},   {4, -10, .75, .1747}, {1, -10, 1, .0616}};
     double z[100] = {0};
     int64_t y = 0;
-    struct loss_options o = options("none", "K");
+    struct want o = options("none", "K");
     o.classes = 100;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct run r;
@@ -268,7 +295,7 @@ static void test_limits(void **state) {
     for (size_t i = 0; i < 4; i++) {
         for (int j = 0; j < 9; j++) {
             struct run limit, formula;
-            struct loss_options o = options(refine[j / 3], denom[j % 3]);
+            struct want o = options(refine[j / 3], denom[j % 3]);
             struct scalars s = {.progress = .6, .eta = limits[i].eta, .b2 = 0, .b1 = 10, .rho = .5, .r0 = .4, .r1 = .7};
             run(&limit, limits[i].name, &o, &s);
             run(&formula, "smkd-p", &o, &s);
@@ -281,7 +308,7 @@ static void test_limits(void **state) {
     struct run r;
     double z[C] = {0};
     int64_t y = 1;
-    struct loss_options o = options("none", "K");
+    struct want o = options("none", "K");
     struct scalars s = {.eta = 1};
     run_rows(&r, "smkd-s", &o, &s, z, z, &y, 1);
     NEAR(result(&r, "selected.0"), 0);
@@ -299,13 +326,46 @@ static void test_nan(void **state) {
     double z[ROWS * C];
     memcpy(z, ZA, sizeof z);
     z[1] = NAN;
-    struct loss_options o = options("none", "K");
+    struct want o = options("none", "K");
     struct scalars s = {.eta = 1, .progress = .5};
     run_rows(&r, "smkd-p", &o, &s, z, ZB, Y, ROWS);
     assert_true(isnan(result(&r, "entropy.0")->f[0]));
     NEAR(result(&r, "selected.0"), 0, 1, 1);
     for (int i = 0; i < ROWS * C; i++) assert_true(isfinite(result(&r, "grad.1")->f[i]));
     arena_release(&r.arena);
+}
+
+// One network has its own term; a third one leaves the terms of two as they are and adds its own.
+static void test_peers(void **state) {
+    (void)state;
+    static const double ZC[ROWS * C] = {0, 0, 3, 1, -1, 2, 0, .5, .3, .2, -.4, 1};
+    struct scalars s = {.progress = .6, .eta = 1.2, .b2 = -1, .b1 = 8, .rho = .5};
+    for (int i = 0; i < 2; i++) {
+        struct want w = options("proselflc", i ? "N" : "K");
+        struct run one, zero, three, pair[3];
+        const double *z[3] = {ZA, ZB, ZC};
+        w.peers = 1;
+        run_peers(&one, "zero", &w, &s, z, Y, ROWS);
+        w.peers = 2;
+        run(&zero, "zero", &w, &s);
+        assert_true(number(&one, "loss.0") == number(&zero, "loss.0"));
+        assert_memory_equal(result(&one, "grad.0")->f, result(&zero, "grad.0")->f, sizeof ZA);
+        // L_0 of three is own + (taught by 1 + taught by 2) / 2; a pair's is own + taught by the one.
+        w.peers = 3;
+        run_peers(&three, "smkd-p", &w, &s, z, Y, ROWS);
+        static const int pairs[3][2] = {{0, 1}, {0, 2}, {1, 2}};
+        w.peers = 2;
+        for (int k = 0; k < 3; k++)
+            run_peers(&pair[k], "smkd-p", &w, &s, (const double *const[]){z[pairs[k][0]], z[pairs[k][1]]}, Y, ROWS);
+        NEAR1(number(&three, "loss.0"), (number(&pair[0], "loss.0") + number(&pair[1], "loss.0")) / 2);
+        NEAR1(number(&three, "loss.1"), (number(&pair[0], "loss.1") + number(&pair[2], "loss.0")) / 2);
+        NEAR1(number(&three, "loss.2"), (number(&pair[1], "loss.1") + number(&pair[2], "loss.1")) / 2);
+        for (int e = 0; e < ROWS * C; e++)
+            NEAR1(result(&three, "grad.2")->f[e],
+                  (result(&pair[1], "grad.1")->f[e] + result(&pair[2], "grad.1")->f[e]) / 2);
+        struct run *all[] = {&one, &zero, &three, &pair[0], &pair[1], &pair[2]};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) arena_release(&all[k]->arena);
+    }
 }
 
 struct lines {
@@ -323,29 +383,38 @@ static void test_bad_options(void **state) {
     struct diag d = {.sink = keep, .env = &m};
     struct arena a;
     arena_init(&a);
-    struct loss_options o = options("mylc", "K");
-    assert_null(loss_build("smkd", &o, &a, &d));
+    struct loss_options o;
+    assert_false(loss_options_init(&o, "smkd", &d));
     assert_non_null(strstr(m.text, "smkd-p"));
-    o.refine = "proself";
-    assert_null(loss_build("smkd-p", &o, &a, &d));
-    assert_non_null(strstr(m.text, "proselflc"));
-    o = options("mylc", "k");
-    assert_null(loss_build("smkd-p", &o, &a, &d));
-    assert_non_null(strstr(m.text, "typo"));
-    o = options("mylc", "K");
+    assert_true(loss_options_init(&o, "smkd-p", &d));
+    int place;
+    method_param(o.method, "refine", &place);
+    assert_false(method_set(o.method, &o.values, place, "proself"));
+    method_param(o.method, "log-floor", &place);
+    assert_false(method_set(o.method, &o.values, place, "nan"));
     o.classes = 1;
-    assert_null(loss_build("smkd-p", &o, &a, &d));
+    assert_null(loss_build(&o, &a, &d));
     assert_non_null(strstr(m.text, "classes"));
-    o = options("mylc", "K");
-    o.log_floor = NAN;
-    assert_null(loss_build("smkd-p", &o, &a, &d));
+    o.classes = C;
+    o.peers = 1; // nobody to teach
+    assert_null(loss_build(&o, &a, &d));
+    assert_non_null(strstr(m.text, "2 to 16 networks"));
 
     // Programs that are the same have the same key, and those that differ don't.
-    struct loss_options p = options("none", "K"), q = options("mylc", "K");
-    assert_string_equal(loss_key("ce", &p, &a), loss_key("ce", &q, &a));
-    assert_string_not_equal(loss_key("zero", &p, &a), loss_key("zero", &q, &a));
+    struct want none = options("none", "K"), mylc = options("mylc", "K");
+    struct loss_options p = of("ce", &none), q = of("ce", &mylc), x = of("zero", &none), z = of("zero", &mylc);
+    assert_string_equal(loss_key(&p, &a), loss_key(&q, &a));
+    assert_string_not_equal(loss_key(&x, &a), loss_key(&z, &a));
+    method_param(x.method, "b1", &place);
+    x.values.number[place]++; // set at run time, and without refinement not even that
+    p = of("zero", &none);
+    assert_string_equal(loss_key(&p, &a), loss_key(&x, &a));
+    method_param(x.method, "label-smoothing", &place);
+    x.values.number[place] = 0.1;
+    assert_string_not_equal(loss_key(&p, &a), loss_key(&x, &a));
     q.classes++;
-    assert_string_not_equal(loss_key("ce", &p, &a), loss_key("ce", &q, &a));
+    p = of("ce", &none);
+    assert_string_not_equal(loss_key(&p, &a), loss_key(&q, &a));
     arena_release(&a);
 }
 
@@ -363,19 +432,19 @@ static void test_bad_options(void **state) {
 BUILD(softmax, FD_IN(FD_ANY, IR_N, 5))
 EMIT(softmax, IR_ATTRS(IR_I("axis", -1)))
 BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
-EMIT(softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
-    EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
-        EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
-            BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
-                BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
-                      FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
-                    BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
-                        BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
-                            EMIT(smkd_threshold, IR_NO_ATTRS) BUILD(refine, FD_IN(FD_ANY, IR_N, 5),
-                                                                    FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 1))
-                                EMIT(smkd_refine, IR_NO_ATTRS) BUILD(refine_scalar, FD_IN(FD_ANY, IR_N, 5),
-                                                                     FD_IN(FD_ANY, IR_N, 5),
-                                                                     FD_IN0(FD_ANY)) EMIT(smkd_refine, IR_NO_ATTRS)
+EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
+BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first,
+                                                                                              FD_IN(FD_ANY, 4, 3))
+    EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
+        BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
+            BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
+                  FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
+                BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
+                    BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
+                        EMIT(smkd_threshold, IR_NO_ATTRS) BUILD(refine, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5),
+                                                                FD_IN(FD_ANY, IR_N, 1)) EMIT(smkd_refine, IR_NO_ATTRS)
+                            BUILD(refine_scalar, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY))
+                                EMIT(smkd_refine, IR_NO_ATTRS)
                                     BUILD(trust, FD_IN(FD_ANY, IR_N, 5), FD_IN0(FD_ANY), FD_IN0(FD_ANY), FD_IN0(FD_ANY))
                                         EMIT(smkd_trust, IR_ATTRS(IR_S("rule", "mylc")))
                                             BUILD(select, FD_IN(FD_ANY, IR_N), FD_IN0(FD_ANY))
@@ -460,10 +529,11 @@ static void test_bad_attributes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_proselflc),   cmocka_unit_test(test_mylc),
-        cmocka_unit_test(test_peer_term),     cmocka_unit_test(test_progressive), cmocka_unit_test(test_threshold),
-        cmocka_unit_test(test_limits),        cmocka_unit_test(test_nan),         cmocka_unit_test(test_bad_options),
-        cmocka_unit_test(test_op_gradients),  cmocka_unit_test(test_expansions),  cmocka_unit_test(test_bad_attributes),
+        cmocka_unit_test(test_cross_entropy),  cmocka_unit_test(test_proselflc),    cmocka_unit_test(test_mylc),
+        cmocka_unit_test(test_peer_term),      cmocka_unit_test(test_progressive),  cmocka_unit_test(test_threshold),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_nan),          cmocka_unit_test(test_peers),
+        cmocka_unit_test(test_bad_options),    cmocka_unit_test(test_op_gradients), cmocka_unit_test(test_expansions),
+        cmocka_unit_test(test_bad_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

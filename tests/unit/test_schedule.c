@@ -22,7 +22,7 @@ static void ok(enum smkd_result r) {
 static struct rt_schedule make(const char *const *flags) {
     struct rt_config c;
     struct rt_schedule s;
-    rt_config_init(&c);
+    rt_config_init(&c, method_find("smkd-p"));
     ok(rt_config_set(&c, "data", "x"));
     for (; *flags; flags += 2) ok(rt_config_set(&c, flags[0], flags[1]));
     ok(rt_config_resolve(&c));
@@ -146,24 +146,64 @@ static void thresholds(void **state) {
 static void defaults(void **state) {
     (void)state;
     static const struct {
-        const char *loss, *refine;
+        const char *method, *refine;
         double b2;
     } want[] = {{"smkd-p", "mylc", -5}, {"smkd-s", "mylc", 0}, {"all", "mylc", -5}, {"ce", "none", -5}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         struct rt_config c;
-        rt_config_init(&c);
+        rt_config_init(&c, method_find(want[i].method));
         ok(rt_config_set(&c, "data", "x"));
-        ok(rt_config_set(&c, "loss", want[i].loss));
+        ok(rt_config_set(&c, "method", want[i].method));
         ok(rt_config_set(&c, "seed", "17"));
         ok(rt_config_resolve(&c));
-        assert_string_equal(c.refine, want[i].refine);
-        near(c.b2, want[i].b2, 0);
+        assert_string_equal(method_word(c.row, &c.values, "refine"), want[i].refine);
+        near(method_number(c.row, &c.values, "b2"), want[i].b2, 0);
         near(c.noise_seed, 17, 0);
-        near(c.eta, 4, 0);
-        near(c.rho, .5, 0);
+        near(method_number(c.row, &c.values, "eta"), 4, 0);
+        near(method_number(c.row, &c.values, "rho"), .5, 0);
         assert_string_equal(c.lr_milestones, "30,60,80");
         rt_config_release(&c);
     }
+}
+
+// What a method's row fixes is not a user's to set, and a method has its own numbers only.
+static void fixed_by_method(void **state) {
+    (void)state;
+    struct rt_config c;
+    rt_config_init(&c, method_find("smkd-s"));
+    ok(rt_config_set(&c, "b2", "0"));
+    assert_int_not_equal(rt_config_set(&c, "b2", "-3"), SMKD_R_OK);
+    if (!strstr(smkd_last_error(), "--b2 -3: the method smkd-s has 0 there") || !strstr(smkd_last_error(), "smkd-p"))
+        fail_msg("%s", smkd_last_error());
+    rt_config_release(&c);
+    rt_config_init(&c, method_find("ce"));
+    assert_int_not_equal(rt_config_set(&c, "refine", "mylc"), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "zero"));
+    ok(rt_config_set(&c, "refine", "auto"));
+    assert_string_equal(method_word(c.row, &c.values, "refine"), "none");
+    rt_config_release(&c);
+    rt_config_init(&c, method_find("huber"));
+    ok(rt_config_set(&c, "huber-delta", "0.5"));
+    for (const struct rt_field *f = c.fields; f->name; f++) assert_string_not_equal(f->name, "eta");
+    rt_config_release(&c);
+}
+
+// config.json of the version before: `loss` is the method, and its numbers stand beside the others.
+static void older_config(void **state) {
+    (void)state;
+    struct rt_config c;
+    rt_config_init(&c, method_find("smkd-s"));
+    cJSON *o = cJSON_Parse("{\"loss\":\"smkd-s\",\"refine\":\"proselflc\",\"eta\":2,\"b1\":8,\"b2\":0,\"rho\":0.4,"
+                           "\"peer_denom\":\"N\",\"r_scope\":\"ema\",\"detach_target\":true,\"log_floor\":1e-6}");
+    ok(rt_config_from_json(&c, o, "config.json"));
+    assert_string_equal(c.method, "smkd-s");
+    assert_string_equal(method_word(c.row, &c.values, "refine"), "proselflc");
+    assert_string_equal(method_word(c.row, &c.values, "peer-denom"), "N");
+    near(method_number(c.row, &c.values, "b1"), 8, 0);
+    near(method_number(c.row, &c.values, "log-floor"), 1e-6, 0);
+    assert_true(method_flag(c.row, &c.values, "detach-target"));
+    cJSON_Delete(o);
+    rt_config_release(&c);
 }
 
 static void refuses(void **state) {
@@ -193,12 +233,12 @@ static void refuses(void **state) {
         {"lr-warmup-decay", "2", "--lr-warmup-decay 2: expected a number from 0 to 1"},
         {"lr-milestones", "3,x", "--lr-milestones"},
         {"noise", "sym:1", "symmetric:R"},
-        {"eta", "0", "--loss all"},
+        {"eta", "0", "--method all"},
         {"lr-warmup-epochs", "100", "less than --epochs"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct rt_config c;
-        rt_config_init(&c);
+        rt_config_init(&c, method_find("smkd-p"));
         ok(rt_config_set(&c, "data", "x"));
         enum smkd_result r = rt_config_set(&c, bad[i].flag, bad[i].value);
         if (r == SMKD_R_OK) r = rt_config_resolve(&c);
@@ -214,12 +254,14 @@ static void impossible_numbers(void **state) {
     (void)state;
     static const char *const bad[] = {"nan",    "-nan", "+nan", "inf", "-inf", "1e400", "-1e400", "1e308",
                                       "-1e308", "",     "x",    "1x",  " 1",   "1 ",    "1,5",    "--1"};
-    for (const struct rt_field *f = rt_fields; f->name; f++) {
+    struct rt_config all;
+    rt_config_init(&all, method_find("smkd-p"));
+    for (const struct rt_field *f = all.fields; f->name; f++) {
         if (f->kind != RT_FIELD_I64 && f->kind != RT_FIELD_F64 && f->kind != RT_FIELD_WHOLE) continue;
         for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
             if (strcmp(f->name, "eta") == 0 && strstr(bad[i], "inf")) continue; // the paper's ZERO
             struct rt_config c;
-            rt_config_init(&c);
+            rt_config_init(&c, method_find("smkd-p"));
             char start[64];
             snprintf(start, sizeof start, "--%s %s: expected a ", f->name, bad[i]);
             if (rt_config_set(&c, f->name, bad[i]) == SMKD_R_OK) fail_msg("--%s takes \"%s\"", f->name, bad[i]);
@@ -227,6 +269,7 @@ static void impossible_numbers(void **state) {
             rt_config_release(&c);
         }
     }
+    rt_config_release(&all);
 }
 
 static void channel_numbers(void **state) {
@@ -278,7 +321,7 @@ static void absurd_config(void **state) {
                  {"{\"refine\":\"much\"}", "\"refine\" is \"much\": expected one of "}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rt_config c;
-        rt_config_init(&c);
+        rt_config_init(&c, method_find("smkd-p"));
         cJSON *o = cJSON_Parse(cases[i].json);
         assert_int_not_equal(rt_config_from_json(&c, o, "config.json"), SMKD_R_OK);
         if (!strstr(smkd_last_error(), cases[i].words) || strncmp(smkd_last_error(), "config.json: ", 13) != 0)
@@ -292,8 +335,8 @@ static void json(void **state) {
     (void)state;
     struct rt_config a, b;
     struct str differ = STR_INIT;
-    rt_config_init(&a);
-    rt_config_init(&b);
+    rt_config_init(&a, method_find("smkd-p"));
+    rt_config_init(&b, method_find("smkd-p"));
     ok(rt_config_set(&a, "data", "somewhere"));
     ok(rt_config_set(&a, "eta", "inf"));
     ok(rt_config_set(&a, "lr", "0.1234567890123456789"));
@@ -306,7 +349,7 @@ static void json(void **state) {
     o = cJSON_Parse(text);
     ok(rt_config_from_json(&b, o, "config.json"));
     assert_int_equal(rt_config_differences(&a, &b, &differ), 0);
-    assert_true(a.lr == b.lr && b.nesterov && isinf(b.eta) && b.seed == a.seed);
+    assert_true(a.lr == b.lr && b.nesterov && isinf(method_number(b.row, &b.values, "eta")) && b.seed == a.seed);
     ok(rt_config_set(&a, "lr", "0.2"));
     ok(rt_config_set(&a, "threads", "3")); // changes no result
     assert_int_equal(rt_config_differences(&a, &b, &differ), 1);
@@ -328,6 +371,8 @@ int main(void) {
         cmocka_unit_test(gammas),
         cmocka_unit_test(onecycle_edges),
         cmocka_unit_test(thresholds),
+        cmocka_unit_test(fixed_by_method),
+        cmocka_unit_test(older_config),
         cmocka_unit_test(defaults),
         cmocka_unit_test(refuses),
         cmocka_unit_test(absurd_config),

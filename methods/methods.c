@@ -1,0 +1,208 @@
+// The rows, and what is the same for all families.
+#include "methods.h"
+
+#include "families.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MANY = METHOD_MAX_PEERS };
+
+const struct method methods[] = {
+    {"smkd-p", &method_mutual, "gate=below", 2, MANY, "selective mutual distillation, progressive threshold",
+     "SMKD Eq. 4-6, b2 != 0"},
+    {"smkd-s", &method_mutual, "gate=below,b2=0", 2, MANY, "selective mutual distillation, static threshold",
+     "SMKD Eq. 4-6, b2 = 0"},
+    {"all", &method_mutual, "gate=all", 2, MANY, "mutual distillation: every row is exchanged",
+     "SMKD Eq. 4-5 with every gate open"},
+    {"zero", &method_mutual, "gate=none", 1, MANY, "self-distilling networks: nothing is exchanged",
+     "SMKD Eq. 4-5 with every gate shut"},
+    {"ce", &method_mutual, "gate=none,refine=none", 1, MANY, "plain cross entropy", "zero without refinement"},
+    {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
+    {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
+    {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
+     "PyTorch's HuberLoss"},
+    {NULL, NULL, NULL, 0, 0, NULL, NULL},
+};
+
+const struct method *method_find(const char *name) {
+    for (const struct method *m = methods; m->name; m++)
+        if (name && strcmp(m->name, name) == 0) return m;
+    return NULL;
+}
+
+void method_names(struct str *out) {
+    for (const struct method *m = methods; m->name; m++) str_addf(out, "%s%s", m == methods ? "" : ", ", m->name);
+}
+
+const struct method_param *method_param(const struct method *m, const char *name, int *place) {
+    const struct method_param *all = m->family->params;
+    for (int i = 0; all[i].name; i++) {
+        if (strcmp(all[i].name, name) != 0) continue;
+        if (place) *place = i;
+        return &all[i];
+    }
+    return NULL;
+}
+
+static int place_of(const struct method *m, const char *name, enum method_kind kind) {
+    int i = 0;
+    const struct method_param *p = method_param(m, name, &i);
+    CHECK(p && p->kind == kind, "method %s has no such parameter as %s", m->name, name);
+    return i;
+}
+
+double method_number(const struct method *m, const struct method_values *v, const char *name) {
+    return v->number[place_of(m, name, METHOD_NUMBER)];
+}
+
+const char *method_word(const struct method *m, const struct method_values *v, const char *name) {
+    return v->word[place_of(m, name, METHOD_WORD)];
+}
+
+bool method_flag(const struct method *m, const struct method_values *v, const char *name) {
+    return v->flag[place_of(m, name, METHOD_FLAG)];
+}
+
+// Looks for "NAME=" at the start of an item of "a=1,b=2".
+const char *method_fixed(const struct method *m, const struct method_param *p, char text[32]) {
+    size_t n = strlen(p->name);
+    for (const char *s = m->set; s && *s; s += strcspn(s, ","), s += *s == ',') {
+        if (strncmp(s, p->name, n) != 0 || s[n] != '=') continue;
+        snprintf(text, 32, "%.*s", (int)strcspn(s + n + 1, ","), s + n + 1);
+        return text;
+    }
+    return NULL;
+}
+
+bool method_set(const struct method *m, struct method_values *v, int place, const char *text) {
+    const struct method_param *p = &m->family->params[place];
+    char fixed[32];
+    if (strcmp(text, "auto") == 0) {
+        const char *s = method_fixed(m, p, fixed);
+        text = s ? s : p->kind == METHOD_FLAG ? "false" : p->def;
+    }
+    double x;
+    switch (p->kind) {
+    case METHOD_NUMBER:
+        if (!parse_f64(text, &x) || isnan(x)) return false;
+        if (isinf(x) ? !p->infinite : x < p->min || x > p->max) return false;
+        v->number[place] = x;
+        return true;
+    case METHOD_WORD:
+        for (const char *const *w = p->words; *w; w++) {
+            if (strcmp(*w, text) != 0) continue;
+            v->word[place] = *w;
+            return true;
+        }
+        return false;
+    case METHOD_FLAG:
+        v->flag[place] = strcmp(text, "true") == 0;
+        return v->flag[place] || strcmp(text, "false") == 0;
+    }
+    return false;
+}
+
+bool method_assign(const struct method *m, struct method_values *v, int place, const char *text, struct str *wrong) {
+    const struct method_param *p = &m->family->params[place];
+    struct method_values to = *v, own;
+    if (!method_set(m, &to, place, p->kind == METHOD_FLAG && !*text ? "true" : text)) {
+        str_addf(wrong, "--%s %s: expected ", p->name, text);
+        method_expected(p, wrong);
+        return false;
+    }
+    char fixed[32];
+    const char *is = method_fixed(m, p, fixed);
+    method_defaults(m, &own);
+    bool same =
+        own.number[place] == to.number[place] && own.word[place] == to.word[place] && own.flag[place] == to.flag[place];
+    if (is && !same) {
+        str_addf(wrong, "--%s %s: the method %s has %s there; take another of its family:", p->name, text, m->name, is);
+        for (const struct method *x = methods; x->name; x++) {
+            char other[32];
+            const char *s = method_fixed(x, p, other);
+            if (x->family == m->family && (!s || strcmp(s, is) != 0)) str_addf(wrong, " %s", x->name);
+        }
+        return false;
+    }
+    *v = to;
+    return true;
+}
+
+void method_defaults(const struct method *m, struct method_values *v) {
+    *v = (struct method_values){0};
+    for (int i = 0; m->family->params[i].name; i++) {
+        CHECK(i < METHOD_PARAMS, "more parameters than METHOD_PARAMS in family %s", m->family->name);
+        CHECK(method_set(m, v, i, "auto"), "default of %s", m->family->params[i].name);
+    }
+}
+
+void method_expected(const struct method_param *p, struct str *out) {
+    switch (p->kind) {
+    case METHOD_NUMBER:
+        str_addf(out, "a number from %g to %g%s", p->min, p->max, p->infinite ? ", or inf" : "");
+        break;
+    case METHOD_WORD:
+        str_add(out, "one of ");
+        for (const char *const *w = p->words; *w; w++) str_addf(out, "%s%s", w == p->words ? "" : ", ", *w);
+        break;
+    case METHOD_FLAG:
+        str_add(out, "true or false");
+        break;
+    }
+}
+
+bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p) {
+    if (!p->only) return true;
+    char name[32];
+    size_t n = strcspn(p->only, "=");
+    snprintf(name, sizeof name, "%.*s", (int)n, p->only);
+    int at = place_of(m, name, METHOD_WORD);
+    const char *now = v->word[at];
+    for (const char *s = p->only + n + 1; *s; s += strcspn(s, "|"), s += *s == '|')
+        if (strlen(now) == strcspn(s, "|") && strncmp(s, now, strlen(now)) == 0)
+            return method_matters(m, v, &m->family->params[at]);
+    return false;
+}
+
+struct method_values method_canonical(const struct method *m, const struct method_values *v) {
+    struct method_values c = *v, def;
+    method_defaults(m, &def);
+    for (int i = 0; m->family->params[i].name; i++) {
+        const struct method_param *p = &m->family->params[i];
+        if (!method_matters(m, v, p)) {
+            c.number[i] = def.number[i];
+            c.word[i] = def.word[i];
+            c.flag[i] = def.flag[i];
+        }
+        if (p->scalar) c.number[i] = p->optional && c.number[i] != 0;
+    }
+    return c;
+}
+
+struct method_name method_parse(const char *name) {
+    static const struct {
+        const char *stem;
+        enum method_role role;
+        bool of_peer;
+    } known[] = {{"logits", METHOD_LOGITS, true},
+                 {"labels", METHOD_LABELS, false},
+                 {"labels.mix", METHOD_LABELS_MIX, false},
+                 {"targets", METHOD_TARGETS, false},
+                 {"class.weight", METHOD_CLASS_WEIGHT, false},
+                 {"loss", METHOD_LOSS, true},
+                 {"grad", METHOD_GRAD, true}};
+    struct method_name r = {.role = METHOD_OTHER, .peer = -1};
+    size_t n = strlen(name), digits = 0;
+    while (digits < n && name[n - 1 - digits] >= '0' && name[n - 1 - digits] <= '9') digits++;
+    if (digits > 0 && digits < 4 && n > digits && name[n - 1 - digits] == '.') {
+        r.peer = atoi(name + n - digits);
+        n -= digits + 1;
+    }
+    snprintf(r.stem, sizeof r.stem, "%.*s", (int)n, name);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].stem, r.stem) == 0 && known[i].of_peer == (r.peer >= 0)) r.role = known[i].role;
+    return r;
+}

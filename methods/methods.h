@@ -1,0 +1,115 @@
+// The catalogue of training methods as data: what they are called, what they come from, which numbers and switches they
+// have. Their mathematics are graphs (losses/), one builder for each family; a method is a row: a family and what it
+// sets in it. Command lines, config.json, `smkd-run methods` and the key of a compiled program are made from these
+// rows.
+#ifndef SMKD_METHODS_H
+#define SMKD_METHODS_H
+
+#include "../base/base.h"
+
+enum { METHOD_PARAMS = 16, METHOD_MAX_PEERS = 16 };
+
+enum method_kind { METHOD_NUMBER, METHOD_WORD, METHOD_FLAG };
+struct method_param {
+    const char *name;  // of the flag; in config.json with _ for -
+    const char *value; // what --help calls the value; NULL for a flag
+    enum method_kind kind;
+    const char *def;          // as text; NULL for a flag, which is off
+    double min, max;          // of a number
+    bool infinite;            // infinity of either sign is a value, too
+    const char *const *words; // of a word; ends with NULL
+    const char *help;         // NULL: no flag of its own, a method's row sets it
+    // The program's run-time scalar that a number is. NULL: a switch, which makes another program. A number with both a
+    // scalar and `optional` is a switch in so far as a program for 0 does not have it.
+    const char *scalar;
+    bool optional;
+    // "WORD=VALUE|VALUE": means something only where another parameter of the family has such a value. NULL: always.
+    const char *only;
+};
+
+// Values of a family's parameters, by their place in its list. Words are those of the list, borrowed.
+struct method_values {
+    double number[METHOD_PARAMS];
+    const char *word[METHOD_PARAMS];
+    bool flag[METHOD_PARAMS];
+};
+
+struct method;
+struct method_family {
+    const char *name, *doc;
+    const struct method_param *params; // ends with a NULL name
+    bool regression;                   // learns numbers (`targets`) instead of classes (`labels`)
+    // Whether the loss of a batch is the mean of its rows' losses, each of which depends on its own row alone: then
+    // batches may be summed up in parts.
+    bool (*by_rows)(const struct method *m, const struct method_values *v);
+    // What is wrong with values that are possible one by one, with what to do; NULL: nothing.
+    const char *(*refuse)(const struct method *m, const struct method_values *v);
+};
+
+struct method {
+    const char *name;
+    const struct method_family *family;
+    const char *set; // "gate=below,b2=0": parameters of the family that it fixes
+    int least, most; // peers
+    const char *doc, *paper;
+};
+extern const struct method methods[]; // ends with a NULL name
+
+const struct method *method_find(const char *name); // NULL: there is none
+// The names of all, "smkd-p, smkd-s, ...", added to `out`.
+void method_names(struct str *out);
+// A parameter of the family by its name, and its place; NULL: it has none.
+const struct method_param *method_param(const struct method *m, const char *name, int *place);
+// The text of what the method itself fixes; NULL where it is free.
+const char *method_fixed(const struct method *m, const struct method_param *p, char text[32]);
+
+// Every parameter's default, or what the method fixes.
+void method_defaults(const struct method *m, struct method_values *v);
+// Sets the parameter at `place` from text ("auto": its default). Flags take "true" or "false". False: it does not take
+// that.
+bool method_set(const struct method *m, struct method_values *v, int place, const char *text);
+// The same with a message where that is not possible, or not in this method: "--refine mylk: expected one of ...",
+// added to `wrong`; `v` is then unchanged. Text "" turns a flag on.
+bool method_assign(const struct method *m, struct method_values *v, int place, const char *text, struct str *wrong);
+// "a number from 0 to 1", "one of K, N, typo": what a parameter takes, added to `out`.
+void method_expected(const struct method_param *p, struct str *out);
+// Whether the parameter means something beside these values (its `only`).
+bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p);
+// By name; a name that the family lacks is a BUG.
+double method_number(const struct method *m, const struct method_values *v, const char *name);
+const char *method_word(const struct method *m, const struct method_values *v, const char *name);
+bool method_flag(const struct method *m, const struct method_values *v, const char *name);
+
+// Values under which two equal programs are equal texts: what does not matter is brought to its default, numbers that
+// are set at run time to 0, or to 1 where their program differs from that for 0.
+struct method_values method_canonical(const struct method *m, const struct method_values *v);
+
+// --- names: the interface of programs --------------------------------------------------------------------------------
+//
+// A program's tensors say by their names what they are; whoever runs it does what the names ask for.
+//
+//   inputs   logits.K f32[N,C]    peer K's output, in its memory       labels i64[N]  given labels
+//            labels.mix i64[N]    labels of the images mixed in        targets f32[N,T]  numbers to learn
+//            class.weight f32[C]
+//   scalars  progress, mix.lambda, r.K, and the numbers of the method by their names
+//   outputs  loss.K []            grad.K f32[N,C]: by logits.K         anything else, f32 [N] or []: a metric, with .K
+//   of peer K
+
+enum method_role {
+    METHOD_LOGITS,
+    METHOD_LABELS,
+    METHOD_LABELS_MIX,
+    METHOD_TARGETS,
+    METHOD_CLASS_WEIGHT,
+    METHOD_LOSS,
+    METHOD_GRAD,
+    METHOD_OTHER // of an output: a metric; of a scalar: a number; of an input: nothing that exists
+};
+struct method_name {
+    enum method_role role;
+    int peer;      // -1: of none
+    char stem[48]; // without the peer: "entropy"
+};
+struct method_name method_parse(const char *name);
+
+#endif

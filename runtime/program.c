@@ -1,0 +1,205 @@
+#include "program.h"
+
+#include "rt_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool rt_program_has(const smkd_model *m, enum smkd_abi_role role, const char *name) {
+    return smkd_model_find(m, role, name) != NULL;
+}
+
+// What the inputs and outputs of each role look like. Columns -1: those of the peers.
+static const struct face {
+    enum method_role role;
+    enum smkd_abi_role as;
+    uint32_t dtype, rank;
+    bool batched, columns;
+} faces[] = {
+    {METHOD_LOGITS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_LABELS, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
+    {METHOD_LABELS_MIX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
+    {METHOD_TARGETS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_CLASS_WEIGHT, SMKD_ABI_INPUT, SMKD_ABI_F32, 1, false, true},
+    {METHOD_LOSS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false},
+    {METHOD_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true},
+};
+
+static const struct face *face_of(enum method_role role, enum smkd_abi_role as) {
+    for (size_t i = 0; i < sizeof faces / sizeof *faces; i++)
+        if (faces[i].role == role && faces[i].as == as) return &faces[i];
+    return NULL;
+}
+
+static bool looks_like(const struct smkd_abi_tensor *t, const struct face *f) {
+    if (t->dtype != f->dtype || t->rank != f->rank) return false;
+    return t->rank == 0 || !f->batched || t->dims[0] == -1;
+}
+
+static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *path, int peers, int64_t columns) {
+    const struct method_name n = method_parse(t->name);
+    const struct face *f = face_of(n.role, (enum smkd_abi_role)t->role);
+    const char *what = t->role == SMKD_ABI_INPUT ? "input" : "output";
+    if (t->role == SMKD_ABI_INPUT && !f)
+        return rt_fail(
+            SMKD_R_MISMATCH,
+            "%s: has an input \"%s\", which no run can give; inputs are logits.K, labels, labels.mix, targets "
+            "and class.weight",
+            path, t->name);
+    if (!f) return SMKD_R_OK;
+    if (!looks_like(t, f))
+        return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",
+                       path, what, t->name);
+    if (f->columns && t->dims[t->rank - 1] != columns)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: is for %lld classes, not for %lld; compile it with smkdc loss --classes %lld", path,
+                       (long long)t->dims[t->rank - 1], (long long)columns, (long long)columns);
+    if (n.peer >= peers)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: is for more than %d network%s: it has \"%s\"; compile it with smkdc loss --peers %d", path,
+                       peers, peers == 1 ? "" : "s", t->name, peers);
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch) {
+    const struct smkd_artifact *info = smkd_model_info(m);
+    if (info->kind != SMKD_ABI_LOSS)
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: is a model, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld", path,
+                       (long long)columns);
+    for (uint64_t i = 0; i < info->n_tensors; i++) {
+        enum smkd_result r = check_row(&info->tensors[i], path, peers, columns);
+        if (r != SMKD_R_OK) return r;
+    }
+    for (int k = 0; k < peers; k++) {
+        static const struct {
+            const char *stem;
+            enum smkd_abi_role role;
+        } need[] = {{"logits", SMKD_ABI_INPUT}, {"loss", SMKD_ABI_OUTPUT}, {"grad", SMKD_ABI_OUTPUT}};
+        for (size_t i = 0; i < sizeof need / sizeof *need; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "%s.%d", need[i].stem, k);
+            if (rt_program_has(m, need[i].role, name)) continue;
+            return rt_fail(
+                SMKD_R_MISMATCH,
+                "%s: has no %s \"%s\": it is no loss for %d network%s; compile it with smkdc loss --peers %d", path,
+                need[i].role == SMKD_ABI_INPUT ? "input" : "output", name, peers, peers == 1 ? "" : "s", peers);
+        }
+    }
+    if (info->max_batch < (uint64_t)batch)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: takes batches of at most %llu; compile it with smkdc loss --max-batch %lld", path,
+                       (unsigned long long)info->max_batch, (long long)batch);
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_program_start(struct rt_program *p, smkd_model *m, struct rt_peer *peers, int n, smkd_team *team) {
+    const struct smkd_artifact *info = smkd_model_info(m);
+    *p = (struct rt_program){.model = m, .peers = n};
+    p->session = smkd_session_new(m, team);
+    if (!p->session) return SMKD_R_NOMEM;
+    p->loss = xcalloc((size_t)n, sizeof *p->loss);
+    p->sum = xcalloc((size_t)n, sizeof *p->sum);
+    p->metric = xcalloc(info->n_tensors + 1, sizeof *p->metric);
+    for (int k = 0; k < n; k++) {
+        char logits[32], grad[32];
+        snprintf(logits, sizeof logits, "logits.%d", k);
+        snprintf(grad, sizeof grad, "grad.%d", k);
+        snprintf(p->loss[k], sizeof p->loss[k], "loss.%d", k);
+        enum smkd_result r = smkd_bind(p->session, SMKD_ABI_INPUT, logits, peers[k].out);
+        if (r == SMKD_R_OK) r = smkd_bind(p->session, SMKD_ABI_OUTPUT, grad, peers[k].cotangent);
+        if (r != SMKD_R_OK) return r;
+    }
+    for (uint64_t i = 0; i < info->n_tensors; i++) {
+        const struct smkd_abi_tensor *t = &info->tensors[i];
+        const struct method_name name = method_parse(t->name);
+        bool number = t->dtype == SMKD_ABI_F32 && (t->rank == 0 || (t->rank == 1 && t->dims[0] == -1));
+        if (t->role != SMKD_ABI_OUTPUT || name.role != METHOD_OTHER || !number || name.peer >= n) continue;
+        struct rt_program_metric *x = &p->metric[p->n_metrics++];
+        *x = (struct rt_program_metric){.output = t->name, .peer = name.peer, .rows = t->rank == 1, .last = NAN};
+        snprintf(x->stem, sizeof x->stem, "%s", name.stem);
+    }
+    return SMKD_R_OK;
+}
+
+void rt_program_release(struct rt_program *p) {
+    smkd_session_free(p->session);
+    free(p->loss);
+    free(p->sum);
+    free(p->metric);
+    *p = (struct rt_program){0};
+}
+
+enum smkd_result rt_program_set(struct rt_program *p, const char *scalar, double v) {
+    return rt_set_if_there(p->session, p->model, scalar, v);
+}
+
+enum smkd_result rt_program_bind(struct rt_program *p, const char *input, const void *data) {
+    if (!rt_program_has(p->model, SMKD_ABI_INPUT, input)) return SMKD_R_OK;
+    return smkd_bind(p->session, SMKD_ABI_INPUT, input, (void *)(uintptr_t)data); // bound for reading
+}
+
+enum smkd_result rt_program_run(struct rt_program *p, size_t n) {
+    return smkd_run(p->session, SMKD_ABI_FORWARD, (int64_t)n);
+}
+
+double rt_program_loss(const struct rt_program *p, int k) {
+    const float *v = smkd_output(p->session, p->loss[k]);
+    return v ? (double)*v : NAN;
+}
+
+static const struct rt_program_metric *find(const struct rt_program *p, const char *stem, int peer) {
+    for (size_t i = 0; i < p->n_metrics; i++)
+        if (p->metric[i].peer == peer && strcmp(p->metric[i].stem, stem) == 0) return &p->metric[i];
+    return NULL;
+}
+
+const float *rt_program_rows(const struct rt_program *p, const char *stem, int peer) {
+    const struct rt_program_metric *x = find(p, stem, peer);
+    return x && x->rows ? smkd_output(p->session, x->output) : NULL;
+}
+
+double rt_program_number(const struct rt_program *p, const char *stem, int peer) {
+    const struct rt_program_metric *x = find(p, stem, peer);
+    const float *v = x && !x->rows ? smkd_output(p->session, x->output) : NULL;
+    return v ? (double)*v : NAN;
+}
+
+void rt_program_begin(struct rt_program *p) {
+    p->rows = 0;
+    for (int k = 0; k < p->peers; k++) p->sum[k] = 0;
+    for (size_t i = 0; i < p->n_metrics; i++) p->metric[i].sum = 0;
+}
+
+void rt_program_add(struct rt_program *p, size_t n) {
+    for (int k = 0; k < p->peers; k++) p->sum[k] += rt_program_loss(p, k) * (double)n;
+    for (size_t i = 0; i < p->n_metrics; i++) {
+        struct rt_program_metric *x = &p->metric[i];
+        const float *v = smkd_output(p->session, x->output);
+        double s = 0;
+        for (size_t j = 0; x->rows && j < n; j++) s += v[j];
+        x->sum += s;
+        x->last = x->rows ? s / (double)n : (double)*v;
+    }
+    p->rows += n;
+}
+
+void rt_program_metrics(const struct rt_program *p, struct rt_epoch_metrics *m) {
+    for (size_t i = 0; i < p->n_metrics; i++) {
+        const struct rt_program_metric *x = &p->metric[i];
+        enum rt_group g = x->peer < 0 ? RT_OF_EPOCH : RT_OF_PEER;
+        int peer = x->peer < 0 ? 0 : x->peer;
+        double mean = p->rows ? x->sum / (double)p->rows : NAN;
+        char name[64];
+        if (!x->rows) {
+            rt_metrics_set(m, g, peer, x->stem, x->last);
+        } else if (strcmp(x->stem, "selected") == 0) {
+            rt_metrics_set(m, g, peer, "selected_share", mean);
+            rt_metrics_set(m, g, peer, "selected_count", x->sum);
+        } else {
+            snprintf(name, sizeof name, "mean_%s", x->stem);
+            rt_metrics_set(m, g, peer, name, mean);
+        }
+    }
+}

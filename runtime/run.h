@@ -1,0 +1,42 @@
+// What the files of a training run share (train.c: the run, step.c: one step, tell.c: words about it).
+#ifndef SMKD_RT_RUN_H
+#define SMKD_RT_RUN_H
+
+#include "program.h"
+#include "train.h"
+
+struct run {
+    struct rt_train *t;
+    struct rt_config *c;
+    struct rt_train_data data;
+    struct rt_transform plain; // test images: no augmentation
+    struct rt_loader *train, *validation, *test;
+    smkd_team *team;
+    struct rt_program loss;
+    struct rt_schedule schedule;
+    struct rt_progress progress;
+    struct rt_progress_state state;
+    struct rt_kept kept;    // what checkpoints hold
+    size_t *given, *truth;  // of each peer: rows classified as their given and as their true label
+    float *entropies;       // [peers][rows] of the epoch, for the threshold's warning; NULL: there is no threshold
+    size_t rows;            // images an epoch goes through
+    float *sorted;          // likewise, scratch of that warning
+    double *probabilities;  // 2 * classes, scratch of evaluation
+    struct rt_score *score; // peers + 1 of them, likewise
+    float *class_weights;   // NULL: none
+    double now_progress, now_lr;
+    int classes;
+    bool by_epoch, by_ema; // how MyLC's r is kept
+};
+
+// One step: forward of every peer, the program, backward and update of every peer; then what the epoch sums up. `at`:
+// rows of the epoch before it.
+enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at);
+// printf shows the sign of a NaN, which means nothing to a reader.
+double rt_plain(double v);
+
+// What is said when a run starts, and of a threshold that an epoch has shown to be off.
+void rt_tell_start(struct run *r, int threads, bool resuming);
+void rt_tell_threshold(struct run *r, const struct rt_epoch_metrics *m);
+
+#endif

@@ -1,0 +1,85 @@
+// One step: forward of every peer, the method's program, backward and update of every peer. Nothing is copied between
+// them: the peers' logits are the program's inputs and its gradients their cotangents, in the same memory.
+#include "run.h"
+
+#include <math.h>
+#include <string.h>
+
+#define EMA_DECAY 0.99
+
+double rt_plain(double v) { return isnan(v) ? NAN : v; }
+
+static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_in_epoch) {
+    struct rt_train *t = r->t;
+    int64_t steps = r->schedule.steps;
+    bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
+    r->now_progress =
+        by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs) : (double)epoch / (double)r->c->epochs;
+    r->now_lr = rt_schedule_lr(&r->schedule, epoch, step_in_epoch);
+    enum smkd_result e = rt_program_set(&r->loss, "progress", r->now_progress);
+    for (int k = 0; k < t->n_peers && e == SMKD_R_OK; k++) {
+        struct rt_peer *p = &t->peers[k];
+        struct rt_rng rng;
+        char name[16];
+        snprintf(name, sizeof name, "r.%d", k);
+        rt_rng_init(&rng, (uint64_t)r->c->seed, rt_stream_id(RT_STREAM_DROPOUT, (uint64_t)k, (uint64_t)r->state.step));
+        e = rt_program_set(&r->loss, name, r->state.r[k]);
+        if (e == SMKD_R_OK) e = rt_set_if_there(p->session, p->model, "lr", r->now_lr);
+        // 24 bits: whole numbers that float32 holds, too.
+        if (e == SMKD_R_OK) e = rt_set_if_there(p->session, p->model, "seed", (double)(rt_rng_u32(&rng) & 0xffffff));
+    }
+    return e;
+}
+
+static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
+    enum smkd_result e = rt_program_bind(&r->loss, "labels", b->labels);
+    return e == SMKD_R_OK ? rt_program_run(&r->loss, b->n) : e;
+}
+
+static enum smkd_result check_finite(const struct run *r, int64_t epoch, int64_t step) {
+    for (int k = 0; k < r->t->n_peers; k++) {
+        double loss = rt_program_loss(&r->loss, k);
+        if (!isfinite(loss))
+            return rt_fail(SMKD_R_INVALID,
+                           "epoch %lld, step %lld: the loss of peer %d is %g; the run diverged: try a lower "
+                           "--lr (now %g), --lr-warmup-epochs, or --peer-denom N",
+                           (long long)epoch, (long long)step + 1, k, rt_plain(loss), r->now_lr);
+    }
+    return SMKD_R_OK;
+}
+
+// Accuracy in train mode, and what outlives the step.
+static void count(struct run *r, const struct rt_batch *b, size_t at) {
+    double full = log((double)r->classes);
+    rt_program_add(&r->loss, b->n);
+    for (int k = 0; k < r->t->n_peers; k++) {
+        const float *entropy = rt_program_rows(&r->loss, "entropy", k);
+        double h = 0;
+        for (size_t i = 0; i < b->n; i++) {
+            const float *z = r->t->peers[k].out + i * (size_t)r->classes;
+            r->given[k] += rt_rank(z, r->classes, b->labels[i]) == 0;
+            r->truth[k] += rt_rank(z, r->classes, r->data.set.train.labels[b->index[i]]) == 0;
+            if (entropy) h += entropy[i];
+            if (entropy && r->entropies) r->entropies[(size_t)k * r->rows + at + i] = entropy[i];
+        }
+        if (r->by_ema && entropy) {
+            double now = 1 - h / (double)b->n / full;
+            r->state.r[k] = EMA_DECAY * r->state.r[k] + (1 - EMA_DECAY) * (now < 0 ? 0 : now);
+        }
+    }
+}
+
+enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at) {
+    struct rt_peer *p = r->t->peers;
+    const int n = r->t->n_peers;
+    enum smkd_result e = set_scalars(r, epoch, number);
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, b->images, b->n);
+    if (e == SMKD_R_OK) e = run_loss(r, b);
+    if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, b->images, b->n);
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = smkd_run(p[k].session, SMKD_ABI_UPDATE, (int64_t)b->n);
+    if (e != SMKD_R_OK) return e;
+    count(r, b, at);
+    r->state.step++;
+    return SMKD_R_OK;
+}

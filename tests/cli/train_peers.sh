@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# One network, two, or several: what each run leaves, that one network is trained as it is in a pair of strangers, that runs of
+# one and of three resume to the same bits, and that run folders of the version before go on.
+. "$SMKD_SRC/tests/tools/train.bash"
+make_peers
+"$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 7 -o c.onnx
+"$smkdc" compile c.onnx -o c.smkd
+
+peers() { local out=$1; shift; "$run" train "${few[@]}" --epochs 4 --lr-milestones 2,3 --threads 1 -o "$out" "$@" 2>"$out.log"; }
+
+# Without an exchange, nobody notices the others.
+peers one --method ce --peer a.smkd || fail "one network: $(cat one.log)"
+peers two --method ce --peer a.smkd --peer b.smkd || fail "two: $(cat two.log)"
+peers three --method ce --peer a.smkd --peer b.smkd --peer c.smkd || fail "three: $(cat three.log)"
+for r in one two three; do "$run" export $r --peer 0 -o $r.onnx || fail "export of $r"; done
+cmp one.onnx two.onnx && cmp one.onnx three.onnx || fail "a network trained by itself is another than in company"
+[ "$(head -n 1 one/metrics.csv | tr ',' '\n' | grep -c '^loss_')" = 1 ] || fail "columns of one network"
+[ "$(head -n 1 three/metrics.csv | tr ',' '\n' | grep -c '^loss_')" = 3 ] || fail "columns of three networks"
+head -n 1 one/metrics.csv | grep -q selected && fail "one network has nobody to select for"
+grep -q ensemble one.log && fail "an ensemble of one is told"
+"$run" eval three --data fashion-mnist | grep -q '^peer 2' || fail "eval of three"
+refuses '--peer 3: three has 3 networks' "$run" export three --peer 3 -o x.onnx
+
+# Killed between epochs and resumed, with fewer flags: the same bytes.
+for n in one three; do
+    case $n in one) p=(--peer a.smkd --method zero) ;; *) p=(--peer a.smkd --peer b.smkd --peer c.smkd --method smkd-p --eta 1) ;; esac
+    peers whole.$n "${p[@]}" || fail "whole $n"
+    peers part.$n "${p[@]}" & pid=$!
+    for _ in $(seq 600); do [ -e part.$n/last.safetensors ] && break; sleep 0.05; done
+    kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
+    "$run" train --resume -o part.$n --threads 2 2>part.$n.log || fail "resume of $n: $(cat part.$n.log)"
+    cmp whole.$n/last.safetensors part.$n/last.safetensors || fail "$n: other bits after a resume"
+    cut -d, -f1-8 whole.$n/metrics.csv >w; cut -d, -f1-8 part.$n/metrics.csv >p
+    cmp w p || fail "$n: other metrics after a resume"
+done
+
+# As the version before wrote it: the method was called loss, a pair's columns stood in another order.
+peers old --method smkd-p --peer a.smkd --peer b.smkd || fail "a pair"
+cp -r old before
+sed -i 's/"method":/"loss":/; /"class_weights"/d; /"label_smoothing"/d' before/config.json
+sed -i 's/"epochs":\t*4,/"epochs":\t4,/' before/config.json
+"$run" train --resume -o before 2>before.log || fail "a folder of the version before: $(cat before.log)"
+"$run" eval before --data fashion-mnist >/dev/null || fail "eval of a folder of the version before"
+"$run" methods | grep -q '^smkd-p ' || fail "methods"
+"$run" methods smkd-s | grep -q 'b2 is 0' || fail "methods smkd-s"
+"$run" methods smkd-s | grep -q -- '--b2' && fail "smkd-s shows a flag that it fixes"
+"$run" train --method huber --help | grep -q huber-delta || fail "the flags of a method"
+"$run" train --method huber --help | grep -q -- '--eta' && fail "flags of another method"
+"$run" methods --markdown | cmp - "$SMKD_SRC/docs/methods.md" || fail "docs/methods.md is not what smkd-run methods --markdown prints"
+exit 0

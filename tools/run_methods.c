@@ -1,0 +1,145 @@
+// smkd-run methods: the catalogue of training methods, from the rows of methods/.
+#include "method_args.h"
+#include "run_train.h"
+
+#include <string.h>
+
+static const struct args_opt opts[] = {{"markdown", 0, NULL, NULL, "as docs/methods.md has it", 0}, {0}};
+static const struct args_cmd cmd = {
+    "smkd-run methods",
+    "[NAME]",
+    0,
+    1,
+    "Lists the training methods; with NAME one of them whole: what it comes from, how many "
+    "networks it takes, its flags.",
+    opts};
+
+static void networks(const struct method *m, char text[32]) {
+    if (m->least == m->most)
+        snprintf(text, 32, "%d", m->least);
+    else if (m->most == METHOD_MAX_PEERS)
+        snprintf(text, 32, "%d or more", m->least);
+    else
+        snprintf(text, 32, "%d to %d", m->least, m->most);
+}
+
+// The value a parameter has where nobody sets it, as text.
+static void value_text(const struct method *m, int place, char text[40]) {
+    struct method_values v;
+    method_defaults(m, &v);
+    switch (m->family->params[place].kind) {
+    case METHOD_NUMBER:
+        snprintf(text, 40, "%g", v.number[place]);
+        break;
+    case METHOD_WORD:
+        snprintf(text, 40, "%s", v.word[place]);
+        break;
+    case METHOD_FLAG:
+        snprintf(text, 40, "off");
+        break;
+    }
+}
+
+// Whether a parameter is a flag of this method that does something.
+static bool is_flag(const struct method *m, const struct method_param *p) {
+    struct method_values v;
+    char fixed[32];
+    method_defaults(m, &v);
+    if (!p->help || method_fixed(m, p, fixed)) return false;
+    if (!p->only) return true;
+    // What hangs on a word that the method fixes otherwise never counts; on one that a user sets, it may.
+    char name[32];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(p->only, "="), p->only);
+    const struct method_param *on = method_param(m, name, NULL);
+    return method_fixed(m, on, fixed) ? method_matters(m, &v, p) : true;
+}
+
+// "refine=mylc|proselflc" as words.
+static const char *where(const struct method_param *p, char text[64]) {
+    size_t n = 0;
+    for (const char *s = p->only ? p->only : ""; *s && n + 5 < 64; s++) {
+        if (*s == '|')
+            n += (size_t)snprintf(text + n, 64 - n, " or ");
+        else
+            text[n++] = *s;
+    }
+    text[n] = 0;
+    return text;
+}
+
+static void print_one(const struct method *m) {
+    char text[40], count[32], fixed[32], only[64];
+    struct method_values v;
+    networks(m, count);
+    method_defaults(m, &v);
+    printf("%s: %s\nFrom %s. Family %s (%s).\nNetworks: %s. Learns: %s.\n", m->name, m->doc, m->paper, m->family->name,
+           m->family->doc, count, m->family->regression ? "numbers" : "classes");
+    printf("Batches in parts (--accumulate): %s.\n",
+           m->family->by_rows(m, &v) ? "yes" : "no, its rows depend on each other");
+    for (int i = 0; m->family->params[i].name; i++) {
+        const struct method_param *p = &m->family->params[i];
+        const char *is = method_fixed(m, p, fixed);
+        if (is) printf("%s is %s.\n", p->name, is);
+    }
+    printf("\n");
+    for (int i = 0; m->family->params[i].name; i++) {
+        const struct method_param *p = &m->family->params[i];
+        if (!is_flag(m, p)) continue;
+        struct str flag = STR_INIT;
+        value_text(m, i, text);
+        str_addf(&flag, "--%s%s%s", p->name, p->value ? " " : "", p->value ? p->value : "");
+        printf("  %-22s %s (%s)%s%s\n", flag.s, p->help, text, p->only ? ", with " : "", where(p, only));
+        str_release(&flag);
+    }
+}
+
+static void print_markdown(void) {
+    char only[64];
+    printf(
+        "# Methods\n\nMade with `smkd-run methods --markdown` from the rows of `methods/`. Equations and what to "
+        "choose when: "
+        "[losses.md](losses.md).\n\n| method | networks | what | from | fixed | flags |\n|---|---|---|---|---|---|\n");
+    for (const struct method *m = methods; m->name; m++) {
+        char count[32];
+        networks(m, count);
+        struct str flags = STR_INIT, set = STR_INIT;
+        for (const struct method_param *p = m->family->params; p->name; p++)
+            if (is_flag(m, p)) str_addf(&flags, "%s`--%s`", flags.len ? " " : "", p->name);
+        for (const char *s = m->set; *s; s++) str_addf(&set, "%c%s", *s, *s == ',' ? " " : "");
+        printf("| `%s` | %s | %s | %s | %s | %s |\n", m->name, count, m->doc, m->paper, set.s,
+               flags.len ? flags.s : "");
+        str_release(&flags);
+        str_release(&set);
+    }
+    printf("\n| flag | default | what it is | counts where |\n|---|---|---|---|\n");
+    for (const struct method *m = methods; m->name; m++) {
+        bool first = true; // of its family
+        for (const struct method *x = methods; x < m; x++) first = first && x->family != m->family;
+        for (int i = 0; first && m->family->params[i].name; i++) {
+            const struct method_param *p = &m->family->params[i];
+            if (p->help)
+                printf("| `--%s` | %s | %s | %s |\n", p->name, p->def ? p->def : "off", p->help, where(p, only));
+        }
+    }
+}
+
+static int run(const struct args *a) {
+    if (args_given(a, "markdown")) {
+        print_markdown();
+        return EXIT_DONE;
+    }
+    if (a->n_pos) {
+        const struct method *m = run_method(a->pos[0]);
+        if (!m) return run_failed("methods");
+        print_one(m);
+        return EXIT_DONE;
+    }
+    for (const struct method *m = methods; m->name; m++) {
+        char count[32];
+        networks(m, count);
+        printf("%-10s %-10s %s (%s)\n", m->name, count, m->doc, m->paper);
+    }
+    return EXIT_DONE;
+}
+
+int run_methods(int argc, char **argv) { return args_command_main(&cmd, run, argc, argv); }
