@@ -114,7 +114,7 @@ static void default_milestones(struct rt_config *c) {
 
 static enum smkd_result check_uses(const struct rt_config *c, const struct rt_scheduler *kind) {
     struct rt_config plain;
-    rt_config_init(&plain);
+    rt_config_init(&plain, c->row);
     const bool own = kind->uses & RT_OWN_WARMUP, warmup = c->lr_warmup_epochs > 0 && !own,
                by_epoch = strcmp(c->lr_warmup_method, "steps") != 0;
     // Milestones and gamma are not among them: every scheduler always took those.
