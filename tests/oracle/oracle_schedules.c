@@ -11,7 +11,7 @@
 int main(int argc, char **argv) {
     struct rt_config c;
     struct rt_schedule s;
-    rt_config_init(&c);
+    rt_config_init(&c, method_find("ce"));
     enum smkd_result r = rt_config_set(&c, "data", "none");
     int i = 3;
     for (; r == SMKD_R_OK && i + 1 < argc && strncmp(argv[i], "--", 2) == 0; i += 2)
