@@ -82,6 +82,19 @@ static int resized_edge(const struct rt_pipeline *p, bool training) {
     return training && p->o.crop == RT_CROP_PLAIN ? p->o.train_resize : p->o.val_resize;
 }
 
+static enum smkd_result too_long(const struct rt_pipeline *p, bool training, int width, int height) {
+    const int edge = resized_edge(p, training), narrow = width < height ? width : height;
+    const int64_t longer = (int64_t)(width < height ? height : width) * edge / narrow;
+    if (longer * edge <= RT_IMAGE_MAX_PIXELS) return SMKD_R_OK;
+    return rt_fail(SMKD_R_INVALID, "an image of %d x %d pixels, resized to %d, would be %lld pixels long", width,
+                   height, edge, (long long)longer);
+}
+
+enum smkd_result rt_pipeline_takes(const struct rt_pipeline *p, int width, int height) {
+    enum smkd_result r = too_long(p, true, width, height);
+    return r == SMKD_R_OK ? too_long(p, false, width, height) : r;
+}
+
 // The image with its shorter edge as asked (0: as it is) in `room`, to be released; or itself. NULL: out of memory.
 static const struct rt_image *shorter(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
                                       int edge, struct rt_image *room) {
@@ -208,11 +221,7 @@ static void hide(const struct rt_pipeline *p, struct rt_rng *rng, float *out) {
 enum smkd_result rt_pipeline_run_scaled(const struct rt_pipeline *p, const struct rt_image *rgb, int width, int height,
                                         struct rt_rng *rng, float *out) {
     struct rt_image im = {0};
-    const int edge = resized_edge(p, rng != NULL), narrow = width < height ? width : height;
-    const int64_t longer = (int64_t)(width < height ? height : width) * edge / narrow;
-    if (longer * edge > RT_IMAGE_MAX_PIXELS)
-        return rt_fail(SMKD_R_INVALID, "an image of %d x %d pixels, resized to %d, would be %lld pixels long", width,
-                       height, edge, (long long)longer);
+    if (too_long(p, rng != NULL, width, height) != SMKD_R_OK) return SMKD_R_INVALID;
     bool ok = crop(p, rgb, width, height, rng, &im) && (!rng || change(&p->o, rng, &im));
     if (ok) {
         to_floats(p, &im, out);

@@ -96,6 +96,8 @@ struct rt_transform {
     int top, left;                   // where the image's corner lands in the network's input
     unsigned flags;                  // enum rt_augment_flags
     float lut[RT_MAX_CHANNELS][256]; // normalised value of each byte
+    // Of transforms.h; borrowed. NULL, or what does all of the above instead.
+    const struct rt_pipeline *pipeline;
 };
 // SMKD_R_MISMATCH where images of this size do not fit the network's input.
 enum smkd_result rt_transform_fits(const struct rt_images *im, int channels, int height, int width);

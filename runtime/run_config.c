@@ -1,6 +1,7 @@
 #include "run_config.h"
 
 #include "schedule.h"
+#include "transform_flags.h"
 
 #include <cjson/cJSON.h>
 #include <ctype.h>
@@ -11,6 +12,8 @@
 
 static const char *const unit_words[] = {"epoch", "iteration", NULL};
 static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
+static const char *const crop_words[] = {"auto", "resized", "plain", "center", NULL};
+static const char *const interpolation_words[] = {"nearest", "bilinear", "bicubic", NULL};
 #define WORD(name, uses, gamma) #name,
 static const char *const scheduler_words[] = {RT_SCHEDULERS(WORD) NULL};
 static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
@@ -35,6 +38,34 @@ const struct rt_field rt_fields[] = {
     WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),
     STR("augment", "KIND", "auto", "crop-flip, crop, flip or none (auto: crop-flip for CIFAR, none for IDX)", augment,
         augment_words),
+    STR("crop", "KIND", "auto",
+        "resized (RandomResizedCrop), plain (RandomCrop) or center (auto: resized for photographs, plain for CIFAR)",
+        augmentation.crop, crop_words),
+    WHOLE("train-crop-size", "auto", "what training crops become (auto, and only: what the model takes)",
+          augmentation.train_crop_size),
+    WHOLE("train-resize-size", "auto", "shorter edge before a plain crop, 0: as it is (auto: --val-resize-size)",
+          augmentation.train_resize_size),
+    WHOLE("val-resize-size", "auto", "shorter edge in evaluation, 0: as it is (auto: 256/224 of the crop)",
+          augmentation.val_resize_size),
+    WHOLE("val-crop-size", "auto", "middle that is then cut out (auto, and only: what the model takes)",
+          augmentation.val_crop_size),
+    WHOLE("pad", "auto", "border around an image before a plain crop (auto: 4 for CIFAR, else 0)", augmentation.pad),
+    STR("pad-mode", "HOW", "zero", "what the border is: zero or reflect", augmentation.pad_mode, rt_pad_modes),
+    STR("interpolation", "HOW", "bilinear", "nearest, bilinear or bicubic, of resizing and --auto-augment",
+        augmentation.interpolation, interpolation_words),
+    F64("hflip-prob", "auto", "share of the images that are mirrored (auto: 0.5, or 0 where --augment has no flip)",
+        augmentation.hflip_prob, 0, 1),
+    STR("color-jitter", "B,C,S,H", NULL,
+        "brightness, contrast, saturation and hue vary by so much (one number: the first "
+        "three)",
+        augmentation.color_jitter, NULL),
+    STR("auto-augment", "POLICY", "none", "none, ra, ta_wide, augmix, imagenet, cifar10 or svhn",
+        augmentation.auto_augment, rt_policies),
+    WHOLE("ra-magnitude", "auto", "magnitude of ra, 0 to 30 (auto: 9)", augmentation.ra_magnitude),
+    WHOLE("augmix-severity", "auto", "severity of augmix, 1 to 10 (auto: 3)", augmentation.augmix_severity),
+    F64("random-erase", "0", "share of the images from which a random rectangle is erased", augmentation.random_erase,
+        0, 1),
+    I64("cutout", "0", "side of a square that is erased from every image (0: none)", augmentation.cutout, 0, 65535),
     STR("mean", "M,..", "auto", "mean of each channel on a 0..1 scale", mean, NULL),
     STR("std", "S,..", "auto", "standard deviation of each channel", std, NULL),
     STR("method", "NAME", "smkd-p", "a row of smkd-run methods, or a file made with smkdc loss (its switches count)",
@@ -205,6 +236,7 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
+    if (rt_transform_flags_check(c) != SMKD_R_OK) return SMKD_R_INVALID;
     return rt_schedule_resolve(c);
 }
 

@@ -6,10 +6,20 @@
 #include "../methods/methods.h"
 #include "data.h"
 
+// torchvision's flags about images, by their names (transform_flags.h says what they become). NAN: auto.
+struct rt_augment_config {
+    char *crop, *pad_mode, *interpolation, *auto_augment, *color_jitter; // color_jitter NULL: none
+    double train_crop_size, train_resize_size, val_resize_size, val_crop_size, pad, hflip_prob, ra_magnitude,
+        augmix_severity;
+    double random_erase;
+    int64_t cutout;
+};
+
 struct rt_config {
     // data
     char *data, *labels, *noise, *augment, *mean, *std;
     int64_t train_limit, test_limit;
+    struct rt_augment_config augmentation;
     double val_split;
     double noise_seed; // whole numbers up to 2^53, as JSON holds them exactly; NAN: the seed
     // method: its name, or a file made with smkdc loss; the row that says which numbers it has, and their values

@@ -6,6 +6,7 @@
 #include "metrics.h"
 #include "run_config.h"
 #include "schedule.h"
+#include "transforms.h"
 
 // --- progress on a terminal or in a log (progress.c) -----------------------------------------------------------------
 
@@ -39,6 +40,7 @@ struct rt_train_data {
     int64_t *train, *validation; // image numbers
     size_t n_train, n_validation;
     struct rt_transform transform;
+    struct rt_pipeline pipeline; // which the transform may use
     uint64_t fingerprint; // of sizes and all labels: what a resumed run compares
 };
 // Loads what the configuration says for a model's input, resolving augment, mean and std in it. Release also on

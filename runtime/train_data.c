@@ -1,5 +1,6 @@
 // Images, given labels, split and input transform of a run.
 #include "train.h"
+#include "transform_flags.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -87,7 +88,8 @@ static bool agree_by_chance(const int32_t *given, const int32_t *own, size_t n, 
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
     *d = (struct rt_train_data){0};
     struct rt_dataset *s = &d->set;
-    const struct rt_data_want want = {model->classes, model->channels,        model->height,
+    const int height = rt_transform_flags_given(c) ? 0 : model->height; // 0: images of any size will do
+    const struct rt_data_want want = {model->classes, model->channels,        height,
                                       model->width,   (size_t)c->train_limit, (size_t)c->test_limit};
     enum smkd_result r = rt_dataset_load_for(c->data, &want, s);
     if (r != SMKD_R_OK) return r;
@@ -121,9 +123,8 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if ((r = rt_augment_parse(c->augment, &flags)) != SMKD_R_OK) return r;
     if ((r = channels("mean", &c->mean, ch, s->mean)) != SMKD_R_OK) return r;
     if ((r = channels("std", &c->std, ch, s->std)) != SMKD_R_OK) return r;
-    r = rt_transform_init(&d->transform, &s->train, model->channels, model->height, model->width, flags, s->mean,
-                          s->std);
-    d->transform.channels_last = model->channels_last;
+    const struct rt_input in = {model->channels, model->height, model->width, model->channels_last};
+    r = rt_transform_from_flags(&d->transform, &d->pipeline, c, flags, &s->train, &in, s->mean, s->std);
 
     uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)d->classes, (uint64_t)ch, (uint64_t)s->train.height};
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);

@@ -137,8 +137,11 @@ struct rt_pipeline {
 // Checks and prepares; SMKD_R_INVALID with a line that names the flag. There is nothing to release.
 enum smkd_result rt_pipeline_init(struct rt_pipeline *p, const struct rt_transform_options *o);
 
-// Writes channels * height * width floats. `rng` NULL: the evaluation preset. Fails with SMKD_R_NOMEM, or
-// SMKD_R_INVALID for an image so long and narrow that its resized one would be beyond RT_IMAGE_MAX_PIXELS.
+// SMKD_R_INVALID for an image so long and narrow that, resized, it would be beyond RT_IMAGE_MAX_PIXELS.
+enum smkd_result rt_pipeline_takes(const struct rt_pipeline *p, int width, int height);
+
+// Writes channels * height * width floats. `rng` NULL: the evaluation preset. Fails with SMKD_R_NOMEM, or as
+// rt_pipeline_takes does.
 enum smkd_result rt_pipeline_run(const struct rt_pipeline *p, const struct rt_image *rgb, struct rt_rng *rng,
                                  float *out);
 

@@ -1,4 +1,5 @@
 // smkd-run eval: accuracy of trained networks and of their ensemble on the test images.
+#include "../runtime/transform_flags.h"
 #include "run_train.h"
 
 #include <cjson/cJSON.h>
@@ -47,6 +48,7 @@ struct eval {
     smkd_team *team;
     struct rt_loader *loader;
     struct rt_transform transform;
+    struct rt_pipeline pipeline; // which the transform may use
     double *scratch;
 };
 
@@ -114,7 +116,9 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
     if (e->dir && !args_given(a, "test-limit")) limit = e->saved.config.test_limit;
     const struct rt_peer *p = &e->peers[0];
-    const struct rt_data_want want = {p->classes, p->channels, p->height, p->width, 0, (size_t)limit};
+    const struct rt_config *flags = &e->saved.config; // of a run folder; else all defaults
+    const bool as_trained = e->dir && rt_transform_flags_given(flags);
+    const struct rt_data_want want = {p->classes, p->channels, as_trained ? 0 : p->height, p->width, 0, (size_t)limit};
     enum smkd_result r = rt_dataset_load_for(data, &want, &e->set);
     if (r != SMKD_R_OK) return r;
     float *mean = e->set.mean, *std = e->set.std;
@@ -125,8 +129,16 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
-    r = rt_transform_init(&e->transform, &e->set.test, p->channels, p->height, p->width, 0, mean, std);
-    e->transform.channels_last = p->channels_last;
+    const struct rt_input in = {p->channels, p->height, p->width, p->channels_last};
+    if (as_trained) {
+        unsigned augment = 0;
+        r = rt_augment_parse(flags->augment, &augment);
+        if (r == SMKD_R_OK)
+            r = rt_transform_from_flags(&e->transform, &e->pipeline, flags, augment, &e->set.test, &in, mean, std);
+    } else {
+        r = rt_transform_init(&e->transform, &e->set.test, in.channels, in.height, in.width, 0, mean, std);
+        e->transform.channels_last = in.channels_last;
+    }
     if (r != SMKD_R_OK) return r;
     if (!(e->team = smkd_team_new((int)threads))) return SMKD_R_NOMEM;
     for (int k = 0; k < e->n; k++) {
