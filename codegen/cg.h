@@ -16,6 +16,11 @@
 
 #define CG_MAX_PTRS 40
 
+// Lies in the parameter block: trained, or frozen.
+static inline bool cg_is_weight(const struct ir_value *v) {
+    return v->role == IR_ROLE_PARAM || v->role == IR_ROLE_BUFFER;
+}
+
 struct cg_target {
     char *triple, *cpu, *features; // LLVM's
     char *required;                // of the machine that runs the code, in /proc/cpuinfo's words

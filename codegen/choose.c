@@ -63,7 +63,7 @@ void cg_choose(struct cg_choices *c, struct arena *a, const struct cg_target *t,
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct ir_node *n = &g->nodes[i];
         if (n->op != IR_OP_conv && n->op != IR_OP_conv_grad_x && n->op != IR_OP_conv_grad_w) continue;
-        bool kept = infer && n->op == IR_OP_conv && g->values[n->in[1]].role == IR_ROLE_PARAM;
+        bool kept = infer && n->op == IR_OP_conv && cg_is_weight(&g->values[n->in[1]]);
         struct cg_conv_site site = {.infer = infer, .node = (uint32_t)i, .shape = shape_of(g, n, batch, kept)};
         c->of[infer][i] = (uint8_t)decide(t, &site, o);
     }

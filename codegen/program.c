@@ -147,7 +147,7 @@ static void workspace(void *env, const struct ir_graph *g, ir_nid n, int64_t *fi
 // In inference, packed weights stay from one run to the next.
 static bool workspace_stays(void *env, const struct ir_graph *g, ir_nid n) {
     const struct cg_program *p = env;
-    return g == p->model->infer && g->nodes[n].op == IR_OP_conv && g->values[g->nodes[n].in[1]].role == IR_ROLE_PARAM;
+    return g == p->model->infer && g->nodes[n].op == IR_OP_conv && cg_is_weight(&g->values[g->nodes[n].in[1]]);
 }
 
 struct ir_plan *cg_plan(struct cg_program *p, const struct ir_graph *g) {

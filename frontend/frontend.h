@@ -16,9 +16,11 @@ struct fe_options {
     const struct fe_shape *shapes; // overrides of input shapes
     size_t n_shapes;
     // Patterns of names as of fnmatch(3), for float tensors. With train_only nothing else is trained; constants never
-    // are.
-    const char *const *train_only, *const *constants;
-    size_t n_train_only, n_constants;
+    // are. What freeze names of the parameters and running statistics stays as it is, but in checkpoints and exports; a
+    // pattern that begins with '!' takes names out again, and the last that matches decides.
+    const char *const *train_only, *const *constants, *const *freeze;
+    size_t n_train_only, n_constants, n_freeze;
+    bool freeze_norms; // BatchNormalization computes with its running statistics in training, too, and keeps them
 };
 
 // Reads and checks a file: size, protobuf, IR version, opset, initializers (size, dtype, offsets), external data (a
@@ -39,17 +41,18 @@ const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head
 
 // Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (dim 0 of every input is the batch
 // N, also where the file has a fixed number there), weights as PARAM values, BatchNorm statistics as BUFFER values,
-// tensors that are not trained (docs/design.md, "What is a parameter") as constants; a model whose weights are not
+// tensors that are not trained (docs/design.md, "What is a parameter") as constants, frozen ones as BUFFER values that
+// nothing updates; a model whose weights are not
 // float32 is raised to it as a whole. Reports EVERY operator it cannot import, then
-// returns NULL. Also warns when BatchNormalization was folded into Conv: "export with training=TRAINING".
+// returns NULL. Also warns when BatchNormalization was folded into Conv: "export with training=PRESERVE".
 struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, const struct fe_options *o);
 
 // What became of the float tensors that the model needs, sorted by name; running statistics are not among them.
 struct fe_decision {
     const char *name;
-    bool trained;
-    const char *why; // "an exponent": the rule that decided; the same pointer for all tensors of a rule
-    int64_t n;       // numbers
+    bool trained, frozen; // neither: a constant
+    const char *why;      // "an exponent": the rule that decided; the same pointer for all tensors of a rule
+    int64_t n;            // numbers
 };
 const struct fe_decision *fe_decisions(const struct fe_model *m, size_t *n);
 // How many BatchNormalization nodes there are, and how many of them keep their running statistics.

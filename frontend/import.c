@@ -302,6 +302,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     m->n_weights = m->n_edits = m->n_norms = m->n_frozen = 0;
     fe_decide_parameters(m, d, o);
     c.training_norms = fe_has_training_norms(m->proto);
+    c.freeze_norms = o && o->freeze_norms;
     c.g = ir_graph_new(a, d, g->name && *g->name ? arena_strdup(a, g->name) : "main");
     struct fe_scope s = {.infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
     fe_add_initializers(&c, &s, g);
@@ -322,8 +323,10 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
         diag_warning(
             d, NULL,
             "BatchNormalization was folded into Conv (or the model has none): to train it with BatchNorm, export with "
-            "training=TRAINING (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.TRAINING, "
+            "training=PRESERVE (torch.onnx.export(..., dynamo=False, training=torch.onnx.TrainingMode.PRESERVE, "
             "do_constant_folding=False))");
+    if (c.freeze_norms && !m->n_norms)
+        diag_warning(d, NULL, "--freeze-bn: the model has no BatchNormalization, so there is nothing to freeze");
     if (d->errors == before) fe_declared_report(&c);
     if (d->errors > before) {
         ir_report_untrained(c.g, false); // one run says what has no forward and what has no gradient

@@ -43,7 +43,7 @@ bool fe_op_batch_norm(struct fe_ctx *c, struct fe_node *n) {
             return fe_fail(c, n, "operand %d is missing; it needs x, scale, bias, mean and variance", i);
     if (n->arg < 14 && fe_attr_i(c, n, "spatial", 1) == 0) return fe_fail(c, n, "spatial=0 is not supported");
     c->saw_bn = true;
-    const bool asked = fe_arg(n, 3)->is_kept || fe_arg(n, 4)->is_kept,
+    const bool asked = c->freeze_norms || fe_arg(n, 3)->is_kept || fe_arg(n, 4)->is_kept,
                frozen = asked || (c->training_norms && !in_training_form(n->p, c->opset));
     c->asked_norms += asked;
     c->m->n_norms++;

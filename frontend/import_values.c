@@ -137,7 +137,8 @@ static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v) {
     const struct fe_blob *b = v->blob;
     const void *data = fe_blob_data(b, c->a);
     if (v->is_param) *ARENA_PUSH(c->m->arena, c->m->weights, c->m->n_weights, c->m->cap_weights) = v->name;
-    return v->is_param ? ir_boundary(c->g, IR_ROLE_PARAM, b->type, v->name, data) : ir_const(c->g, b->type, data);
+    const enum ir_role role = v->is_frozen ? IR_ROLE_BUFFER : IR_ROLE_PARAM;
+    return v->is_param ? ir_boundary(c->g, role, b->type, v->name, data) : ir_const(c->g, b->type, data);
 }
 
 ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v) {

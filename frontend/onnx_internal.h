@@ -36,7 +36,8 @@ struct fe_model {
     struct fe_meaning {  // of a float tensor, sorted by key
         const void *key; // the TensorProto of an initializer, the NodeProto of a Constant node
         bool trained;
-        bool kept; // the command line keeps it as it is: for a running statistic the norm is frozen
+        bool frozen; // a parameter that --freeze names: stored, exported and kept as one, without a gradient
+        bool kept;   // the command line keeps it as it is: for a running statistic the norm is frozen
     } *meanings;
     size_t n_meanings;
     size_t n_norms, n_frozen; // BatchNormalization nodes
@@ -144,7 +145,8 @@ struct fe_val {
     const char *name;
     bool unknown;       // made by a node that could not be imported: users of it stay silent
     bool is_init;       // a named initializer (not a Constant node)
-    bool is_param;      // its blob is trained (parameters.c)
+    bool is_param;      // its blob is trained, or would be but for --freeze (parameters.c)
+    bool is_frozen;     // of these the latter
     bool is_kept;       // a statistic that is not updated
     ir_vid vid;         // IR value; IR_NONE until asked for
     struct fe_sym *sym; // elements known at import
@@ -189,6 +191,7 @@ struct fe_ctx {
     } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
     bool saw_bn, saw_conv;
+    bool freeze_norms;            // --freeze-bn
     bool training_norms;          // the file has BatchNormalization in training form: others are frozen (import_norm.c)
     size_t asked_norms;           // frozen by the command line
     size_t bare_convs;            // Conv followed by nothing we know to be a normalisation

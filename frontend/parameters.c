@@ -19,6 +19,8 @@ enum rule {
     STATISTIC,           // of a norm, updated in training
     STATISTIC_ASKED,     // kept: --constant names it
     STATISTIC_NOT_ASKED, // kept: --train-only names nothing of the norm
+    STATISTIC_FROZEN,    // kept: --freeze names it
+    FROZEN,
     ASKED,
     NOT_ASKED,
     MARKED_BUFFER,
@@ -49,6 +51,8 @@ static const char *const why[] = {
     [IN_MASKS] = "only enters conditions",
     [IN_FILLS] = "fills what is padded",
     [IN_QUANTA] = "a scale or zero point of quantisation",
+    [STATISTIC_FROZEN] = "a running statistic that --freeze names",
+    [FROZEN] = "--freeze names it",
     [ASKED] = "--constant names it",
     [NOT_ASKED] = "--train-only does not name it",
     [MARKED_BUFFER] = "marked as a buffer by the exporter",
@@ -105,6 +109,16 @@ static bool any_matches(const char *const *globs, size_t n, const char *name) {
     return false;
 }
 
+// Of patterns of which some take names out again the last that matches decides.
+static bool is_frozen(const struct fe_options *o, const char *name) {
+    bool frozen = false;
+    for (size_t i = 0; i < o->n_freeze; i++) {
+        const bool out = *o->freeze[i] == '!';
+        if (matches(o->freeze[i] + out, name)) frozen = !out;
+    }
+    return frozen;
+}
+
 // What the exporter says; UNUSED: nothing.
 static enum rule by_marks(const struct decide *d, const struct fe_float *t) {
     if (t->kind) {
@@ -154,6 +168,12 @@ static enum rule decide(const struct decide *d, const struct fe_float *t) {
     if (statistic) return STATISTIC;
     const enum rule mark = by_marks(d, t);
     return mark != UNUSED ? mark : by_role(d, t, v->reach);
+}
+
+// --freeze takes from what would be trained, or updated.
+static enum rule freeze(const struct decide *d, const struct fe_float *t, enum rule r) {
+    if ((r < ASKED_TO_TRAIN && r != STATISTIC) || !is_frozen(d->o, t->name)) return r;
+    return r == STATISTIC ? STATISTIC_FROZEN : FROZEN;
 }
 
 // --- the tensors
@@ -221,15 +241,16 @@ static const char *near_names(struct arena *a, const char *glob, const struct fe
 static void check_globs(struct arena *a, struct diag *d, const char *option, const char *const *globs, size_t n_globs,
                         const struct fe_float *ts, const enum rule *rules, size_t n) {
     for (size_t k = 0; k < n_globs; k++) {
+        const char *glob = globs[k] + (*globs[k] == '!' && !strcmp(option, "freeze"));
         size_t found = 0, last = 0;
         bool changeable = false;
         for (size_t i = 0; i < n; i++) {
-            if (rules[i] == UNUSED || !matches(globs[k], ts[i].name)) continue;
+            if (rules[i] == UNUSED || !matches(glob, ts[i].name)) continue;
             found++;
             last = i;
             changeable |= rules[i] >= STATISTIC && rules[i] != EMPTY;
         }
-        const char *near = found ? "" : near_names(a, globs[k], ts, rules, n);
+        const char *near = found ? "" : near_names(a, glob, ts, rules, n);
         if (!found)
             diag_error(d, NULL, "--%s %s: no float tensor of the model has such a name%s%s", option, globs[k],
                        *near ? "; it has " : "; it has none", near);
@@ -285,18 +306,30 @@ void fe_decide_parameters(struct fe_model *m, struct diag *diag, const struct fe
     struct fe_raise raise = {0};
     for (size_t i = 0; i < n; i++) rules[i] = decide(&d, &ts[i]);
     keep_statistics_going(d.g, ts, rules, n);
+    size_t n_trained = 0, n_frozen = 0;
     for (size_t i = 0; i < n; i++) {
-        const enum rule r = rules[i];
-        const bool trained = r >= ASKED_TO_TRAIN;
-        const bool kept = r == STATISTIC_ASKED || r == STATISTIC_NOT_ASKED;
-        m->meanings[m->n_meanings++] = (struct fe_meaning){.key = ts[i].key, .trained = trained, .kept = kept};
-        if (trained || kept || r == STATISTIC) fe_raise_count(&raise, &ts[i].blob);
+        const enum rule r = rules[i] = freeze(&d, &ts[i], rules[i]);
+        const bool trained = r >= ASKED_TO_TRAIN, frozen = r == FROZEN;
+        const bool kept = r == STATISTIC_ASKED || r == STATISTIC_NOT_ASKED || r == STATISTIC_FROZEN;
+        m->meanings[m->n_meanings++] =
+            (struct fe_meaning){.key = ts[i].key, .trained = trained, .frozen = frozen, .kept = kept};
+        if (trained || frozen || kept || r == STATISTIC) fe_raise_count(&raise, &ts[i].blob);
         if (why[r])
-            m->decisions[m->n_decisions++] = (struct fe_decision){
-                .name = arena_strdup(m->arena, ts[i].name), .trained = trained, .why = why[r], .n = ts[i].blob.n};
+            m->decisions[m->n_decisions++] = (struct fe_decision){.name = arena_strdup(m->arena, ts[i].name),
+                                                                  .trained = trained,
+                                                                  .frozen = frozen || r == STATISTIC_FROZEN,
+                                                                  .why = why[r],
+                                                                  .n = ts[i].blob.n};
+        n_trained += trained;
+        n_frozen += frozen;
     }
+    if (n_frozen && !n_trained)
+        diag_error(diag, NULL,
+                   "--freeze %s: nothing is left to train; take the tensors to train out again with --freeze '!GLOB'",
+                   d.o->freeze[d.o->n_freeze - 1]);
     check_globs(&scratch, diag, "train-only", d.o->train_only, d.o->n_train_only, ts, rules, n);
     check_globs(&scratch, diag, "constant", d.o->constants, d.o->n_constants, ts, rules, n);
+    check_globs(&scratch, diag, "freeze", d.o->freeze, d.o->n_freeze, ts, rules, n);
     arena_release(&scratch);
     qsort(m->meanings, m->n_meanings, sizeof *m->meanings, by_key);
     fe_raise(m, diag, &raise);

@@ -57,7 +57,8 @@ struct fe_val *fe_val_blob(struct fe_ctx *c, const struct diag_loc *loc, const O
     struct fe_val *v = fe_val_new(c, name);
     const struct fe_meaning *meaning = fe_meaning_of(c->m, key);
     v->is_init = key == t;
-    v->is_param = meaning && meaning->trained;
+    v->is_frozen = meaning && meaning->frozen;
+    v->is_param = meaning && (meaning->trained || meaning->frozen);
     v->is_kept = meaning && meaning->kept;
     v->blob = ARENA_NEW(c->a, struct fe_blob);
     if (!fe_blob_open(c->m, c->d, loc, t, v->blob)) {

@@ -86,6 +86,7 @@ struct dc_model {
     struct ir_head *heads;
     size_t n_heads;
     bool one_head; // --logits said which
+    bool frozen;   // --freeze is given: no gradient by the inputs, for which everything before them would be needed
     // Of dc_model_graphs:
     struct ir_graph *infer, *train;
     size_t n_params, n_untrained; // of these, no gradient reaches so many
@@ -100,9 +101,14 @@ struct dc_model {
      ARGS_REPEAT}
 #define DC_PARAMETER_OPTS                                                                                              \
     {"train-only", 0, "GLOB", NULL, "train only float tensors of such names; all others are constants", ARGS_REPEAT},  \
-    {                                                                                                                  \
-        "constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT                            \
-    }
+        {"constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT},                         \
+        {"freeze",                                                                                                     \
+         0,                                                                                                            \
+         "GLOB",                                                                                                       \
+         NULL,                                                                                                         \
+         "keep parameters and running statistics of such names as they are; '!GLOB' takes some out again",             \
+         ARGS_REPEAT},                                                                                                 \
+        {"freeze-bn", 0, NULL, NULL, "every BatchNorm uses its running statistics in training, too, and keeps them", 0}
 #define DC_LOGITS_OPT                                                                                                  \
     {"logits", 0, "NAME", NULL, "the output to train, where a model has several, or a value inside it [N,classes]", 0}
 #define DC_CLASSES_OPTS                                                                                                \

@@ -1,6 +1,7 @@
 // smkdc check: everything that stands between a model and training, in one run.
 #include "dc.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct args_opt opts[] = {
@@ -36,6 +37,16 @@ static bool is_added(const struct dc_model *m, const char *output) {
     return false;
 }
 
+static int by_name(const void *name, const void *d) { return strcmp(name, ((const struct fe_decision *)d)->name); }
+
+// Whether --freeze names it.
+static bool is_frozen(const struct dc_model *m, const char *name) {
+    size_t n;
+    const struct fe_decision *all = fe_decisions(m->file, &n);
+    const struct fe_decision *d = n ? bsearch(name, all, n, sizeof *all, by_name) : NULL;
+    return d && d->frozen;
+}
+
 static void print_summary(const struct dc_model *m) {
     const struct ir_graph *g = m->imported;
     int64_t trained = 0, kept = 0;
@@ -47,7 +58,7 @@ static void print_summary(const struct dc_model *m) {
         } else if (v->role == IR_ROLE_PARAM) {
             trained += ir_numel(&v->type);
             n_params++;
-        } else if (v->role == IR_ROLE_BUFFER) {
+        } else if (v->role == IR_ROLE_BUFFER && !is_frozen(m, v->name)) {
             kept += ir_numel(&v->type);
             n_buffers++;
         }
@@ -62,14 +73,19 @@ static void print_summary(const struct dc_model *m) {
     printf("nodes       %zu\n", g->n_nodes);
 }
 
-// One line for each rule that keeps tensors constant, with the first of them; with --verbose one for each tensor.
+// One line for each rule that keeps tensors constant or frozen, with the first of them; with --verbose one for each
+// tensor.
 static void print_decisions(const struct fe_model *m, bool verbose) {
     size_t n, frozen, n_told = 0;
     const struct fe_decision *d = fe_decisions(m, &n);
     const char *told[64]; // there are half as many rules
     for (size_t i = 0; i < n; i++) {
         if (verbose)
-            printf("%s %s: %s\n", d[i].trained ? "parameter  " : "constant   ", printable(d[i].name), d[i].why);
+            printf("%-11s %s: %s\n",
+                   d[i].trained  ? "parameter"
+                   : d[i].frozen ? "frozen"
+                                 : "constant",
+                   printable(d[i].name), d[i].why);
         bool new = !verbose && !d[i].trained &&n_told < sizeof told / sizeof *told;
         for (size_t k = 0; new && k < n_told; k++) new = told[k] != d[i].why;
         if (!new) continue;
@@ -81,8 +97,8 @@ static void print_decisions(const struct fe_model *m, bool verbose) {
                 tensors++;
                 numbers += d[k].n;
             }
-        printf("constants   %lld in %zu tensors: %s, as \"%s\"\n", (long long)numbers, tensors, d[i].why,
-               printable(d[i].name));
+        printf("%-11s %lld in %zu tensors: %s, as \"%s\"\n", d[i].frozen ? "frozen" : "constants", (long long)numbers,
+               tensors, d[i].why, printable(d[i].name));
     }
     const size_t norms = fe_norms(m, &frozen);
     if (norms) printf("batch norm  %zu trained with the batch's statistics, %zu frozen\n", norms - frozen, frozen);

@@ -3,6 +3,7 @@
 #include "dc.h"
 
 #include <cjson/cJSON.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct args_opt opts[] = {{"json", 0, NULL, NULL, "print one JSON object", 0},
@@ -55,13 +56,49 @@ static uint64_t elements(const struct smkd_artifact *a, enum smkd_abi_role role,
     return sum;
 }
 
+// What stays as it is in training. The names are in the notes, so that a block tensor keeps its role for all who save
+// and export.
+struct frozen {
+    const char **names; // sorted
+    size_t n;
+};
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+static struct frozen frozen_of(const cJSON *notes) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(notes, "frozen"), *name;
+    struct frozen f = {.names = xcalloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *f.names)};
+    cJSON_ArrayForEach(name, list) if (cJSON_IsString(name)) f.names[f.n++] = name->valuestring;
+    qsort(f.names, f.n, sizeof *f.names, by_text);
+    return f;
+}
+
+static bool is_frozen(const struct frozen *f, const struct smkd_abi_tensor *t) {
+    return f->n && t->role == SMKD_ABI_BUFFER && bsearch(&t->name, f->names, f->n, sizeof *f->names, by_text);
+}
+
+static const char *role_of(const struct frozen *f, const struct smkd_abi_tensor *t) {
+    return is_frozen(f, t) ? "frozen" : NAME(role_names, t->role);
+}
+
+static uint64_t frozen_elements(const struct smkd_artifact *a, const struct frozen *f, size_t *n) {
+    uint64_t sum = 0;
+    *n = 0;
+    for (uint64_t i = 0; i < a->n_tensors; i++)
+        if (is_frozen(f, &a->tensors[i])) {
+            sum += a->tensors[i].numel;
+            ++*n;
+        }
+    return sum;
+}
+
 static double note_number(const cJSON *notes, const char *key) {
     const cJSON *v = cJSON_GetObjectItemCaseSensitive(notes, key);
     return cJSON_IsNumber(v) ? v->valuedouble : 0;
 }
 
 static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool all) {
-    size_t n_params, n_buffers;
+    size_t n_params, n_buffers, n_frozen;
     const uint64_t params = elements(a, SMKD_ABI_PARAM, &n_params), buffers = elements(a, SMKD_ABI_BUFFER, &n_buffers);
     printf("name        %s (%s)\n", printable(a->name), a->kind == SMKD_ABI_LOSS ? "loss" : "model");
     printf("made by     %s, ABI %u\n", printable(a->producer), a->abi_version);
@@ -71,7 +108,11 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
     if (dtype) printf("dtype       %s\n", printable(dtype));
     printf("batches     up to %llu\n", (unsigned long long)a->max_batch);
     printf("parameters  %llu in %zu tensors\n", (unsigned long long)params, n_params);
-    if (n_buffers) printf("statistics  %llu in %zu tensors\n", (unsigned long long)buffers, n_buffers);
+    struct frozen f = frozen_of(notes);
+    const uint64_t frozen = frozen_elements(a, &f, &n_frozen);
+    if (n_buffers > n_frozen)
+        printf("statistics  %llu in %zu tensors\n", (unsigned long long)(buffers - frozen), n_buffers - n_frozen);
+    if (n_frozen) printf("frozen      %llu in %zu tensors\n", (unsigned long long)frozen, n_frozen);
     printf("FLOPs       forward %.4g, backward %.4g per sample\n", note_number(notes, "flops_forward"),
            note_number(notes, "flops_backward"));
     printf("nodes       %.0f", note_number(notes, "nodes"));
@@ -90,7 +131,7 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
         if (!all && (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)) continue;
         struct str type = STR_INIT;
         type_text(t, &type);
-        printf("%-11s %s %s\n", NAME(role_names, t->role), printable(t->name), type.s);
+        printf("%-11s %s %s\n", role_of(&f, t), printable(t->name), type.s);
         str_release(&type);
     }
     for (uint64_t i = 0; i < a->n_heads; i++) {
@@ -102,6 +143,7 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
     if (a->mixing_node)
         printf("one batch   node \"%s\" (%s) computes with all samples of it\n", a->mixing_node,
                a->mixing_op ? a->mixing_op : "?");
+    free(f.names);
 }
 
 static cJSON *heads_json(const struct smkd_artifact *a) {
@@ -116,10 +158,10 @@ static cJSON *heads_json(const struct smkd_artifact *a) {
     return all;
 }
 
-static cJSON *tensor_json(const struct smkd_abi_tensor *t) {
+static cJSON *tensor_json(const struct smkd_abi_tensor *t, const struct frozen *f) {
     cJSON *j = cJSON_CreateObject(), *dims = cJSON_CreateArray();
     cJSON_AddStringToObject(j, "name", t->name);
-    cJSON_AddStringToObject(j, "role", NAME(role_names, t->role));
+    cJSON_AddStringToObject(j, "role", role_of(f, t));
     cJSON_AddStringToObject(j, "dtype", NAME(dtype_names, t->dtype));
     for (uint32_t i = 0; i < t->rank && i < SMKD_ABI_MAX_RANK; i++) {
         char buf[24];
@@ -144,7 +186,10 @@ static void print_json(const struct smkd_artifact *a, const cJSON *notes) {
     cJSON_AddStringToObject(j, "required_features", a->required_features);
     cJSON_AddNumberToObject(j, "max_batch", (double)a->max_batch);
     cJSON_AddNumberToObject(j, "parameters", (double)elements(a, SMKD_ABI_PARAM, &n));
-    cJSON_AddNumberToObject(j, "statistics", (double)elements(a, SMKD_ABI_BUFFER, &n));
+    struct frozen f = frozen_of(notes);
+    const double buffers = (double)elements(a, SMKD_ABI_BUFFER, &n), frozen = (double)frozen_elements(a, &f, &n);
+    cJSON_AddNumberToObject(j, "statistics", buffers - frozen);
+    cJSON_AddNumberToObject(j, "frozen", frozen);
     cJSON_AddNumberToObject(j, "param_bytes", (double)a->param_bytes);
     cJSON_AddNumberToObject(j, "trained_bytes", (double)a->trained_bytes);
     char hash[24];
@@ -162,7 +207,8 @@ static void print_json(const struct smkd_artifact *a, const cJSON *notes) {
     cJSON_AddItemToObject(j, "heads", heads_json(a));
     if (a->mixing_node) cJSON_AddStringToObject(j, "mixing_node", a->mixing_node);
     cJSON *tensors = cJSON_AddArrayToObject(j, "tensors");
-    for (uint64_t i = 0; i < a->n_tensors; i++) cJSON_AddItemToArray(tensors, tensor_json(&a->tensors[i]));
+    for (uint64_t i = 0; i < a->n_tensors; i++) cJSON_AddItemToArray(tensors, tensor_json(&a->tensors[i], &f));
+    free(f.names);
     cJSON_AddItemToObject(j, "notes", cJSON_IsObject(notes) ? cJSON_Duplicate(notes, 1) : cJSON_CreateObject());
     char *text = cJSON_Print(j);
     CHECK(text, "out of memory for the description");

@@ -88,6 +88,9 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     struct fe_options o = {.shapes = shapes, .n_shapes = n};
     o.train_only = all_of(&m->arena, a, "train-only", &o.n_train_only);
     o.constants = all_of(&m->arena, a, "constant", &o.n_constants);
+    o.freeze = all_of(&m->arena, a, "freeze", &o.n_freeze);
+    m->frozen = o.n_freeze > 0;
+    o.freeze_norms = args_given(a, "freeze-bn");
     m->imported = fe_import(m->file, &m->arena, &m->diag, &o);
     if (!m->imported) return dc_exit(SMKD_INVALID, &m->diag);
     m->one_head = args_given(a, "logits");
@@ -137,7 +140,7 @@ enum smkd_status dc_model_graphs(struct dc_model *m, const struct dc_build *b, e
     report_untrained(m);
     const char **of = ARENA_ARRAY(&m->arena, const char *, m->train->n_outputs + 1);
     size_t n = differentiated(m, of);
-    TRY(ir_differentiate(m->train, of, n, true));
+    TRY(ir_differentiate(m->train, of, n, !m->frozen));
     return dc_run_passes(b, DC_MIDDLE_PASSES, m->train, IR_TRAIN);
 }
 

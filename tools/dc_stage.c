@@ -161,6 +161,25 @@ static const char *single_statistic(const struct ir_graph *g) {
     return NULL;
 }
 
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+// What lies in the parameter block and stays as it is: frozen parameters, statistics of frozen norms.
+static cJSON *frozen_names(struct arena *a, const struct ir_graph *g) {
+    cJSON *names = cJSON_CreateArray();
+    if (!g) return names;
+    const char **updated = ARENA_ARRAY(a, const char *, g->n_outputs + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i].kind == IR_OUT_BUFFER) updated[n++] = g->outputs[i].name;
+    qsort(updated, n, sizeof *updated, by_text);
+    for (size_t i = 0; i < g->n_boundary; i++) {
+        const struct ir_value *v = &g->values[g->boundary[i]];
+        if (v->role == IR_ROLE_BUFFER && !(n && bsearch(&v->name, updated, n, sizeof *updated, by_text)))
+            cJSON_AddItemToArray(names, cJSON_CreateString(v->name));
+    }
+    return names;
+}
+
 const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16) {
     cJSON *j = cJSON_CreateObject();
     cJSON_AddStringToObject(j, "dtype", bf16 ? "bf16" : "f32");
@@ -170,6 +189,7 @@ const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct
     if (infer) cJSON_AddNumberToObject(j, "nodes_infer", (double)infer->n_nodes);
     cJSON_AddNumberToObject(j, "nodes", train ? (double)train->n_nodes : 0);
     cJSON_AddItemToObject(j, "ops", op_counts(train));
+    cJSON_AddItemToObject(j, "frozen", frozen_names(a, train));
     const char *single = single_statistic(train);
     if (single) cJSON_AddStringToObject(j, SMKD_NOTE_SINGLE_STATISTIC, single);
     char *text = cJSON_PrintUnformatted(j);
