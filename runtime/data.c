@@ -76,10 +76,9 @@ enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_wan
 }
 
 void rt_dataset_release(struct rt_dataset *d) {
-    struct rt_images *parts[] = {&d->train, &d->test};
-    for (int i = 0; i < 2; i++) {
-        free(parts[i]->pixels);
-        free(parts[i]->labels);
-    }
+    rt_images_release(&d->train);
+    rt_images_release(&d->test);
+    for (int c = 0; d->class_names && c < d->classes; c++) free(d->class_names[c]);
+    free(d->class_names);
     *d = (struct rt_dataset){0};
 }

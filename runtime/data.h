@@ -1,9 +1,9 @@
 // Images, labels, noise and batches. Images stay as the bytes of their files; a batch becomes float32 only in the
-// loader.
+// loader. They are pixels of equal size in memory (IDX, CIFAR), or files that are decoded for each batch that has them.
 #ifndef SMKD_RT_DATA_H
 #define SMKD_RT_DATA_H
 
-#include "runtime.h"
+#include "image.h"
 
 // Streams of random numbers (second key of rt_rng_init), so that no two uses of one seed ever share numbers.
 enum rt_stream { RT_STREAM_NOISE = 1, RT_STREAM_SPLIT, RT_STREAM_SHUFFLE, RT_STREAM_AUGMENT, RT_STREAM_DROPOUT };
@@ -14,16 +14,35 @@ uint64_t rt_stream_id(enum rt_stream kind, uint64_t epoch, uint64_t item);
 
 struct rt_images {
     size_t n;
-    int channels, height, width;
-    uint8_t *pixels; // n planar images [channels][height][width]; owned
-    int32_t *labels; // n labels in [0, classes); owned
+    int channels, height, width; // of pixels; of files the channels that the model takes, 0 and 0
+    uint8_t *pixels;             // n planar images [channels][height][width]; owned; NULL: files
+    int32_t *labels;             // n labels in [0, classes); owned
+    // Files: the path of image i begins at paths + path_at[i] (rt_images_path). Owned.
+    char *paths;
+    uint64_t *path_at;
+    bool upright;           // turned as their EXIF orientation says
+    struct rt_cache *cache; // what is held decoded (rt_dataset_cache); NULL: nothing
 };
+void rt_images_release(struct rt_images *im);
+static inline const char *rt_images_path(const struct rt_images *im, size_t i) { return im->paths + im->path_at[i]; }
+
+// One image as red, green and blue (source.c); a file is decoded as far as `need` says (image.h), one that the cache
+// holds as a whole. SMKD_R_NOMEM, or what rt_image_read says of a file.
+struct rt_source_request {
+    void (*need)(void *env, int width, int height, struct rt_image_need *out); // NULL: all of it
+    void *env;
+};
+enum smkd_result rt_source_read(const struct rt_images *im, size_t i, const struct rt_source_request *q,
+                                struct rt_image *out);
+// Gives back what rt_source_read gave: memory, or nothing where the cache has it.
+void rt_source_done(const struct rt_images *im, size_t i, struct rt_image *rgb);
 
 #define RT_MAX_CHANNELS 4
 struct rt_dataset {
-    char name[64];   // "cifar10", "cifar100", or the folder's name for IDX files
-    int classes;     // CIFAR's; of IDX files one more than the largest label of both parts
-    int max_classes; // below which labels of the user's own must lie: CIFAR's, or what the model tells apart
+    char name[64];      // "cifar10", "cifar100", or the folder's name for IDX files
+    int classes;        // CIFAR's; of IDX files one more than the largest label of both parts
+    int max_classes;    // below which labels of the user's own must lie: CIFAR's, or what the model tells apart
+    char **class_names; // `classes` of them, UTF-8; owned; NULL where the format has none
     struct rt_images train, test;
     size_t train_total;                                // training images in the files, before a limit
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS]; // of the training images, on a 0..1 scale
@@ -44,6 +63,10 @@ struct rt_data_want {
 };
 enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_want *want, struct rt_dataset *out);
 void rt_dataset_release(struct rt_dataset *d);
+// Holds every file of both parts decoded from when it is first read: at its whole size, so that large JPEGs give other
+// bits than without, where they are decoded at a fraction of it. SMKD_R_NOMEM, before anything is decoded, where the
+// headers of the files say that this would take more than there is.
+enum smkd_result rt_dataset_cache(struct rt_dataset *d);
 
 // The readers behind it (data_idx.c, data_cifar.c). `out` is released by the caller also after a failure.
 bool rt_idx_detect(const char *dir);
@@ -107,35 +130,80 @@ enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_image
 // Writes channels*height*width floats. `rng` is NULL for no augmentation, whatever the flags say.
 void rt_transform_run(const struct rt_transform *t, const uint8_t *pixels, struct rt_rng *rng, float *out);
 
-// --- batches, prepared by a thread of their own ----------------------------------------------------------------------
+// --- the order of an epoch (sampler.c) -------------------------------------------------------------------------------
 
+struct rt_sampler_job {
+    const int64_t *subset; // image numbers; NULL: 0 .. n-1
+    const int32_t *labels; // given labels, by image
+    size_t n;              // also the length of an epoch
+    struct rt_rng rng;     // of seed and epoch
+};
+struct rt_sampler {
+    const char *name;
+    bool repeats; // may bring an image more than once in an epoch
+    // Writes the n image numbers of an epoch. false: out of memory.
+    bool (*order)(struct rt_sampler_job *j, int64_t *order);
+};
+// "shuffle": each image once, in random order. "balanced": each class that has images equally often (but for one, where
+// that does not come out even), its images drawn with replacement, in random order. "repeated": torchvision's RASampler
+// with three repetitions: of the shuffled images each three times in a row until the epoch is full. Ends with a NULL
+// name.
+extern const struct rt_sampler rt_samplers[];
+const struct rt_sampler *rt_sampler_find(const char *name); // NULL: there is none
+
+// --- batches, prepared by threads of their own -----------------------------------------------------------------------
+// What a batch holds depends on seed, epoch and position in it alone, never on timing or on the number of threads.
+// Every random choice is keyed by (seed, kind, epoch, image), or by (..., position in the epoch) where an image may
+// come twice.
+//
+// Files that cannot be read or decoded. Each is told once (`warn`, by the thread that reads batches, in the order of
+// the rows) and counted. In training the row gets the image that follows in the epoch's order, and where that is
+// damaged, too, the one behind it, and so on, so that batches have the same size and an epoch the same steps whatever
+// is damaged; augmentation of such a row is keyed by its position. In evaluation the row is left out, and the batch is
+// smaller. So nothing depends on when a file was found to be damaged, and a run that goes on makes the same batches. An
+// epoch without a single readable image, a lack of memory, and with `strict` the first such file, end the epoch early:
+// rt_loader_result says so.
+
+struct rt_pipeline; // transforms.h
 struct rt_loader_config {
     const struct rt_images *images;       // borrowed
     const int32_t *labels;                // given labels, by image; borrowed (NULL: images->labels)
     const int64_t *subset;                // image numbers to go through (NULL: all, in order); borrowed
     size_t n;                             // their count
-    const struct rt_transform *transform; // borrowed
+    const struct rt_transform *transform; // of pixels; borrowed
+    const struct rt_pipeline *pipeline;   // takes its place where set, and must be for files; borrowed
     size_t batch;
     bool shuffle, augment;
-    bool drop_last; // no batch of fewer images
+    const struct rt_sampler *sampler; // with shuffle; NULL: the first
+    bool drop_last;                   // no batch of fewer images
     uint64_t seed;
+    int workers; // threads; 0: as many as cores for files, one for pixels
+    int ahead;   // batches that may wait for the reader; 0: 3, or 2 where a batch is large
+    bool strict; // a file that cannot be decoded ends the epoch
+    void (*warn)(void *env, const char *line);
+    void *warn_env;
 };
 struct rt_batch {
     const float *images;   // [n][C][H][W]
     const int64_t *labels; // [n] given labels
     const int64_t *index;  // [n] image numbers
-    size_t n;              // rows; the last batch of an epoch may be smaller
+    size_t n;              // rows; the last batch of an epoch may be smaller, and in evaluation any
 };
 struct rt_loader;
 
-// Starts the thread; NULL after rt_fail. What a batch holds depends on seed, epoch and position alone, never on timing.
+// Starts the threads; NULL after rt_fail.
 struct rt_loader *rt_loader_new(const struct rt_loader_config *c);
 void rt_loader_free(struct rt_loader *l);
 size_t rt_loader_batches(const struct rt_loader *l); // an epoch
-// Begins an epoch (any number; it seeds shuffling and augmentation). The thread starts to prepare its batches at once.
+// Begins an epoch (any number; it seeds shuffling and augmentation). The threads start to prepare its batches at once.
 // The epoch before must have been read to its end.
 void rt_loader_begin(struct rt_loader *l, uint64_t epoch);
-// Next batch of the epoch, valid until the next call; false at the end.
+// Next batch of the epoch, valid until the next call; false at the end. Never an empty one.
 bool rt_loader_next(struct rt_loader *l, struct rt_batch *out);
+// Behind an epoch: SMKD_R_OK, or why it ended early, also as this thread's last error.
+enum smkd_result rt_loader_result(const struct rt_loader *l);
+double rt_loader_waited(const struct rt_loader *l);  // seconds that the reader waited in this epoch (the last begun)
+size_t rt_loader_skipped(const struct rt_loader *l); // files so far that could not be decoded
+int rt_loader_workers(const struct rt_loader *l);
 
 #endif

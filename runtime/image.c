@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -45,12 +46,33 @@ bool image_make(struct image_job *j, int64_t width, int64_t height) {
     if (width > INT32_MAX || height > RT_IMAGE_MAX_PIXELS / width)
         return image_fail(j, "it has %lld x %lld pixels, more than %lld in all", (long long)width, (long long)height,
                           (long long)RT_IMAGE_MAX_PIXELS);
+    if (j->probe) {
+        j->out->width = (int)width;
+        j->out->height = (int)height;
+        return false;
+    }
     if (!budget_allows((uint64_t)width * (uint64_t)height * 3))
         return image_fail(j, "it has %lld x %lld pixels: %s", (long long)width, (long long)height, budget_why());
     j->out->width = (int)width;
     j->out->height = (int)height;
     j->out->rgb = malloc((size_t)width * (size_t)height * 3);
     return j->out->rgb || image_fail(j, "out of memory for %lld x %lld pixels", (long long)width, (long long)height);
+}
+
+bool image_swaps(const struct image_job *j) { return j->o->upright && j->orientation >= 5; }
+
+void image_need(struct image_job *j, int width, int height, struct rt_image_need *out) {
+    *out = (struct rt_image_need){0};
+    if (!j->o->need || j->probe) return;
+    j->asked = true;
+    const bool swap = image_swaps(j);
+    j->o->need(j->o->env, swap ? height : width, swap ? width : height, out);
+    if (swap) {
+        int w = out->min_width;
+        out->min_width = out->min_height;
+        out->min_height = w;
+    }
+    if (j->o->upright && j->orientation != 1) out->part = (struct rt_box){0};
 }
 
 int image_exif_orientation(const unsigned char *p, size_t n) {
@@ -104,29 +126,80 @@ static bool turn(struct image_job *j) {
     return true;
 }
 
-enum smkd_result rt_image_decode(const char *name, const void *data, size_t size, const struct rt_image_options *o,
-                                 struct rt_image *out) {
+static enum smkd_result decode(const char *name, const void *data, size_t size, const struct rt_image_options *o,
+                               bool probe, struct rt_image *out) {
     *out = (struct rt_image){0};
-    struct image_job j = {.data = data, .size = size, .o = o, .out = out, .orientation = 1};
+    struct image_job j = {.data = data, .size = size, .o = o, .out = out, .orientation = 1, .probe = probe};
     size_t k = 0;
     while (k < N_FORMATS && !formats[k].is(data, size)) k++;
     if (k == N_FORMATS)
         return rt_fail(SMKD_R_INVALID, "%s: not an image (%s); JPEG, PNG, WebP or BMP is expected", name,
                        size ? "its first bytes are of no known format" : "the file is empty");
     errno = 0;
-    if (formats[k].decode(&j) && (!o->upright || turn(&j))) return SMKD_R_OK;
+    if (formats[k].decode(&j) && (!o->upright || turn(&j))) {
+        struct rt_image_need all;
+        if (o->need && !j.asked) o->need(o->env, out->width, out->height, &all);
+        return SMKD_R_OK;
+    }
+    if (probe && out->width && !out->rgb) return SMKD_R_OK;
     const bool memory = errno == ENOMEM; // libraries that get none call the file damaged
     rt_image_release(out);
     if (memory) return rt_fail(SMKD_R_NOMEM, "%s: out of memory while decoding it", name);
     return rt_fail(SMKD_R_INVALID, "%s: cannot be decoded as %s: %s", name, formats[k].name, j.why);
 }
 
+enum smkd_result rt_image_decode(const char *name, const void *data, size_t size, const struct rt_image_options *o,
+                                 struct rt_image *out) {
+    return decode(name, data, size, o, false, out);
+}
+
+// A file's bytes, to be freed; at most `most` of them (0: all).
+static enum smkd_result load(const char *path, size_t most, uint8_t **data, size_t *size) {
+    int fd;
+    *data = NULL;
+    *size = 0;
+    enum smkd_status s = io_open(path, &fd, size);
+    if (s != SMKD_OK) return rt_fail(rt_result(s), "%s: cannot be read: %s", path, io_why());
+    if (most && *size > most) *size = most;
+    enum smkd_result r = SMKD_R_OK;
+    if (!budget_allows(*size)) r = rt_fail(SMKD_R_INVALID, "%s: cannot be read: %s", path, budget_why());
+    if (r == SMKD_R_OK && !(*data = malloc(*size ? *size : 1)))
+        r = rt_fail(SMKD_R_NOMEM, "%s: out of memory for its %zu bytes", path, *size);
+    size_t at = 0;
+    while (r == SMKD_R_OK && at < *size) {
+        ssize_t n = read(fd, *data + at, *size - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) r = rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, strerror(errno));
+        if (n == 0) *size = at; // it shrank
+        if (n > 0) at += (size_t)n;
+    }
+    close(fd);
+    return r;
+}
+
 enum smkd_result rt_image_read(const char *path, const struct rt_image_options *o, struct rt_image *out) {
-    const void *data;
+    uint8_t *data;
     size_t size;
     *out = (struct rt_image){0};
-    if (io_map(path, &data, &size) != SMKD_OK) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", path, io_why());
-    enum smkd_result r = rt_image_decode(path, data, size, o, out);
-    io_unmap(data, size);
+    enum smkd_result r = load(path, 0, &data, &size);
+    if (r == SMKD_R_OK) r = rt_image_decode(path, data, size, o, out);
+    free(data);
+    return r;
+}
+
+enum smkd_result rt_image_probe(const char *path, int64_t *pixels) {
+    enum { HEAD = 64 << 10 }; // holds the headers of nearly all files; the others are read whole
+    const struct rt_image_options o = {0};
+    struct rt_image im = {0};
+    enum smkd_result r = SMKD_R_INVALID;
+    for (size_t most = HEAD; r != SMKD_R_OK; most = 0) {
+        uint8_t *data;
+        size_t size;
+        r = load(path, most, &data, &size);
+        if (r == SMKD_R_OK) r = decode(path, data, size, &o, true, &im);
+        free(data);
+        if (!most || size < most) break;
+    }
+    *pixels = (int64_t)im.width * im.height;
     return r;
 }

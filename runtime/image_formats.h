@@ -11,6 +11,8 @@ struct image_job {
     const struct rt_image_options *o;
     struct rt_image *out;
     int orientation; // EXIF's, 1 to 8; 1 where there is none
+    bool asked;      // image_need was called
+    bool probe;      // the size alone is wanted: image_make sets it and returns false
     char why[200];
 };
 
@@ -25,6 +27,11 @@ bool image_bmp(struct image_job *j);
 
 // Sets size and memory of the result; false with a message when there are too many pixels, none, or no memory.
 bool image_make(struct image_job *j, int64_t width, int64_t height);
+// What the caller needs of an image of this size, as it is stored; asked once. `part` is all of it where the image will
+// be turned.
+void image_need(struct image_job *j, int width, int height, struct rt_image_need *out);
+// Whether the image will be turned by a quarter: its width becomes its height.
+bool image_swaps(const struct image_job *j);
 // Why decoding failed, with false to return.
 bool image_fail(struct image_job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // The orientation in EXIF data (a TIFF file; "Exif\0\0" in front is skipped): 1 to 8, 1 where there is none.

@@ -45,12 +45,12 @@ static void on_progress(j_common_ptr c) {
 bool image_is_jpeg(const unsigned char *p, size_t n) { return n >= 3 && memcmp(p, "\xff\xd8\xff", 3) == 0; }
 
 // The smallest size, of those that cost less, that the caller can use.
-static void set_scale(struct jpeg_decompress_struct *c, const struct rt_image_options *o) {
-    if (o->min_width <= 0 || o->min_height <= 0) return;
+static void set_scale(struct jpeg_decompress_struct *c, const struct rt_image_need *n) {
+    if (n->min_width <= 0 || n->min_height <= 0) return;
     c->scale_num = 1;
     for (unsigned d = 8; d > 1; d /= 2)
-        if ((c->image_width + d - 1) / d >= (unsigned)o->min_width &&
-            (c->image_height + d - 1) / d >= (unsigned)o->min_height) {
+        if ((c->image_width + d - 1) / d >= (unsigned)n->min_width &&
+            (c->image_height + d - 1) / d >= (unsigned)n->min_height) {
             c->scale_denom = d;
             return;
         }
@@ -106,7 +106,9 @@ bool image_jpeg(struct image_job *j) {
         if (m->data_length >= 6 && memcmp(m->data, "Exif\0\0", 6) == 0)
             j->orientation = image_exif_orientation(m->data, m->data_length);
     c.out_color_space = c.num_components == 1 ? JCS_GRAYSCALE : c.num_components == 4 ? JCS_CMYK : JCS_RGB;
-    set_scale(&c, j->o);
+    struct rt_image_need need;
+    image_need(j, (int)c.image_width, (int)c.image_height, &need);
+    set_scale(&c, &need);
     jpeg_calc_output_dimensions(&c);
     bool ok = (int64_t)c.image_width * c.image_height <= RT_IMAGE_MAX_PIXELS
                   ? image_make(j, c.output_width, c.output_height)

@@ -1,129 +1,324 @@
-// Prepares batches on a thread of its own while the networks compute. A ring of slots: the thread fills the slots
-// ahead, the reader holds one. Every random choice is keyed by (seed, epoch, image), so timing and thread counts change
-// nothing.
+// Prepares batches on threads of its own while the networks compute. A ring of slots, each a batch: the threads take
+// rows of the next batches, several at once where an image costs little, and the reader holds one slot. Rows are
+// independent of each other, and every random choice is keyed by seed, epoch and image, so timing and thread counts
+// change nothing.
 #include "data.h"
+#include "transforms.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { SLOTS = 4 }; // one with the reader, three ahead
+enum { MAX_WORKERS = 1024, AHEAD = 3, LARGE = 32 << 20, AHEAD_LARGE = 2, FEW_PIXELS_ROWS = 16 };
 
 struct slot {
     float *images;
-    int64_t *labels, *index;
-    size_t n;
+    int64_t *labels, *index; // index -1: a row that is left out
+    size_t n, made;          // rows, and those that are done
+    int64_t *bad;            // images that could not be decoded while its rows were made
+    size_t n_bad;
+};
+
+// An image that cannot be decoded, and why.
+struct bad {
+    int64_t image;
+    bool told;
+    char why[300];
 };
 
 struct rt_loader {
     struct rt_loader_config c;
-    size_t batches, image_floats;
-    int64_t *order; // image numbers in this epoch's order; written by the thread only
-    struct slot slots[SLOTS];
-    pthread_t thread;
+    const struct rt_sampler *sampler;
+    size_t batches, image_floats, rows_at_once;
+    int64_t *order;     // image numbers in this epoch's order
+    atomic_int *bad_at; // by image: its place in `bad` + 1; 0: not known to be damaged; NULL for pixels
+    struct slot *slots;
+    size_t n_slots;
+    pthread_t *threads;
+    int n_threads;
     pthread_mutex_t lock;
     pthread_cond_t to_fill, to_read;
-    // Under the lock. Batches are counted within the epoch: filled - taken of them are ready, and the reader still uses
-    // number taken-1 while `holding`.
+    // Under the lock. Batches are counted within the epoch: rows up to (next, next_row) are given out, and the reader
+    // has taken `taken` batches and still uses the last while `holding`.
     uint64_t epoch;
-    size_t filled, taken;
+    size_t next, next_row, taken, read; // read: rows that the reader was given
+    enum { ORDER_OLD, ORDER_IN_WORK, ORDER_READY } ordered;
     bool running, holding, stop;
+    int busy; // threads with rows in work
+    enum smkd_result result;
+    char failure[600];
+    struct bad *bad;
+    size_t n_bad, told;
+    double waited;
 };
 
-static void fill(struct rt_loader *l, uint64_t epoch, size_t number, struct slot *s) {
-    const struct rt_images *im = l->c.images;
-    size_t bytes = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
-    size_t first = number * l->c.batch, n = l->c.n - first < l->c.batch ? l->c.n - first : l->c.batch;
-    const int32_t *labels = l->c.labels ? l->c.labels : im->labels;
-    for (size_t i = 0; i < n; i++) {
-        int64_t at = l->order[first + i];
-        struct rt_rng rng;
-        if (l->c.augment) rt_rng_init(&rng, l->c.seed, rt_stream_id(RT_STREAM_AUGMENT, epoch, (uint64_t)at));
-        rt_transform_run(l->c.transform, im->pixels + (size_t)at * bytes, l->c.augment ? &rng : NULL,
-                         s->images + i * l->image_floats);
-        s->labels[i] = labels[at];
-        s->index[i] = at;
-    }
-    s->n = n;
+// --- one row ---------------------------------------------------------------------------------------------------------
+
+// What a row's image is decoded for.
+struct view {
+    const struct rt_pipeline *p;
+    const struct rt_rng *rng;
+    int width, height; // of the whole image
+};
+
+static void need(void *env, int width, int height, struct rt_image_need *out) {
+    struct view *v = env;
+    v->width = width;
+    v->height = height;
+    rt_pipeline_min_size(v->p, v->rng, width, height, &out->min_width, &out->min_height);
 }
 
-static void set_order(struct rt_loader *l, uint64_t epoch) {
+static enum smkd_result put(const struct rt_loader *l, int64_t image, struct rt_rng *rng, float *out) {
+    const struct rt_images *im = l->c.images;
+    if (!l->c.pipeline) {
+        size_t bytes = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
+        rt_transform_run(l->c.transform, im->pixels + (size_t)image * bytes, rng, out);
+        return SMKD_R_OK;
+    }
+    struct view v = {l->c.pipeline, rng, im->width, im->height};
+    const struct rt_source_request q = {need, &v};
+    struct rt_image rgb;
+    enum smkd_result r = rt_source_read(im, (size_t)image, &q, &rgb);
+    if (r != SMKD_R_OK) return r;
+    r = rt_pipeline_run_scaled(l->c.pipeline, &rgb, v.width, v.height, rng, out);
+    rt_source_done(im, (size_t)image, &rgb);
+    return r;
+}
+
+// Images that may come twice, and those that stand in for others, have numbers of their own by their place.
+static uint64_t key(const struct rt_loader *l, int64_t image, size_t position, bool stand_in) {
+    const uint64_t by_place = UINT64_C(1) << 35;
+    return l->sampler->repeats || stand_in ? by_place | position : (uint64_t)image;
+}
+
+static void fail(struct rt_loader *l, enum smkd_result r, const char *text) {
+    pthread_mutex_lock(&l->lock);
+    if (l->result == SMKD_R_OK) {
+        l->result = r;
+        snprintf(l->failure, sizeof l->failure, "%s", text);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void fail_all(struct rt_loader *l) {
+    char text[600];
+    pthread_mutex_lock(&l->lock);
+    snprintf(text, sizeof text, "none of the %zu images can be decoded; the first that was tried: %s", l->c.n,
+             l->n_bad ? l->bad[0].why : "none");
+    pthread_mutex_unlock(&l->lock);
+    fail(l, SMKD_R_INVALID, text);
+}
+
+// Remembers an image that cannot be decoded, for the slot's reader; where it was not known to be, this thread's last
+// error says why. False: no memory.
+static bool note_bad(struct rt_loader *l, struct slot *s, int64_t image) {
+    pthread_mutex_lock(&l->lock);
+    bool ok = true;
+    if (!atomic_load(&l->bad_at[image])) {
+        struct bad *more = realloc(l->bad, (l->n_bad + 1) * sizeof *more);
+        if ((ok = more != NULL)) {
+            l->bad = more;
+            l->bad[l->n_bad] = (struct bad){.image = image};
+            snprintf(l->bad[l->n_bad].why, sizeof l->bad[l->n_bad].why, "%s", smkd_last_error());
+            atomic_store(&l->bad_at[image], (int)++l->n_bad);
+        }
+    }
+    if (ok && !l->bad[l->bad_at[image] - 1].told) {
+        int64_t *list = realloc(s->bad, (s->n_bad + 1) * sizeof *list);
+        if ((ok = list != NULL)) {
+            s->bad = list;
+            s->bad[s->n_bad++] = image;
+        }
+    }
+    pthread_mutex_unlock(&l->lock);
+    return ok;
+}
+
+// Whether an image went into the row; otherwise it is noted, or the epoch has failed (*go_on false).
+static bool try_image(struct rt_loader *l, struct slot *s, size_t row, size_t position, size_t image_at, bool *go_on) {
+    const int64_t image = l->order[image_at];
+    if (!l->bad_at || !atomic_load(&l->bad_at[image])) {
+        struct rt_rng rng;
+        rt_rng_init(&rng, l->c.seed,
+                    rt_stream_id(RT_STREAM_AUGMENT, l->epoch, key(l, image, position, image_at != position)));
+        enum smkd_result r = put(l, image, l->c.augment ? &rng : NULL, s->images + row * l->image_floats);
+        if (r == SMKD_R_OK) {
+            s->labels[row] = (l->c.labels ? l->c.labels : l->c.images->labels)[image];
+            s->index[row] = image;
+            return true;
+        }
+        char why[600];
+        snprintf(why, sizeof why, "%s%s", smkd_last_error(), l->c.strict ? "; --strict-data ends the run here" : "");
+        if (r == SMKD_R_NOMEM || l->c.strict || !l->bad_at) {
+            fail(l, r, why);
+            return *go_on = false;
+        }
+    }
+    if (note_bad(l, s, image)) return false;
+    fail(l, SMKD_R_NOMEM, "out of memory for the list of images that cannot be decoded");
+    return *go_on = false;
+}
+
+static void make_row(struct rt_loader *l, size_t number, size_t row) {
+    struct slot *s = &l->slots[number % l->n_slots];
+    const size_t position = number * l->c.batch + row, tries = l->c.augment ? l->c.n : 1;
+    bool go_on = true;
+    s->index[row] = -1;
+    for (size_t k = 0; k < tries && go_on; k++)
+        if (try_image(l, s, row, position, (position + k) % l->c.n, &go_on)) return;
+    if (go_on && l->c.augment) fail_all(l);
+}
+
+// --- the threads -----------------------------------------------------------------------------------------------------
+
+static bool set_order(struct rt_loader *l) {
+    struct rt_sampler_job j = {
+        .subset = l->c.subset, .labels = l->c.labels ? l->c.labels : l->c.images->labels, .n = l->c.n};
+    rt_rng_init(&j.rng, l->c.seed, rt_stream_id(RT_STREAM_SHUFFLE, l->epoch, 0));
+    if (l->c.shuffle) return l->sampler->order(&j, l->order);
     for (size_t i = 0; i < l->c.n; i++) l->order[i] = l->c.subset ? l->c.subset[i] : (int64_t)i;
-    if (!l->c.shuffle) return;
-    struct rt_rng rng;
-    rt_rng_init(&rng, l->c.seed, rt_stream_id(RT_STREAM_SHUFFLE, epoch, 0));
-    rt_rng_shuffle(&rng, l->order, l->c.n);
+    return true;
+}
+
+static bool has_work(const struct rt_loader *l) {
+    return l->running && l->result == SMKD_R_OK && l->ordered != ORDER_IN_WORK && l->next < l->batches &&
+           l->next - l->taken + l->holding < l->n_slots;
+}
+
+// The two steps of a thread; the lock is held at begin and end.
+static void make_order(struct rt_loader *l) {
+    l->ordered = ORDER_IN_WORK;
+    pthread_mutex_unlock(&l->lock);
+    if (!set_order(l)) fail(l, SMKD_R_NOMEM, "out of memory for the order of an epoch");
+    pthread_mutex_lock(&l->lock);
+    l->ordered = ORDER_READY;
+    pthread_cond_broadcast(&l->to_fill);
+}
+
+static void make_rows(struct rt_loader *l) {
+    const size_t number = l->next, first = l->next_row, begin = number * l->c.batch;
+    struct slot *s = &l->slots[number % l->n_slots];
+    if (first == 0) {
+        s->n = l->c.n - begin < l->c.batch ? l->c.n - begin : l->c.batch;
+        s->made = s->n_bad = 0;
+    }
+    size_t end = first + l->rows_at_once < s->n ? first + l->rows_at_once : s->n;
+    l->next_row = end < s->n ? end : 0;
+    l->next += end == s->n;
+    pthread_mutex_unlock(&l->lock);
+    for (size_t row = first; row < end; row++) make_row(l, number, row);
+    pthread_mutex_lock(&l->lock);
+    s->made += end - first;
 }
 
 static void *work(void *arg) {
     struct rt_loader *l = arg;
     pthread_mutex_lock(&l->lock);
     for (;;) {
-        while (!l->stop && !(l->running && l->filled < l->batches && l->filled - l->taken + l->holding < SLOTS))
-            pthread_cond_wait(&l->to_fill, &l->lock);
+        while (!l->stop && !has_work(l)) pthread_cond_wait(&l->to_fill, &l->lock);
         if (l->stop) break;
-        uint64_t epoch = l->epoch;
-        size_t number = l->filled;
-        pthread_mutex_unlock(&l->lock);
-        if (number == 0) set_order(l, epoch);
-        fill(l, epoch, number, &l->slots[number % SLOTS]);
-        pthread_mutex_lock(&l->lock);
-        l->filled++;
+        l->busy++;
+        if (l->ordered == ORDER_OLD)
+            make_order(l);
+        else
+            make_rows(l);
+        l->busy--;
         pthread_cond_signal(&l->to_read);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
 }
 
+// --- a loader --------------------------------------------------------------------------------------------------------
+
 static void *floats(size_t n) {
     size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
     return aligned_alloc(64, bytes ? bytes : 64);
 }
 
+static bool make_slots(struct rt_loader *l) {
+    const size_t batch_bytes = l->c.batch * l->image_floats * sizeof(float);
+    const int ahead = l->c.ahead ? l->c.ahead : batch_bytes > LARGE ? AHEAD_LARGE : AHEAD;
+    l->n_slots = (size_t)ahead + 1; // one with the reader
+    l->slots = calloc(l->n_slots, sizeof *l->slots);
+    bool ok = l->slots != NULL;
+    for (size_t i = 0; ok && i < l->n_slots; i++) {
+        struct slot *s = &l->slots[i];
+        s->images = floats(l->c.batch * l->image_floats);
+        s->labels = calloc(l->c.batch, sizeof *s->labels);
+        s->index = calloc(l->c.batch, sizeof *s->index);
+        ok = s->images && s->labels && s->index;
+    }
+    return ok;
+}
+
 static void release(struct rt_loader *l) {
-    for (int i = 0; i < SLOTS; i++) {
+    for (size_t i = 0; l->slots && i < l->n_slots; i++) {
         free(l->slots[i].images);
         free(l->slots[i].labels);
         free(l->slots[i].index);
+        free(l->slots[i].bad);
     }
+    free(l->slots);
     free(l->order);
+    free(l->bad_at);
+    free(l->bad);
+    free(l->threads);
     free(l);
 }
 
+static int default_workers(const struct rt_loader *l) {
+    if (!l->c.pipeline) return 1;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : cores > MAX_WORKERS ? MAX_WORKERS : (int)cores;
+}
+
+static bool start_threads(struct rt_loader *l) {
+    const int n = l->c.workers > 0 ? l->c.workers : default_workers(l);
+    l->threads = calloc((size_t)n, sizeof *l->threads);
+    int e = l->threads ? 0 : ENOMEM;
+    while (!e && l->n_threads < n)
+        if (!(e = pthread_create(&l->threads[l->n_threads], NULL, work, l))) l->n_threads++;
+    if (e)
+        rt_fail(SMKD_R_NOMEM, "cannot start %d threads of the loader: %s", n,
+                e == EAGAIN || e == ENOMEM ? "out of memory or of threads" : strerror(e));
+    return !e;
+}
+
 struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
+    CHECK(c->pipeline || c->images->pixels || !c->n, "files need a pipeline");
     struct rt_loader *l = calloc(1, sizeof *l);
-    if (!l) goto nomem;
+    if (!l) {
+        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", c->batch);
+        return NULL;
+    }
     l->c = *c;
+    l->sampler = c->sampler ? c->sampler : &rt_samplers[0];
     l->batches = (c->drop_last ? c->n : c->n + c->batch - 1) / c->batch;
-    const struct rt_transform *t = c->transform;
-    l->image_floats = (size_t)t->channels * (size_t)t->height * (size_t)t->width;
+    l->rows_at_once = c->pipeline ? 1 : FEW_PIXELS_ROWS;
+    if (c->pipeline)
+        l->image_floats =
+            (size_t)c->pipeline->o.channels * (size_t)c->pipeline->o.height * (size_t)c->pipeline->o.width;
+    else
+        l->image_floats = (size_t)c->transform->channels * (size_t)c->transform->height * (size_t)c->transform->width;
     l->order = calloc(c->n ? c->n : 1, sizeof *l->order);
-    bool ok = l->order != NULL;
-    for (int i = 0; i < SLOTS; i++) {
-        struct slot *s = &l->slots[i];
-        s->images = floats(c->batch * l->image_floats);
-        s->labels = calloc(c->batch, sizeof *s->labels);
-        s->index = calloc(c->batch, sizeof *s->index);
-        ok = ok && s->images && s->labels && s->index;
-    }
-    if (!ok) {
-        release(l);
-        goto nomem;
-    }
+    if (!c->images->pixels) l->bad_at = calloc(c->images->n ? c->images->n : 1, sizeof *l->bad_at);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->to_fill, NULL);
     pthread_cond_init(&l->to_read, NULL);
-    int e = pthread_create(&l->thread, NULL, work, l);
-    if (e) {
-        release(l);
-        rt_fail(SMKD_R_NOMEM, "cannot start the loader's thread: %s",
-                e == EAGAIN ? "out of memory or of threads" : strerror(e));
-        return NULL;
+    if (!l->order || (!c->images->pixels && !l->bad_at) || !make_slots(l)) {
+        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", c->batch);
+    } else if (start_threads(l)) {
+        return l;
     }
-    return l;
-nomem:
-    rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", c->batch);
+    char why[200];
+    snprintf(why, sizeof why, "%s", smkd_last_error());
+    rt_loader_free(l);
+    rt_fail(SMKD_R_NOMEM, "%s", why);
     return NULL;
 }
 
@@ -131,9 +326,9 @@ void rt_loader_free(struct rt_loader *l) {
     if (!l) return;
     pthread_mutex_lock(&l->lock);
     l->stop = true;
-    pthread_cond_signal(&l->to_fill);
+    pthread_cond_broadcast(&l->to_fill);
     pthread_mutex_unlock(&l->lock);
-    pthread_join(l->thread, NULL);
+    for (int i = 0; i < l->n_threads; i++) pthread_join(l->threads[i], NULL);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->to_fill);
     pthread_cond_destroy(&l->to_read);
@@ -141,31 +336,97 @@ void rt_loader_free(struct rt_loader *l) {
 }
 
 size_t rt_loader_batches(const struct rt_loader *l) { return l->batches; }
+double rt_loader_waited(const struct rt_loader *l) { return l->waited; }
+size_t rt_loader_skipped(const struct rt_loader *l) { return l->told; }
+int rt_loader_workers(const struct rt_loader *l) { return l->n_threads; }
+
+enum smkd_result rt_loader_result(const struct rt_loader *l) {
+    return l->result == SMKD_R_OK ? SMKD_R_OK : rt_fail(l->result, "%s", l->failure);
+}
 
 void rt_loader_begin(struct rt_loader *l, uint64_t epoch) {
     pthread_mutex_lock(&l->lock);
-    CHECK(!l->running || l->taken == l->batches, "an epoch begins inside another");
+    CHECK(!l->running || l->taken == l->batches || l->result != SMKD_R_OK, "an epoch begins inside another");
+    while (l->busy) pthread_cond_wait(&l->to_read, &l->lock); // behind a failure
     l->epoch = epoch;
-    l->filled = l->taken = 0;
+    l->next = l->next_row = l->taken = l->read = 0;
     l->holding = false;
+    l->ordered = ORDER_OLD;
+    l->result = SMKD_R_OK;
+    l->waited = 0;
     l->running = true;
-    pthread_cond_signal(&l->to_fill);
+    pthread_cond_broadcast(&l->to_fill);
     pthread_mutex_unlock(&l->lock);
 }
 
+// --- the reader ------------------------------------------------------------------------------------------------------
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool is_ready(const struct rt_loader *l) {
+    const struct slot *s = &l->slots[l->taken % l->n_slots];
+    return l->next > l->taken && s->made == s->n;
+}
+
+static int by_number(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+// Tells of damaged files in the order of their numbers, whoever found them first. The lock is held.
+static void tell(struct rt_loader *l, struct slot *s) {
+    if (s->n_bad) qsort(s->bad, s->n_bad, sizeof *s->bad, by_number);
+    for (size_t i = 0; i < s->n_bad; i++) {
+        struct bad *b = &l->bad[l->bad_at[s->bad[i]] - 1];
+        if (b->told) continue;
+        b->told = true;
+        l->told++;
+        if (l->c.warn) l->c.warn(l->c.warn_env, b->why);
+    }
+}
+
+// Rows that are left out close up.
+static size_t close_up(const struct rt_loader *l, struct slot *s) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->index[i] < 0) continue;
+        if (n < i) {
+            memcpy(s->images + n * l->image_floats, s->images + i * l->image_floats, l->image_floats * sizeof(float));
+            s->labels[n] = s->labels[i];
+            s->index[n] = s->index[i];
+        }
+        n++;
+    }
+    return n;
+}
+
 bool rt_loader_next(struct rt_loader *l, struct rt_batch *out) {
+    size_t n = 0;
     pthread_mutex_lock(&l->lock);
-    if (l->holding) {
-        l->holding = false;
-        pthread_cond_signal(&l->to_fill);
-    }
-    bool more = l->running && l->taken < l->batches;
-    if (more) {
-        while (l->filled == l->taken) pthread_cond_wait(&l->to_read, &l->lock);
-        const struct slot *s = &l->slots[l->taken++ % SLOTS];
+    while (n == 0 && l->running && l->result == SMKD_R_OK && (l->taken < l->batches || l->holding)) {
+        if (l->holding) {
+            l->holding = false;
+            pthread_cond_broadcast(&l->to_fill);
+        }
+        if (l->taken == l->batches) break;
+        double since = is_ready(l) ? 0 : now();
+        while (!is_ready(l) && l->result == SMKD_R_OK) pthread_cond_wait(&l->to_read, &l->lock);
+        if (since > 0) l->waited += now() - since;
+        struct slot *s = &l->slots[l->taken % l->n_slots];
+        if (l->result != SMKD_R_OK) break;
+        tell(l, s);
+        l->taken++;
         l->holding = true;
-        *out = (struct rt_batch){s->images, s->labels, s->index, s->n};
+        n = close_up(l, s);
+        *out = (struct rt_batch){s->images, s->labels, s->index, n};
     }
+    l->read += n;
+    const bool none = n == 0 && l->running && l->result == SMKD_R_OK && l->read == 0 && l->batches > 0;
     pthread_mutex_unlock(&l->lock);
-    return more;
+    if (none) fail_all(l);
+    return n > 0;
 }

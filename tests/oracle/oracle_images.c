@@ -9,6 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+static void least(void *env, int width, int height, struct rt_image_need *out) {
+    (void)width, (void)height;
+    *out = *(const struct rt_image_need *)env;
+}
+
 static bool change(const char *line, struct rt_image *im, int at) {
     struct rt_image from = *im;
     struct rt_box b;
@@ -31,12 +36,13 @@ static bool change(const char *line, struct rt_image *im, int at) {
 int main(void) {
     char line[4096];
     while (fgets(line, sizeof line, stdin)) {
-        struct rt_image_options o = {0};
+        struct rt_image_need n = {0};
+        struct rt_image_options o = {.need = least, .env = &n};
         int upright = 0;
         line[strcspn(line, "\n")] = 0;
         const char *path = strchr(line, '/'); // absolute, and nothing before it has a slash
         if (!path) return 2;
-        if (sscanf(line, "decode %d %d %d", &o.min_width, &o.min_height, &upright) == 3) o.upright = upright;
+        if (sscanf(line, "decode %d %d %d", &n.min_width, &n.min_height, &upright) == 3) o.upright = upright;
         struct rt_image im;
         if (rt_image_read(path, &o, &im) == SMKD_R_OK && change(line, &im, 1)) {
             printf("ok %d %d\n", im.width, im.height);

@@ -1,0 +1,399 @@
+// The loader on files made here: any number of threads, damaged files, short queues, samplers, the cache.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "../../runtime/transforms.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { N = 23, SIZE = 8, FLOATS = 3 * SIZE * SIZE, BATCH = 5, CLASSES = 4 };
+static char dir[64];
+
+// A BMP of 24 bits whose size and colours are its number's.
+static size_t bmp(uint8_t *b, int k) {
+    const int w = 9 + k % 7, h = 12 + k % 5, row = (w * 3 + 3) / 4 * 4, size = 54 + row * h;
+    memset(b, 0, (size_t)size);
+    const int32_t head[] = {size, 0, 54, 40, w, h, 1 | 24 << 16};
+    memcpy(b, "BM", 2);
+    memcpy(b + 2, head, sizeof head);
+    for (int i = 54; i < size; i++) b[i] = (uint8_t)(k * 37 + i * (k % 3 + 1));
+    return (size_t)size;
+}
+
+static const char *at(int k) {
+    static char path[128];
+    snprintf(path, sizeof path, "%s/%d.bmp", dir, k);
+    return path;
+}
+
+static void write_file(int k, bool whole) {
+    static uint8_t b[4096];
+    size_t n = bmp(b, k);
+    assert_int_equal(io_write_file(at(k), b, whole ? n : n / 2), SMKD_OK);
+}
+
+static void make_images(struct rt_images *im, size_t n) {
+    *im = (struct rt_images){.n = n, .channels = 3};
+    im->labels = xcalloc(n, sizeof *im->labels);
+    im->path_at = xcalloc(n, sizeof *im->path_at);
+    im->paths = xcalloc(n, sizeof dir + 16);
+    uint64_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        im->labels[i] = i < 15 ? 0 : (int32_t)(i % CLASSES);
+        im->path_at[i] = used;
+        used += (uint64_t)sprintf(im->paths + used, "%s", at((int)i)) + 1;
+    }
+}
+
+static void make_pipeline(struct rt_pipeline *p) {
+    const struct rt_transform_options o = {.channels = 3,
+                                           .height = SIZE,
+                                           .width = SIZE,
+                                           .mean = {0.5f, 0.4f, 0.3f},
+                                           .std = {0.2f, 0.3f, 0.4f},
+                                           .crop = RT_CROP_RESIZED,
+                                           .val_resize = SIZE,
+                                           .how = RT_BILINEAR,
+                                           .hflip = 0.5};
+    assert_int_equal(rt_pipeline_init(p, &o), SMKD_R_OK);
+}
+
+// All that an epoch brought.
+struct epoch {
+    float x[2 * N * FLOATS];
+    int64_t labels[2 * N], index[2 * N];
+    size_t n, batches, lines;
+    char line[8][400];
+    enum smkd_result result;
+};
+static void warn(void *env, const char *line) {
+    struct epoch *e = env;
+    assert_true(e->lines < 8);
+    snprintf(e->line[e->lines++], sizeof e->line[0], "%s", line);
+}
+static void read_epoch(struct rt_loader *l, uint64_t number, struct epoch *e) {
+    struct rt_batch b;
+    rt_loader_begin(l, number);
+    e->n = e->batches = 0;
+    while (rt_loader_next(l, &b)) {
+        assert_true(b.n > 0);
+        memcpy(e->x + e->n * FLOATS, b.images, b.n * FLOATS * sizeof(float));
+        memcpy(e->labels + e->n, b.labels, b.n * sizeof *b.labels);
+        memcpy(e->index + e->n, b.index, b.n * sizeof *b.index);
+        e->n += b.n;
+        e->batches++;
+    }
+    assert_false(rt_loader_next(l, &b)); // also when asked again
+    e->result = rt_loader_result(l);
+}
+static void assert_same(const struct epoch *a, const struct epoch *b) {
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->index, b->index, a->n * sizeof *a->index);
+    assert_memory_equal(a->labels, b->labels, a->n * sizeof *a->labels);
+    assert_memory_equal(a->x, b->x, a->n * FLOATS * sizeof *a->x);
+}
+
+struct world {
+    struct rt_images im;
+    struct rt_pipeline p;
+    struct rt_loader_config c;
+    struct epoch *one, *two, *three;
+};
+static void begin(struct world *w, bool training) {
+    for (int k = 0; k < N; k++) write_file(k, true);
+    make_images(&w->im, N);
+    make_pipeline(&w->p);
+    w->one = xcalloc(1, sizeof *w->one);
+    w->two = xcalloc(1, sizeof *w->two);
+    w->three = xcalloc(1, sizeof *w->three);
+    w->c = (struct rt_loader_config){.images = &w->im,
+                                     .n = N,
+                                     .pipeline = &w->p,
+                                     .batch = BATCH,
+                                     .shuffle = training,
+                                     .augment = training,
+                                     .seed = 11,
+                                     .workers = 1,
+                                     .warn = warn};
+}
+static void end(struct world *w) {
+    rt_images_release(&w->im);
+    free(w->one);
+    free(w->two);
+    free(w->three);
+    for (int k = 0; k < N; k++) unlink(at(k));
+}
+static void run(struct world *w, uint64_t number, struct epoch *e) {
+    w->c.warn_env = e;
+    struct rt_loader *l = rt_loader_new(&w->c);
+    assert_non_null(l);
+    read_epoch(l, number, e);
+    rt_loader_free(l);
+}
+
+// Epochs 1 and 2 on one thread; epoch 2 alone, by other numbers of threads and with a queue of one batch, is the same.
+static void any_number_of_threads(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, true);
+    struct rt_loader *l = rt_loader_new(&w.c);
+    assert_non_null(l);
+    assert_int_equal(rt_loader_workers(l), 1);
+    assert_int_equal(rt_loader_batches(l), 5);
+    read_epoch(l, 1, w.one);
+    read_epoch(l, 2, w.two);
+    rt_loader_free(l);
+    assert_int_equal(w.two->n, N);
+    assert_int_equal(w.two->result, SMKD_R_OK);
+    assert_memory_not_equal(w.one->index, w.two->index, N * sizeof(int64_t));
+    const int workers[] = {1, 2, 5, 0}, ahead[] = {1, 0};
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 2; k++) {
+            w.c.workers = workers[i];
+            w.c.ahead = ahead[k];
+            run(&w, 2, w.three);
+            assert_same(w.two, w.three);
+        }
+    end(&w);
+}
+
+// Files 3, 4 and 9 are damaged in three ways: their rows get the next image of the epoch's order.
+static void damaged_files(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, true);
+    run(&w, 1, w.one); // undamaged
+    write_file(3, false);
+    unlink(at(4));
+    assert_int_equal(io_write_file(at(9), "GIF89a", 6), SMKD_OK);
+    run(&w, 1, w.two);
+    assert_int_equal(w.two->n, N);
+    assert_int_equal(w.two->result, SMKD_R_OK);
+    assert_int_equal(w.two->lines, 3);
+    for (size_t i = 0; i < N; i++) {
+        size_t from = i;
+        while (w.one->index[from] == 3 || w.one->index[from] == 4 || w.one->index[from] == 9) from = (from + 1) % N;
+        assert_int_equal(w.two->index[i], w.one->index[from]);
+        assert_int_equal(w.two->labels[i], w.one->labels[from]);
+        const bool same = memcmp(w.two->x + i * FLOATS, w.one->x + from * FLOATS, FLOATS * sizeof(float)) == 0;
+        assert_int_equal(same, from == i); // what stands in is augmented otherwise than where it stands for itself
+    }
+    for (int k = 0; k < 3; k++) assert_non_null(strstr(w.two->line[k], dir));
+    // Known from an epoch before or not, by any number of threads: the same bits, and each is told once.
+    w.c.workers = 3;
+    w.three->lines = 0;
+    w.c.warn_env = w.three;
+    struct rt_loader *l = rt_loader_new(&w.c);
+    read_epoch(l, 7, w.three);
+    read_epoch(l, 1, w.three);
+    assert_int_equal(w.three->lines, 3);
+    assert_int_equal(rt_loader_skipped(l), 3);
+    assert_same(w.two, w.three);
+    rt_loader_free(l);
+    // Evaluation leaves them out.
+    w.c.shuffle = w.c.augment = false;
+    for (int workers = 1; workers < 4; workers++) {
+        w.c.workers = workers;
+        w.three->lines = 0;
+        run(&w, 0, w.three);
+        assert_int_equal(w.three->n, N - 3);
+        assert_int_equal(w.three->batches, 5);
+        assert_int_equal(w.three->lines, 3);
+        int64_t k = 0;
+        for (size_t i = 0; i < w.three->n; i++, k++) {
+            while (k == 3 || k == 4 || k == 9) k++;
+            assert_int_equal(w.three->index[i], k);
+        }
+    }
+    w.c.strict = true;
+    run(&w, 0, w.three);
+    assert_int_not_equal(w.three->result, SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "--strict-data"));
+    end(&w);
+}
+
+// A batch without any readable image is passed over in evaluation; an epoch without any is a failure, and the loader
+// can go on behind it.
+static void nothing_readable(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, false);
+    for (int k = 5; k < 10; k++) unlink(at(k));
+    run(&w, 0, w.one);
+    assert_int_equal(w.one->n, N - 5);
+    assert_int_equal(w.one->batches, 4);
+    for (int k = 0; k < N; k++) unlink(at(k));
+    w.c.warn = NULL;
+    w.c.workers = 3;
+    run(&w, 0, w.one);
+    assert_int_equal(w.one->n, 0);
+    assert_int_equal(w.one->result, SMKD_R_INVALID);
+    assert_non_null(strstr(smkd_last_error(), "none of the 23 images"));
+    w.c.shuffle = w.c.augment = true;
+    struct rt_loader *l = rt_loader_new(&w.c);
+    read_epoch(l, 1, w.one);
+    assert_int_equal(w.one->n, 0);
+    assert_int_equal(w.one->result, SMKD_R_INVALID);
+    read_epoch(l, 2, w.one);
+    assert_int_equal(w.one->result, SMKD_R_INVALID);
+    rt_loader_free(l);
+    end(&w);
+}
+
+static void freed_early(void **state) {
+    (void)state;
+    struct world w;
+    struct rt_batch b;
+    begin(&w, true);
+    for (int workers = 1; workers < 6; workers++)
+        for (int batches = 0; batches < 4; batches++) {
+            w.c.workers = workers;
+            struct rt_loader *l = rt_loader_new(&w.c);
+            rt_loader_begin(l, 3);
+            for (int i = 0; i < batches; i++) assert_true(rt_loader_next(l, &b));
+            rt_loader_free(l);
+        }
+    rt_loader_free(rt_loader_new(&w.c)); // never begun
+    rt_loader_free(NULL);
+    end(&w);
+}
+
+static void holds_in_memory(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, true);
+    run(&w, 2, w.one);
+    struct rt_dataset d = {.name = "test", .train = w.im};
+    const uint64_t budget = budget_bytes();
+    budget_set(1000);
+    assert_int_equal(rt_dataset_cache(&d), SMKD_R_NOMEM);
+    assert_non_null(strstr(smkd_last_error(), "--cache ram: 23 images of test"));
+    budget_set(budget);
+    assert_int_equal(rt_dataset_cache(&d), SMKD_R_OK);
+    w.im = d.train;
+    w.c.workers = 3;
+    w.c.sampler = rt_sampler_find("balanced"); // one image twice at a time
+    run(&w, 1, w.three);
+    for (int k = 0; k < N; k++) unlink(at(k)); // those it brought are not read again
+    w.c.sampler = NULL;
+    w.c.subset = w.three->index;
+    w.c.n = w.three->n;
+    w.c.shuffle = false;
+    run(&w, 2, w.two);
+    assert_int_equal(w.two->n, N);
+    assert_int_equal(w.two->result, SMKD_R_OK);
+    for (size_t i = 0; i < N; i++) // augmentation is the image's, in whatever order it comes
+        for (size_t k = 0; k < N; k++)
+            if (w.one->index[k] == w.two->index[i])
+                assert_memory_equal(w.two->x + i * FLOATS, w.one->x + k * FLOATS, FLOATS * sizeof(float));
+    end(&w);
+}
+
+// Pixels go through a pipeline as files do.
+static void pixels_through_a_pipeline(void **state) {
+    (void)state;
+    static uint8_t px[2][3][SIZE][SIZE], grey[2][SIZE][SIZE];
+    static float out[2][3][SIZE][SIZE];
+    for (int i = 0; i < 2 * FLOATS; i++) (&px[0][0][0][0])[i] = (uint8_t)(i * 7);
+    for (int i = 0; i < 2 * SIZE * SIZE; i++) (&grey[0][0][0])[i] = (uint8_t)(i * 3);
+    int32_t labels[] = {1, 0};
+    struct rt_pipeline p;
+    make_pipeline(&p);
+    for (int channels = 1; channels <= 3; channels += 2) {
+        struct rt_images im = {.n = 2, .channels = channels, .height = SIZE, .width = SIZE, .labels = labels};
+        im.pixels = channels == 1 ? &grey[0][0][0] : &px[0][0][0][0];
+        struct rt_loader_config c = {.images = &im, .n = 2, .pipeline = &p, .batch = 2, .workers = 2};
+        struct rt_loader *l = rt_loader_new(&c);
+        struct rt_batch b;
+        rt_loader_begin(l, 0);
+        assert_true(rt_loader_next(l, &b));
+        memcpy(out, b.images, sizeof out);
+        rt_loader_free(l);
+        for (int i = 0; i < 2; i++)
+            for (int k = 0; k < 3; k++)
+                for (int y = 0; y < SIZE; y++)
+                    for (int x = 0; x < SIZE; x++)
+                        assert_true(out[i][k][y][x] == p.lut[k][channels == 1 ? grey[i][y][x] : px[i][k][y][x]]);
+    }
+}
+
+static void orders(void **state) {
+    (void)state;
+    int32_t labels[100];
+    int64_t subset[90], order[90], again[90];
+    for (int i = 0; i < 100; i++) labels[i] = i < 70 ? 4 : i < 95 ? 2 : i < 99 ? 1 : 7;
+    for (int i = 0; i < 90; i++) subset[i] = i + 10; // 60 of class 4, 25 of 2, 4 of 1, 1 of 7
+    struct rt_sampler_job j = {.subset = subset, .labels = labels, .n = 90};
+    assert_null(rt_sampler_find("other"));
+    for (const struct rt_sampler *s = rt_samplers; s->name; s++) {
+        assert_ptr_equal(rt_sampler_find(s->name), s);
+        rt_rng_init(&j.rng, 1, 5);
+        assert_true(s->order(&j, order));
+        rt_rng_init(&j.rng, 1, 5);
+        assert_true(s->order(&j, again));
+        assert_memory_equal(order, again, sizeof order);
+        rt_rng_init(&j.rng, 1, 6);
+        assert_true(s->order(&j, again));
+        assert_memory_not_equal(order, again, sizeof order);
+        int seen[100] = {0}, of_class[8] = {0};
+        for (int i = 0; i < 90; i++) {
+            assert_in_range(order[i], 10, 99);
+            seen[order[i]]++;
+            of_class[labels[order[i]]]++;
+        }
+        if (strcmp(s->name, "shuffle") == 0)
+            for (int i = 10; i < 100; i++) assert_int_equal(seen[i], 1);
+        if (strcmp(s->name, "repeated") == 0)
+            for (int i = 0; i < 90; i++) {
+                assert_int_equal(order[i], order[i / 3 * 3]);
+                assert_int_equal(seen[order[i]], 3);
+            }
+        if (strcmp(s->name, "balanced") == 0) {
+            const int classes[] = {1, 2, 4, 7};
+            for (int k = 0; k < 4; k++) assert_in_range(of_class[classes[k]], 22, 23);
+            assert_in_range(seen[99], 22, 23);
+        }
+    }
+    // Fewer images than classes, and none.
+    for (j.n = 0; j.n < 4; j.n++)
+        for (const struct rt_sampler *s = rt_samplers; s->name; s++) assert_true(s->order(&j, order));
+}
+
+// A sampler that brings an image twice augments it otherwise each time.
+static void repeats_differ(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, true);
+    w.c.sampler = rt_sampler_find("repeated");
+    run(&w, 1, w.one);
+    assert_int_equal(w.one->n, N);
+    assert_int_equal(w.one->index[0], w.one->index[1]);
+    assert_memory_not_equal(w.one->x, w.one->x + FLOATS, FLOATS * sizeof(float));
+    w.c.workers = 4;
+    run(&w, 1, w.two);
+    assert_same(w.one, w.two);
+    end(&w);
+}
+
+int main(void) {
+    snprintf(dir, sizeof dir, "/tmp/smkd-loader-XXXXXX");
+    if (!mkdtemp(dir)) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(damaged_files),
+        cmocka_unit_test(nothing_readable),
+        cmocka_unit_test(freed_early),
+        cmocka_unit_test(holds_in_memory),
+        cmocka_unit_test(pixels_through_a_pipeline),
+        cmocka_unit_test(orders),
+        cmocka_unit_test(repeats_differ),
+    };
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    rmdir(dir);
+    return r;
+}
