@@ -100,7 +100,8 @@ const struct rt_field rt_fields[] = {
         lr_warmup_method, warmup_words),
     F64("lr-warmup-decay", "0.01", "share of the rate at which linear begins and constant stays", lr_warmup_decay, 0,
         1),
-    I64("patience", "0", "end the run after so many epochs without a better one (0: never)", patience, 0, 1e6),
+    {"patience", "N", "0", "end the run after so many epochs without a better one (0: never)", RT_FIELD_I64,
+     AT(patience), 0, 1e6, NULL, true, 0}, // what an epoch gives does not depend on it
     WHOLE("seed", "0", "seed of shuffling, augmentation, dropout and (unless given) noise", seed),
     {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096,
      NULL, true, 0},

@@ -212,6 +212,15 @@ void rt_schedule_measured(struct rt_schedule *s, int64_t epoch, double measure, 
     }
 }
 
+void rt_keep_schedule(struct rt_kept *k, struct rt_schedule *s) {
+    struct rt_plateau_state *p = &s->plateau;
+    if (!(s->kind->uses & RT_USES_PATIENCE)) return;
+    rt_keep_number(k, "plateau.seen", &p->seen, 0, 1e9, false);
+    rt_keep_number(k, "plateau.best", &p->best, -DBL_MAX, DBL_MAX, false);
+    rt_keep_number(k, "plateau.bad", &p->bad, 0, 1e9, false);
+    rt_keep_number(k, "plateau.rate", &p->rate, 0, 1e6, false);
+}
+
 bool rt_out_of_patience(const struct rt_config *c, int64_t epoch, int64_t best_epoch) {
     return c->patience > 0 && epoch - best_epoch >= c->patience;
 }

@@ -3,7 +3,7 @@
 #ifndef SMKD_RT_SCHEDULE_H
 #define SMKD_RT_SCHEDULE_H
 
-#include "runtime.h"
+#include "keep.h"
 
 // A row a scheduler: name, the flags that it looks at (RT_USES_*; RT_OWN_WARMUP: `at` of its
 // rate counts all epochs), --lr-gamma where none is given (NAN: one has to be).
@@ -37,15 +37,13 @@ struct rt_scheduler {
     double gamma;
 };
 
-// What plateau knows of the epochs so far: numbers only, so that a checkpoint can hold them as one tensor of
-// RT_PLATEAU_NUMBERS doubles. All zero at the start of a run.
+// What plateau knows of the epochs so far. All zero at the start of a run.
 struct rt_plateau_state {
     double seen; // epochs looked at
     double best; // of their measures
     double bad;  // epochs in a row without a better one
     double rate; // now; of no meaning before the first
 };
-enum { RT_PLATEAU_NUMBERS = 4 };
 
 #define RT_MAX_MILESTONES 32
 struct rt_schedule {
@@ -82,6 +80,9 @@ enum smkd_result rt_schedule_init(struct rt_schedule *s, const struct rt_config 
 //                                                                                   ReduceLROnPlateau
 //     constant     lr
 double rt_schedule_lr(const struct rt_schedule *s, int64_t epoch, int64_t step);
+
+// Keeps what the scheduler remembers. The schedule stays where it is.
+void rt_keep_schedule(struct rt_kept *k, struct rt_schedule *s);
 
 // The end of an epoch: what was measured in it. Better is more than best * 1.0001, or where less is better (losses),
 // less than best * 0.9999; a measure that is not a number is no better. Epochs of the warm-up are not looked at. Does

@@ -143,7 +143,9 @@ static enum smkd_result start(struct run *r) {
         r->by_epoch = strcmp(r->c->values.word[at], "epoch") == 0;
         r->by_ema = strcmp(r->c->values.word[at], "ema") == 0;
     }
-    return rt_schedule_init(&r->schedule, r->c, (int64_t)rt_loader_batches(r->train));
+    e = rt_schedule_init(&r->schedule, r->c, (int64_t)rt_loader_batches(r->train));
+    if (e == SMKD_R_OK) rt_keep_schedule(&r->kept, &r->schedule);
+    return e;
 }
 
 static void finish(struct run *r) {
@@ -233,6 +235,7 @@ static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
     // Metrics, best, last: whatever a kill leaves behind is at most an epoch ahead of `last` and made again.
     enum smkd_result e = rt_metrics_append(r->t->dir, m);
     r->state.epoch = m->epoch;
+    rt_schedule_measured(&r->schedule, m->epoch, measure, false);
     if (e == SMKD_R_OK && measure > r->state.best) {
         r->state.best = measure;
         r->state.best_epoch = m->epoch;
@@ -303,6 +306,14 @@ static enum smkd_result go_on(struct run *r, bool resuming) {
     return e == SMKD_R_OK ? rt_metrics_truncate(t->dir, r->state.epoch) : e;
 }
 
+static bool ended(struct run *r) {
+    if (r->state.epoch >= r->c->epochs) return true;
+    if (!rt_out_of_patience(r->c, r->state.epoch, r->state.best_epoch)) return false;
+    rt_progress_note(&r->progress, "epoch %lld: no better one since epoch %lld: --patience %lld ends the run",
+                     (long long)r->state.epoch, (long long)r->state.best_epoch, (long long)r->c->patience);
+    return true;
+}
+
 enum smkd_result rt_train(struct rt_train *t) {
     struct run r = {.t = t, .c = t->config};
     struct lock own = {0};
@@ -319,7 +330,7 @@ enum smkd_result rt_train(struct rt_train *t) {
         rt_tell_start(&r, threads, resuming);
         if (r.state.epoch < t->config->epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
     }
-    while (e == SMKD_R_OK && r.state.epoch < t->config->epochs) e = train_epoch(&r, r.state.epoch + 1);
+    while (e == SMKD_R_OK && !ended(&r)) e = train_epoch(&r, r.state.epoch + 1);
     if (e != SMKD_R_OK && r.progress.terminal) fputc('\n', t->progress);
     finish(&r);
     lock_drop(&own);
