@@ -1,6 +1,7 @@
 // smkd-run train: peers, a data set, a method, a run folder. The flags are the rows of rt_fields and of the method.
 #include "run_train.h"
 
+#include "config_args.h"
 #include "loss_program.h"
 #include "method_args.h"
 
@@ -9,6 +10,8 @@
 
 static const struct args_opt own_opts[] = {
     {"peer", 0, "A.smkd", NULL, "a network made with smkdc compile; several: give it again", ARGS_REPEAT},
+    {"config", 0, "FILE.json", NULL,
+     "flags by their names; those given here win. A run folder's config.json is such a file", 0},
     {"output-dir", 'o', "DIR", NULL, "run folder", ARGS_REQUIRED},
     {"artifact", 0, "A.smkd", NULL, "with --resume: the peers' artifacts, in order, where they have moved",
      ARGS_REPEAT},
@@ -148,6 +151,35 @@ static int run(const struct args *a) {
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("train");
 }
 
+// -o DIR, -oDIR, --output-dir DIR: before the flags are parsed.
+static const char *folder_in_args(int argc, char **argv) {
+    static const char *const dirs[] = {"output-dir", NULL};
+    const char *dir = method_in_args(argc, argv, dirs);
+    for (int i = 0; i < argc && !dir; i++) {
+        if (strncmp(argv[i], "-o", 2) != 0) continue;
+        dir = argv[i][2] ? argv[i] + 2 : i + 1 < argc ? argv[i + 1] : NULL;
+    }
+    return dir;
+}
+
+static int with_flags(const struct config_args *c, const struct args_cmd *cmd, struct args_opt *opts) {
+    static const char *const flags[] = {"method", "loss", NULL};
+    // A name that there is not is said when the command runs. A run that goes on has its method in its folder.
+    const char *named = method_in_args(c->argc, c->argv, flags);
+    const struct method *m = named ? run_method(named) : NULL;
+    if (!m) m = run_method_of_folder(folder_in_args(c->argc, c->argv), c->argc, c->argv);
+    make_options(opts, m);
+    int wrong = method_foreign(cmd, m, c->own, c->argv);
+    if (wrong != EXIT_DONE) return wrong;
+    if (config_args_check(c, opts) != SMKD_R_OK) return run_failed("train");
+    struct args a;
+    enum args_result r = args_parse(&a, cmd, c->argc, c->argv);
+    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
+    int code = run(&a);
+    args_release(&a);
+    return code;
+}
+
 int run_train(int argc, char **argv) {
     static struct args_opt opts[MAX_OPTS];
     static const struct args_cmd cmd = {
@@ -164,19 +196,13 @@ int run_train(int argc, char **argv) {
         "An artifact is a program, which this runs: give only what you compiled. Everything else "
         "is data.",
         opts};
-    static const char *const flags[] = {"method", "loss", NULL};
-    // A name that there is not is said when the command runs. A run that goes on has its method in its folder.
-    static const char *const dirs[] = {"output-dir", NULL};
-    const char *named = method_in_args(argc, argv, flags);
-    const struct method *m = named ? run_method(named) : NULL;
-    if (!m) m = run_method_of_folder(method_in_args(argc, argv, dirs), argc, argv);
-    make_options(opts, m);
-    int wrong = method_foreign(&cmd, m, argc, argv);
-    if (wrong != EXIT_DONE) return wrong;
-    struct args a;
-    enum args_result r = args_parse(&a, &cmd, argc, argv);
-    if (r != ARGS_RUN) return r == ARGS_HELP ? EXIT_DONE : EXIT_USAGE;
-    int code = run(&a);
-    args_release(&a);
+    static const char *const same[][2] = {{"method", "loss"}, {NULL, NULL}};
+    struct config_args c;
+    int code = EXIT_FAILED;
+    if (config_args_read(&c, argc, argv, same) == SMKD_R_OK)
+        code = with_flags(&c, &cmd, opts);
+    else
+        run_failed("train");
+    config_args_release(&c);
     return code;
 }

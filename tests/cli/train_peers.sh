@@ -41,6 +41,20 @@ sed -i 's/"method":/"loss":/; /"class_weights"/d; /"label_smoothing"/d' before/c
 sed -i 's/"epochs":\t*4,/"epochs":\t4,/' before/config.json
 "$run" train --resume -o before 2>before.log || fail "a folder of the version before: $(cat before.log)"
 "$run" eval before --data fashion-mnist >/dev/null || fail "eval of a folder of the version before"
+# Flags from a file: the same run; the command line wins; typing errors are named.
+cat >flags.json <<'J'
+{"peer": ["a.smkd", "b.smkd"], "data": "fashion-mnist", "train_limit": 512, "test-limit": 300, "epochs": 4,
+ "lr-milestones": "2,3", "threads": 1, "nesterov": false, "labels": null, "method": "all", "output_dir": "other"}
+J
+"$run" train --config flags.json --loss smkd-p -o file 2>file.log || fail "--config: $(cat file.log)"
+cmp old/last.safetensors file/last.safetensors || fail "flags of a file make another run"
+"$run" train --config old/config.json -o again 2>again.log || fail "a run folder's config.json: $(cat again.log)"
+cmp old/last.safetensors again/last.safetensors || fail "config.json of a run makes another run"
+sed 's/"epochs"/"epoch"/' flags.json >typo.json
+refuses 'typo.json: "epoch" is no flag of this command' "$run" train --config typo.json -o r
+echo '{"lr": {"a": 1}}' >odd.json
+refuses 'odd.json: "lr" is neither a number' "$run" train --config odd.json -o r
+refuses 'nowhere.json' "$run" train --config nowhere.json -o r
 "$run" methods | grep -q '^smkd-p ' || fail "methods"
 "$run" methods smkd-s | grep -q 'b2 is 0' || fail "methods smkd-s"
 "$run" methods smkd-s | grep -q -- '--b2' && fail "smkd-s shows a flag that it fixes"
