@@ -91,7 +91,7 @@ static ir_vid blend(struct ir_graph *g, ir_vid w, ir_vid x, ir_vid y) {
     return ir_add(g, ir_mul(g, ir_sub(g, ir_const_f(g, 1), w), x), ir_mul(g, w, y));
 }
 
-ir_vid loss_targets(struct loss_builder *b) {
+ir_vid loss_targets(struct loss_builder *b, ir_vid *given) {
     const struct loss_options *o = b->o;
     struct ir_graph *g = b->g;
     ir_vid q = one_hot(b, loss_labels(b));
@@ -99,6 +99,7 @@ ir_vid loss_targets(struct loss_builder *b) {
         ir_vid other = one_hot(b, loss_input(b, "labels.mix", IR_I64, 1, (int64_t[]){IR_N}));
         q = blend(g, loss_scalar(b, "mix.lambda"), other, q);
     }
+    *given = q;
     if (method_number(o->method, &o->values, "label-smoothing") != 0)
         q = blend(g, loss_scalar(b, "label_smoothing"), q, ir_const_f(g, 1 / (double)o->classes));
     return q;

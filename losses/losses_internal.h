@@ -22,8 +22,8 @@ ir_vid loss_scalar(struct loss_builder *b, const char *name);           // f32[]
 ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k); // "r", 0: r.0
 void loss_output(struct loss_builder *b, const char *name, ir_vid v);
 void loss_output_of(struct loss_builder *b, const char *stem, int k, ir_vid v);
-// The labels as rows of probabilities [N,C]: one-hot, smoothed, mixed.
-ir_vid loss_targets(struct loss_builder *b);
+// The labels as rows of probabilities [N,C]: one-hot, mixed, smoothed; *given: before they were smoothed.
+ir_vid loss_targets(struct loss_builder *b, ir_vid *given);
 ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x); // over the batch
 
 #endif

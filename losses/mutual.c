@@ -72,14 +72,15 @@ static struct peer describe(struct loss_builder *b, int k, ir_vid q, ir_vid chi)
     return x;
 }
 
-// mean_i H(q~, p); with weights w of the classes sum_i H(w q~_i, p_i) / sum_i w of q_i, as PyTorch's CrossEntropyLoss.
-static ir_vid own_term(struct loss_builder *b, const struct peer *x, ir_vid q) {
+// mean_i H(q~, p); with weights w of the classes sum_i H(w q~_i, p_i) / sum_i w of the given labels, as PyTorch's
+// CrossEntropyLoss.
+static ir_vid own_term(struct loss_builder *b, const struct peer *x, ir_vid given) {
     struct ir_graph *g = b->g;
     if (!b->o->weighted) return ir_div(g, loss_sum_rows(b, cross_entropy(b, x->target, x->z)), ir_batch_size(g));
     int64_t c = b->o->classes, axis = 1;
     ir_vid w = ir_reshape(g, loss_input(b, "class.weight", IR_F32, 1, &c), 2, (int64_t[]){1, c});
     ir_vid sum = loss_sum_rows(b, cross_entropy(b, ir_mul(g, w, x->target), x->z));
-    ir_vid total = loss_sum_rows(b, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, w, q), &axis, 1, 0));
+    ir_vid total = loss_sum_rows(b, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, w, given), &axis, 1, 0));
     return ir_div(g, sum, total);
 }
 
@@ -130,10 +131,10 @@ static ir_vid threshold(struct loss_builder *b) {
 void loss_draw_mutual(struct loss_builder *b) {
     int n = b->o->peers;
     struct peer peers[METHOD_MAX_PEERS];
-    ir_vid q = loss_targets(b), chi = threshold(b);
+    ir_vid given, q = loss_targets(b, &given), chi = threshold(b);
     for (int k = 0; k < n; k++) peers[k] = describe(b, k, q, chi);
     for (int k = 0; k < n; k++) {
-        ir_vid own = own_term(b, &peers[k], q);
+        ir_vid own = own_term(b, &peers[k], given);
         loss_output_of(b, "loss", k, n > 1 ? ir_add(b->g, own, taught_by_others(b, peers, k)) : own);
     }
     if (n > 1) loss_output(b, "threshold", chi); // one network has nobody to choose rows for

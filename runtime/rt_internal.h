@@ -16,6 +16,8 @@ struct smkd_model {
 };
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
+// work(env, i) for every part i, each by one thread.
+void rt_team_each(smkd_team *t, size_t parts, void (*work)(void *env, size_t part), void *env);
 const struct smkd_model *rt_session_model(const smkd_session *s);
 // All that runs of up to `batch` need, so that none of them meets a lack of memory halfway through something.
 enum smkd_result rt_session_reserve(smkd_session *s, int64_t batch);

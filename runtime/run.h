@@ -2,6 +2,7 @@
 #ifndef SMKD_RT_RUN_H
 #define SMKD_RT_RUN_H
 
+#include "average.h"
 #include "program.h"
 #include "train.h"
 
@@ -16,8 +17,12 @@ struct run {
     struct rt_schedule schedule;
     struct rt_progress progress;
     struct rt_progress_state state;
-    struct rt_kept kept;    // what checkpoints hold
-    size_t *given, *truth;  // of each peer: rows classified as their given and as their true label
+    struct rt_kept kept;            // what checkpoints hold
+    struct rt_gradients *gradients; // of each peer; NULL: nothing happens to them
+    struct rt_average *average;     // of each peer; NULL: there are none
+    double *norm, *norms;           // of each peer: the largest and the sum of its gradients' norms in the epoch
+    int64_t updates;                // of the epoch
+    size_t *given, *truth;          // of each peer: rows classified as their given and as their true label
     float *entropies;       // [peers][rows] of the epoch, for the threshold's warning; NULL: there is no threshold
     size_t rows;            // images an epoch goes through
     float *sorted;          // likewise, scratch of that warning

@@ -82,6 +82,13 @@ const struct rt_field rt_fields[] = {
     F64("momentum", "0.9", "SGD momentum", momentum, 0, 1),
     F64("weight-decay", "5e-4", "L2 decay of every parameter", weight_decay, 0, 1e6),
     FLAG("nesterov", "Nesterov momentum", nesterov),
+    F64("clip-grad-norm", "0", "largest norm of a network's gradients over all its parameters (0: any)", clip_grad_norm,
+        0, 1e30),
+    I64("accumulate", "1", "batches whose gradients make one update", accumulate, 1, 1e6),
+    FLAG("model-ema", "keep the moving average of the parameters, too (eval and export: --ema)", model_ema),
+    F64("model-ema-decay", "0.99998", "decay of that average, adjusted to batch size and epochs as torchvision does",
+        model_ema_decay, 0, 1),
+    I64("model-ema-steps", "32", "steps between two updates of that average", model_ema_steps, 1, 1e9),
     STR("lr-scheduler", "KIND", "multistep",
         "how the rate falls: multistep, step, cosine, exponential, poly, onecycle, plateau, or constant", lr_scheduler,
         scheduler_words),
@@ -234,6 +241,13 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
     const char *why = c->row->family->refuse(c->row, &c->values);
     if (why) return rt_fail(SMKD_R_INVALID, "%s", why);
+    if (c->accumulate > 1 && !c->row->family->by_rows(c->row, &c->values))
+        return rt_fail(
+            SMKD_R_INVALID,
+            "--accumulate %lld: the method %s couples the rows of a batch, so several small batches are not one "
+            "large one; give a larger --batch-size%s",
+            (long long)c->accumulate, c->row->name,
+            method_param(c->row, "peer-denom", NULL) ? ", or --peer-denom N without --r-scope batch" : "");
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;

@@ -30,6 +30,9 @@ struct rt_config {
     int64_t epochs, batch_size, lr_warmup_epochs, threads;
     double lr, momentum, weight_decay, seed;
     bool nesterov, drop_last;
+    double clip_grad_norm, model_ema_decay;
+    int64_t accumulate, model_ema_steps;
+    bool model_ema;
     // learning rate; see schedule.h
     char *lr_scheduler, *lr_milestones, *lr_warmup_method;
     double lr_gamma, lr_min, lr_power, lr_warmup_decay; // lr_gamma NAN: the scheduler's own

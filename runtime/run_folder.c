@@ -150,9 +150,11 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     cJSON_AddItemToObject(root, "peers", peers);
     cJSON_AddItemToObject(root, "loss", describe_artifact(t->loss));
     cJSON_AddItemToObject(root, "data", describe_data(d));
-    cJSON_AddStringToObject(root, "best",
-                            d->n_validation ? "ensemble's accuracy on the validation images"
-                                            : "ensemble's accuracy on the test images");
+    struct str best = STR_INIT;
+    str_addf(&best, "ensemble's accuracy on the %s images%s", d->n_validation ? "validation" : "test",
+             t->config->model_ema ? ", of the averages" : "");
+    cJSON_AddStringToObject(root, "best", best.s);
+    str_release(&best);
     cJSON_AddStringToObject(machine, "cpu", *cpu ? cpu : "unknown");
     cJSON_AddNumberToObject(machine, "threads", threads);
     cJSON_AddItemToObject(root, "machine", machine);

@@ -69,6 +69,31 @@ static void count(struct run *r, const struct rt_batch *b, size_t at) {
     }
 }
 
+// The update that ends a group of batches: `last` in the epoch, or the group is full.
+static enum smkd_result update(struct run *r, int64_t number, const struct rt_batch *b, bool last) {
+    struct rt_peer *p = r->t->peers;
+    const int n = r->t->n_peers;
+    const bool sums = r->c->accumulate > 1, ends = last || (number + 1) % r->c->accumulate == 0;
+    enum smkd_result e = SMKD_R_OK;
+    for (int k = 0; k < n && sums; k++) rt_gradients_add(&r->gradients[k], b->n);
+    if (!ends) return SMKD_R_OK;
+    for (int k = 0; k < n && r->gradients; k++) {
+        if (sums) rt_gradients_mean(&r->gradients[k]);
+        if (r->c->clip_grad_norm <= 0) continue;
+        double norm = rt_gradients_clip(&r->gradients[k], r->c->clip_grad_norm);
+        r->norms[k] += norm;
+        if (norm > r->norm[k]) r->norm[k] = norm;
+    }
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = smkd_run(p[k].session, SMKD_ABI_UPDATE, (int64_t)b->n);
+    // As torchvision: by the step's number in the epoch; what the warm-up leaves is forgotten.
+    for (int k = 0; k < n && r->average && e == SMKD_R_OK && r->updates % r->c->model_ema_steps == 0; k++) {
+        rt_average_update(&r->average[k]);
+        if (r->state.epoch < r->c->lr_warmup_epochs) r->average[k].count = 0;
+    }
+    r->updates++;
+    return e;
+}
+
 enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at) {
     struct rt_peer *p = r->t->peers;
     const int n = r->t->n_peers;
@@ -77,7 +102,7 @@ enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const str
     if (e == SMKD_R_OK) e = run_loss(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, b->images, b->n);
-    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = smkd_run(p[k].session, SMKD_ABI_UPDATE, (int64_t)b->n);
+    if (e == SMKD_R_OK) e = update(r, number, b, number + 1 == r->schedule.steps);
     if (e != SMKD_R_OK) return e;
     count(r, b, at);
     r->state.step++;

@@ -108,3 +108,8 @@ void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call) {
 #pragma omp parallel num_threads(t->threads)
     entry(call, omp_get_thread_num(), omp_get_num_threads());
 }
+
+void rt_team_each(smkd_team *t, size_t parts, void (*work)(void *env, size_t part), void *env) {
+#pragma omp parallel for num_threads(t->threads) schedule(static)
+    for (size_t i = 0; i < parts; i++) work(env, i);
+}

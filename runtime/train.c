@@ -108,9 +108,49 @@ static enum smkd_result reserve(struct run *r) {
     return e;
 }
 
+// What happens to gradients and parameters beside the update.
+static enum smkd_result start_extras(struct run *r) {
+    const struct rt_config *c = r->c;
+    const size_t n = (size_t)r->t->n_peers;
+    enum smkd_result e = SMKD_R_OK;
+    if (c->accumulate > 1 || c->clip_grad_norm > 0) r->gradients = xcalloc(n, sizeof *r->gradients);
+    if (c->model_ema) r->average = xcalloc(n, sizeof *r->average);
+    r->norm = xcalloc(n, sizeof *r->norm);
+    r->norms = xcalloc(n, sizeof *r->norms);
+    for (size_t k = 0; k < n && e == SMKD_R_OK; k++) {
+        smkd_model *m = r->t->peers[k].model;
+        double decay =
+            rt_average_decay(c->model_ema_decay, c->batch_size * c->accumulate, c->model_ema_steps, c->epochs);
+        if (r->gradients) e = rt_gradients_init(&r->gradients[k], m, r->team, c->accumulate > 1);
+        if (r->average && e == SMKD_R_OK) e = rt_average_init(&r->average[k], m, r->team, decay);
+    }
+    return e;
+}
+
+static void finish_extras(struct run *r) {
+    for (int k = 0; k < r->t->n_peers; k++) {
+        if (r->gradients) rt_gradients_release(&r->gradients[k]);
+        if (r->average) rt_average_release(&r->average[k]);
+    }
+    free(r->gradients);
+    free(r->average);
+    free(r->norm);
+    free(r->norms);
+}
+
+static void keep_average(struct run *r, int k) {
+    struct rt_average *a = &r->average[k];
+    char key[32];
+    rt_keep_rows(&r->kept, "ema", k, a->model, SMKD_ABI_PARAM, a->block, false);
+    rt_keep_rows(&r->kept, "ema", k, a->model, SMKD_ABI_BUFFER, a->block, false);
+    snprintf(key, sizeof key, "ema_updates.%d", k);
+    rt_keep_whole(&r->kept, key, &a->count, 0, 1e15, false);
+}
+
 // Everything that the next step depends on.
 static enum smkd_result keep(struct run *r) {
     enum smkd_result e = SMKD_R_OK;
+    for (int k = 0; k < r->t->n_peers && r->average; k++) keep_average(r, k);
     rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_momentum(&r->kept, k, r->t->peers[k].model);
@@ -127,7 +167,9 @@ static enum smkd_result start(struct run *r) {
     if (!r->team) return SMKD_R_NOMEM;
     for (int k = 0; k < r->t->n_peers; k++)
         if ((e = start_peer(r, &t->peers[k])) != SMKD_R_OK) return e;
-    if ((e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = keep(r)) != SMKD_R_OK) return e;
+    if ((e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
+        (e = keep(r)) != SMKD_R_OK)
+        return e;
     const size_t n = (size_t)t->n_peers;
     r->given = xcalloc(n, sizeof *r->given);
     r->truth = xcalloc(n, sizeof *r->truth);
@@ -153,6 +195,7 @@ static void finish(struct run *r) {
     rt_loader_free(r->validation);
     rt_loader_free(r->test);
     rt_program_release(&r->loss);
+    finish_extras(r);
     for (int k = 0; k < r->t->n_peers; k++) {
         smkd_session_free(r->t->peers[k].session); // before the team it borrows
         r->t->peers[k].session = NULL;
@@ -184,10 +227,32 @@ static void summarise(struct run *r, struct rt_epoch_metrics *m) {
         for (size_t i = 0; i < sizeof later / sizeof *later; i++) rt_metrics_set(m, RT_OF_PEER, k, later[i], none);
     }
     rt_program_metrics(&r->loss, m);
+    for (int k = 0; k < r->t->n_peers && r->c->clip_grad_norm > 0; k++) {
+        rt_metrics_set(m, RT_OF_PEER, k, "mean_grad_norm", r->norms[k] / (double)r->updates);
+        rt_metrics_set(m, RT_OF_PEER, k, "max_grad_norm", r->norm[k]);
+    }
     for (int k = 0; k < r->t->n_peers && r->by_epoch; k++) {
         double mean = 1 - rt_metrics_get(m, RT_OF_PEER, k, "mean_entropy") / full;
         if (!isnan(mean)) r->state.r[k] = mean < 0 ? 0 : mean > 1 ? 1 : mean;
     }
+}
+
+// The averages' accuracies, as those of networks of their own: "ema_test_top1" beside "test_top1".
+static enum smkd_result evaluate_averages(struct run *r, struct rt_epoch_metrics *m) {
+    struct rt_loader *const parts[] = {r->validation, r->test};
+    static const char *const names[] = {"ema_val_top1", "ema_test_top1"};
+    const int n = r->t->n_peers;
+    enum smkd_result e = SMKD_R_OK;
+    for (int k = 0; k < n; k++) rt_average_exchange(&r->average[k]);
+    for (int i = 0; i < 2 && e == SMKD_R_OK; i++) {
+        if (!parts[i]) continue;
+        e = rt_evaluate(r->t->peers, n, parts[i], r->probabilities, r->score);
+        for (int k = 0; k < n && e == SMKD_R_OK; k++)
+            rt_metrics_set(m, RT_OF_PEER, k, names[i], rt_score_top1(&r->score[k]));
+        if (e == SMKD_R_OK) rt_metrics_set(m, RT_OF_ENSEMBLE, 0, names[i], rt_score_top1(&r->score[n]));
+    }
+    for (int k = 0; k < n; k++) rt_average_exchange(&r->average[k]);
+    return e;
 }
 
 static enum smkd_result evaluate(struct run *r, struct rt_epoch_metrics *m) {
@@ -210,7 +275,7 @@ static enum smkd_result evaluate(struct run *r, struct rt_epoch_metrics *m) {
     rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "test_top1", rt_score_top1(&s[n]));
     rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "test_top5", rt_score_top5(&s[n]));
     rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "val_top1", val);
-    return SMKD_R_OK;
+    return r->average ? evaluate_averages(r, m) : SMKD_R_OK;
 }
 
 // The loss is looked at before each update, so a last update that went wrong shows in the weights alone. They must not
@@ -231,7 +296,8 @@ static enum smkd_result check_weights(const struct run *r, int64_t epoch) {
 }
 
 static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
-    double measure = rt_metrics_get(m, RT_OF_ENSEMBLE, 0, r->validation ? "val_top1" : "test_top1");
+    const char *const names[2][2] = {{"test_top1", "val_top1"}, {"ema_test_top1", "ema_val_top1"}};
+    double measure = rt_metrics_get(m, RT_OF_ENSEMBLE, 0, names[r->average != NULL][r->validation != NULL]);
     // Metrics, best, last: whatever a kill leaves behind is at most an epoch ahead of `last` and made again.
     enum smkd_result e = rt_metrics_append(r->t->dir, m);
     r->state.epoch = m->epoch;
@@ -271,6 +337,9 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     size_t done = 0;
     enum smkd_result e = SMKD_R_OK;
     rt_program_begin(&r->loss);
+    memset(r->norm, 0, (size_t)r->t->n_peers * sizeof *r->norm);
+    memset(r->norms, 0, (size_t)r->t->n_peers * sizeof *r->norms);
+    r->updates = 0;
     memset(r->given, 0, (size_t)r->t->n_peers * sizeof *r->given);
     memset(r->truth, 0, (size_t)r->t->n_peers * sizeof *r->truth);
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);

@@ -17,6 +17,7 @@ static const struct args_opt opts[] = {
     {"weights-prefix", 0, "PREFIX", NULL, "what that file has in front of the model's names, such as module.", 0},
     {"logits", 0, "NAME", NULL, "the output to look at, where a model has several (default: the run folder's)", 0},
     {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
+    {"ema", 0, NULL, NULL, "of a run folder: the averages of --model-ema", 0},
     {"data", 0, "DATA", NULL, "data set (default: the run folder's)", 0},
     {"test-limit", 0, "N", "0", "the first N test images only (0: all, or as the run folder says)", 0},
     {"mean", 0, "M,..", NULL, "mean of each channel (default: the run folder's or the data set's)", 0},
@@ -75,6 +76,7 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
             e->paths[e->n++] = args_nth(a, "peer", i);
         }
     }
+    if (!e->dir && args_given(a, "ema")) return rt_fail(SMKD_R_INVALID, "--ema goes with a run folder");
     if (!e->dir && args_given(a, "artifact"))
         return rt_fail(SMKD_R_INVALID, "--artifact goes with a run folder; give artifacts by their names alone");
     if (e->n == 0)
@@ -86,7 +88,7 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
     struct rt_progress_state state = {0};
     char *path = e->dir ? rt_path_join(e->dir, best ? "best.safetensors" : "last.safetensors") : NULL;
     for (int k = 0; k < e->n && path && r == SMKD_R_OK; k++)
-        r = rt_checkpoint_read_peer(path, k, e->peers[k].model, &state);
+        r = run_read_peer(path, args_given(a, "ema"), k, e->peers[k].model, &state);
     if (path && r == SMKD_R_OK && state.unchecked) run_note_unchecked(path);
     free(path);
     if (r != SMKD_R_OK) return r;

@@ -9,6 +9,7 @@ static const struct args_opt opts[] = {
     {"output", 'o', "FILE.onnx", NULL, "file to write", ARGS_REQUIRED},
     {"peer", 0, "K", "0", "which of the peers, from 0", 0},
     {"checkpoint", 0, "WHICH", "last", "best or last", 0},
+    {"ema", 0, NULL, NULL, "the average of --model-ema instead of the network itself", 0},
     {"artifact", 0, "A.smkd", NULL, "the peer's artifact, where it's no longer where the run found it", 0},
     {0}};
 static const struct args_cmd cmd = {
@@ -68,7 +69,7 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
     struct rt_progress_state state;
     int code = EXIT_DONE;
     if (run_saved_load(s, a->pos[0], k, args_str(a, "artifact"), s->config.logits, &p) != SMKD_R_OK ||
-        rt_checkpoint_read_peer(weights, k, p.model, &state) != SMKD_R_OK) {
+        run_read_peer(weights, args_given(a, "ema"), k, p.model, &state) != SMKD_R_OK) {
         code = run_failed("export");
     } else if (!smkd_model_info(p.model)->onnx) {
         rt_fail(SMKD_R_UNSUPPORTED, "%s: holds no ONNX graph", p.path);

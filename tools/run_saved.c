@@ -165,6 +165,14 @@ enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int 
     return r;
 }
 
+enum smkd_result run_read_peer(const char *path, bool ema, int k, smkd_model *m, struct rt_progress_state *state) {
+    if (!ema) return rt_checkpoint_read_peer(path, k, m, state);
+    enum smkd_result r = rt_checkpoint_read_copy(path, "ema", k, m, state);
+    if (r == SMKD_R_MISMATCH && strstr(smkd_last_error(), "has no tensor \"ema."))
+        return rt_fail(r, "%s: holds no averages: the run was not made with --model-ema", path);
+    return r;
+}
+
 void run_saved_release(struct run_saved *s) {
     rt_config_release(&s->config);
     for (int k = 0; k < s->n_peers; k++) {

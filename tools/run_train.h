@@ -40,6 +40,8 @@ const struct method *run_method(const char *name);
 const struct method *run_method_of_folder(const char *dir, int argc, char **argv);
 // True when `path` is a folder.
 bool run_is_folder(const char *path);
+// rt_checkpoint_read_peer, or of the peer's average; says where the run kept none.
+enum smkd_result run_read_peer(const char *path, bool ema, int k, smkd_model *m, struct rt_progress_state *state);
 // "note: FILE has no checksums ...", on stderr.
 void run_note_unchecked(const char *path);
 // Says where what is said of one image depends on the others of its batch.
