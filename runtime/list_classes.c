@@ -237,7 +237,8 @@ static enum smkd_result set_classes(struct list_job *j) {
 enum smkd_result list_finish(struct list_job *j) {
     struct rt_listing *out = j->out;
     enum list_part test;
-    enum smkd_result r = list_test_part(j, j->part[LIST_VAL].n > 0, j->part[LIST_TEST].n > 0, &test);
+    enum smkd_result r =
+        list_test_part(j->where, j->o->test_split, j->part[LIST_VAL].n > 0, j->part[LIST_TEST].n > 0, &test);
     if (r != SMKD_R_OK) return r;
     const enum list_part other = test == LIST_VAL ? LIST_TEST : LIST_VAL, chosen[] = {LIST_TRAIN, test};
     if (test != LIST_TRAIN && j->part[other].n)

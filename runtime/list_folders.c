@@ -278,7 +278,7 @@ enum smkd_result list_folders(struct list_job *j) {
     const bool val = l.dir[LIST_VAL], has_test = l.dir[LIST_TEST];
     // D/test beside class folders, and no D/train, is a class.
     const bool split = l.dir[LIST_TRAIN] || ((val || has_test) && l.classes == 0);
-    if (r == SMKD_R_OK) r = list_test_part(j, split && val, split && has_test, &test);
+    if (r == SMKD_R_OK) r = list_test_part(j->where, j->o->test_split, split && val, split && has_test, &test);
     if (r == SMKD_R_OK) add_folder(&w, j->where, NULL, 0);
     if (r == SMKD_R_OK && !split) r = read_part(&w, j->where, LIST_TRAIN);
     if (r == SMKD_R_OK && l.dir[LIST_TRAIN]) r = read_part(&w, l.dir[LIST_TRAIN], LIST_TRAIN);

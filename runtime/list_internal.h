@@ -61,7 +61,7 @@ enum smkd_result list_push(struct rt_list *l, const char *root, const char *path
 void list_note(struct list_job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 enum smkd_result list_fail(struct list_place at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // Which of val and test is the test part, by what is there and by --test-split; LIST_TRAIN: none.
-enum smkd_result list_test_part(const struct list_job *j, bool val, bool test, enum list_part *out);
+enum smkd_result list_test_part(const char *where, const char *test_split, bool val, bool test, enum list_part *out);
 
 // A text file of lines: each that is not blank, without its end and blanks around it. NULs are refused.
 struct list_text {

@@ -183,15 +183,14 @@ enum list_part list_part_of(const char *word) {
     return LIST_PARTS;
 }
 
-enum smkd_result list_test_part(const struct list_job *j, bool val, bool test, enum list_part *out) {
-    const char *want = j->o->test_split;
+enum smkd_result list_test_part(const char *where, const char *want, bool val, bool test, enum list_part *out) {
     *out = val ? LIST_VAL : test ? LIST_TEST : LIST_TRAIN;
     if (!want) return SMKD_R_OK;
     *out = list_part_of(want);
     if (*out == LIST_VAL ? val : *out == LIST_TEST && test) return SMKD_R_OK;
     if (*out != LIST_VAL && *out != LIST_TEST)
         return rt_fail(SMKD_R_INVALID, "--test-split %s: expected val or test", want);
-    return rt_fail(SMKD_R_INVALID, "--test-split %s: %s has no such part%s", want, j->where,
+    return rt_fail(SMKD_R_INVALID, "--test-split %s: %s has no such part%s", want, where,
                    val    ? ", only val"
                    : test ? ", only test"
                           : "");

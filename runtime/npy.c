@@ -215,7 +215,8 @@ static void copy_elements(const struct rt_tensor *t, const unsigned char *from, 
     }
 }
 
-static enum smkd_result parse(const char *path, const unsigned char *b, size_t size, struct rt_tensor *t) {
+// `view`: the elements stay in the file's bytes where they are what they would become.
+static enum smkd_result parse(const char *path, const unsigned char *b, size_t size, bool view, struct rt_tensor *t) {
     if (size < 10 || memcmp(b, NPY_MAGIC, 6) != 0) return not_npy(path, b, size);
     size_t at = b[6] == 1 ? 10 : 12, len = b[8] | (size_t)b[9] << 8;
     if (b[6] < 1 || b[6] > 3)
@@ -247,21 +248,35 @@ static enum smkd_result parse(const char *path, const unsigned char *b, size_t s
     if (t->bytes != size - at - len)
         return rt_fail(SMKD_R_INVALID, "%s: the header promises %zu bytes of elements, the file has %zu", path,
                        t->bytes, size - at - len);
+    const bool swap = big && element > 1, turn = fortran && t->rank > 1;
+    if (view && !swap && !turn && (uintptr_t)(b + at + len) % element == 0) {
+        t->data = (void *)(b + at + len); // borrowed: only read
+        t->borrowed = true;
+        return SMKD_R_OK;
+    }
     if (!budget_allows(t->bytes)) return rt_fail(SMKD_R_NOMEM, "%s: %s", path, budget_why());
     t->data = aligned_alloc(64, (t->bytes + 64) / 64 * 64);
     if (!t->data) return rt_fail(SMKD_R_NOMEM, "%s: out of memory for %zu bytes", path, t->bytes);
-    if ((big && element > 1) || (fortran && t->rank > 1))
+    if (swap || turn)
         copy_elements(t, b + at + len, big, fortran);
     else
         memcpy(t->data, b + at + len, t->bytes);
     return SMKD_R_OK;
 }
 
-enum smkd_result rt_npy_parse(const char *path, const void *bytes, size_t size, struct rt_tensor *out) {
+static enum smkd_result read_bytes(const char *path, const void *bytes, size_t size, bool view, struct rt_tensor *out) {
     *out = (struct rt_tensor){0};
-    enum smkd_result r = parse(path, bytes, size, out);
+    enum smkd_result r = parse(path, bytes, size, view, out);
     if (r != SMKD_R_OK) rt_tensor_release(out);
     return r;
+}
+
+enum smkd_result rt_npy_parse(const char *path, const void *bytes, size_t size, struct rt_tensor *out) {
+    return read_bytes(path, bytes, size, false, out);
+}
+
+enum smkd_result rt_npy_view(const char *path, const void *bytes, size_t size, struct rt_tensor *out) {
+    return read_bytes(path, bytes, size, true, out);
 }
 
 enum smkd_result rt_npy_read(const char *path, struct rt_tensor *out) {

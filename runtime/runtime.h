@@ -59,6 +59,8 @@ enum smkd_result rt_tensor_convert(struct rt_tensor *t, enum rt_dtype to, const 
 enum smkd_result rt_npy_read(const char *path, struct rt_tensor *out);
 // The same for a file's bytes that are in memory already; `path` is for messages.
 enum smkd_result rt_npy_parse(const char *path, const void *bytes, size_t size, struct rt_tensor *out);
+// The same without a copy where the bytes are already as *out would have them: it then borrows them.
+enum smkd_result rt_npy_view(const char *path, const void *bytes, size_t size, struct rt_tensor *out);
 enum smkd_result rt_npy_write(const char *path, const struct rt_tensor *t);
 // What a file is by its first bytes, "a PyTorch file" for instance; NULL for text, safetensors and what is not known.
 const char *rt_format_name(const void *bytes, size_t size);
