@@ -118,6 +118,27 @@ static ir_vid add_bias(struct fe_ctx *c, const struct fe_node *n, size_t i, ir_v
     return fe_e2(c, IR_OP_add, y, fe_reshape(c, v, fe_typeof(c, y)->rank - 1, dims));
 }
 
+// Zeros around the plane are the convolution's own padding, too: ports of TensorFlow's SAME write them down as a Pad in
+// front. Returns what is padded, with its padding added to the window's; x itself where that is something else.
+static ir_vid before_pad(struct fe_ctx *c, ir_vid x, struct window *w) {
+    const ir_nid by = c->g->values[x].def;
+    const struct ir_node *p = by == IR_NONE ? NULL : &c->g->nodes[by];
+    if (!p || p->op != IR_OP_pad || fe_typeof(c, x)->rank != 4 || ir_attr_f(p, "value") != 0) return x;
+    size_t n_lo, n_hi, n_steps;
+    const int64_t *lo = ir_attr_ints(p, "lo", &n_lo), *hi = ir_attr_ints(p, "hi", &n_hi),
+                  *steps = ir_attr_ints(p, "steps", &n_steps);
+    for (size_t i = 0; i < n_steps; i++)
+        if (steps[i] != 1) return x;
+    if (lo[0] || hi[0] || lo[1] || hi[1]) return x;
+    for (int i = 0; i < 2; i++) // a window that sees nothing but padding is left to the Pad
+        if (w->pads[i] + lo[2 + i] >= w->kernel[i] || w->pads[2 + i] + hi[2 + i] >= w->kernel[i]) return x;
+    for (int i = 0; i < 2; i++) {
+        w->pads[i] += lo[2 + i];
+        w->pads[2 + i] += hi[2 + i];
+    }
+    return p->in[0];
+}
+
 bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_in(c, n, 0), w = fe_in(c, n, 1);
     if (x == IR_NONE || w == IR_NONE) return fe_fail(c, n, "needs an input and a weight");
@@ -127,6 +148,7 @@ bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
     if (!read_window(c, n, &win, &xt, wt.dims + 2)) return false;
     c->saw_conv = true;
     c->bare_convs++;
+    x = before_pad(c, x, &win);
     ir_vid in[2] = {to_2d(c, x), to_2d(c, w)};
     ir_vid y = fe_emit(c, IR_OP_conv, in, 2,
                        IR_ATTRS(IR_IS("strides", win.strides, 2), IR_IS("pads", win.pads, 4),

