@@ -39,6 +39,12 @@ struct fe_head_options {
 };
 const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head_options *o);
 
+// The file's metadata_props whose keys begin with `prefix`; the arena of fe_open owns them.
+struct fe_meta {
+    const char *key, *value;
+};
+const struct fe_meta *fe_metadata(const struct fe_model *m, const char *prefix, size_t *n);
+
 // Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (dim 0 of every input is the batch
 // N, also where the file has a fixed number there), weights as PARAM values, BatchNorm statistics as BUFFER values,
 // tensors that are not trained (docs/design.md, "What is a parameter") as constants, frozen ones as BUFFER values that
@@ -69,9 +75,6 @@ struct fe_tensor {
     int rank;
     int64_t dims[IR_MAX_RANK];
     const float *data;
-};
-struct fe_meta {
-    const char *key, *value;
 };
 enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_tensor *tensors, size_t n_tensors,
                            const struct fe_meta *meta, size_t n_meta, const char *path, struct diag *d);

@@ -54,6 +54,8 @@ struct fe_raise {
 struct fe_blob;
 void fe_raise_count(struct fe_raise *r, const struct fe_blob *weight);
 void fe_raise(struct fe_model *m, struct diag *d, const struct fe_raise *r);
+// Removes a pair of the file's metadata_props.
+void fe_drop_metadata(struct fe_model *m, const char *key);
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
 // Makes initializers of the float tables in Constant nodes (hoist.c).
 void fe_hoist(struct fe_model *m);

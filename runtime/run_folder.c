@@ -1,6 +1,8 @@
 #define _XOPEN_SOURCE 700 // realpath
 #include "run_folder.h"
 
+#include "preparation.h"
+
 #include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
@@ -140,6 +142,15 @@ static cJSON *describe_data(const struct rt_train_data *d) {
     return o;
 }
 
+static cJSON *describe_preparation(const struct rt_train_data *d) {
+    struct rt_preparation p;
+    rt_preparation_init(&p);
+    rt_preparation_of_run(&p, &d->transform, &d->set);
+    cJSON *o = rt_preparation_json(&p);
+    rt_preparation_release(&p);
+    return o;
+}
+
 static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data *d, int threads) {
     cJSON *root = cJSON_CreateObject(), *machine = cJSON_CreateObject(), *peers = cJSON_CreateArray();
     char room[CPUINFO_ROOM];
@@ -150,6 +161,7 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     cJSON_AddItemToObject(root, "peers", peers);
     cJSON_AddItemToObject(root, "loss", describe_artifact(t->loss));
     cJSON_AddItemToObject(root, "data", describe_data(d));
+    cJSON_AddItemToObject(root, "preparation", describe_preparation(d));
     struct str best = STR_INIT;
     str_addf(&best, "ensemble's accuracy on the %s images%s", d->n_validation ? "validation" : "test",
              t->config->model_ema ? ", of the averages" : "");

@@ -68,6 +68,10 @@ enum smkd_status dc_emit_graphs(const char *path, struct ir_graph *const *graphs
 
 // The artifact's notes, a JSON object in the arena: FLOPs per sample of each phase, nodes, how often each op occurs.
 const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16);
+// The same of a model, with the file's "smkd.*" metadata as the object "metadata": how images are prepared and what the
+// classes are called, which whoever runs the artifact can read without protobuf.
+const char *dc_model_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16,
+                           const struct fe_model *file);
 
 // PATH with the suffix `from` replaced by `to` (appended where it doesn't end in `from`).
 const char *dc_replace_suffix(struct arena *a, const char *path, const char *from, const char *to);

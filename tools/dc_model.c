@@ -150,7 +150,7 @@ struct cg_model dc_codegen_model(struct dc_model *m, const struct dc_build *b) {
                           .infer = m->infer,
                           .train = m->train,
                           .update = true,
-                          .notes = dc_notes(&m->arena, m->infer, m->train, b->cg.bf16),
+                          .notes = dc_model_notes(&m->arena, m->infer, m->train, b->cg.bf16, m->file),
                           .heads = m->heads,
                           .n_heads = m->n_heads,
                           .mixing = m->mixing};

@@ -181,6 +181,11 @@ static cJSON *frozen_names(struct arena *a, const struct ir_graph *g) {
 }
 
 const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16) {
+    return dc_model_notes(a, infer, train, bf16, NULL);
+}
+
+const char *dc_model_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16,
+                           const struct fe_model *file) {
     cJSON *j = cJSON_CreateObject();
     cJSON_AddStringToObject(j, "dtype", bf16 ? "bf16" : "f32");
     if (infer) cJSON_AddNumberToObject(j, "flops_infer", phase_flops(infer, IR_FORWARD));
@@ -192,6 +197,10 @@ const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct
     cJSON_AddItemToObject(j, "frozen", frozen_names(a, train));
     const char *single = single_statistic(train);
     if (single) cJSON_AddStringToObject(j, SMKD_NOTE_SINGLE_STATISTIC, single);
+    size_t n_meta = 0;
+    const struct fe_meta *meta = file ? fe_metadata(file, "smkd.", &n_meta) : NULL;
+    cJSON *metadata = n_meta ? cJSON_AddObjectToObject(j, SMKD_NOTE_METADATA) : NULL;
+    for (size_t i = 0; i < n_meta; i++) cJSON_AddStringToObject(metadata, meta[i].key, meta[i].value);
     char *text = cJSON_PrintUnformatted(j);
     CHECK(text, "out of memory for the notes");
     const char *s = arena_strdup(a, text);

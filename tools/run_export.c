@@ -2,6 +2,7 @@
 #include "../frontend/frontend.h"
 #include "run_train.h"
 
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,10 +25,6 @@ static char *checkpoint_path(const char *dir, bool best) {
     return rt_path_join(dir, best ? "best.safetensors" : "last.safetensors");
 }
 
-static void join(struct str *s, const float *v, int n) {
-    for (int i = 0; i < n; i++) str_addf(s, "%s%.7g", i ? "," : "", (double)v[i]);
-}
-
 static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_peer *p, int64_t trained,
                                    const char *out) {
     const struct smkd_artifact *info = smkd_model_info(p->model);
@@ -42,23 +39,29 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
             .name = t->name, .rank = (int)t->rank, .data = (const float *)(const void *)(block + t->offset)};
         memcpy(f->dims, t->dims, t->rank * sizeof *f->dims);
     }
-    struct str mean = STR_INIT, std = STR_INIT, classes = STR_INIT, input = STR_INIT, epochs = STR_INIT,
-               producer = STR_INIT;
-    join(&mean, s->mean, s->channels);
-    join(&std, s->std, s->channels);
+    struct str classes = STR_INIT, input = STR_INIT, epochs = STR_INIT, producer = STR_INIT;
     str_addf(&classes, "%d", p->classes);
     str_addf(&input, "%dx%dx%d", p->channels, p->height, p->width);
     str_addf(&epochs, "%lld", (long long)trained);
     str_addf(&producer, "smkd %s", smkd_version());
-    const struct fe_meta meta[] = {
-        {"smkd.classes", classes.s},   {"smkd.input", input.s},         {"smkd.mean", mean.s},     {"smkd.std", std.s},
-        {"smkd.producer", producer.s}, {"smkd.loss", s->config.method}, {"smkd.epochs", epochs.s},
-    };
+    enum { OWN = 5 };
+    cJSON *preparation = rt_preparation_json(&s->preparation); // its keys are the file's
+    struct fe_meta *meta = xcalloc(OWN + (size_t)cJSON_GetArraySize(preparation), sizeof *meta);
+    size_t n_meta = 0;
+    meta[n_meta++] = (struct fe_meta){"smkd.classes", classes.s};
+    meta[n_meta++] = (struct fe_meta){"smkd.input", input.s};
+    meta[n_meta++] = (struct fe_meta){"smkd.producer", producer.s};
+    meta[n_meta++] = (struct fe_meta){"smkd.loss", s->config.method};
+    meta[n_meta++] = (struct fe_meta){"smkd.epochs", epochs.s};
+    const cJSON *one;
+    cJSON_ArrayForEach(one, preparation) meta[n_meta++] = (struct fe_meta){one->string, one->valuestring};
     struct diag d = {.file = out};
-    enum smkd_status r = fe_export(info->onnx, info->onnx_bytes, tensors, n, meta, sizeof meta / sizeof *meta, out, &d);
+    enum smkd_status r = fe_export(info->onnx, info->onnx_bytes, tensors, n, meta, n_meta, out, &d);
     if (r != SMKD_OK && !d.errors) diag_error(&d, NULL, "%s", smkd_status_text(r));
-    struct str *all[] = {&mean, &std, &classes, &input, &epochs, &producer};
+    struct str *all[] = {&classes, &input, &epochs, &producer};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) str_release(all[i]);
+    cJSON_Delete(preparation);
+    free(meta);
     free(tensors);
     return r;
 }

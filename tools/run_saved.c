@@ -115,12 +115,17 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
     if (r == SMKD_R_OK) r = numbers(cJSON_GetObjectItemCaseSensitive(data, "std"), s->std, &n_std, path, "std");
     if (r == SMKD_R_OK && n_std != s->channels)
         r = rt_fail(SMKD_R_INVALID, "%s: data.mean and data.std differ in length", path);
-    return r;
+    if (r != SMKD_R_OK) return r;
+    s->preparation.channels = s->channels;
+    memcpy(s->preparation.mean, s->mean, sizeof s->mean);
+    memcpy(s->preparation.std, s->std, sizeof s->std);
+    return rt_preparation_read(&s->preparation, cJSON_GetObjectItemCaseSensitive(root, "preparation"), path);
 }
 
 enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
     *s = (struct run_saved){0};
     rt_config_init(&s->config, method_find("smkd-p"));
+    rt_preparation_init(&s->preparation);
     char *path = rt_path_join(dir, "config.json");
     enum smkd_result r = SMKD_R_INVALID;
     cJSON *root = NULL;
@@ -181,6 +186,7 @@ void run_saved_release(struct run_saved *s) {
     }
     free(s->peer);
     free(s->loss_hash);
+    rt_preparation_release(&s->preparation);
     *s = (struct run_saved){0};
 }
 

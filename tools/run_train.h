@@ -2,6 +2,7 @@
 #ifndef SMKD_TOOLS_RUN_TRAIN_H
 #define SMKD_TOOLS_RUN_TRAIN_H
 
+#include "../runtime/preparation.h"
 #include "../runtime/train.h"
 #include "args.h"
 
@@ -24,6 +25,7 @@ struct run_saved {
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     int channels; // of the data
     int classes;
+    struct rt_preparation preparation; // of a run of an earlier version: mean and deviation
 };
 // Reads DIR/config.json. Release also after a failure.
 enum smkd_result run_saved_read(struct run_saved *s, const char *dir);

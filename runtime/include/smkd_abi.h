@@ -159,6 +159,10 @@ struct smkd_artifact {
 // of one normalises a single value with itself, to 0, and leaves that node's running statistics as they were.
 #define SMKD_NOTE_SINGLE_STATISTIC "single_statistic"
 
+// In the notes where the ONNX file has such metadata: an object of its "smkd.*" keys and their values, strings, as
+// smkd-run export writes them (runtime/preparation.h).
+#define SMKD_NOTE_METADATA "metadata"
+
 // The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
 // damage shows before any of the code runs. The loader takes no file without it, and none that wants another library or
 // has code that runs when it is loaded (constructors). It is no signature: an artifact is a program, load only your

@@ -286,7 +286,7 @@ def check_predict(tmp, report):
             report.check(f"predict {name.name} {how}", np.abs(mine - want).max(), 1e-3)  # a level of 255 where libjpegs differ
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     p = run(RUN, "predict", tmp / "p.smkd", tmp / "photos", "--json", "--top", 1, ok=False)
-    report.check("a broken file: exit 1, the others printed", 0 if p.returncode == 1 and len(p.stdout.splitlines()) == 5 and "broken.jpg" in p.stderr else 1, 0)
+    report.check("a broken file: exit 1 and a line of its own, the others printed", 0 if p.returncode == 1 and len(p.stdout.splitlines()) == 6 and "broken.jpg" in p.stderr else 1, 0)
     p = run(RUN, "predict", tmp / "p.smkd", tmp / "nothing", ok=False)
     report.check("no file", 0 if p.returncode == 1 and "nothing" in p.stderr else 1, 0)
 

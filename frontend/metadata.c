@@ -1,0 +1,31 @@
+// The key-value pairs of an ONNX file (metadata_props).
+#include "onnx_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct fe_meta *fe_metadata(const struct fe_model *m, const char *prefix, size_t *n) {
+    const Onnx__ModelProto *p = m->proto;
+    struct fe_meta *all = ARENA_ARRAY(m->arena, struct fe_meta, p->n_metadata_props);
+    *n = 0;
+    for (size_t i = 0; i < p->n_metadata_props; i++) {
+        const Onnx__StringStringEntryProto *e = p->metadata_props[i];
+        bool known = false;
+        if (!e->key || !e->value || !str_has_prefix(e->key, prefix)) continue;
+        for (size_t k = 0; k < *n; k++) known |= !strcmp(all[k].key, e->key); // the first of a key is the one
+        if (!known) all[(*n)++] = (struct fe_meta){arena_strdup(m->arena, e->key), arena_strdup(m->arena, e->value)};
+    }
+    return all;
+}
+
+void fe_drop_metadata(struct fe_model *m, const char *key) {
+    Onnx__ModelProto *p = m->proto;
+    size_t kept = 0;
+    for (size_t i = 0; i < p->n_metadata_props; i++) {
+        if (p->metadata_props[i]->key && !strcmp(p->metadata_props[i]->key, key))
+            onnx__string_string_entry_proto__free_unpacked(p->metadata_props[i], NULL);
+        else
+            p->metadata_props[kept++] = p->metadata_props[i];
+    }
+    p->n_metadata_props = kept;
+}
