@@ -95,14 +95,18 @@ enum smkd_result rt_pipeline_takes(const struct rt_pipeline *p, int width, int h
     return r == SMKD_R_OK ? too_long(p, false, width, height) : r;
 }
 
-// The image with its shorter edge as asked (0: as it is) in `room`, to be released; or itself. NULL: out of memory.
-static const struct rt_image *shorter(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
-                                      int edge, struct rt_image *room) {
-    int w = width, h = height;
-    *room = (struct rt_image){0};
-    if (edge) rt_shorter_edge(width, height, edge, &w, &h);
-    if (im->width == w && im->height == h) return im;
-    return rt_resize(im, NULL, w, h, p->o.how, room) ? room : NULL;
+// A part of the image with its shorter edge as asked (0: as it is); parts of it or all may lie outside.
+static bool part_of_resized(const struct rt_pipeline *p, const struct rt_image *im, int w, int h,
+                            const struct rt_box *part, enum rt_pad_mode mode, struct rt_image *out) {
+    if (im->width == w && im->height == h)
+        return rt_window(im, part->left, part->top, part->width, part->height, mode, out);
+    if (part->left >= 0 && part->top >= 0 && part->left + part->width <= w && part->top + part->height <= h)
+        return rt_resize_window(im, NULL, w, h, p->o.how, part, out);
+    struct rt_image whole;
+    if (!rt_resize(im, NULL, w, h, p->o.how, &whole)) return false;
+    bool ok = rt_window(&whole, part->left, part->top, part->width, part->height, mode, out);
+    rt_image_release(&whole);
+    return ok;
 }
 
 // Where a crop of `want` begins on an axis of `have` pixels with a border of `pad`: RandomCrop, which pads once more on
@@ -116,22 +120,19 @@ static int plain_start(struct rt_rng *rng, int have, int pad, int want) {
 static bool plain_crop(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
                        struct rt_rng *rng, struct rt_image *out) {
     const struct rt_transform_options *o = &p->o;
-    struct rt_image room;
-    const struct rt_image *from = shorter(p, im, width, height, o->train_resize, &room);
-    if (!from) return false;
-    int top = plain_start(rng, from->height, o->pad, o->height), left = plain_start(rng, from->width, o->pad, o->width);
-    bool ok = rt_window(from, left, top, o->width, o->height, o->pad_mode, out);
-    rt_image_release(&room);
-    return ok;
+    if (o->train_resize) rt_shorter_edge(width, height, o->train_resize, &width, &height);
+    int top = plain_start(rng, height, o->pad, o->height), left = plain_start(rng, width, o->pad, o->width);
+    const struct rt_box part = {left, top, o->width, o->height};
+    return part_of_resized(p, im, width, height, &part, o->pad_mode, out);
 }
 
 static bool center(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
                    struct rt_image *out) {
-    struct rt_image room;
-    const struct rt_image *from = shorter(p, im, width, height, p->o.val_resize, &room);
-    bool ok = from && rt_center_crop(from, p->o.width, p->o.height, out);
-    rt_image_release(&room);
-    return ok;
+    const struct rt_transform_options *o = &p->o;
+    if (o->val_resize) rt_shorter_edge(width, height, o->val_resize, &width, &height);
+    const struct rt_box part = {rt_center_start(width, o->width), rt_center_start(height, o->height), o->width,
+                                o->height};
+    return part_of_resized(p, im, width, height, &part, RT_PAD_ZERO, out);
 }
 
 static bool crop(const struct rt_pipeline *p, const struct rt_image *im, int width, int height, struct rt_rng *rng,
