@@ -41,9 +41,10 @@ int main(int argc, char **argv) {
         return 1;
     }
     make_images(&im, &names);
+    const struct rt_transform t = {.channels = 3, .height = size, .width = size, .pipeline = &p};
     struct rt_loader_config c = {.images = &im,
                                  .n = im.n,
-                                 .pipeline = &p,
+                                 .transform = &t,
                                  .batch = (size_t)atoi(argv[3]),
                                  .shuffle = true,
                                  .augment = true,

@@ -1,5 +1,6 @@
 // Which reader a --data argument means, and what the readers share.
 #include "data.h"
+#include "listing.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,8 @@ enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_wan
         r = rt_idx_load(dir, want, out);
     } else if (rt_cifar_detect(dir)) {
         r = rt_cifar_load(dir, want, out);
+    } else if (rt_listing_detect(dir)) {
+        r = rt_files_load(dir, want, out);
     } else {
         return rt_data_unknown(dir);
     }
@@ -80,5 +83,7 @@ void rt_dataset_release(struct rt_dataset *d) {
     rt_images_release(&d->test);
     for (int c = 0; d->class_names && c < d->classes; c++) free(d->class_names[c]);
     free(d->class_names);
+    for (int i = 0; i < d->n_notes; i++) free(d->notes[i]);
+    free(d->notes);
     *d = (struct rt_dataset){0};
 }

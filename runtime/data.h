@@ -43,15 +43,18 @@ struct rt_dataset {
     int classes;        // CIFAR's; of IDX files one more than the largest label of both parts
     int max_classes;    // below which labels of the user's own must lie: CIFAR's, or what the model tells apart
     char **class_names; // `classes` of them, UTF-8; owned; NULL where the format has none
-    struct rt_images train, test;
+    char **notes;       // n_notes lines about the files that the user should see; owned
+    int n_notes;
+    struct rt_images train, test;                      // of files the test part may be empty
     size_t train_total;                                // training images in the files, before a limit
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS]; // of the training images, on a 0..1 scale
 };
 
 // Loads `where`: a folder with IDX files (train-images-idx3-ubyte[.gz] ...), CIFAR-10's data_batch_*.bin +
-// test_batch.bin, or CIFAR-100's train.bin + test.bin (fine labels), recognised by the files in it; or "fashion-mnist",
-// Debian's dataset-fashion-mnist. `classes` is what the model tells apart: the data may have fewer, not more. The
-// limits keep the first images (0: all). Each header and record is checked. Release with rt_dataset_release.
+// test_batch.bin, or CIFAR-100's train.bin + test.bin (fine labels), recognised by the files in it; "fashion-mnist",
+// Debian's dataset-fashion-mnist; or a list of image files in one of the forms of listing.h. `classes` is what the
+// model tells apart: the data may have fewer, not more. The limits keep the first images (0: all), of files as many
+// spread evenly over the list. Each header and record is checked. Release with rt_dataset_release.
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out);
 // The same for a model whose input is known: images that do not fit it (rt_transform_fits) are refused by the headers
@@ -60,6 +63,11 @@ struct rt_data_want {
     int classes;
     int channels, height, width; // height 0: any images
     size_t train_limit, test_limit;
+    // Of image files; see listing.h.
+    const char *label_column, *image_root;
+    char *const *class_names; // of a run, where its networks are evaluated; NULL: those of the data
+    int n_class_names;
+    bool upright; // images are turned as their EXIF orientation says
 };
 enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_want *want, struct rt_dataset *out);
 void rt_dataset_release(struct rt_dataset *d);
@@ -68,7 +76,8 @@ void rt_dataset_release(struct rt_dataset *d);
 // headers of the files say that this would take more than there is.
 enum smkd_result rt_dataset_cache(struct rt_dataset *d);
 
-// The readers behind it (data_idx.c, data_cifar.c). `out` is released by the caller also after a failure.
+// The readers behind it (data_idx.c, data_cifar.c, data_files.c). `out` is released by the caller also after a failure.
+enum smkd_result rt_files_load(const char *where, const struct rt_data_want *want, struct rt_dataset *out);
 bool rt_idx_detect(const char *dir);
 enum smkd_result rt_idx_load(const char *dir, const struct rt_data_want *want, struct rt_dataset *out);
 bool rt_cifar_detect(const char *dir); // also dir/cifar-10-batches-bin and dir/cifar-100-binary, as the archives unpack
@@ -164,16 +173,14 @@ const struct rt_sampler *rt_sampler_find(const char *name); // NULL: there is no
 // epoch without a single readable image, a lack of memory, and with `strict` the first such file, end the epoch early:
 // rt_loader_result says so.
 
-struct rt_pipeline; // transforms.h
 struct rt_loader_config {
     const struct rt_images *images;       // borrowed
     const int32_t *labels;                // given labels, by image; borrowed (NULL: images->labels)
     const int64_t *subset;                // image numbers to go through (NULL: all, in order); borrowed
     size_t n;                             // their count
-    const struct rt_transform *transform; // of pixels; borrowed
-    const struct rt_pipeline *pipeline;   // takes its place where set, and must be for files; borrowed
+    const struct rt_transform *transform; // has a pipeline where the images are files; borrowed
     size_t batch;
-    bool shuffle, augment;
+    bool shuffle, augment;            // both in training, neither in evaluation
     const struct rt_sampler *sampler; // with shuffle; NULL: the first
     bool drop_last;                   // no batch of fewer images
     uint64_t seed;

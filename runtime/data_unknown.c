@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 
 #define EXPECTED                                                                                                       \
-    "expected train-images-idx3-ubyte[.gz] and its three companions, CIFAR-10's data_batch_1.bin ... test_batch.bin, " \
+    "expected folders of classes with images in them, a .csv or .jsonl of paths and labels, "                          \
+    "train-images-idx3-ubyte[.gz] and its three companions, CIFAR-10's data_batch_1.bin ... test_batch.bin, "          \
     "or CIFAR-100's train.bin and test.bin"
 
 enum { MOST_ENTRIES = 4096, SHOWN = 6, DEPTH = 2 };
@@ -17,7 +18,8 @@ enum { MOST_ENTRIES = 4096, SHOWN = 6, DEPTH = 2 };
 #define PYTHON_CIFAR10  "the Python version of CIFAR-10 (pickles): fetch the binary one, cifar-10-binary.tar.gz"
 #define PYTHON_CIFAR100 "the Python version of CIFAR-100 (pickles): fetch the binary one, cifar-100-binary.tar.gz"
 #define ARCHIVE         "an archive: unpack it and give the folder that comes out"
-#define PICTURES        "pictures in files of their own, which are not read: convert them to IDX files"
+#define PICTURES                                                                                                       \
+    "a picture in no class's folder: put those of each class into a folder, or list them in a .csv: path,label"
 
 // Names that data sets of other kinds have in them; the first that fits is said.
 static const struct {

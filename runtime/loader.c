@@ -33,6 +33,7 @@ struct bad {
 struct rt_loader {
     struct rt_loader_config c;
     const struct rt_sampler *sampler;
+    const struct rt_pipeline *pipeline; // NULL: pixels as they are
     size_t batches, image_floats, rows_at_once;
     int64_t *order;     // image numbers in this epoch's order
     atomic_int *bad_at; // by image: its place in `bad` + 1; 0: not known to be damaged; NULL for pixels
@@ -74,17 +75,17 @@ static void need(void *env, int width, int height, struct rt_image_need *out) {
 
 static enum smkd_result put(const struct rt_loader *l, int64_t image, struct rt_rng *rng, float *out) {
     const struct rt_images *im = l->c.images;
-    if (!l->c.pipeline) {
+    if (!l->pipeline) {
         size_t bytes = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
         rt_transform_run(l->c.transform, im->pixels + (size_t)image * bytes, rng, out);
         return SMKD_R_OK;
     }
-    struct view v = {l->c.pipeline, rng, im->width, im->height};
+    struct view v = {l->pipeline, rng, im->width, im->height};
     const struct rt_source_request q = {need, &v};
     struct rt_image rgb;
     enum smkd_result r = rt_source_read(im, (size_t)image, &q, &rgb);
     if (r != SMKD_R_OK) return r;
-    r = rt_pipeline_run_scaled(l->c.pipeline, &rgb, v.width, v.height, rng, out);
+    r = rt_pipeline_run_scaled(l->pipeline, &rgb, v.width, v.height, rng, out);
     rt_source_done(im, (size_t)image, &rgb);
     return r;
 }
@@ -272,7 +273,7 @@ static void release(struct rt_loader *l) {
 }
 
 static int default_workers(const struct rt_loader *l) {
-    if (!l->c.pipeline) return 1;
+    if (!l->pipeline) return 1;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     return cores < 1 ? 1 : cores > MAX_WORKERS ? MAX_WORKERS : (int)cores;
 }
@@ -290,27 +291,25 @@ static bool start_threads(struct rt_loader *l) {
 }
 
 struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
-    CHECK(c->pipeline || c->images->pixels || !c->n, "files need a pipeline");
+    const struct rt_transform *t = c->transform;
+    CHECK(t->pipeline || !c->images->paths, "files need a pipeline");
     struct rt_loader *l = calloc(1, sizeof *l);
     if (!l) {
         rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", c->batch);
         return NULL;
     }
     l->c = *c;
+    l->pipeline = t->pipeline;
     l->sampler = c->sampler ? c->sampler : &rt_samplers[0];
     l->batches = (c->drop_last ? c->n : c->n + c->batch - 1) / c->batch;
-    l->rows_at_once = c->pipeline ? 1 : FEW_PIXELS_ROWS;
-    if (c->pipeline)
-        l->image_floats =
-            (size_t)c->pipeline->o.channels * (size_t)c->pipeline->o.height * (size_t)c->pipeline->o.width;
-    else
-        l->image_floats = (size_t)c->transform->channels * (size_t)c->transform->height * (size_t)c->transform->width;
+    l->rows_at_once = l->pipeline ? 1 : FEW_PIXELS_ROWS;
+    l->image_floats = (size_t)t->channels * (size_t)t->height * (size_t)t->width;
     l->order = calloc(c->n ? c->n : 1, sizeof *l->order);
-    if (!c->images->pixels) l->bad_at = calloc(c->images->n ? c->images->n : 1, sizeof *l->bad_at);
+    if (c->images->paths) l->bad_at = calloc(c->images->n ? c->images->n : 1, sizeof *l->bad_at);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->to_fill, NULL);
     pthread_cond_init(&l->to_read, NULL);
-    if (!l->order || (!c->images->pixels && !l->bad_at) || !make_slots(l)) {
+    if (!l->order || (c->images->paths && !l->bad_at) || !make_slots(l)) {
         rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", c->batch);
     } else if (start_threads(l)) {
         return l;

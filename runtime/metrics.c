@@ -84,7 +84,7 @@ enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loa
             rt_score_add(&scores[n], together, classes, b.labels[i]);
         }
     }
-    return r;
+    return r == SMKD_R_OK ? rt_loader_result(loader) : r;
 }
 
 // --- the files -------------------------------------------------------------------------------------------------------

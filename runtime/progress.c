@@ -74,11 +74,18 @@ void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) 
     str_addf(&s, "%sepoch %lld/%lld", p->terminal ? "\r\033[K" : "", (long long)m->epoch, (long long)p->epochs);
     of_peers(&s, m, "  loss", "loss", "4", 1);
     of_peers(&s, m, "  train", "train_top1_given", "2", 1);
-    of_peers(&s, m, "  test", "test_top1", "2", 1);
-    if (m->peers > 1) str_addf(&s, "  ensemble %.2f", rt_metrics_get(m, RT_OF_ENSEMBLE, 0, "test_top1"));
+    const bool test = !isnan(rt_metrics_get(m, RT_OF_ENSEMBLE, 0, "test_top1")); // else it is the validation images
+    of_peers(&s, m, test ? "  test" : "  val", test ? "test_top1" : "val_top1", "2", 1);
+    if (m->peers > 1)
+        str_addf(&s, "  ensemble %.2f", rt_metrics_get(m, RT_OF_ENSEMBLE, 0, test ? "test_top1" : "val_top1"));
     of_peers(&s, m, "  taught", "selected_share", "1%", 100);
-    fprintf(p->f, "%s  lr %.4g  %.0f images/s  ETA %s\n", s.s, rt_metrics_get(m, RT_OF_EPOCH, 0, "lr"),
-            rt_metrics_get(m, RT_OF_CLOCK, 0, "images_per_s"), left);
+    str_addf(&s, "  lr %.4g  %.0f images/s", rt_metrics_get(m, RT_OF_EPOCH, 0, "lr"),
+             rt_metrics_get(m, RT_OF_CLOCK, 0, "images_per_s"));
+    const double waited = rt_metrics_get(m, RT_OF_CLOCK, 0, "waited_share"),
+                 left_out = rt_metrics_get(m, RT_OF_CLOCK, 0, "files_left_out");
+    if (!isnan(waited)) str_addf(&s, "  waited %.0f %%", 100 * waited);
+    if (left_out > 0) str_addf(&s, "  %.0f file%s left out", left_out, left_out > 1 ? "s" : "");
+    fprintf(p->f, "%s  ETA %s\n", s.s, left);
     fflush(p->f);
     str_release(&s);
 }

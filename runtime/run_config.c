@@ -11,6 +11,8 @@
 #include <string.h>
 
 static const char *const unit_words[] = {"epoch", "iteration", NULL};
+static const char *const cache_words[] = {"none", "ram", NULL};
+static const char *const sampler_words[] = {"shuffle", "balanced", NULL};
 static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
 static const char *const crop_words[] = {"auto", "resized", "plain", "center", NULL};
 static const char *const interpolation_words[] = {"nearest", "bilinear", "bicubic", NULL};
@@ -27,13 +29,29 @@ static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
 #define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false, 0}
 
 const struct rt_field rt_fields[] = {
-    {"data", "DATA", NULL, "fashion-mnist, or a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files",
+    {"data", "DATA", NULL,
+     "a folder of class folders with images, a .csv or .jsonl with path and label, Food-101, WebVision, Clothing1M or "
+     "Animal-10N; a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files; fashion-mnist",
      RT_FIELD_STR, AT(data), 0, 0, NULL, true, 0}, // files may have moved: what was read from them is compared
     I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
     I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
     {"labels", "FILE", NULL, "training labels from a .npy or text file (CIFAR-N) instead of the data set's own",
      RT_FIELD_STR, AT(labels), 0, 0, NULL, true, 0},
+    {"label-column", "NAME", NULL, "column of a table that has the labels (label)", RT_FIELD_STR, AT(label_column), 0,
+     0, NULL, true, 0},
+    {"image-root", "DIR", NULL, "what the paths of a list are below (the folder of the list)", RT_FIELD_STR,
+     AT(image_root), 0, 0, NULL, true, 0},
+    {"workers", "N", "0", "threads that decode images (0: all cores); results do not depend on it", RT_FIELD_I64,
+     AT(workers), 0, 1024, NULL, true, 0},
+    STR("cache", "WHERE", "none", "ram holds image files decoded, at their whole size", cache, cache_words),
+    {"strict-data", NULL, NULL, "end the run at the first image that cannot be decoded, instead of leaving it out",
+     RT_FIELD_FLAG, AT(strict_data), 0, 0, NULL, true, 0},
+    FLAG("exif-orientation", "turn images as their EXIF orientation says", exif_orientation),
+    STR("sampler", "NAME", "shuffle",
+        "order of an epoch: shuffle, or balanced (each class equally often, with replacement)", sampler, sampler_words),
+    FLAG("ra-sampler", "repeated augmentation: each image of an epoch three times, of a third of the images",
+         ra_sampler),
     STR("noise", "KIND:R", "none", "flip labels: symmetric:R, symmetric-inclusive:R or pairflip:R", noise, NULL),
     WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),
     STR("augment", "KIND", "auto", "crop-flip, crop, flip or none (auto: crop-flip for CIFAR, none for IDX)", augment,
@@ -251,6 +269,8 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
+    if (c->ra_sampler && strcmp(c->sampler, "shuffle") != 0)
+        return rt_fail(SMKD_R_INVALID, "--ra-sampler and --sampler %s exclude each other", c->sampler);
     if (rt_transform_flags_check(c) != SMKD_R_OK) return SMKD_R_INVALID;
     return rt_schedule_resolve(c);
 }

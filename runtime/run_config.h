@@ -17,10 +17,12 @@ struct rt_augment_config {
 
 struct rt_config {
     // data
-    char *data, *labels, *noise, *augment, *mean, *std;
+    char *data, *labels, *noise, *augment, *mean, *std, *label_column, *image_root, *cache, *sampler;
     int64_t train_limit, test_limit;
     struct rt_augment_config augmentation;
     double val_split;
+    int64_t workers;
+    bool strict_data, exif_orientation, ra_sampler;
     double noise_seed; // whole numbers up to 2^53, as JSON holds them exactly; NAN: the seed
     // method: its name, or a file made with smkdc loss; the row that says which numbers it has, and their values
     char *method, *logits, *t_unit, *class_weights;

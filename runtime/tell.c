@@ -106,6 +106,10 @@ void rt_tell_start(struct run *r, int threads, bool resuming) {
                      "labels differ from the data set's; %d thread%s",
                      d->set.name, d->n_train, d->n_validation, d->set.test.n, d->classes, 100 * d->noise_rate, threads,
                      threads == 1 ? "" : "s");
+    for (int i = 0; i < d->set.n_notes; i++) rt_progress_note(p, "%s", d->set.notes[i]);
+    if (d->set.train.paths)
+        rt_progress_note(p, "%d thread%s decode%s images", rt_loader_workers(r->train),
+                         rt_loader_workers(r->train) == 1 ? "" : "s", rt_loader_workers(r->train) == 1 ? "s" : "");
     if (r->rows < d->n_train)
         rt_progress_note(p, "--drop-last: each epoch leaves out %zu image%s", d->n_train - r->rows,
                          d->n_train - r->rows == 1 ? "" : "s");

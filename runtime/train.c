@@ -40,6 +40,11 @@ static enum smkd_result start_peer(struct run *r, struct rt_peer *p) {
     return e;
 }
 
+static void warn(void *env, const char *line) {
+    struct run *r = env;
+    rt_progress_warn(&r->progress, "%s; it is left out", line);
+}
+
 static struct rt_loader *loader(struct run *r, const struct rt_images *im, const int32_t *labels, const int64_t *subset,
                                 size_t n, bool training) {
     struct rt_loader_config lc = {.images = im,
@@ -51,7 +56,12 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .shuffle = training,
                                   .augment = training,
                                   .drop_last = training && r->c->drop_last,
-                                  .seed = (uint64_t)r->c->seed};
+                                  .sampler = rt_sampler_find(r->c->ra_sampler ? "repeated" : r->c->sampler),
+                                  .seed = (uint64_t)r->c->seed,
+                                  .workers = (int)r->c->workers,
+                                  .strict = r->c->strict_data,
+                                  .warn = warn,
+                                  .warn_env = r};
     return rt_loader_new(&lc);
 }
 
@@ -318,13 +328,18 @@ static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
 }
 
 // What follows the last step: numbers, files, words.
-static enum smkd_result end_epoch(struct run *r, struct rt_epoch_metrics *m, double images_per_s, double begin) {
+static enum smkd_result end_epoch(struct run *r, struct rt_epoch_metrics *m, double images_per_s, double waited,
+                                  double begin) {
     summarise(r, m);
     enum smkd_result e = check_weights(r, m->epoch);
     if (e == SMKD_R_OK) e = evaluate(r, m);
     if (e != SMKD_R_OK) return e;
     rt_metrics_set(m, RT_OF_CLOCK, 0, "images_per_s", images_per_s);
     rt_metrics_set(m, RT_OF_CLOCK, 0, "seconds", rt_now() - begin);
+    rt_metrics_set(m, RT_OF_CLOCK, 0, "waited_share", waited);
+    size_t left_out = rt_loader_skipped(r->train) + rt_loader_skipped(r->test);
+    if (r->validation) left_out += rt_loader_skipped(r->validation);
+    rt_metrics_set(m, RT_OF_CLOCK, 0, "files_left_out", (double)left_out);
     if ((e = save(r, m)) != SMKD_R_OK) return e;
     rt_progress_epoch(&r->progress, m);
     rt_tell_threshold(r, m);
@@ -349,12 +364,13 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
         rt_progress_step(&r->progress, epoch, r->state.step, (double)done / (rt_now() - begin), r->loss.sum,
                          r->t->n_peers, (double)done);
     }
-    double images_per_s = (double)done / (rt_now() - begin);
+    if ((e = rt_loader_result(r->train)) != SMKD_R_OK) return e;
+    const double took = rt_now() - begin, waited = rt_loader_waited(r->train) / took;
     // The next epoch's first batches are prepared while this one is evaluated.
     if (epoch < r->c->epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
     struct rt_epoch_metrics m;
     rt_metrics_init(&m, epoch, r->t->n_peers);
-    e = end_epoch(r, &m, images_per_s, begin);
+    e = end_epoch(r, &m, (double)done / took, waited, begin);
     rt_metrics_release(&m);
     return e;
 }

@@ -85,13 +85,43 @@ static bool agree_by_chance(const int32_t *given, const int32_t *own, size_t n, 
     return chance < 0.5 && fabs(agree - chance) < 3 * sqrt(chance * (1 - chance) / (double)n);
 }
 
+// Files may lack a part; IDX and CIFAR have both.
+static enum smkd_result check_parts(const struct rt_dataset *s, const struct rt_config *c) {
+    if (s->train.n == 0) return rt_fail(SMKD_R_INVALID, "%s: has no training images", c->data);
+    if (s->test.n == 0 && !(c->val_split > 0))
+        return rt_fail(SMKD_R_INVALID,
+                       "%s: has no validation or test images; keep some of the training images for that with "
+                       "--val-split 0.1",
+                       c->data);
+    return SMKD_R_OK;
+}
+
+// What files are called, without their folders, which may have moved.
+static uint64_t add_names(uint64_t h, const struct rt_images *im) {
+    for (size_t i = 0; im->paths && i < im->n; i++) {
+        const char *path = rt_images_path(im, i), *slash = strrchr(path, '/');
+        const char *name = slash ? slash + 1 : path;
+        h = fnv1a(h, name, strlen(name) + 1);
+    }
+    return h;
+}
+
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
     *d = (struct rt_train_data){0};
     struct rt_dataset *s = &d->set;
     const int height = rt_transform_flags_given(c) ? 0 : model->height; // 0: images of any size will do
-    const struct rt_data_want want = {model->classes, model->channels,        height,
-                                      model->width,   (size_t)c->train_limit, (size_t)c->test_limit};
+    const struct rt_data_want want = {.classes = model->classes,
+                                      .channels = model->channels,
+                                      .height = height,
+                                      .width = model->width,
+                                      .train_limit = (size_t)c->train_limit,
+                                      .test_limit = (size_t)c->test_limit,
+                                      .label_column = c->label_column,
+                                      .image_root = c->image_root,
+                                      .upright = c->exif_orientation};
     enum smkd_result r = rt_dataset_load_for(c->data, &want, s);
+    if (r == SMKD_R_OK) r = check_parts(s, c);
+    if (r == SMKD_R_OK && strcmp(c->cache, "ram") == 0) r = rt_dataset_cache(s);
     if (r != SMKD_R_OK) return r;
 
     size_t n = s->train.n;
@@ -117,7 +147,8 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
                        c->val_split, n);
     if (d->n_train == 0) return rt_fail(SMKD_R_INVALID, "--val-split %g leaves no training images", c->val_split);
 
-    if (strcmp(c->augment, "auto") == 0) set_text(&c->augment, s->train.channels == 3 ? "crop-flip" : "none");
+    if (strcmp(c->augment, "auto") == 0)
+        set_text(&c->augment, s->train.paths || s->train.channels == 3 ? "crop-flip" : "none");
     unsigned flags;
     int ch = s->train.channels;
     if ((r = rt_augment_parse(c->augment, &flags)) != SMKD_R_OK) return r;
@@ -128,6 +159,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
 
     uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)d->classes, (uint64_t)ch, (uint64_t)s->train.height};
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);
+    h = add_names(add_names(h, &s->train), &s->test);
     h = fnv1a(h, d->given, n * sizeof *d->given);
     d->fingerprint = fnv1a(h, s->test.labels, s->test.n * sizeof *s->test.labels);
     return r;

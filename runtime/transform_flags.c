@@ -142,7 +142,7 @@ enum smkd_result rt_transform_from_flags(struct rt_transform *t, struct rt_pipel
                                          unsigned augment, const struct rt_images *im, const struct rt_input *in,
                                          const float *mean, const float *std) {
     enum smkd_result r;
-    if (!rt_transform_flags_given(c)) {
+    if (!rt_transform_flags_given(c) && !im->paths) {
         r = rt_transform_init(t, im, in->channels, in->height, in->width, augment, mean, std);
         t->channels_last = in->channels_last;
         return r;
@@ -151,15 +151,16 @@ enum smkd_result rt_transform_from_flags(struct rt_transform *t, struct rt_pipel
         return rt_fail(SMKD_R_MISMATCH,
                        "the model takes %d channels, the images have %d; make the model with --input %dx%dx%d",
                        in->channels, im->channels, im->channels, in->height, in->width);
-    const struct rt_image_kind kind = {false, im->channels, im->height, im->width};
+    const bool photos = im->paths != NULL;
+    const struct rt_image_kind kind = {photos, im->channels, im->height, im->width};
     struct rt_transform_options o;
     r = rt_transform_options_of(c, augment, &kind, in, mean, std, &o);
     if (r == SMKD_R_OK) r = rt_pipeline_init(room, &o);
-    if (r == SMKD_R_OK) r = rt_pipeline_takes(room, im->width, im->height);
+    if (r == SMKD_R_OK && !photos) r = rt_pipeline_takes(room, im->width, im->height);
     if (r != SMKD_R_OK) return r;
     *t = (struct rt_transform){.src_channels = im->channels,
-                               .src_height = im->height,
-                               .src_width = im->width,
+                               .src_height = photos ? in->height : im->height,
+                               .src_width = photos ? in->width : im->width,
                                .channels = in->channels,
                                .height = in->height,
                                .width = in->width,

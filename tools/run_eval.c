@@ -24,6 +24,10 @@ static const struct args_opt opts[] = {
     {"std", 0, "S,..", NULL, "standard deviation of each channel", 0},
     {"batch-size", 0, "N", "128", "images at once", 0},
     {"threads", 0, "N", "0", "threads (0: all cores)", 0},
+    {"workers", 'j', "N", "0", "threads that decode images (0: all cores)", 0},
+    {"label-column", 0, "NAME", NULL, "column of a table that has the labels (default: the run folder's)", 0},
+    {"image-root", 0, "DIR", NULL, "what the paths of a list are below (default: the run folder's)", 0},
+    {"strict-data", 0, NULL, NULL, "fail at the first image that cannot be decoded, instead of leaving it out", 0},
     {"json", 0, NULL, NULL, "print JSON", 0},
     {"train-limit", 0, "N", NULL, "accepted so that train's data flags can be given again; changes nothing",
      ARGS_HIDDEN},
@@ -51,6 +55,7 @@ struct eval {
     struct rt_transform transform;
     struct rt_pipeline pipeline; // which the transform may use
     double *scratch;
+    int64_t workers;
 };
 
 static const char *logits_of(const struct eval *e, const struct args *a) {
@@ -113,16 +118,43 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
     return r;
 }
 
+static void warn(void *env, const char *line) {
+    (void)env;
+    fprintf(stderr, "warning: %s; it is left out\n", line);
+}
+
+// A folder or list without a test part is looked at as a whole.
+static void choose_part(struct eval *e) {
+    for (int i = 0; i < e->set.n_notes; i++) fprintf(stderr, "note: %s\n", e->set.notes[i]);
+    if (e->set.test.n || !e->set.train.n) return;
+    const struct rt_images swap = e->set.test;
+    e->set.test = e->set.train;
+    e->set.train = swap;
+    fprintf(stderr, "note: %s has no validation or test part: all of its images are looked at\n", e->set.name);
+}
+
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
     const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
     if (e->dir && !args_given(a, "test-limit")) limit = e->saved.config.test_limit;
     const struct rt_peer *p = &e->peers[0];
+    if (!e->dir) rt_config_init(&e->saved.config, method_find("smkd-p"));
     const struct rt_config *flags = &e->saved.config; // of a run folder; else all defaults
     const bool as_trained = e->dir && rt_transform_flags_given(flags);
-    const struct rt_data_want want = {p->classes, p->channels, as_trained ? 0 : p->height, p->width, 0, (size_t)limit};
+    const struct rt_data_want want = {
+        .classes = p->classes,
+        .channels = p->channels,
+        .height = as_trained ? 0 : p->height,
+        .width = p->width,
+        .test_limit = (size_t)limit,
+        .label_column = args_given(a, "label-column") ? args_str(a, "label-column") : flags->label_column,
+        .image_root = args_given(a, "image-root") ? args_str(a, "image-root") : flags->image_root,
+        .class_names = e->saved.preparation.class_names,
+        .n_class_names = e->saved.preparation.n_class_names,
+        .upright = flags->exif_orientation};
     enum smkd_result r = rt_dataset_load_for(data, &want, &e->set);
     if (r != SMKD_R_OK) return r;
+    choose_part(e);
     float *mean = e->set.mean, *std = e->set.std;
     int ch = e->set.test.channels;
     if (e->dir && e->saved.channels == ch) {
@@ -132,9 +164,9 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
     const struct rt_input in = {p->channels, p->height, p->width, p->channels_last};
-    if (as_trained) {
+    if (as_trained || e->set.test.paths) {
         unsigned augment = 0;
-        r = rt_augment_parse(flags->augment, &augment);
+        if (e->dir) r = rt_augment_parse(flags->augment, &augment);
         if (r == SMKD_R_OK)
             r = rt_transform_from_flags(&e->transform, &e->pipeline, flags, augment, &e->set.test, &in, mean, std);
     } else {
@@ -150,8 +182,13 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     for (int k = 0; k < e->n; k++)
         if ((r = rt_peer_start(&e->peers[k], e->team, (size_t)batch)) != SMKD_R_OK) return r;
-    struct rt_loader_config lc = {
-        .images = &e->set.test, .n = e->set.test.n, .transform = &e->transform, .batch = (size_t)batch};
+    struct rt_loader_config lc = {.images = &e->set.test,
+                                  .n = e->set.test.n,
+                                  .transform = &e->transform,
+                                  .batch = (size_t)batch,
+                                  .workers = (int)e->workers,
+                                  .strict = args_given(a, "strict-data"),
+                                  .warn = warn};
     e->loader = rt_loader_new(&lc);
     e->scratch = xcalloc(2 * (size_t)p->classes, sizeof *e->scratch);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
@@ -169,7 +206,7 @@ static cJSON *score_json(const struct rt_score *s) {
 static void print_json(const struct eval *e, const struct rt_score *s) {
     cJSON *root = cJSON_CreateObject(), *peers = cJSON_CreateArray();
     cJSON_AddStringToObject(root, "data", e->set.name);
-    cJSON_AddNumberToObject(root, "images", (double)e->set.test.n);
+    cJSON_AddNumberToObject(root, "images", (double)s->n); // without those that cannot be decoded
     for (int k = 0; k < e->n; k++) {
         cJSON *o = score_json(&s[k]);
         cJSON_AddStringToObject(o, "artifact", e->paths[k]);
@@ -189,8 +226,8 @@ static void print_row(const char *name, const struct rt_score *s) {
 }
 
 static void print_table(const struct eval *e, const struct rt_score *s) {
-    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s\n", e->set.test.n, printable(e->set.name), "", "top-1 %",
-           "top-5 %", "nll", "ece %");
+    printf("%llu test images of %s\n%-10s %8s %8s %8s %8s\n", (unsigned long long)s->n, printable(e->set.name), "",
+           "top-1 %", "top-5 %", "nll", "ece %");
     for (int k = 0; k < e->n; k++) {
         char name[24];
         snprintf(name, sizeof name, "peer %d", k);
@@ -207,6 +244,7 @@ static int run(const struct args *a) {
         !args_i64(a, "batch-size", 1, 1 << 20, &batch) || !args_i64(a, "threads", 0, 4096, &threads))
         return EXIT_USAGE;
     struct eval e = {0};
+    if (!args_i64(a, "workers", 0, 1024, &e.workers)) return EXIT_USAGE;
     struct rt_score scores[MAX_PEERS + 1];
     enum smkd_result r = collect(&e, a, checkpoint == 0);
     if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);

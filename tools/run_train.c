@@ -30,7 +30,8 @@ static void make_options(struct args_opt *opts, const struct method *m) {
     for (; n < N_OWN; n++) opts[n] = own_opts[n];
     for (const struct rt_field *f = rt_fields; f->name; f++) {
         CHECK(n + 1 < MAX_OPTS, "more options than MAX_OPTS");
-        opts[n++] = (struct args_opt){f->name, 0, f->value, f->def, f->help, 0};
+        const char letter = strcmp(f->name, "workers") == 0 ? 'j' : 0;
+        opts[n++] = (struct args_opt){f->name, letter, f->value, f->def, f->help, 0};
     }
     n = method_opts(m, opts, n, MAX_OPTS);
     opts[n] = (struct args_opt){0};
@@ -62,7 +63,7 @@ static enum smkd_result configure(struct rt_config *c, const struct args *a, str
         struct rt_config swap = *c;
         *c = saved->config;
         saved->config = swap;
-        c->threads = 0; // a matter of the machine, not of the run
+        c->threads = c->workers = 0; // a matter of the machine, not of the run
     }
     if (args_given(a, "loss") && args_given(a, "method"))
         return rt_fail(SMKD_R_INVALID, "--loss is another name of --method: give one of them");

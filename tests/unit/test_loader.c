@@ -101,6 +101,7 @@ static void assert_same(const struct epoch *a, const struct epoch *b) {
 struct world {
     struct rt_images im;
     struct rt_pipeline p;
+    struct rt_transform t;
     struct rt_loader_config c;
     struct epoch *one, *two, *three;
 };
@@ -108,12 +109,13 @@ static void begin(struct world *w, bool training) {
     for (int k = 0; k < N; k++) write_file(k, true);
     make_images(&w->im, N);
     make_pipeline(&w->p);
+    w->t = (struct rt_transform){.channels = 3, .height = SIZE, .width = SIZE, .pipeline = &w->p};
     w->one = xcalloc(1, sizeof *w->one);
     w->two = xcalloc(1, sizeof *w->two);
     w->three = xcalloc(1, sizeof *w->three);
     w->c = (struct rt_loader_config){.images = &w->im,
                                      .n = N,
-                                     .pipeline = &w->p,
+                                     .transform = &w->t,
                                      .batch = BATCH,
                                      .shuffle = training,
                                      .augment = training,
@@ -307,7 +309,8 @@ static void pixels_through_a_pipeline(void **state) {
     for (int channels = 1; channels <= 3; channels += 2) {
         struct rt_images im = {.n = 2, .channels = channels, .height = SIZE, .width = SIZE, .labels = labels};
         im.pixels = channels == 1 ? &grey[0][0][0] : &px[0][0][0][0];
-        struct rt_loader_config c = {.images = &im, .n = 2, .pipeline = &p, .batch = 2, .workers = 2};
+        const struct rt_transform t = {.channels = 3, .height = SIZE, .width = SIZE, .pipeline = &p};
+        struct rt_loader_config c = {.images = &im, .n = 2, .transform = &t, .batch = 2, .workers = 2};
         struct rt_loader *l = rt_loader_new(&c);
         struct rt_batch b;
         rt_loader_begin(l, 0);
