@@ -1,7 +1,6 @@
 // From an image's bytes to the network's normalised input, cropped and mirrored at random on the way.
-#include "transforms.h"
+#include "data.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define CROP_PAD 4
@@ -60,21 +59,7 @@ enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_image
     return SMKD_R_OK;
 }
 
-// The planes of an image as red, green and blue of each pixel; grey is repeated.
-static void through_pipeline(const struct rt_transform *t, const uint8_t *pixels, struct rt_rng *rng, float *out) {
-    const size_t plane = (size_t)t->src_height * (size_t)t->src_width, next = t->src_channels == 1 ? 0 : plane;
-    struct rt_image im = {t->src_width, t->src_height, xmalloc(3 * plane)};
-    for (size_t i = 0; i < plane; i++)
-        for (size_t c = 0; c < 3; c++) im.rgb[3 * i + c] = pixels[c * next + i];
-    if (rt_pipeline_run(t->pipeline, &im, rng, out) != SMKD_R_OK) out_of_memory(3 * plane);
-    rt_image_release(&im);
-}
-
 void rt_transform_run(const struct rt_transform *t, const uint8_t *pixels, struct rt_rng *rng, float *out) {
-    if (t->pipeline) {
-        through_pipeline(t, pixels, rng, out);
-        return;
-    }
     int top = t->top, left = t->left;
     bool flip = false;
     if (rng && (t->flags & RT_AUGMENT_CROP)) {

@@ -6,7 +6,14 @@
 #include "image.h"
 
 // Streams of random numbers (second key of rt_rng_init), so that no two uses of one seed ever share numbers.
-enum rt_stream { RT_STREAM_NOISE = 1, RT_STREAM_SPLIT, RT_STREAM_SHUFFLE, RT_STREAM_AUGMENT, RT_STREAM_DROPOUT };
+enum rt_stream {
+    RT_STREAM_NOISE = 1,
+    RT_STREAM_SPLIT,
+    RT_STREAM_SHUFFLE,
+    RT_STREAM_AUGMENT,
+    RT_STREAM_DROPOUT,
+    RT_STREAM_MIX
+};
 // Stream number of one item: 4 bits kind, 24 bits epoch, 36 bits sample or step.
 uint64_t rt_stream_id(enum rt_stream kind, uint64_t epoch, uint64_t item);
 
@@ -136,7 +143,7 @@ enum smkd_result rt_transform_fits(const struct rt_images *im, int channels, int
 // SMKD_R_MISMATCH where the image does not fit the input. `mean` and `std` have src_channels elements.
 enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_images *im, int channels, int height,
                                    int width, unsigned flags, const float *mean, const float *std);
-// Writes channels*height*width floats. `rng` is NULL for no augmentation, whatever the flags say.
+// Writes channels*height*width floats, without the pipeline. `rng` is NULL for no augmentation, whatever the flags say.
 void rt_transform_run(const struct rt_transform *t, const uint8_t *pixels, struct rt_rng *rng, float *out);
 
 // --- the order of an epoch (sampler.c) -------------------------------------------------------------------------------
@@ -173,6 +180,10 @@ const struct rt_sampler *rt_sampler_find(const char *name); // NULL: there is no
 // epoch without a single readable image, a lack of memory, and with `strict` the first such file, end the epoch early:
 // rt_loader_result says so.
 
+// MixUp and CutMix (transforms.h). 0: not that one.
+struct rt_mix_options {
+    double mixup_alpha, cutmix_alpha;
+};
 struct rt_loader_config {
     const struct rt_images *images;       // borrowed
     const int32_t *labels;                // given labels, by image; borrowed (NULL: images->labels)
@@ -183,6 +194,7 @@ struct rt_loader_config {
     bool shuffle, augment;            // both in training, neither in evaluation
     const struct rt_sampler *sampler; // with shuffle; NULL: the first
     bool drop_last;                   // no batch of fewer images
+    struct rt_mix_options mix;        // in training; drawn by seed, epoch and number of the batch
     uint64_t seed;
     int workers; // threads; 0: as many as cores for files, one for pixels
     int ahead;   // batches that may wait for the reader; 0: 3, or 2 where a batch is large
@@ -195,6 +207,9 @@ struct rt_batch {
     const int64_t *labels; // [n] given labels
     const int64_t *index;  // [n] image numbers
     size_t n;              // rows; the last batch of an epoch may be smaller, and in evaluation any
+    // Of mixed images, of which each is `lambda` itself: the labels of what the rest of it is. Else NULL and 1.
+    const int64_t *labels_mix;
+    double lambda;
 };
 struct rt_loader;
 

@@ -18,7 +18,9 @@ enum { MAX_WORKERS = 1024, AHEAD = 3, LARGE = 32 << 20, AHEAD_LARGE = 2, FEW_PIX
 struct slot {
     float *images;
     int64_t *labels, *index; // index -1: a row that is left out
-    size_t n, made;          // rows, and those that are done
+    int64_t *labels_mix;     // NULL: images are not mixed
+    double lambda;
+    size_t n, made, mixable; // rows, those that are done, and those that are done but for the mixing
     int64_t *bad;            // images that could not be decoded while its rows were made
     size_t n_bad;
 };
@@ -174,6 +176,27 @@ static void make_row(struct rt_loader *l, size_t number, size_t row) {
     if (go_on && l->c.augment) fail_all(l);
 }
 
+// Mixes the images of a batch, once all of its rows are there.
+static void mix(struct rt_loader *l, size_t number) {
+    struct slot *s = &l->slots[number % l->n_slots];
+    const struct rt_transform *t = l->c.transform;
+    const struct rt_mix_shape shape = {s->n, t->channels, t->height, t->width, t->channels_last};
+    struct rt_mix m;
+    struct rt_rng rng;
+    int64_t *row = malloc(s->n * sizeof *row);
+    rt_rng_init(&rng, l->c.seed, rt_stream_id(RT_STREAM_MIX, l->epoch, number));
+    rt_mix_draw(&l->c.mix, t->width, t->height, &rng, &m);
+    if (row) rt_mix_rows(s->n, row);
+    if (!row || !rt_mix_apply(&m, &shape, row, s->images)) fail(l, SMKD_R_NOMEM, "out of memory for mixing images");
+    for (size_t i = 0; row && i < s->n; i++) s->labels_mix[i] = s->labels[row[i]];
+    s->lambda = m.lambda;
+    free(row);
+}
+
+static bool mixes(const struct rt_loader *l) {
+    return l->c.augment && (l->c.mix.mixup_alpha > 0 || l->c.mix.cutmix_alpha > 0);
+}
+
 // --- the threads -----------------------------------------------------------------------------------------------------
 
 static bool set_order(struct rt_loader *l) {
@@ -205,7 +228,7 @@ static void make_rows(struct rt_loader *l) {
     struct slot *s = &l->slots[number % l->n_slots];
     if (first == 0) {
         s->n = l->c.n - begin < l->c.batch ? l->c.n - begin : l->c.batch;
-        s->made = s->n_bad = 0;
+        s->made = s->mixable = s->n_bad = 0;
     }
     size_t end = first + l->rows_at_once < s->n ? first + l->rows_at_once : s->n;
     l->next_row = end < s->n ? end : 0;
@@ -213,6 +236,12 @@ static void make_rows(struct rt_loader *l) {
     pthread_mutex_unlock(&l->lock);
     for (size_t row = first; row < end; row++) make_row(l, number, row);
     pthread_mutex_lock(&l->lock);
+    s->mixable += end - first;
+    if (s->labels_mix && s->mixable == s->n) { // nobody else works on this batch any more
+        pthread_mutex_unlock(&l->lock);
+        mix(l, number);
+        pthread_mutex_lock(&l->lock);
+    }
     s->made += end - first;
 }
 
@@ -252,7 +281,8 @@ static bool make_slots(struct rt_loader *l) {
         s->images = floats(l->c.batch * l->image_floats);
         s->labels = calloc(l->c.batch, sizeof *s->labels);
         s->index = calloc(l->c.batch, sizeof *s->index);
-        ok = s->images && s->labels && s->index;
+        if (mixes(l)) s->labels_mix = calloc(l->c.batch, sizeof *s->labels_mix);
+        ok = s->images && s->labels && s->index && (s->labels_mix || !mixes(l));
     }
     return ok;
 }
@@ -262,6 +292,7 @@ static void release(struct rt_loader *l) {
         free(l->slots[i].images);
         free(l->slots[i].labels);
         free(l->slots[i].index);
+        free(l->slots[i].labels_mix);
         free(l->slots[i].bad);
     }
     free(l->slots);
@@ -421,7 +452,7 @@ bool rt_loader_next(struct rt_loader *l, struct rt_batch *out) {
         l->taken++;
         l->holding = true;
         n = close_up(l, s);
-        *out = (struct rt_batch){s->images, s->labels, s->index, n};
+        *out = (struct rt_batch){s->images, s->labels, s->index, n, s->labels_mix, s->labels_mix ? s->lambda : 1};
     }
     l->read += n;
     const bool none = n == 0 && l->running && l->result == SMKD_R_OK && l->read == 0 && l->batches > 0;

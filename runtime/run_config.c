@@ -84,6 +84,10 @@ const struct rt_field rt_fields[] = {
     F64("random-erase", "0", "share of the images from which a random rectangle is erased", augmentation.random_erase,
         0, 1),
     I64("cutout", "0", "side of a square that is erased from every image (0: none)", augmentation.cutout, 0, 65535),
+    F64("mixup-alpha", "0", "mix images of a batch: MixUp with Beta(A,A) (0: no)", augmentation.mix.mixup_alpha, 0,
+        1e3),
+    F64("cutmix-alpha", "0", "put parts of images into others: CutMix with Beta(A,A) (0: no)",
+        augmentation.mix.cutmix_alpha, 0, 1e3),
     STR("mean", "M,..", "auto", "mean of each channel on a 0..1 scale", mean, NULL),
     STR("std", "S,..", "auto", "standard deviation of each channel", std, NULL),
     STR("method", "NAME", "smkd-p", "a row of smkd-run methods, or a file made with smkdc loss (its switches count)",
@@ -266,6 +270,11 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
             "large one; give a larger --batch-size%s",
             (long long)c->accumulate, c->row->name,
             method_param(c->row, "peer-denom", NULL) ? ", or --peer-denom N without --r-scope batch" : "");
+    const struct rt_mix_options *mix = &c->augmentation.mix;
+    if ((mix->mixup_alpha > 0 || mix->cutmix_alpha > 0) && c->row->family->regression)
+        return rt_fail(SMKD_R_INVALID,
+                       "--%s: the method %s learns numbers, and only labels of classes are mixed; leave it out",
+                       mix->mixup_alpha > 0 ? "mixup-alpha" : "cutmix-alpha", c->row->name);
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;

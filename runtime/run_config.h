@@ -13,6 +13,7 @@ struct rt_augment_config {
         augmix_severity;
     double random_erase;
     int64_t cutout;
+    struct rt_mix_options mix;
 };
 
 struct rt_config {

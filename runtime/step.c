@@ -33,6 +33,8 @@ static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_i
 
 static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
     enum smkd_result e = rt_program_bind(&r->loss, "labels", b->labels);
+    if (e == SMKD_R_OK && b->labels_mix) e = rt_program_bind(&r->loss, "labels.mix", b->labels_mix);
+    if (e == SMKD_R_OK && b->labels_mix) e = rt_program_set(&r->loss, "mix.lambda", b->lambda);
     return e == SMKD_R_OK ? rt_program_run(&r->loss, b->n) : e;
 }
 

@@ -8,11 +8,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+// Labels of mixed images are mixed by the program; one of the user's own (--loss FILE) may do so or not.
+static enum smkd_result check_mixing(const struct run *r) {
+    const struct rt_mix_options *o = &r->c->augmentation.mix;
+    const bool asked = o->mixup_alpha > 0 || o->cutmix_alpha > 0;
+    if (asked == rt_program_has(r->t->loss, SMKD_ABI_INPUT, "labels.mix")) return SMKD_R_OK;
+    if (asked)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: has no labels of mixed images; make it with smkdc loss --mixed, or leave out --mixup-alpha "
+                       "and --cutmix-alpha",
+                       r->c->method);
+    return rt_fail(SMKD_R_MISMATCH, "%s: takes labels of mixed images; give --mixup-alpha or --cutmix-alpha with it",
+                   r->c->method);
+}
+
 // The numbers of the method that stay as they are.
 static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
     enum smkd_result e = rt_program_check(t->loss, r->c->method, t->n_peers, r->classes, r->c->batch_size);
     if (e == SMKD_R_OK) e = rt_program_start(&r->loss, t->loss, t->peers, t->n_peers, r->team);
+    if (e == SMKD_R_OK) e = check_mixing(r);
     const struct method *m = r->c->row;
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
         if (m->family->params[i].scalar)
@@ -57,6 +72,7 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .augment = training,
                                   .drop_last = training && r->c->drop_last,
                                   .sampler = rt_sampler_find(r->c->ra_sampler ? "repeated" : r->c->sampler),
+                                  .mix = r->c->augmentation.mix,
                                   .seed = (uint64_t)r->c->seed,
                                   .workers = (int)r->c->workers,
                                   .strict = r->c->strict_data,

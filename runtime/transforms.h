@@ -156,13 +156,9 @@ void rt_pipeline_min_size(const struct rt_pipeline *p, const struct rt_rng *rng,
 
 // --- mixing the images of a batch (aug_mix.c) ------------------------------------------------------------------------
 // MixUp and CutMix as torchvision.transforms.v2 has them: one lambda for a batch, Beta(alpha, alpha), each image with
-// the one before it (the batch rolled by one). Where both alphas are given, each is taken half of the time. A loss
-// takes the same two: i64[N] "mix.row" and scalar "mix.lambda", and makes lambda * q(i) + (1 - lambda) * q(row[i]) of
-// the labels.
+// the one before it (the batch rolled by one). Where both alphas are given (rt_mix_options, data.h), each is taken half
+// of the time. A method's program takes the other images' labels, i64[N] "labels.mix", and the scalar "mix.lambda".
 
-struct rt_mix_options {
-    double mixup_alpha, cutmix_alpha; // 0: not that one
-};
 struct rt_mix {
     enum { RT_MIX_NONE, RT_MIX_UP, RT_MIX_CUT } kind;
     double lambda;     // what an image keeps of its own label; 1 without mixing

@@ -138,6 +138,8 @@ static int run(const struct args *a) {
                                           .values = c.values,
                                           .peers = t.n_peers,
                                           .classes = t.peers[0].classes,
+                                          .mixed =
+                                              c.augmentation.mix.mixup_alpha > 0 || c.augmentation.mix.cutmix_alpha > 0,
                                           .weighted = c.class_weights != NULL,
                                           .max_batch = c.batch_size};
         t.loss = loss_program(&want);

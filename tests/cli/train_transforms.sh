@@ -13,6 +13,19 @@ train --threads 2 --epochs 2 -o plain 2>plain.log
 train "${flags[@]/ta_wide/augmix}" --epochs 2 --augmix-severity 5 -o augmix 2>augmix.log
 ! cmp -s one/last.safetensors augmix/last.safetensors || fail "another policy changed nothing"
 
+mixed=(--mixup-alpha 0.2 --cutmix-alpha 1 --random-erase 0.2)
+train "${mixed[@]}" --threads 1 --epochs 1 -o mixed_one 2>mixed.log
+train "${mixed[@]}" --threads 2 --epochs 1 -o mixed_two 2>mixed.log
+same_run mixed_one mixed_two
+train --random-erase 0.2 --threads 2 --epochs 1 -o unmixed 2>mixed.log
+! cmp -s mixed_one/last.safetensors unmixed/last.safetensors || fail "mixing changed nothing"
+"$smkdc" loss smkd-p --classes 10 -o plain.smkd
+refuses 'has no labels of mixed images; make it with smkdc loss --mixed' train --loss plain.smkd --mixup-alpha 0.2 --epochs 1 -o r
+"$smkdc" loss smkd-p --classes 10 --mixed -o mixed.smkd
+refuses 'takes labels of mixed images; give --mixup-alpha or --cutmix-alpha' train --loss mixed.smkd --epochs 1 -o r
+refuses 'learns numbers' "$run" train --peer a.smkd "${few[@]}" --method mse --mixup-alpha 0.2 -o r
+rm -rf r
+
 exec=exec train "${flags[@]}" --threads 2 --epochs 2 -o killed 2>killed.log &
 pid=$!
 for _ in $(seq 600); do [ -s killed/metrics.jsonl ] && break; sleep 0.05; done

@@ -10,7 +10,7 @@ import types
 
 import numpy as np
 
-from common import BUILD, SRC, Report, need, need_tools, temp_dir
+from common import BUILD, RUN, SMKDC, SRC, Report, need, need_tools, read_safetensors, run, temp_dir
 
 sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
 PIL, torch, Image, F, T, auto, v2 = need("PIL", "torch", "PIL.Image", "torchvision.transforms.functional", "torchvision.transforms.transforms",
@@ -425,6 +425,25 @@ def check_mixing(tool, pictures, tmp, report):
                     report.check(f"CutMix {lam} at {cx},{cy} of {n}", max(np.abs(back(got) - want).max(), abs(got[1] - params["lam_adjusted"])), 1e-12)
 
 
+def check_mixed_labels(tmp, report):
+    """Cross entropy with the labels that torchvision's _mixup_label makes, on the program's labels.mix and mix.lambda."""
+    r, n, c = np.random.default_rng(6), 7, 5
+    z, y = r.normal(size=(n, c)).astype(np.float32), r.integers(0, c, n)
+    np.save(tmp / "z.npy", z)
+    np.save(tmp / "y.npy", y)
+    np.save(tmp / "other.npy", np.roll(y, 1))
+    for lam in (0.0, 0.3, 1.0):
+        run(RUN, "loss", "ce", "--logits", tmp / "z.npy", "--labels", tmp / "y.npy", "--input", f"labels.mix={tmp / 'other.npy'}",
+            "--scalar", f"mix.lambda={lam}", "-o", tmp / "l.safetensors")
+        got = read_safetensors(tmp / "l.safetensors")
+        soft = v2.MixUp(num_classes=c)._mixup_label(torch.tensor(y), lam=lam)
+        t = torch.tensor(z, requires_grad=True)
+        want = torch.nn.functional.cross_entropy(t, soft)
+        want.backward()
+        report.check(f"loss of labels mixed by {lam}", abs(float(got["loss.0"].ravel()[0]) - want.item()), 1e-6)
+        report.check(f"its gradient, {lam}", np.abs(got["grad.0"] - t.grad.numpy()).max(), 1e-7)
+
+
 # --- distributions ---------------------------------------------------------------------------------------------------
 # Seeds are fixed, so these do not fail by chance; the bounds are five standard errors and more.
 
@@ -486,6 +505,10 @@ def main():
         report.guard("scaled", check_scaled, tool, pictures, tmp, report)
         report.guard("refusals", check_refusals, tool, report)
         report.guard("mixing", check_mixing, tool, pictures, tmp, report)
+        if RUN.exists() and SMKDC.exists():
+            report.guard("mixed labels", check_mixed_labels, tmp, report)
+        else:
+            print("skipped: the loss of mixed labels (smkd-run and smkdc have not been built)")
         report.guard("distributions", check_distributions, tool, report)
     report.end()
 

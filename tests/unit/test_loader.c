@@ -164,6 +164,46 @@ static void any_number_of_threads(void **state) {
     end(&w);
 }
 
+// Batches are mixed as a whole, by any number of threads; labels_mix are those of the image before.
+static void mixes_batches(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, true);
+    run(&w, 1, w.one);
+    w.c.mix = (struct rt_mix_options){.mixup_alpha = 0.4};
+    for (int workers = 1; workers < 5; workers += 3) {
+        struct rt_batch b;
+        size_t at_row = 0;
+        w.c.workers = workers;
+        struct rt_loader *l = rt_loader_new(&w.c);
+        rt_loader_begin(l, 1);
+        double before = -1;
+        for (; rt_loader_next(l, &b); at_row += b.n) {
+            assert_true(b.labels_mix && b.lambda > 0 && b.lambda < 1 && b.lambda != before);
+            before = b.lambda;
+            for (size_t i = 0; i < b.n; i++) {
+                const size_t other = i ? i - 1 : b.n - 1;
+                assert_int_equal(b.labels[i], w.one->labels[at_row + i]);
+                assert_int_equal(b.index[i], w.one->index[at_row + i]);
+                assert_int_equal(b.labels_mix[i], b.labels[other]);
+                const float *x = w.one->x + (at_row + i) * FLOATS, *y = w.one->x + (at_row + other) * FLOATS;
+                for (size_t k = 0; k < FLOATS; k++)
+                    assert_true(b.images[i * FLOATS + k] == y[k] * (float)(1 - b.lambda) + x[k] * (float)b.lambda);
+            }
+        }
+        assert_int_equal(at_row, N);
+        rt_loader_free(l);
+    }
+    // Not in evaluation.
+    struct rt_batch b;
+    w.c.augment = w.c.shuffle = false;
+    struct rt_loader *l = rt_loader_new(&w.c);
+    rt_loader_begin(l, 1);
+    while (rt_loader_next(l, &b)) assert_true(!b.labels_mix && b.lambda == 1);
+    rt_loader_free(l);
+    end(&w);
+}
+
 // Files 3, 4 and 9 are damaged in three ways: their rows get the next image of the epoch's order.
 static void damaged_files(void **state) {
     (void)state;
@@ -387,14 +427,9 @@ int main(void) {
     snprintf(dir, sizeof dir, "/tmp/smkd-loader-XXXXXX");
     if (!mkdtemp(dir)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_number_of_threads),
-        cmocka_unit_test(damaged_files),
-        cmocka_unit_test(nothing_readable),
-        cmocka_unit_test(freed_early),
-        cmocka_unit_test(holds_in_memory),
-        cmocka_unit_test(pixels_through_a_pipeline),
-        cmocka_unit_test(orders),
-        cmocka_unit_test(repeats_differ),
+        cmocka_unit_test(any_number_of_threads),     cmocka_unit_test(mixes_batches), cmocka_unit_test(damaged_files),
+        cmocka_unit_test(nothing_readable),          cmocka_unit_test(freed_early),   cmocka_unit_test(holds_in_memory),
+        cmocka_unit_test(pixels_through_a_pipeline), cmocka_unit_test(orders),        cmocka_unit_test(repeats_differ),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(dir);

@@ -154,7 +154,10 @@ static void same_numbers_without_a_draw(void **state) {
         set(&c, "hflip-prob 1");
         assert_int_equal(rt_transform_from_flags(&t, &p, &c, BOTH, &im, &in, mean, std), SMKD_R_OK);
         assert_non_null(t.pipeline);
-        rt_transform_run(&t, pixels, NULL, piped);
+        struct rt_image rgb;
+        assert_int_equal(rt_source_read(&im, 0, &(struct rt_source_request){NULL, NULL}, &rgb), SMKD_R_OK);
+        assert_int_equal(rt_pipeline_run(t.pipeline, &rgb, NULL, piped), SMKD_R_OK);
+        rt_source_done(&im, 0, &rgb);
         rt_config_release(&c);
         assert_memory_equal(plain, piped, (size_t)cases[k].to * 12 * 11 * sizeof(float));
     }
