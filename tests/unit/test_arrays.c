@@ -182,7 +182,7 @@ static void bad_arrays(void **state) {
                "expected a whole number");
     put("h.npy", "|u1", "2, 3", bytes, 6);
     fails("x.npy,h.npy", "h.npy: has shape [2,3], expected [N]", "y.argmax(1)");
-    put("t.npy", "<f4", "2, 2, 1", inf_in, 16);
+    put("t.npy", "<f4", "2, 2, 1", nan_in, 16);
     fails("x.npy,t.npy", "t.npy: has shape [2,2,1], expected [N] or [N,T]", "");
     put("big.npy", "<f8", "2, 1", (double[]){1, 1e300}, 16);
     fails("big.npy,y.npy", "big.npy: element 1 is 1e+300, which float32 does not hold", "");
