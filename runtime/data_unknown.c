@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #define EXPECTED                                                                                                       \
-    "expected folders of classes with images in them, a .csv or .jsonl of paths and labels, "                          \
+    "expected folders of classes with images in them, a .csv or .jsonl of paths and labels, .npy arrays, "             \
     "train-images-idx3-ubyte[.gz] and its three companions, CIFAR-10's data_batch_1.bin ... test_batch.bin, "          \
     "or CIFAR-100's train.bin and test.bin"
 
@@ -20,6 +20,8 @@ enum { MOST_ENTRIES = 4096, SHOWN = 6, DEPTH = 2 };
 #define ARCHIVE         "an archive: unpack it and give the folder that comes out"
 #define PICTURES                                                                                                       \
     "a picture in no class's folder: put those of each class into a folder, or list them in a .csv: path,label"
+
+#define TABLE "a table: give the file itself with --data"
 
 // Names that data sets of other kinds have in them; the first that fits is said.
 static const struct {
@@ -35,12 +37,16 @@ static const struct {
     {"*.tar.*", ARCHIVE},
     {"*.tgz", ARCHIVE},
     {"*.zip", ARCHIVE},
-    {"*.parquet", "a Parquet file, which is not read: convert it to IDX files"},
-    {"*.arrow", "an Arrow file, which is not read: convert it to IDX files"},
-    {"*.tfrecord*", "TFRecords, which are not read: convert them to IDX files"},
-    {"*.mat", "a MATLAB file, which is not read: convert it to IDX files"},
-    {"*.h5", "an HDF5 file, which is not read: convert it to IDX files"},
-    {"*.np[yz]", "NumPy arrays: images are read from IDX files (labels from .npy, with --labels)"},
+    {"*.parquet", "a Parquet file, which is not read: convert it to a table (.csv) of files, or to .npy files"},
+    {"*.arrow", "an Arrow file, which is not read: convert it to a table (.csv) of files, or to .npy files"},
+    {"*.tfrecord*", "TFRecords, which are not read: convert them to .npy files"},
+    {"*.mat", "a MATLAB file, which is not read: convert it to .npy files"},
+    {"*.h5", "an HDF5 file, which is not read: convert it to .npy files"},
+    {"*.npy", "a NumPy array: give the files themselves, --data train_x.npy,train_y.npy,test_x.npy,test_y.npy"},
+    {"*.npz", "an archive of NumPy arrays: give the file itself with --data"},
+    {"*.csv", TABLE},
+    {"*.tsv", TABLE},
+    {"*.jsonl", TABLE},
     {"*.png", PICTURES},
     {"*.jpg", PICTURES},
     {"*.jpeg", PICTURES},
@@ -129,7 +135,9 @@ enum smkd_result rt_data_unknown(const char *where) {
     struct stat st;
     if (stat(where, &st) != 0) {
         if (errno != ENOENT) return rt_fail(SMKD_R_IO, "%s: cannot be read: %s", where, strerror(errno));
-        return rt_fail(SMKD_R_IO, "%s: no such data folder; give one with IDX or CIFAR binary files, or fashion-mnist",
+        return rt_fail(SMKD_R_IO,
+                       "%s: no such data folder; give one with images, IDX or CIFAR binary files, a table (.csv), "
+                       "arrays (.npy), or fashion-mnist",
                        where);
     }
     if (S_ISDIR(st.st_mode)) return unknown_folder(where);

@@ -2,6 +2,7 @@
 // reads them.
 #define _DEFAULT_SOURCE // d_type
 
+#include "data.h"
 #include "image.h"
 #include "list_internal.h"
 
@@ -12,7 +13,9 @@
 #include <sys/stat.h>
 
 // A walk that links multiply beyond this is refused.
-enum { MOST_FOLDERS = 1 << 20, MOST_DEPTH = 32, LOOK_ENTRIES = 20000, LOOK_DEPTH = 6 };
+enum { MOST_FOLDERS = 1 << 20, MOST_DEPTH = 32 };
+// How far detection looks: to PART/CLASS/FOLDER/FOLDER.
+enum { LOOK_ENTRIES = 20000, LOOK_DEPTH = 4 };
 
 // --- one directory ---------------------------------------------------------------------------------------------------
 
@@ -270,6 +273,23 @@ static enum smkd_result nothing(const struct walk *w, const struct layout *l) {
     return rt_fail(SMKD_R_INVALID, "%s: has no image (.jpg .jpeg .png .webp .bmp) in class folders below it", where);
 }
 
+// A folder with nothing but the folder of a data set is not a class called as that is.
+static enum smkd_result check_single(const struct list_job *j) {
+    struct list_names outer = {0}, inner = {0};
+    size_t images = 0;
+    enum smkd_result r = folders_in(j->where, &outer, &images);
+    char *only = r == SMKD_R_OK && outer.n == 1 ? rt_path_join(j->where, outer.name[0]) : NULL;
+    if (only) r = folders_in(only, &inner, &images);
+    if (r == SMKD_R_OK && only && inner.n > 1 && images == 0)
+        r = rt_fail(SMKD_R_INVALID,
+                    "%s: has a single folder, with folders and no image in it; is that the data: --data %s?", j->where,
+                    only);
+    free(only);
+    list_names_release(&outer);
+    list_names_release(&inner);
+    return r;
+}
+
 enum smkd_result list_folders(struct list_job *j) {
     struct layout l;
     struct walk w = {.j = j};
@@ -279,6 +299,7 @@ enum smkd_result list_folders(struct list_job *j) {
     // D/test beside class folders, and no D/train, is a class.
     const bool split = l.dir[LIST_TRAIN] || ((val || has_test) && l.classes == 0);
     if (r == SMKD_R_OK) r = list_test_part(j->where, j->o->test_split, split && val, split && has_test, &test);
+    if (r == SMKD_R_OK && !split) r = check_single(j);
     if (r == SMKD_R_OK) add_folder(&w, j->where, NULL, 0);
     if (r == SMKD_R_OK && !split) r = read_part(&w, j->where, LIST_TRAIN);
     if (r == SMKD_R_OK && l.dir[LIST_TRAIN]) r = read_part(&w, l.dir[LIST_TRAIN], LIST_TRAIN);
@@ -299,8 +320,9 @@ enum smkd_result list_folders(struct list_job *j) {
 
 // --- detection -------------------------------------------------------------------------------------------------------
 
-// Whether an image lies in or below a folder; at most `left` entries are looked at.
-static bool image_below(const char *path, int depth, bool here, size_t *left) {
+// Whether an image lies below a folder, or where `here` in it; at most `left` entries are looked at. Links are followed
+// where they may be classes or parts, so that a look does not wander off.
+static bool image_below(const char *path, int depth, bool here, bool links, size_t *left) {
     DIR *d = opendir(path);
     const struct dirent *e;
     bool found = false, link;
@@ -311,11 +333,10 @@ static bool image_below(const char *path, int depth, bool here, size_t *left) {
         bool image = rt_image_suffix(e->d_name);
         enum entry is = entry_of(d, e, image, &link);
         if (is == IS_FILE && image) found = here;
-        if (is != IS_FOLDER || depth == 0 || (link && !here && depth < LOOK_DEPTH)) continue;
-        struct str below = STR_INIT;
-        str_addf(&below, "%s/%s", path, e->d_name);
-        found = image_below(below.s, depth - 1, true, left);
-        str_release(&below);
+        if (is != IS_FOLDER || depth == 0 || (link && !links)) continue;
+        char *below = rt_path_join(path, e->d_name);
+        found = image_below(below, depth - 1, true, !here && list_part_of(e->d_name) != LIST_PARTS, left);
+        free(below);
     }
     closedir(d);
     return found;
@@ -323,5 +344,5 @@ static bool image_below(const char *path, int depth, bool here, size_t *left) {
 
 bool list_folders_detect(const char *where) {
     size_t left = LOOK_ENTRIES;
-    return list_is_folder(where) && image_below(where, LOOK_DEPTH, false, &left);
+    return list_is_folder(where) && image_below(where, LOOK_DEPTH, false, true, &left);
 }

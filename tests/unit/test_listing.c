@@ -155,6 +155,19 @@ static void which_part(void **state) {
     fails("c4", "both", "rename one");
 }
 
+static void a_folder_too_high(void **state) {
+    (void)state;
+    put("up/photos/daisy/1.jpg", "");
+    put("up/photos/rose/1.jpg", "");
+    fails("up", "has a single folder, with folders and no image in it", "--data ");
+    put("up2/photos/train/daisy/1.jpg", "");
+    put("up2/photos/val/daisy/1.jpg", "");
+    fails("up2/", "is that the data: --data", "/up2/photos?");
+    put("up3/one/a/1.jpg", ""); // one class
+    load("up3");
+    is_classes("one");
+}
+
 static void links(void **state) {
     (void)state;
     put("d/real/a.jpg", "");
@@ -526,6 +539,7 @@ int main(void) {
         cmocka_unit_test(splits_and_order),
         cmocka_unit_test(one_folder),
         cmocka_unit_test(which_part),
+        cmocka_unit_test(a_folder_too_high),
         cmocka_unit_test(links),
         cmocka_unit_test(deep),
         cmocka_unit_test(nothing_there),
