@@ -1,5 +1,6 @@
 // Which reader a --data argument means, and what the readers share.
 #include "data.h"
+#include "data_arrays.h"
 #include "listing.h"
 
 #include <stdlib.h>
@@ -66,6 +67,8 @@ enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_wan
         r = rt_idx_load(dir, want, out);
     } else if (rt_cifar_detect(dir)) {
         r = rt_cifar_load(dir, want, out);
+    } else if (rt_arrays_detect(dir)) {
+        r = rt_numbers_load(dir, want, out);
     } else if (rt_listing_detect(dir)) {
         r = rt_files_load(dir, want, out);
     } else {
@@ -85,5 +88,7 @@ void rt_dataset_release(struct rt_dataset *d) {
     free(d->class_names);
     for (int i = 0; i < d->n_notes; i++) free(d->notes[i]);
     free(d->notes);
+    if (d->arrays) rt_arrays_release(d->arrays);
+    free(d->arrays);
     *d = (struct rt_dataset){0};
 }

@@ -22,8 +22,14 @@ uint64_t rt_stream_id(enum rt_stream kind, uint64_t epoch, uint64_t item);
 struct rt_images {
     size_t n;
     int channels, height, width; // of pixels; of files the channels that the model takes, 0 and 0
-    uint8_t *pixels;             // n planar images [channels][height][width]; owned; NULL: files
-    int32_t *labels;             // n labels in [0, classes); owned
+    uint8_t *pixels;             // n planar images [channels][height][width]; owned, unless borrowed; NULL: files
+    int32_t *labels;             // n labels in [0, classes), zeros where there are targets; owned
+    // Arrays (data_arrays.h). What they borrow belongs to the data set.
+    const float *values; // takes the place of pixels: channels * height * width numbers an image; borrowed
+    bool last;           // values are [height][width][channels]
+    bool borrowed;       // pixels are
+    float *targets;      // of a regression: [n][n_targets]; owned; NULL: labels
+    int n_targets;
     // Files: the path of image i begins at paths + path_at[i] (rt_images_path). Owned.
     char *paths;
     uint64_t *path_at;
@@ -52,16 +58,18 @@ struct rt_dataset {
     char **class_names; // `classes` of them, UTF-8; owned; NULL where the format has none
     char **notes;       // n_notes lines about the files that the user should see; owned
     int n_notes;
-    struct rt_images train, test;                      // of files the test part may be empty
+    struct rt_images train, test;                      // of files and arrays the test part may be empty
+    struct rt_arrays *arrays;                          // what the images' pixels or values lie in; owned
     size_t train_total;                                // training images in the files, before a limit
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS]; // of the training images, on a 0..1 scale
 };
 
 // Loads `where`: a folder with IDX files (train-images-idx3-ubyte[.gz] ...), CIFAR-10's data_batch_*.bin +
 // test_batch.bin, or CIFAR-100's train.bin + test.bin (fine labels), recognised by the files in it; "fashion-mnist",
-// Debian's dataset-fashion-mnist; or a list of image files in one of the forms of listing.h. `classes` is what the
-// model tells apart: the data may have fewer, not more. The limits keep the first images (0: all), of files as many
-// spread evenly over the list. Each header and record is checked. Release with rt_dataset_release.
+// Debian's dataset-fashion-mnist; a list of image files in one of the forms of listing.h; or arrays (data_arrays.h).
+// `classes` is what the model tells apart: the data may have fewer, not more. The limits keep the first images (0:
+// all), of files as many spread evenly over the list. Each header and record is checked. Release with
+// rt_dataset_release.
 enum smkd_result rt_dataset_load(const char *where, int classes, size_t train_limit, size_t test_limit,
                                  struct rt_dataset *out);
 // The same for a model whose input is known: images that do not fit it (rt_transform_fits) are refused by the headers
@@ -70,8 +78,9 @@ struct rt_data_want {
     int classes;
     int channels, height, width; // height 0: any images
     size_t train_limit, test_limit;
-    // Of image files; see listing.h.
-    const char *label_column, *image_root;
+    // Of image files and arrays; see listing.h and data_arrays.h.
+    const char *label_column, *image_root, *test_split, *layout;
+    bool regression;          // y are targets, as many as `classes`
     char *const *class_names; // of a run, where its networks are evaluated; NULL: those of the data
     int n_class_names;
     bool upright; // images are turned as their EXIF orientation says
@@ -83,8 +92,10 @@ void rt_dataset_release(struct rt_dataset *d);
 // headers of the files say that this would take more than there is.
 enum smkd_result rt_dataset_cache(struct rt_dataset *d);
 
-// The readers behind it (data_idx.c, data_cifar.c, data_files.c). `out` is released by the caller also after a failure.
+// The readers behind it (data_idx.c, data_cifar.c, data_files.c, data_numbers.c). `out` is released by the caller also
+// after a failure.
 enum smkd_result rt_files_load(const char *where, const struct rt_data_want *want, struct rt_dataset *out);
+enum smkd_result rt_numbers_load(const char *where, const struct rt_data_want *want, struct rt_dataset *out);
 bool rt_idx_detect(const char *dir);
 enum smkd_result rt_idx_load(const char *dir, const struct rt_data_want *want, struct rt_dataset *out);
 bool rt_cifar_detect(const char *dir); // also dir/cifar-10-batches-bin and dir/cifar-100-binary, as the archives unpack
@@ -135,6 +146,9 @@ struct rt_transform {
     int top, left;                   // where the image's corner lands in the network's input
     unsigned flags;                  // enum rt_augment_flags
     float lut[RT_MAX_CHANNELS][256]; // normalised value of each byte
+    // Of values:
+    bool values_last, flat; // as their images have them; in the order of the network's input, whatever that is
+    float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     // Of transforms.h; borrowed. NULL, or what does all of the above instead.
     const struct rt_pipeline *pipeline;
 };
@@ -145,6 +159,9 @@ enum smkd_result rt_transform_init(struct rt_transform *t, const struct rt_image
                                    int width, unsigned flags, const float *mean, const float *std);
 // Writes channels*height*width floats, without the pipeline. `rng` is NULL for no augmentation, whatever the flags say.
 void rt_transform_run(const struct rt_transform *t, const uint8_t *pixels, struct rt_rng *rng, float *out);
+// The same for values, which are less the mean, over the deviation, and never augmented. Images need the network's
+// size.
+void rt_transform_values(const struct rt_transform *t, const float *values, float *out);
 
 // --- the order of an epoch (sampler.c) -------------------------------------------------------------------------------
 

@@ -24,10 +24,14 @@ enum smkd_result rt_files_load(const char *where, const struct rt_data_want *wan
     static const float mean[] = {0.485f, 0.456f, 0.406f}, std[] = {0.229f, 0.224f, 0.225f}; // ImageNet's
     const struct rt_listing_options o = {.label_column = want->label_column,
                                          .image_root = want->image_root,
+                                         .test_split = want->test_split,
                                          .classes = (const char *const *)want->class_names,
                                          .n_classes = want->n_class_names};
     struct rt_listing l;
     enum smkd_result r = rt_listing_load(where, &o, &l);
+    if (r == SMKD_R_OK && want->regression)
+        r = rt_fail(SMKD_R_UNSUPPORTED, "%s: lists classes; a regression needs arrays: --data train_x.npy,train_y.npy",
+                    where);
     if (r == SMKD_R_OK && want->channels != 1 && want->channels != 3)
         r = rt_fail(SMKD_R_MISMATCH, "the model takes %d channels; image files have 3, or 1 when they are grey",
                     want->channels);

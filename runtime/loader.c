@@ -77,6 +77,11 @@ static void need(void *env, int width, int height, struct rt_image_need *out) {
 
 static enum smkd_result put(const struct rt_loader *l, int64_t image, struct rt_rng *rng, float *out) {
     const struct rt_images *im = l->c.images;
+    if (im->values) {
+        size_t n = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
+        rt_transform_values(l->c.transform, im->values + (size_t)image * n, out);
+        return SMKD_R_OK;
+    }
     if (!l->pipeline) {
         size_t bytes = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
         rt_transform_run(l->c.transform, im->pixels + (size_t)image * bytes, rng, out);

@@ -32,7 +32,7 @@ static enum smkd_result find_input(const smkd_model *m, const char *path, const 
     };
     const struct smkd_abi_tensor *in = smkd_model_nth(m, SMKD_ABI_INPUT, 0), *t;
     *out = in;
-    if (in && !smkd_model_nth(m, SMKD_ABI_INPUT, 1) && in->dtype == SMKD_ABI_F32 && in->rank == 4 && in->dims[0] == -1)
+    if (in && !smkd_model_nth(m, SMKD_ABI_INPUT, 1) && in->dtype == SMKD_ABI_F32 && in->rank >= 2 && in->dims[0] == -1)
         return SMKD_R_OK;
     struct str found = STR_INIT;
     for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_INPUT, i)); i++) {
@@ -47,7 +47,7 @@ static enum smkd_result find_input(const smkd_model *m, const char *path, const 
         str_add(&found, "]");
     }
     enum smkd_result r = rt_fail(SMKD_R_UNSUPPORTED,
-                                 "%s: does not have exactly one float32 image input [N,C,H,W] or [N,H,W,C]; it has %s",
+                                 "%s: does not have exactly one float32 input [N,C,H,W], [N,H,W,C] or [N,F]; it has %s",
                                  path, found.s ? found.s : "none");
     str_release(&found);
     return r;
@@ -112,6 +112,16 @@ enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const c
     if (r != SMKD_R_OK) return r;
     p->input = in;
     if ((r = find_logits(p, logits)) != SMKD_R_OK) return r;
+    if (in->rank != 4) {
+        int64_t n;
+        if (!checked_product(in->dims + 1, in->rank - 1, &n) || n < 1 || n > INT32_MAX)
+            return rt_fail(SMKD_R_UNSUPPORTED, "%s: its input has too many numbers a sample", path);
+        p->channels = p->height = 1;
+        p->width = (int)n;
+        p->classes = (int)p->logits->dims[1];
+        return SMKD_R_OK;
+    }
+    p->image = true;
     // TensorFlow's order shows where only the last dimension can be channels.
     p->channels_last = in->dims[1] > RT_MAX_CHANNELS && in->dims[3] <= RT_MAX_CHANNELS;
     p->channels = (int)in->dims[p->channels_last ? 3 : 1];

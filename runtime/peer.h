@@ -8,19 +8,20 @@ struct rt_peer {
     const char *path;                             // for messages; borrowed
     smkd_model *model;                            // owned
     smkd_session *session;                        // owned; NULL before rt_peer_start
-    const struct smkd_abi_tensor *input, *logits; // the one image input, and the [N, classes] output
+    const struct smkd_abi_tensor *input, *logits; // the one input, and the [N, classes] output
     const char *output,
         *op; // the model's output that they are taken for, and what it makes of them ("Softmax") or NULL
     int channels, height, width, classes;
+    bool image;             // else the input is numbers: channels and height are 1, width their count
     bool channels_last;     // the input is [N,H,W,C], as TensorFlow has it
     float *out, *cotangent; // [batch][classes]; owned
     float **zeros;          // cotangents of further outputs, all zero
     size_t n_zeros;
 };
 
-// Loads `path` and checks that it is an image classifier: one f32 input [N,C,H,W] (or [N,H,W,C], where only the last
-// dimension can be an image's channels) and an output [N,classes], the one that `logits` names; it has to where there
-// are several. Release with rt_peer_release also after a failure.
+// Loads `path` and checks that it is a classifier: one f32 input, of images [N,C,H,W] (or [N,H,W,C], where only the
+// last dimension can be an image's channels) or of other numbers, [N,F] for instance, and an output [N,classes], the
+// one that `logits` names; it has to where there are several. Release with rt_peer_release also after a failure.
 enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits);
 // The same of an artifact that must be a known one; NULL: any.
 enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits,

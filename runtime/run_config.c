@@ -11,6 +11,8 @@
 #include <string.h>
 
 static const char *const unit_words[] = {"epoch", "iteration", NULL};
+static const char *const part_words[] = {"val", "test", NULL};
+static const char *const layout_words[] = {"auto", "nchw", "nhwc", NULL};
 static const char *const cache_words[] = {"none", "ram", NULL};
 static const char *const sampler_words[] = {"shuffle", "balanced", NULL};
 static const char *const augment_words[] = {"auto", "crop-flip", "crop", "flip", "none", NULL};
@@ -31,7 +33,8 @@ static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
 const struct rt_field rt_fields[] = {
     {"data", "DATA", NULL,
      "a folder of class folders with images, a .csv or .jsonl with path and label, Food-101, WebVision, Clothing1M or "
-     "Animal-10N; a folder with IDX (MNIST), CIFAR-10 or CIFAR-100 binary files; fashion-mnist",
+     "Animal-10N; train_x.npy,train_y.npy,test_x.npy,test_y.npy or an .npz; a folder with IDX (MNIST), CIFAR-10 or "
+     "CIFAR-100 binary files; fashion-mnist",
      RT_FIELD_STR, AT(data), 0, 0, NULL, true, 0}, // files may have moved: what was read from them is compared
     I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
     I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
@@ -42,6 +45,9 @@ const struct rt_field rt_fields[] = {
      0, NULL, true, 0},
     {"image-root", "DIR", NULL, "what the paths of a list are below (the folder of the list)", RT_FIELD_STR,
      AT(image_root), 0, 0, NULL, true, 0},
+    {"test-split", "PART", NULL, "val or test, where the data have both (val)", RT_FIELD_STR, AT(test_split), 0, 0,
+     part_words, false, 0},
+    STR("layout", "ORDER", "auto", "how arrays hold images: nchw or nhwc (auto: by their size)", layout, layout_words),
     {"workers", "N", "0", "threads that decode images (0: all cores); results do not depend on it", RT_FIELD_I64,
      AT(workers), 0, 1024, NULL, true, 0},
     STR("cache", "WHERE", "none", "ram holds image files decoded, at their whole size", cache, cache_words),

@@ -115,7 +115,8 @@ enum smkd_result rt_dataset_cache(struct rt_dataset *d) {
 
 void rt_images_release(struct rt_images *im) {
     cache_free(im->cache);
-    free(im->pixels);
+    if (!im->borrowed) free(im->pixels);
+    free(im->targets);
     free(im->labels);
     free(im->paths);
     free(im->path_at);

@@ -118,6 +118,9 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
                                       .test_limit = (size_t)c->test_limit,
                                       .label_column = c->label_column,
                                       .image_root = c->image_root,
+                                      .test_split = c->test_split,
+                                      .layout = c->layout,
+                                      .regression = c->row->family->regression,
                                       .upright = c->exif_orientation};
     enum smkd_result r = rt_dataset_load_for(c->data, &want, s);
     if (r == SMKD_R_OK) r = check_parts(s, c);
@@ -148,7 +151,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if (d->n_train == 0) return rt_fail(SMKD_R_INVALID, "--val-split %g leaves no training images", c->val_split);
 
     if (strcmp(c->augment, "auto") == 0)
-        set_text(&c->augment, s->train.paths || s->train.channels == 3 ? "crop-flip" : "none");
+        set_text(&c->augment, s->train.paths || (s->train.channels == 3 && !s->train.values) ? "crop-flip" : "none");
     unsigned flags;
     int ch = s->train.channels;
     if ((r = rt_augment_parse(c->augment, &flags)) != SMKD_R_OK) return r;
@@ -161,6 +164,10 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);
     h = add_names(add_names(h, &s->train), &s->test);
     h = fnv1a(h, d->given, n * sizeof *d->given);
+    for (int p = 0; p < 2; p++) {
+        const struct rt_images *im = p ? &s->test : &s->train;
+        h = fnv1a(h, im->targets, im->n * (size_t)im->n_targets * sizeof *im->targets);
+    }
     d->fingerprint = fnv1a(h, s->test.labels, s->test.n * sizeof *s->test.labels);
     return r;
 }

@@ -142,6 +142,9 @@ enum smkd_result rt_transform_from_flags(struct rt_transform *t, struct rt_pipel
                                          unsigned augment, const struct rt_images *im, const struct rt_input *in,
                                          const float *mean, const float *std) {
     enum smkd_result r;
+    if (rt_transform_flags_given(c) && im->values)
+        return rt_fail(SMKD_R_UNSUPPORTED,
+                       "flags of augmentation work on pixels, uint8; arrays of other numbers are taken as they are");
     if (!rt_transform_flags_given(c) && !im->paths) {
         r = rt_transform_init(t, im, in->channels, in->height, in->width, augment, mean, std);
         t->channels_last = in->channels_last;

@@ -27,6 +27,8 @@ static const struct args_opt opts[] = {
     {"workers", 'j', "N", "0", "threads that decode images (0: all cores)", 0},
     {"label-column", 0, "NAME", NULL, "column of a table that has the labels (default: the run folder's)", 0},
     {"image-root", 0, "DIR", NULL, "what the paths of a list are below (default: the run folder's)", 0},
+    {"test-split", 0, "PART", NULL, "val or test, where the data have both (default: the run folder's)", 0},
+    {"layout", 0, "ORDER", NULL, "how arrays hold images: nchw or nhwc (default: the run folder's)", 0},
     {"strict-data", 0, NULL, NULL, "fail at the first image that cannot be decoded, instead of leaving it out", 0},
     {"json", 0, NULL, NULL, "print JSON", 0},
     {"train-limit", 0, "N", NULL, "accepted so that train's data flags can be given again; changes nothing",
@@ -149,6 +151,8 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
         .test_limit = (size_t)limit,
         .label_column = args_given(a, "label-column") ? args_str(a, "label-column") : flags->label_column,
         .image_root = args_given(a, "image-root") ? args_str(a, "image-root") : flags->image_root,
+        .test_split = args_given(a, "test-split") ? args_str(a, "test-split") : flags->test_split,
+        .layout = args_given(a, "layout") ? args_str(a, "layout") : flags->layout,
         .class_names = e->saved.preparation.class_names,
         .n_class_names = e->saved.preparation.n_class_names,
         .upright = flags->exif_orientation};

@@ -103,6 +103,9 @@ static enum smkd_result set_pipeline(struct predict *p, const struct args *a, in
     const struct rt_peer *m = &p->peers[0];
     const struct rt_preparation *k = &p->known;
     int least = m->height < m->width ? m->height : m->width;
+    if (!m->image)
+        return rt_fail(SMKD_R_UNSUPPORTED, "%s: takes no images, but %d numbers a sample; smkd-run eval reads arrays",
+                       m->path, m->width);
     if (m->channels != 1 && m->channels != 3)
         return rt_fail(SMKD_R_UNSUPPORTED, "%s: takes %d channels; images have 3, or 1 where they are grey", m->path,
                        m->channels);

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "../../runtime/data.h"
 #include "../../runtime/data_arrays.h"
 
 #include <math.h>
@@ -400,6 +401,146 @@ static void every_cut(void **state) {
     free(whole);
 }
 
+// --- as a data set ---------------------------------------------------------------------------------------------------
+
+static struct rt_dataset set;
+
+static void open_set(const char *names, const struct rt_data_want *want) {
+    rt_dataset_release(&set);
+    if (rt_dataset_load_for(join(names), want, &set) != SMKD_R_OK) fail_msg("%s", smkd_last_error());
+}
+
+static void refused_set(const char *names, const struct rt_data_want *want, const char *part1, const char *part2) {
+    rt_dataset_release(&set);
+    assert_int_not_equal(rt_dataset_load_for(join(names), want, &set), SMKD_R_OK);
+    const char *e = smkd_last_error();
+    if (!strstr(e, part1) || !strstr(e, part2)) fail_msg("message: %s", e);
+}
+
+// The first batch of the training part, as a network of this input gets it.
+static void first_batch(const struct rt_data_want *want, bool last, float *out, size_t n) {
+    struct rt_transform t;
+    if (rt_transform_init(&t, &set.train, want->channels, want->height, want->width, 0, set.mean, set.std) != SMKD_R_OK)
+        fail_msg("%s", smkd_last_error());
+    t.channels_last = last;
+    struct rt_loader_config c = {.images = &set.train, .n = set.train.n, .transform = &t, .batch = set.train.n};
+    struct rt_loader *l = rt_loader_new(&c);
+    struct rt_batch b;
+    assert_non_null(l);
+    rt_loader_begin(l, 0);
+    assert_true(rt_loader_next(l, &b));
+    memcpy(out, b.images, n * sizeof *out);
+    assert_false(rt_loader_next(l, &b));
+    rt_loader_free(l);
+}
+
+// The same images as uint8 and as floats, by planes and by pixels, are the same to a network.
+static void in_every_order(void **state) {
+    (void)state;
+    enum { N = 3, C = 3, H = 4, W = 5, ALL = N * C * H * W };
+    static float f[ALL], turned_f[ALL], first[ALL], got[ALL];
+    uint8_t turned[ALL];
+    for (int i = 0; i < ALL; i++) {
+        int n = i / (C * H * W), c = i / (H * W) % C, p = i % (H * W);
+        turned[(n * H * W + p) * C + c] = bytes[i];
+    }
+    const struct rt_data_want want = {.classes = 3, .channels = C, .height = H, .width = W};
+    put("y.npy", "|u1", "3,", (uint8_t[]){2, 0, 1}, 3);
+    put("x.npy", "|u1", "3, 3, 4, 5", bytes, ALL);
+    open_set("x.npy,y.npy", &want);
+    assert_string_equal(set.name, "x");
+    assert_int_equal(set.classes, 3);
+    assert_int_equal(set.train_total, 3);
+    assert_int_equal(set.test.n, 0);
+    assert_ptr_equal(set.train.pixels, set.arrays->train.x.data); // not copied
+    double sum = 0;
+    for (int i = 0; i < ALL; i++) sum += i / (H * W) % C == 1 ? bytes[i] : 0;
+    assert_true(fabs(sum / (N * H * W) / 255 - set.mean[1]) < 1e-4);
+    first_batch(&want, false, first, ALL);
+    for (int i = 0; i < ALL; i++) {
+        int c = i / (H * W) % C;
+        f[i] = first[i];
+        turned_f[(i / (C * H * W) * H * W + i % (H * W)) * C + c] = first[i];
+        assert_true(fabsf(first[i] - ((float)bytes[i] / 255 - set.mean[c]) / set.std[c]) < 1e-6f);
+    }
+    put("x.npy", "|u1", "3, 4, 5, 3", turned, ALL);
+    struct rt_data_want nhwc = want;
+    nhwc.layout = "nhwc";
+    open_set("x.npy,y.npy", &nhwc);
+    first_batch(&want, false, got, ALL);
+    assert_memory_equal(got, first, sizeof first);
+    first_batch(&want, true, got, ALL);
+    assert_memory_equal(got, turned_f, sizeof turned_f);
+    put("x.npy", "<f4", "3, 3, 4, 5", f, sizeof f);
+    struct rt_data_want nchw = want;
+    nchw.layout = "nchw";
+    open_set("x.npy,y.npy", &nchw);
+    assert_ptr_equal(set.train.values, set.arrays->train.x.data);
+    first_batch(&want, false, got, ALL);
+    assert_memory_equal(got, f, sizeof f);
+    first_batch(&want, true, got, ALL);
+    assert_memory_equal(got, turned_f, sizeof turned_f);
+    put("x.npy", "<f4", "3, 4, 5, 3", turned_f, sizeof f);
+    open_set("x.npy,y.npy", &nhwc);
+    first_batch(&want, false, got, ALL);
+    assert_memory_equal(got, f, sizeof f);
+    set.mean[1] = 0.5f;
+    set.std[1] = 2;
+    first_batch(&want, true, got, ALL);
+    for (int i = 0; i < ALL; i++) assert_true(got[i] == (i % C == 1 ? (turned_f[i] - 0.5f) / 2 : turned_f[i]));
+}
+
+static void samples_that_are_no_images(void **state) {
+    (void)state;
+    static float f[60], got[60];
+    for (int i = 0; i < 60; i++) f[i] = (float)i / 7 - 3;
+    put("y.npy", "<f4", "2, 2", (float[]){1, 2, 3, 4}, 16);
+    put("x.npy", "<f4", "2, 30", f, 60 * sizeof *f);
+    struct rt_data_want want = {.classes = 2, .channels = 1, .height = 1, .width = 30, .regression = true};
+    open_set("x.npy,y.npy,x.npy,y.npy", &want);
+    assert_int_equal(set.train.n_targets, 2);
+    assert_true(set.train.targets[3] == 4 && set.test.targets[0] == 1);
+    assert_int_equal(set.train.labels[1], 0);
+    first_batch(&want, false, got, 60);
+    assert_memory_equal(got, f, sizeof f);
+    put("x.npy", "<f4", "2, 5, 3, 2", f, sizeof f); // of any rank
+    open_set("x.npy,y.npy", &want);
+    first_batch(&want, false, got, 60);
+    assert_memory_equal(got, f, sizeof f);
+    put("x.npy", "|u1", "2, 30", bytes, 60); // pixels in a row
+    open_set("x.npy,y.npy", &want);
+    assert_int_equal(set.train.width, 30);
+    want.train_limit = 1;
+    open_set("x.npy,y.npy", &want);
+    assert_int_equal(set.train.n, 1);
+    assert_int_equal(set.train_total, 2);
+    want.classes = 1;
+    refused_set("x.npy,y.npy", &want, "has 2 targets a sample, the model has 1 output", "");
+    want = (struct rt_data_want){.classes = 2, .channels = 1, .height = 1, .width = 29, .regression = true};
+    refused_set("x.npy,y.npy", &want, "has 30 numbers a sample, the model takes 29", "");
+    want.regression = false;
+    refused_set("x.npy,y.npy", &want, "y.npy: has shape [2,2], expected [N]", "argmax");
+    want = (struct rt_data_want){.classes = 2, .channels = 3, .height = 4, .width = 5};
+    put("y.npy", "|u1", "2,", (uint8_t[]){0, 1}, 2);
+    refused_set("x.npy,y.npy", &want, "uint8 is taken for pixels", "astype(numpy.float32)");
+    want.classes = 1;
+    refused_set("x.npy,y.npy", &want, "label 1 is 1, expected 0 to 0", "");
+    put("x.npy", "<f4", "2, 5, 3, 2", f, sizeof f);
+    want = (struct rt_data_want){.classes = 2, .channels = 5, .height = 3, .width = 2};
+    open_set("x.npy,y.npy", &want); // many channels, in the order of the network
+    first_batch(&want, false, got, 60);
+    assert_memory_equal(got, f, sizeof f);
+    struct rt_transform t;
+    assert_int_equal(rt_transform_init(&t, &set.train, 5, 3, 3, 0, set.mean, set.std), SMKD_R_MISMATCH);
+    assert_non_null(strstr(smkd_last_error(), "the model takes 5x3x3 numbers a sample, the arrays have 1x1x30"));
+    assert_int_equal(rt_transform_init(&t, &set.train, 5, 3, 2, RT_AUGMENT_FLIP, set.mean, set.std),
+                     SMKD_R_UNSUPPORTED);
+    want.layout = "nhwc";
+    put("x.npy", "<f4", "1, 3, 2, 10", f, sizeof f);
+    put("y.npy", "|u1", "1,", (uint8_t[]){0}, 1);
+    refused_set("x.npy,y.npy", &want, "more than 4 channels as its last dimension", "transpose");
+}
+
 static int setup(void **state) {
     (void)state;
     snprintf(dir, sizeof dir, "/tmp/smkd_arrays_XXXXXX");
@@ -410,6 +551,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     rt_arrays_release(&a);
+    rt_dataset_release(&set);
     char cmd[128];
     snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
     return system(cmd);
@@ -424,6 +566,8 @@ int main(void) {
         cmocka_unit_test(archives),
         cmocka_unit_test(bad_archives),
         cmocka_unit_test(every_cut),
+        cmocka_unit_test(in_every_order),
+        cmocka_unit_test(samples_that_are_no_images),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

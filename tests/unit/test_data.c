@@ -152,7 +152,7 @@ static void names_unknown_folders(void **state) {
                  {"emnist-letters-train-images-idx3-ubyte.gz", "call it train-images-idx3-ubyte"},
                  {"train-00000-of-00001.parquet", "a Parquet file"},
                  {"0001.png", "0001.png is a picture in no class's folder"},
-                 {"x.npz", "NumPy arrays"},
+                 {"x.mat", "a MATLAB file"},
                  {"notes.md", "it holds notes.md; expected folders of classes"}};
     make_folder("u");
     fails(at("u"), 10, "/u: no data set recognised: the folder is empty", "data_batch_1.bin");
