@@ -96,6 +96,32 @@ void rt_report_finish(struct rt_report *r) {
     r->aurc = area(r);
 }
 
+enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, struct rt_report *reports) {
+    const size_t classes = (size_t)peers[0].classes;
+    double *p = xcalloc(classes, sizeof *p), *together = xcalloc(classes, sizeof *together);
+    struct rt_batch b;
+    enum smkd_result r = SMKD_R_OK;
+    rt_loader_begin(loader, 0);
+    while (rt_loader_next(loader, &b)) { // to the end of the epoch also after a failure
+        for (int k = 0; k < n && r == SMKD_R_OK; k++) r = rt_peer_run(&peers[k], SMKD_ABI_INFER, b.images, b.n);
+        for (size_t i = 0; i < b.n && r == SMKD_R_OK; i++) {
+            memset(together, 0, classes * sizeof *together);
+            for (int k = 0; k < n; k++) {
+                const float *z = peers[k].out + i * classes;
+                rt_softmax(z, (int)classes, p);
+                rt_report_add(&reports[k], z, p, b.labels[i]);
+                for (size_t c = 0; c < classes; c++) together[c] += p[c] / n;
+            }
+            rt_report_add(&reports[n], NULL, together, b.labels[i]);
+        }
+    }
+    if (r == SMKD_R_OK) r = rt_loader_result(loader);
+    for (int k = 0; k <= n; k++) rt_report_finish(&reports[k]);
+    free(p);
+    free(together);
+    return r;
+}
+
 // --- the matrix ------------------------------------------------------------------------------------------------------
 
 struct cell {

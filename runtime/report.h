@@ -37,6 +37,10 @@ void rt_report_release(struct rt_report *r);
 // in the support of its class, an error of confidence 0, in no column of the matrix.
 void rt_report_add(struct rt_report *r, const float *scores, const double *p, int64_t label);
 
+// Runs `loader` through epoch 0 with all peers in inference mode: reports[k] is peer k's, reports[n] their ensemble's
+// (mean of the probabilities); all n + 1 initialised, and finished afterwards.
+enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, struct rt_report *reports);
+
 // Computes what stands above, when all images are in; needed before everything below.
 //
 // AURC is the area under the risk-coverage curve: images sorted by confidence, the most confident first,

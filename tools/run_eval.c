@@ -1,8 +1,10 @@
 // smkd-run eval: accuracy of trained networks and of their ensemble on the test images.
+#include "../runtime/report.h"
 #include "../runtime/transform_flags.h"
 #include "run_train.h"
 
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +32,9 @@ static const struct args_opt opts[] = {
     {"test-split", 0, "PART", NULL, "val or test, where the data have both (default: the run folder's)", 0},
     {"layout", 0, "ORDER", NULL, "how arrays hold images: nchw or nhwc (default: the run folder's)", 0},
     {"strict-data", 0, NULL, NULL, "fail at the first image that cannot be decoded, instead of leaving it out", 0},
-    {"json", 0, NULL, NULL, "print JSON", 0},
+    {"per-class", 0, NULL, NULL, "precision, recall and F1 of each class", 0},
+    {"confusion", 0, "FILE.csv", NULL, "images of each class by predicted class, as CSV, or - for a table", 0},
+    {"json", 0, NULL, NULL, "print all of this as JSON", 0},
     {"train-limit", 0, "N", NULL, "accepted so that train's data flags can be given again; changes nothing",
      ARGS_HIDDEN},
     {0}};
@@ -39,9 +43,11 @@ static const struct args_cmd cmd = {
     "[DIR | A.smkd [B.smkd ...]]",
     0,
     MAX_PEERS,
-    "Top-1 and top-5 accuracy, negative log-likelihood (nats) and expected calibration error (10 bins) of each peer "
-    "and of\n"
-    "their ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.\n"
+    "Top-1 and top-5 accuracy, negative log-likelihood (nats), expected calibration error (10 bins), area under the "
+    "risk-coverage\n"
+    "curve (mean error rate of the k most confident images, over all k) and F1 (mean over the classes) of each peer "
+    "and of their\n"
+    "ensemble (mean of the probabilities) on the test images. Equal scores: the lower class comes first.\n"
     "An artifact is a program, which this runs: give only what you compiled. Everything else is data.",
     opts};
 
@@ -55,8 +61,9 @@ struct eval {
     smkd_team *team;
     struct rt_loader *loader;
     struct rt_transform transform;
-    struct rt_pipeline pipeline; // which the transform may use
-    double *scratch;
+    struct rt_pipeline pipeline;             // which the transform may use
+    struct rt_report reports[MAX_PEERS + 1]; // of the peers, then of the ensemble
+    struct rt_class_names names;
     int64_t workers;
 };
 
@@ -135,13 +142,25 @@ static void choose_part(struct eval *e) {
     fprintf(stderr, "note: %s has no validation or test part: all of its images are looked at\n", e->set.name);
 }
 
+static struct rt_class_names names_of(const struct rt_preparation *known, const struct rt_dataset *set) {
+    if (known->n_class_names)
+        return (struct rt_class_names){(const char *const *)known->class_names, known->n_class_names};
+    return (struct rt_class_names){(const char *const *)set->class_names, set->class_names ? set->classes : 0};
+}
+
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
     const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
     if (e->dir && !args_given(a, "test-limit")) limit = e->saved.config.test_limit;
     const struct rt_peer *p = &e->peers[0];
-    if (!e->dir) rt_config_init(&e->saved.config, method_find("smkd-p"));
+    if (!e->dir) { // an exported network knows some of what a run folder says
+        rt_config_init(&e->saved.config, method_find("smkd-p"));
+        rt_preparation_init(&e->saved.preparation);
+        enum smkd_result of = rt_preparation_of_artifact(&e->saved.preparation, p->model, p->path);
+        if (of != SMKD_R_OK) return of;
+    }
     const struct rt_config *flags = &e->saved.config; // of a run folder; else all defaults
+    const struct rt_preparation *known = &e->saved.preparation;
     const bool as_trained = e->dir && rt_transform_flags_given(flags);
     const struct rt_data_want want = {
         .classes = p->classes,
@@ -153,17 +172,19 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
         .image_root = args_given(a, "image-root") ? args_str(a, "image-root") : flags->image_root,
         .test_split = args_given(a, "test-split") ? args_str(a, "test-split") : flags->test_split,
         .layout = args_given(a, "layout") ? args_str(a, "layout") : flags->layout,
-        .class_names = e->saved.preparation.class_names,
-        .n_class_names = e->saved.preparation.n_class_names,
+        .class_names = known->class_names,
+        .n_class_names = known->n_class_names,
         .upright = flags->exif_orientation};
     enum smkd_result r = rt_dataset_load_for(data, &want, &e->set);
     if (r != SMKD_R_OK) return r;
     choose_part(e);
     float *mean = e->set.mean, *std = e->set.std;
     int ch = e->set.test.channels;
-    if (e->dir && e->saved.channels == ch) {
-        mean = e->saved.mean;
-        std = e->saved.std;
+    e->names = names_of(known, &e->set);
+    // Of a run folder, or of an exported network, what it was trained with; else the data set's.
+    for (int c = 0; c < ch && (known->channels == ch || known->channels == 1); c++) {
+        mean[c] = known->mean[known->channels == ch ? c : 0];
+        std[c] = known->std[known->channels == ch ? c : 0];
     }
     if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
@@ -173,6 +194,8 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
         if (e->dir) r = rt_augment_parse(flags->augment, &augment);
         if (r == SMKD_R_OK)
             r = rt_transform_from_flags(&e->transform, &e->pipeline, flags, augment, &e->set.test, &in, mean, std);
+        if (!e->dir && known->resize >= 0) e->pipeline.o.val_resize = known->resize;
+        if (!e->dir && known->how >= 0) e->pipeline.o.how = (enum rt_interpolation)known->how;
     } else {
         r = rt_transform_init(&e->transform, &e->set.test, in.channels, in.height, in.width, 0, mean, std);
         e->transform.channels_last = in.channels_last;
@@ -194,50 +217,83 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                   .strict = args_given(a, "strict-data"),
                                   .warn = warn};
     e->loader = rt_loader_new(&lc);
-    e->scratch = xcalloc(2 * (size_t)p->classes, sizeof *e->scratch);
+    for (int k = 0; k <= e->n; k++) rt_report_init(&e->reports[k], p->classes);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
 }
 
-static cJSON *score_json(const struct rt_score *s) {
-    cJSON *o = cJSON_CreateObject();
-    cJSON_AddNumberToObject(o, "top1", rt_score_top1(s));
-    cJSON_AddNumberToObject(o, "top5", rt_score_top5(s));
-    cJSON_AddNumberToObject(o, "nll", rt_score_nll(s));
-    cJSON_AddNumberToObject(o, "ece", rt_score_ece(s));
-    return o;
-}
-
-static void print_json(const struct eval *e, const struct rt_score *s) {
+static void print_json(const struct eval *e) {
     cJSON *root = cJSON_CreateObject(), *peers = cJSON_CreateArray();
     cJSON_AddStringToObject(root, "data", e->set.name);
-    cJSON_AddNumberToObject(root, "images", (double)s->n); // without those that cannot be decoded
+    cJSON_AddNumberToObject(root, "images", (double)e->reports[0].n); // without those that cannot be decoded
     for (int k = 0; k < e->n; k++) {
-        cJSON *o = score_json(&s[k]);
+        cJSON *o = rt_report_json(&e->reports[k], &e->names);
         cJSON_AddStringToObject(o, "artifact", e->paths[k]);
         cJSON_AddItemToArray(peers, o);
     }
     cJSON_AddItemToObject(root, "peers", peers);
-    cJSON_AddItemToObject(root, "ensemble", score_json(&s[e->n]));
+    cJSON_AddItemToObject(root, "ensemble", rt_report_json(&e->reports[e->n], &e->names));
     char *text = cJSON_Print(root);
     puts(text ? text : "{}");
     cJSON_free(text);
     cJSON_Delete(root);
 }
 
-static void print_row(const char *name, const struct rt_score *s) {
-    printf("%-10s %8.2f %8.2f %8.4f %8.2f\n", name, rt_score_top1(s), rt_score_top5(s), rt_score_nll(s),
-           rt_score_ece(s));
+// Which reports are printed: an ensemble of one network is that network.
+static int reported(const struct eval *e) { return e->n > 1 ? e->n + 1 : 1; }
+
+static const char *network(const struct eval *e, int k) {
+    static char name[24];
+    snprintf(name, sizeof name, "peer %d", k);
+    return k < e->n ? name : "ensemble";
 }
 
-static void print_table(const struct eval *e, const struct rt_score *s) {
-    printf("%llu test images of %s\n%-10s %8s %8s %8s %8s\n", (unsigned long long)s->n, printable(e->set.name), "",
-           "top-1 %", "top-5 %", "nll", "ece %");
-    for (int k = 0; k < e->n; k++) {
-        char name[24];
-        snprintf(name, sizeof name, "peer %d", k);
-        print_row(name, &s[k]);
+static void print_scores(const struct eval *e) {
+    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s %8s %8s\n", e->reports[0].n, printable(e->set.name), "",
+           "top-1 %", "top-5 %", "nll", "ece %", "aurc %", "F1 %");
+    for (int k = 0; k < reported(e); k++) {
+        const struct rt_report *r = &e->reports[k];
+        printf("%-10s %8.2f %8.2f %8.4f %8.2f %8.2f %8.2f\n", network(e, k), rt_score_top1(&r->score),
+               rt_score_top5(&r->score), rt_score_nll(&r->score), rt_score_ece(&r->score), r->aurc, r->macro_f1);
     }
-    if (e->n > 1) print_row("ensemble", &s[e->n]);
+}
+
+// A table for each network.
+static void print_each(const struct eval *e,
+                       void (*add)(const struct rt_report *r, const struct rt_class_names *names, struct str *out)) {
+    struct str s = STR_INIT;
+    for (int k = 0; k < reported(e); k++) {
+        str_clear(&s);
+        add(&e->reports[k], &e->names, &s);
+        printf("\n%s\n%s", network(e, k), s.s);
+    }
+    str_release(&s);
+}
+
+static enum smkd_result write_confusion(const struct eval *e, const char *path) {
+    struct str s = STR_INIT;
+    rt_report_csv_head(&e->reports[0], &e->names, &s);
+    for (int k = 0; k < reported(e); k++) rt_report_csv(&e->reports[k], &e->names, network(e, k), &s);
+    enum smkd_result r = SMKD_R_OK;
+    if (io_write_file(path, s.s, s.len) != SMKD_OK)
+        r = rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
+    str_release(&s);
+    return r;
+}
+
+static enum smkd_result print(const struct eval *e, const struct args *a) {
+    const char *confusion = args_str(a, "confusion");
+    const bool to_file = confusion && strcmp(confusion, "-") != 0;
+    const uint64_t side = (uint64_t)e->reports[0].classes;
+    if (confusion && !budget_allows(side * side * 4 * (uint64_t)reported(e)))
+        return rt_fail(SMKD_R_NOMEM, "--confusion: a matrix of %llu classes: %s", (unsigned long long)side,
+                       budget_why());
+    if (args_given(a, "json"))
+        print_json(e);
+    else
+        print_scores(e);
+    if (args_given(a, "per-class") && !args_given(a, "json")) print_each(e, rt_report_per_class);
+    if (confusion && !to_file) print_each(e, rt_report_confusion);
+    return to_file ? write_confusion(e, confusion) : SMKD_R_OK;
 }
 
 static int run(const struct args *a) {
@@ -247,20 +303,21 @@ static int run(const struct args *a) {
     if (!args_choice(a, "checkpoint", which, &checkpoint) || !args_i64(a, "test-limit", 0, INT64_MAX, &limit) ||
         !args_i64(a, "batch-size", 1, 1 << 20, &batch) || !args_i64(a, "threads", 0, 4096, &threads))
         return EXIT_USAGE;
+    if (args_given(a, "json") && args_given(a, "confusion") && strcmp(args_str(a, "confusion"), "-") == 0)
+        return args_fail(a->cmd, "--confusion - prints a table; --json has the matrix in it");
     struct eval e = {0};
     if (!args_i64(a, "workers", 0, 1024, &e.workers)) return EXIT_USAGE;
-    struct rt_score scores[MAX_PEERS + 1];
     enum smkd_result r = collect(&e, a, checkpoint == 0);
     if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);
-    if (r == SMKD_R_OK) r = rt_evaluate(e.peers, e.n, e.loader, e.scratch, scores);
+    if (r == SMKD_R_OK) r = rt_report_run(e.peers, e.n, e.loader, e.reports);
     for (int k = 0; k < e.n && r == SMKD_R_OK; k++) run_note_mixing(&e.peers[k]);
-    if (r == SMKD_R_OK) (args_given(a, "json") ? print_json : print_table)(&e, scores);
+    if (r == SMKD_R_OK) r = print(&e, a);
     rt_loader_free(e.loader);
     for (int k = 0; k < e.n; k++) rt_peer_release(&e.peers[k]);
     smkd_team_free(e.team);
     rt_dataset_release(&e.set);
     run_saved_release(&e.saved);
-    free(e.scratch);
+    for (int k = 0; k <= e.n; k++) rt_report_release(&e.reports[k]);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("eval");
 }
 
