@@ -34,15 +34,17 @@ void rt_preparation_of_run(struct rt_preparation *p, const struct rt_transform *
     const struct rt_transform_options *o = t->pipeline ? &t->pipeline->o : NULL;
     const float *mean = o ? o->mean : set->mean, *std = o ? o->std : set->std;
     p->channels = o ? o->channels : t->src_channels;
+    CHECK(p->channels <= RT_MAX_CHANNELS, "more channels than RT_MAX_CHANNELS");
     for (int c = 0; c < p->channels; c++) {
         p->mean[c] = mean[c];
         p->std[c] = std[c];
     }
+    if (set->class_names) rt_preparation_set_names(p, (const char *const *)set->class_names, set->classes);
+    if (set->train.values) return; // numbers of somebody's own making say nothing of image files
     p->resize = o ? o->val_resize : t->src_height < t->src_width ? t->src_height : t->src_width;
     p->crop_height = o ? o->height : t->height;
     p->crop_width = o ? o->width : t->width;
     p->how = o ? (int)o->how : RT_BILINEAR;
-    if (set->class_names) rt_preparation_set_names(p, (const char *const *)set->class_names, set->classes);
 }
 
 // --- as texts --------------------------------------------------------------------------------------------------------
