@@ -334,12 +334,11 @@ PIPELINES = {
 
 
 def check_pipelines(tool, pictures, report):
-    usable = {p: im for p, im in pictures.items() if min(im.size) > 8}
     for name, o in PIPELINES.items():
         words = [f"{k}={v}" for k, v in o.items()]
         worst, share = 0.0, 0.0
-        for path, im in usable.items():
-            if name in ("plain crop, reflected", "plain crop, padded") and min(im.size) + 2 * o["pad"] < 32:
+        for path, im in pictures.items():
+            if o.get("pad_mode") == "reflect" and not o.get("train_resize") and min(im.size) + 2 * o["pad"] < 32:
                 continue  # reflected twice, which ours does at once
             for seed in range(12) if not name.startswith("evaluation") else (-1,):
                 want = reference(im, seed, o)
@@ -453,7 +452,7 @@ def ks(a, b):
     return np.abs(np.searchsorted(np.sort(a), both, "right") / len(a) - np.searchsorted(np.sort(b), both, "right") / len(b)).max()
 
 
-def check_distributions(tool, report):
+def check_distributions(tool, tmp, report):
     n = 20000
     bound = 2.5 * math.sqrt(2 / n)  # Kolmogorov-Smirnov at 1e-5
     torch.manual_seed(1)
@@ -482,6 +481,13 @@ def check_distributions(tool, report):
         for k, what in enumerate(("left", "top", "width", "height")):
             if (got[:, 0] >= 0).all():
                 report.check(f"erased of {w}x{h}: {what}", ks(got[:, k], want[:, k]), loose)
+    one = pathlib.Path(tmp) / "two pixels.png"
+    Image.fromarray(np.uint8([[[0] * 3, [255] * 3]])).save(one)
+    for p in (0.0, 0.3, 0.5, 1.0):
+        flipped = np.mean([tool.floats("run", seed, 0, 0, "width=2", "height=1", f"hflip={p}", one)[0] > 0 for seed in range(2000)])
+        report.check(f"mirrored with probability {p}", abs(flipped - p), 5 * math.sqrt(p * (1 - p) / 2000))
+        erased = np.mean([(tool.floats("run", seed, 0, 0, "width=8", "height=8", f"erase={p}", one) == 0).any() for seed in range(2000)])
+        report.check(f"erased with probability {p}", abs(erased - p), 5 * math.sqrt(p * (1 - p) / 2000) + 0.02)  # rectangles may be empty
     got = tool.draws("cutout", 7, n, 20, 30, 9)
     report.check("cutout: largest side", abs(got[:, 2].max() - 8) + abs(got[:, 3].max() - 8), 0)
     report.check("cutout: whole squares", abs((got[:, 2] * got[:, 3] == 64).mean() - 13 / 20 * 23 / 30), 0.02)
@@ -509,7 +515,7 @@ def main():
             report.guard("mixed labels", check_mixed_labels, tmp, report)
         else:
             print("skipped: the loss of mixed labels (smkd-run and smkdc have not been built)")
-        report.guard("distributions", check_distributions, tool, report)
+        report.guard("distributions", check_distributions, tool, tmp, report)
     report.end()
 
 
