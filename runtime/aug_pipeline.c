@@ -58,22 +58,14 @@ enum smkd_result rt_pipeline_init(struct rt_pipeline *p, const struct rt_transfo
 
 // --- crops -----------------------------------------------------------------------------------------------------------
 
-// A length of the whole image in the one that was decoded.
-static int scaled(int v, int is, int whole) { return (int)(((int64_t)v * is + whole / 2) / whole); }
-
 static bool resized_crop(const struct rt_pipeline *p, const struct rt_image *im, int width, int height,
                          struct rt_rng *rng, struct rt_image *out) {
-    struct rt_box b = rt_draw_resized_crop(rng, width, height);
-    if (im->width != width || im->height != height) {
-        int right = scaled(b.left + b.width, im->width, width), bottom = scaled(b.top + b.height, im->height, height);
-        b.left = scaled(b.left, im->width, width);
-        b.top = scaled(b.top, im->height, height);
-        b.width = right > b.left ? right - b.left : 1;
-        b.height = bottom > b.top ? bottom - b.top : 1;
-        if (b.left + b.width > im->width) b.left = im->width - b.width;
-        if (b.top + b.height > im->height) b.top = im->height - b.height;
-    }
-    return rt_resize(im, &b, p->o.width, p->o.height, p->o.how, out);
+    const struct rt_transform_options *o = &p->o;
+    const struct rt_box b = rt_draw_resized_crop(rng, width, height);
+    if (im->width == width && im->height == height) return rt_resize(im, &b, o->width, o->height, o->how, out);
+    const double x = (double)im->width / width, y = (double)im->height / height; // it was decoded smaller
+    const struct rt_area part = {b.left * x, b.top * y, b.width * x, b.height * y};
+    return rt_resize_part(im, &part, o->width, o->height, o->how, out);
 }
 
 // The edge that the shorter one of an image becomes in a run; 0: images keep their size.

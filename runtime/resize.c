@@ -64,9 +64,10 @@ static void set_result(struct resize_axis *a, int i, int from, int lo, int count
         resize_set_pair(to, k < 0 ? 0 : in_bits(w[k]), k + 1 < count ? in_bits(w[k + 1]) : 0);
 }
 
-// Results [skip, skip + size) of `to` results that `from` pixels become.
-static bool axis_make(struct resize_axis *a, int from, int to, int skip, int size, enum rt_interpolation how) {
-    double scale = (double)from / to, wide = scale < 1 ? 1 : scale, support = filters[how].support * wide;
+// Results [skip, skip + size) of the `to` results that the stretch [begin, begin + length) of `from` pixels becomes.
+static bool axis_make(struct resize_axis *a, int from, double begin, double length, int to, int skip, int size,
+                      enum rt_interpolation how) {
+    double scale = length / to, wide = scale < 1 ? 1 : scale, support = filters[how].support * wide;
     const size_t taps = (size_t)ceil(support) * 2 + 1;
     *a = (struct resize_axis){.size = size, .stride = (int)(taps + 1) / 2};
     a->first = calloc((size_t)size, sizeof *a->first);
@@ -75,7 +76,7 @@ static bool axis_make(struct resize_axis *a, int from, int to, int skip, int siz
     double *w = calloc(taps, sizeof *w);
     bool ok = a->first && a->pairs && a->weights && w;
     for (int i = 0; ok && i < size; i++) {
-        double center = (i + skip + 0.5) * scale, sum = 0;
+        double center = begin + (i + skip + 0.5) * scale, sum = 0;
         int lo = (int)(center - support + 0.5), hi = (int)(center + support + 0.5);
         if (lo < 0) lo = 0;
         if (hi > from) hi = from;
@@ -97,9 +98,10 @@ static bool make(struct rt_image *im, int width, int height) {
     return im->rgb != NULL;
 }
 
-// What a part of an image becomes, and which part of that is asked for.
+// What a part of an image becomes, and which part of that is asked for. `part` lies in the box, from its corner on.
 struct job {
     const struct rt_box *box;
+    struct rt_area part;
     int width, height;
     const struct rt_box *window;
     enum rt_interpolation how;
@@ -107,7 +109,8 @@ struct job {
 
 // The nearest pixel of each; positions are summed up, as Pillow does, so that the last bits agree.
 static void nearest(const uint8_t *from, size_t stride, const struct job *j, struct rt_image *out) {
-    double dx = (double)j->box->width / j->width, dy = (double)j->box->height / j->height, y = dy * 0.5, x0 = dx * 0.5;
+    double dx = j->part.width / j->width, dy = j->part.height / j->height;
+    double y = j->part.top + dy * 0.5, x0 = j->part.left + dx * 0.5;
     uint8_t *to = out->rgb;
     for (int i = 0; i < j->window->top; i++) y += dy;
     for (int i = 0; i < j->window->left; i++) x0 += dx;
@@ -136,13 +139,15 @@ static void across(const struct resize_axis *a, int from, const uint8_t *row, ui
 static bool filtered(const uint8_t *from, size_t stride, const struct job *j, struct rt_image *out) {
     struct resize_axis h = {0}, v = {0};
     const struct rt_box *b = j->box, *win = j->window;
-    const bool wide = b->width != j->width, tall = b->height != j->height, rows_first = down_first(j);
+    const struct rt_area *p = &j->part;
+    const bool wide = p->width != j->width || p->left != 0, tall = p->height != j->height || p->top != 0;
+    const bool rows_first = down_first(j);
     if (!wide) from += (size_t)win->left * 3;
     if (!tall) from += (size_t)win->top * stride;
     const size_t bytes = (size_t)out->width * 3, whole = (size_t)b->width * 3;
     uint8_t *between = NULL;
-    bool ok = (!wide || axis_make(&h, b->width, j->width, win->left, out->width, j->how)) &&
-              (!tall || axis_make(&v, b->height, j->height, win->top, out->height, j->how));
+    bool ok = (!wide || axis_make(&h, b->width, p->left, p->width, j->width, win->left, out->width, j->how)) &&
+              (!tall || axis_make(&v, b->height, p->top, p->height, j->height, win->top, out->height, j->how));
     int first = tall && ok ? v.first[0] : 0, end = tall ? b->height : out->height; // rows that the second pass reads
     if (tall && ok) end = v.first[v.size - 1] + 2 * v.pairs[v.size - 1];
     if (tall && end > b->height) end = b->height;
@@ -171,20 +176,36 @@ static bool filtered(const uint8_t *from, size_t stride, const struct job *j, st
     return ok;
 }
 
+static bool resize(const struct rt_image *from, const struct job *j, struct rt_image *out) {
+    size_t stride = (size_t)from->width * 3;
+    const uint8_t *corner = from->rgb + (size_t)j->box->top * stride + (size_t)j->box->left * 3;
+    *out = (struct rt_image){0};
+    bool ok = make(out, j->window->width, j->window->height);
+    if (ok && j->how == RT_NEAREST)
+        nearest(corner, stride, j, out);
+    else if (ok)
+        ok = filtered(corner, stride, j, out);
+    if (!ok) rt_image_release(out);
+    return ok;
+}
+
 bool rt_resize_window(const struct rt_image *from, const struct rt_box *box_or_all, int width, int height,
                       enum rt_interpolation how, const struct rt_box *window, struct rt_image *out) {
     const struct rt_box all = {0, 0, from->width, from->height}, *b = box_or_all ? box_or_all : &all;
-    const struct job j = {b, width, height, window, how};
-    size_t stride = (size_t)from->width * 3;
-    const uint8_t *corner = from->rgb + (size_t)b->top * stride + (size_t)b->left * 3;
-    *out = (struct rt_image){0};
-    bool ok = make(out, window->width, window->height);
-    if (ok && how == RT_NEAREST)
-        nearest(corner, stride, &j, out);
-    else if (ok)
-        ok = filtered(corner, stride, &j, out);
-    if (!ok) rt_image_release(out);
-    return ok;
+    const struct job j = {b, {0, 0, b->width, b->height}, width, height, window, how};
+    return resize(from, &j, out);
+}
+
+bool rt_resize_part(const struct rt_image *from, const struct rt_area *part, int width, int height,
+                    enum rt_interpolation how, struct rt_image *out) {
+    const int left = (int)part->left, top = (int)part->top;
+    const int right = (int)ceil(part->left + part->width), bottom = (int)ceil(part->top + part->height);
+    const struct rt_box window = {0, 0, width, height},
+                        box = {left, top, (right < from->width ? right : from->width) - left,
+                               (bottom < from->height ? bottom : from->height) - top};
+    const struct job j = {&box, {part->left - left, part->top - top, part->width, part->height}, width, height, &window,
+                          how};
+    return resize(from, &j, out);
 }
 
 bool rt_resize(const struct rt_image *from, const struct rt_box *box_or_all, int width, int height,

@@ -16,6 +16,14 @@ bool rt_resize(const struct rt_image *from, const struct rt_box *box, int width,
 bool rt_resize_window(const struct rt_image *from, const struct rt_box *box, int width, int height,
                       enum rt_interpolation how, const struct rt_box *window, struct rt_image *out);
 
+// A part between pixels: its corner from the image's, and size, inside of it. Pixels that it only touches count as
+// whole.
+struct rt_area {
+    double left, top, width, height;
+};
+bool rt_resize_part(const struct rt_image *from, const struct rt_area *part, int width, int height,
+                    enum rt_interpolation how, struct rt_image *out);
+
 // torchvision's Resize(size): the shorter edge becomes `size`, the other follows (rounded down).
 void rt_shorter_edge(int width, int height, int size, int *new_width, int *new_height);
 // Where CenterCrop begins on an axis; negative: on the black border of what is too small.
