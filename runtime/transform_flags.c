@@ -142,6 +142,9 @@ enum smkd_result rt_transform_from_flags(struct rt_transform *t, struct rt_pipel
                                          unsigned augment, const struct rt_images *im, const struct rt_input *in,
                                          const float *mean, const float *std) {
     enum smkd_result r;
+    if (c->augmentation.mix.cutmix_alpha > 0 && im->values && (in->height == 1 || in->width == 1))
+        return rt_fail(SMKD_R_UNSUPPORTED, "--cutmix-alpha %g: needs images, to put a part of one into another",
+                       c->augmentation.mix.cutmix_alpha);
     if (rt_transform_flags_given(c) && im->values)
         return rt_fail(SMKD_R_UNSUPPORTED,
                        "flags of augmentation work on pixels, uint8; arrays of other numbers are taken as they are");

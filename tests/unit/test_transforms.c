@@ -178,6 +178,20 @@ static void refuses_images(void **state) {
     assert_int_equal(rt_transform_from_flags(&t, &p, &c, BOTH, &im, &large, mean, std), SMKD_R_INVALID);
     assert_non_null(strstr(smkd_last_error(), "60000 x 1"));
     rt_config_release(&c);
+    // Numbers that are no pixels, and a row of them that is no image.
+    static const float values[5];
+    const struct rt_input row = {5, 1, 1, false};
+    im = (struct rt_images){.n = 1, .channels = 1, .height = 1, .width = 5, .values = values};
+    set(&c, "mixup-alpha 0.2");
+    assert_int_equal(rt_transform_from_flags(&t, &p, &c, 0, &im, &row, mean, std), SMKD_R_OK);
+    rt_config_release(&c);
+    set(&c, "cutmix-alpha 1");
+    assert_int_equal(rt_transform_from_flags(&t, &p, &c, 0, &im, &row, mean, std), SMKD_R_UNSUPPORTED);
+    assert_non_null(strstr(smkd_last_error(), "--cutmix-alpha 1"));
+    rt_config_release(&c);
+    set(&c, "cutout 2");
+    assert_int_equal(rt_transform_from_flags(&t, &p, &c, 0, &im, &row, mean, std), SMKD_R_UNSUPPORTED);
+    rt_config_release(&c);
 }
 
 static bool cell(const struct rt_image *im, int x, int y, uint8_t v) { return im->rgb[3 * (y * im->width + x)] == v; }
