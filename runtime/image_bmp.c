@@ -49,7 +49,8 @@ static bool read_plain(const struct bmp *b) {
     const struct image_job *j = b->j;
     int64_t w = j->out->width, h = j->out->height;
     size_t stride = ((size_t)w * b->bits + 31) / 32 * 4;
-    if (b->offset > j->size || (j->size - b->offset) / stride < (size_t)h)
+    const size_t pixels = ((size_t)w * b->bits + 7) / 8; // of the last row, which may lack what fills it up
+    if (b->offset > j->size || j->size - b->offset < pixels || (j->size - b->offset - pixels) / stride < (size_t)h - 1)
         return image_fail(b->j, "the file is truncated");
     for (int64_t y = 0; y < h; y++) {
         const unsigned char *row = j->data + b->offset + (size_t)y * stride;
@@ -89,7 +90,8 @@ static bool read_runs(const struct bmp *b) {
             x = 0;
             y++;
         } else if (v == 1) {
-            break;
+            if (y == h - 1 && x >= w) break;
+            return image_fail(j, "its picture ends in row %lld of %lld", (long long)y + 1, (long long)h);
         } else if (v == 2) {
             if (end - p < 2) return image_fail(j, "the file is truncated");
             x += p[0];
@@ -112,7 +114,8 @@ static bool read_masks(struct bmp *b) {
     memcpy(b->mask, b->bits == 16 ? usual16 : usual32, sizeof b->mask);
     if (b->compression != BITFIELDS && b->compression != ALPHA_BITFIELDS) return true;
     if (b->j->size < 14 + 40 + 12) return image_fail(b->j, "the file is truncated");
-    for (int k = 0; k < 3; k++) b->mask[k] = u32(b->j->data + 14 + 40 + 4 * k);
+    const unsigned char *p = b->j->data + 14 + 40;
+    for (int k = 0; k < 3 && (u32(p) | u32(p + 4) | u32(p + 8)); k++) b->mask[k] = u32(p + 4 * k); // none: the usual ones
     return true;
 }
 
