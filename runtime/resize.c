@@ -128,12 +128,17 @@ static bool down_first(const struct job *j) {
     return j->height < b->height && 2 * ((int64_t)b->width - j->width) < (int64_t)b->height - j->height;
 }
 
-// A row of one pixel is that pixel at any width.
-static void across(const struct resize_axis *a, int from, const uint8_t *row, uint8_t *to) {
-    if (from > 1)
-        resize_across(a, row, to);
-    else
-        for (int x = 0; x < a->size; x++) memcpy(to + (size_t)x * 3, row, 3);
+// Whether some result is made of all pixels of an axis, an odd number of them: the last pair then ends behind it.
+static bool ends_behind(const struct resize_axis *a, int from) {
+    for (int i = 0; i < a->size; i++)
+        if (a->first[i] + 2 * a->pairs[i] > from) return true;
+    return false;
+}
+
+// `room` is for a copy of the row with a pixel behind it; NULL where none is read.
+static void across(const struct resize_axis *a, int from, const uint8_t *row, uint8_t *room, uint8_t *to) {
+    if (room) row = memcpy(room, row, (size_t)from * 3);
+    resize_across(a, row, to);
 }
 
 static bool filtered(const uint8_t *from, size_t stride, const struct job *j, struct rt_image *out) {
@@ -145,7 +150,7 @@ static bool filtered(const uint8_t *from, size_t stride, const struct job *j, st
     if (!wide) from += (size_t)win->left * 3;
     if (!tall) from += (size_t)win->top * stride;
     const size_t bytes = (size_t)out->width * 3, whole = (size_t)b->width * 3;
-    uint8_t *between = NULL;
+    uint8_t *between = NULL, *room = NULL;
     bool ok = (!wide || axis_make(&h, b->width, p->left, p->width, j->width, win->left, out->width, j->how)) &&
               (!tall || axis_make(&v, b->height, p->top, p->height, j->height, win->top, out->height, j->how));
     int first = tall && ok ? v.first[0] : 0, end = tall ? b->height : out->height; // rows that the second pass reads
@@ -153,14 +158,15 @@ static bool filtered(const uint8_t *from, size_t stride, const struct job *j, st
     if (tall && end > b->height) end = b->height;
     if (ok && wide && tall)
         ok = (between = malloc(rows_first ? whole : bytes * (size_t)(end - first))) != NULL; // one row, or all
+    if (ok && wide && ends_behind(&h, b->width)) ok = (room = calloc((size_t)b->width + 1, 3)) != NULL;
     if (ok && wide && tall && rows_first) {
         for (int y = 0; y < v.size; y++) {
             resize_down(&v, y, from, stride, b->height - 1, whole, between);
-            across(&h, b->width, between, out->rgb + (size_t)y * bytes);
+            across(&h, b->width, between, room, out->rgb + (size_t)y * bytes);
         }
     } else if (ok) {
         for (int y = first; wide && y < end; y++)
-            across(&h, b->width, from + (size_t)y * stride,
+            across(&h, b->width, from + (size_t)y * stride, room,
                    tall ? between + (size_t)(y - first) * bytes : out->rgb + (size_t)y * bytes);
         const uint8_t *rows = wide ? between : from;
         for (int y = 0; wide && y < v.size; y++) v.first[y] -= first;
@@ -171,6 +177,7 @@ static bool filtered(const uint8_t *from, size_t stride, const struct job *j, st
     for (int y = 0; ok && !wide && !tall && y < out->height; y++)
         memcpy(out->rgb + (size_t)y * bytes, from + (size_t)y * stride, bytes);
     free(between);
+    free(room);
     axis_release(&h);
     axis_release(&v);
     return ok;
