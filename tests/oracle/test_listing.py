@@ -159,6 +159,31 @@ def food101(report, tmp):
              (want.classes, [(str(p), t) for p, t in zip(want._image_files, want._labels)]))
 
 
+def many(report, tmp):
+    """A folder with 0, 1 and 100,000 images: the same list as torchvision's; memory at most 40 bytes and the path a file."""
+    for c in "abc":
+        (tmp / "none" / c).mkdir(parents=True)
+    try:
+        listing(tmp / "none")
+        report.fail("no image", "is not refused")
+    except AssertionError as e:
+        report.check("no image", 0 if "has no image" in str(e) else 1, 0)
+    put(tmp / "one" / "a" / "only.jpg")
+    same(report, "one image", listing(tmp / "one")[:2], (["a"], {"train": [(f"{tmp}/one/a/only.jpg", 0)], "test": []}))
+    r = random.Random(0)
+    for c in range(100):
+        d = tmp / "many" / f"class {c:03}"
+        d.mkdir(parents=True)
+        for _ in range(1000):
+            os.close(os.open(d / f"{r.getrandbits(48):012x}.jpg", os.O_CREAT | os.O_WRONLY))
+    classes, rows, notes = listing(tmp / "many")
+    same(report, "100,000 images", (classes, rows["train"]), image_folder(tmp / "many"))
+    same(report, "100,000 images, notes", notes, [])
+    peak = lambda d: int(subprocess.run([str(TOOL), str(d)], capture_output=True, text=True).stdout.split()[-1]) * 1024
+    a_file = (peak(tmp / "many") - peak(tmp / "one")) / len(rows["train"])
+    report.check("bytes a file beside its path", a_file - len(rows["train"][0][0]), 40)
+
+
 def main():
     need_tools(TOOL)
     report = Report()
@@ -166,6 +191,7 @@ def main():
     report.guard_in_folder("parts", two_parts, report)
     report.guard_in_folder("tables", tables, report)
     report.guard_in_folder("Food-101", food101, report)
+    report.guard_in_folder("0, 1 and 100,000", many, report)
     report.end()
 
 

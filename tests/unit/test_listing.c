@@ -475,6 +475,98 @@ static void animal10n(void **state) {
     notes("8 of 10 classes have no training image");
 }
 
+// What is wrong with the files of the data sets: ten of each, all else as it should be.
+static void bad_lists(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *text; // text NULL: the file is not there
+        const char *part1, *part2;
+    } cases[] = {
+        {"F/meta/train.txt", "", "meta/train.txt: is empty", ""},
+        {"F/meta/train.txt", "a/1\n\xff\xfe", "meta/train.txt: line 2: ", "CLASS/NUMBER is expected"},
+        {"F/meta/train.txt",
+         "\xff\xfe"
+         "a",
+         "is text in UTF-16", "text in UTF-8 is expected"},
+        {"F/meta/train.txt", "\n \n\t\r\n", "has no training image", ""},
+        {"F/meta/train.txt", "a/1\n/2\n", "meta/train.txt: line 2: \"/2\": CLASS/NUMBER", ""},
+        {"F/meta/train.txt", "a/1\nc/2\n", "meta/train.txt: line 2: \"c\" is none of the 2 classes", "a, b"},
+        {"F/meta/train.txt", "a/7\na/8\n",
+         "meta/train.txt: line 1: ", "images/a/7.jpg does not exist, nor do the next"},
+        {"F/meta/train.txt", "{\"a\": [\"a/1\"]}\n", "meta/train.txt: line 1: ", "is none of the 2 classes"},
+        {"F/meta/test.txt", "PK\3\4", "meta/test.txt: is a zip archive", ""},
+        {"F/meta/classes.txt", "a\nb\na\n", "meta/classes.txt: line 3: class a is there twice", ""},
+        {"F/meta/classes.txt", "a\n\xe9\n", "meta/classes.txt: line 2: the class's name is no UTF-8", ""},
+        {"F/meta/classes.txt", "", "meta/classes.txt: is empty", ""},
+        {"W/info/train_filelist_google.txt", "", "train_filelist_google.txt: is empty", ""},
+        {"W/info/train_filelist_google.txt", "g/1.jpg\n", "line 1: \"g/1.jpg\": a path and a label", ""},
+        {"W/info/train_filelist_google.txt", "g/1.jpg 0\n g/2.jpg one\n", "line 2: \"g/2.jpg one\": a path and a label",
+         ""},
+        {"W/info/train_filelist_google.txt", "g/1.jpg -1\n", "line 1: ", "a path and a label"},
+        {"W/info/train_filelist_google.txt", "g/1.jpg 1.5\n", "line 1: ", "a path and a label"},
+        {"W/info/train_filelist_google.txt", "g/1.jpg 99999999999999999999\n", "line 1: ", "a path and a label"},
+        {"W/info/train_filelist_google.txt", "g/1.jpg,0\n", "line 1: ", "a path and a label"},
+        {"W/info/train_filelist_google.txt", "g/9.jpg 0\n", "line 1: ", "g/9.jpg does not exist"},
+        {"W/info/val_filelist.txt", "v.jpg 0\n\x80\x04\x95", "val_filelist.txt: line 2: ", ""},
+        {"W/info/val_filelist.txt", "\x80\x04\x95 0\n", "val_filelist.txt: is a Python pickle", ""},
+        {"W/info/synsets.txt", "n1 x\nn1 y\n", "synsets.txt: line 2: class n1 is there twice", ""},
+        {"W/info/synsets.txt", "n1 x\n", "line 2: \"1\" is none of the 1 classes of", "synsets.txt: n1"},
+        {"C/noisy_train_key_list.txt", "", "noisy_train_key_list.txt: is empty", ""},
+        {"C/noisy_train_key_list.txt", "images/1.jpg 0\n", "line 1: \"images/1.jpg 0\" has no label in", ""},
+        {"C/noisy_train_key_list.txt", "images/1.jpg\nimages/7.jpg\n", "line 2: \"images/7.jpg\" has no label in", ""},
+        {"C/noisy_train_key_list.txt", "\xfe\xff", "is text in UTF-16", ""},
+        {"C/noisy_label_kv.txt", "", "noisy_label_kv.txt: is empty", ""},
+        {"C/noisy_label_kv.txt", "images/1.jpg\n", "noisy_label_kv.txt: line 1: ", "a key and a label"},
+        {"C/noisy_label_kv.txt", "images/1.jpg -1\nimages/2.jpg 0\n",
+         "noisy_label_kv.txt: line 1: \"-1\" is none of the 2 classes", ""},
+        {"C/noisy_label_kv.txt", "images/1.jpg 99999999999\nimages/2.jpg 0\n",
+         "line 1: \"99999999999\" is none of the 2 classes", ""},
+        {"C/noisy_label_kv.txt", "images/2.jpg 0\n", "noisy_train_key_list.txt: line 1: ", "has no label in"},
+        {"C/clean_label_kv.txt", "images/1.jpg 0\n", "clean_test_key_list.txt: line 1: ", "has no label in"},
+        {"C/clean_test_key_list.txt", "", "clean_test_key_list.txt: is empty", ""},
+        {"C/category_names_eng.txt", "Shirt\nShirt\n", "line 2: class Shirt is there twice", ""},
+        {"C/category_names_eng.txt", "Shirt\n", "noisy_label_kv.txt: line 2: \"1\" is none of the 1 classes", ""},
+    };
+    static const struct {
+        const char *file, *text;
+    } good[] = {{"F/meta/train.txt", "a/1\nb/2\n"},
+                {"F/meta/test.txt", "a/1\n"},
+                {"F/meta/classes.txt", "a\nb\n"},
+                {"F/images/a/1.jpg", ""},
+                {"W/info/train_filelist_google.txt", "g/1.jpg 0\ng/2.jpg 1\n"},
+                {"W/info/val_filelist.txt", "v.jpg 0\n"},
+                {"W/info/synsets.txt", "n1 x\nn2 y\n"},
+                {"W/g/1.jpg", ""},
+                {"W/val_images_256/v.jpg", ""},
+                {"C/noisy_train_key_list.txt", "images/1.jpg\nimages/2.jpg\n"},
+                {"C/noisy_label_kv.txt", "images/1.jpg 0\nimages/2.jpg 1\n"},
+                {"C/clean_test_key_list.txt", "images/3.jpg\n"},
+                {"C/clean_label_kv.txt", "images/3.jpg 1\n"},
+                {"C/category_names_eng.txt", "Shirt\nDress\n"},
+                {"C/images/1.jpg", ""},
+                {"C/images/3.jpg", ""}};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) put(good[i].file, good[i].text);
+    load("F");
+    load("W");
+    load("C");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put(cases[i].file, cases[i].text);
+        if (strstr(cases[i].part1, "has no training image")) // nothing in the list: the test part is still there
+            load("F"), assert_int_equal(l.train.n, 0);
+        else
+            fails((char[]){cases[i].file[0], 0}, cases[i].part1, cases[i].part2);
+        for (size_t k = 0; k < sizeof good / sizeof *good; k++)
+            if (strcmp(good[k].file, cases[i].file) == 0) put(good[k].file, good[k].text);
+    }
+    put("A/training/3_1.jpg", "");
+    put("A/testing/4_x.png", "");
+    put("A/testing/12_1.jpg", ""); // a label that there is not
+    put("A/testing/cat_1.jpg", "");
+    load("A");
+    is_list(&l.test, "4:A/testing/4_x.png");
+    notes("2 files whose names are not LABEL_NUMBER.jpg are left out");
+}
+
 // 12 bytes beside the path and its end, however the files come.
 static void memory(void **state) {
     (void)state;
@@ -553,6 +645,7 @@ int main(void) {
         cmocka_unit_test(webvision),
         cmocka_unit_test(clothing1m),
         cmocka_unit_test(animal10n),
+        cmocka_unit_test(bad_lists),
         cmocka_unit_test(memory),
         cmocka_unit_test(kinds),
     };
