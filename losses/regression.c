@@ -23,7 +23,8 @@ void loss_draw_regression(struct loss_builder *b) {
         ir_vid d = ir_sub(g, loss_logits(b, k), y), size = ir_unary(g, IR_OP_abs, d);
         ir_vid rows = ir_div(g, ir_reduce(g, IR_OP_reduce_sum, error(b, d, size), &columns, 1, 0), width);
         loss_output_of(b, "loss", k, ir_div(g, loss_sum_rows(b, rows), ir_batch_size(g)));
-        loss_output_of(b, "mae", k, ir_div(g, ir_reduce(g, IR_OP_reduce_sum, size, &columns, 1, 0), width));
-        loss_output_of(b, "mse", k, ir_div(g, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, d, d), &columns, 1, 0), width));
+        loss_output_of(b, "absolute_error", k, ir_div(g, ir_reduce(g, IR_OP_reduce_sum, size, &columns, 1, 0), width));
+        loss_output_of(b, "squared_error", k,
+                       ir_div(g, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, d, d), &columns, 1, 0), width));
     }
 }

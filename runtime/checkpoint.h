@@ -8,11 +8,12 @@
 #include "../methods/methods.h"
 #include "keep.h"
 
+#define RT_NO_MERIT (-1e30) // no squared error yet
 struct rt_progress_state {
     int64_t epoch;              // finished epochs
     int64_t step;               // finished steps
     double r[METHOD_MAX_PEERS]; // MyLC's mean confidence of each peer
-    double best;                // best accuracy so far, percent; negative: none yet
+    double best;                // best accuracy so far, percent; -1: none yet. Of numbers the negative squared error
     int64_t best_epoch;
     bool unchecked; // the file has no checksums: it is of an earlier version, or somebody else's
 };

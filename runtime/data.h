@@ -227,6 +227,7 @@ struct rt_batch {
     // Of mixed images, of which each is `lambda` itself: the labels of what the rest of it is. Else NULL and 1.
     const int64_t *labels_mix;
     double lambda;
+    const float *targets; // [n][n_targets] of a regression; else NULL
 };
 struct rt_loader;
 

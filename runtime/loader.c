@@ -19,6 +19,7 @@ struct slot {
     float *images;
     int64_t *labels, *index; // index -1: a row that is left out
     int64_t *labels_mix;     // NULL: images are not mixed
+    float *targets;          // NULL: there are labels
     double lambda;
     size_t n, made, mixable; // rows, those that are done, and those that are done but for the mixing
     int64_t *bad;            // images that could not be decoded while its rows were made
@@ -156,6 +157,8 @@ static bool try_image(struct rt_loader *l, struct slot *s, size_t row, size_t po
         enum smkd_result r = put(l, image, l->c.augment ? &rng : NULL, s->images + row * l->image_floats);
         if (r == SMKD_R_OK) {
             s->labels[row] = (l->c.labels ? l->c.labels : l->c.images->labels)[image];
+            const size_t t = (size_t)l->c.images->n_targets;
+            if (s->targets) memcpy(s->targets + row * t, l->c.images->targets + (size_t)image * t, t * sizeof(float));
             s->index[row] = image;
             return true;
         }
@@ -287,7 +290,9 @@ static bool make_slots(struct rt_loader *l) {
         s->labels = calloc(l->c.batch, sizeof *s->labels);
         s->index = calloc(l->c.batch, sizeof *s->index);
         if (mixes(l)) s->labels_mix = calloc(l->c.batch, sizeof *s->labels_mix);
-        ok = s->images && s->labels && s->index && (s->labels_mix || !mixes(l));
+        if (l->c.images->targets) s->targets = floats(l->c.batch * (size_t)l->c.images->n_targets);
+        ok =
+            s->images && s->labels && s->index && (s->labels_mix || !mixes(l)) && (s->targets || !l->c.images->targets);
     }
     return ok;
 }
@@ -298,6 +303,7 @@ static void release(struct rt_loader *l) {
         free(l->slots[i].labels);
         free(l->slots[i].index);
         free(l->slots[i].labels_mix);
+        free(l->slots[i].targets);
         free(l->slots[i].bad);
     }
     free(l->slots);
@@ -424,7 +430,7 @@ static void tell(struct rt_loader *l, struct slot *s) {
     }
 }
 
-// Rows that are left out close up.
+// Rows that are left out close up. (Arrays, which may have targets, leave out none.)
 static size_t close_up(const struct rt_loader *l, struct slot *s) {
     size_t n = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -457,7 +463,8 @@ bool rt_loader_next(struct rt_loader *l, struct rt_batch *out) {
         l->taken++;
         l->holding = true;
         n = close_up(l, s);
-        *out = (struct rt_batch){s->images, s->labels, s->index, n, s->labels_mix, s->labels_mix ? s->lambda : 1};
+        *out = (struct rt_batch){s->images, s->labels, s->index, n, s->labels_mix, s->labels_mix ? s->lambda : 1,
+                                 s->targets};
     }
     l->read += n;
     const bool none = n == 0 && l->running && l->result == SMKD_R_OK && l->read == 0 && l->batches > 0;

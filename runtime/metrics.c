@@ -87,6 +87,61 @@ enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loa
     return r == SMKD_R_OK ? rt_loader_result(loader) : r;
 }
 
+static void error_init(struct rt_error *e, int columns) {
+    *e = (struct rt_error){.columns = columns,
+                           .sum = xcalloc((size_t)columns, sizeof(double)),
+                           .sum2 = xcalloc((size_t)columns, sizeof(double))};
+}
+
+static void error_add(struct rt_error *e, int column, double output, double target) {
+    const double d = output - target;
+    e->n++;
+    e->squared += d * d;
+    e->absolute += fabs(d);
+    e->sum[column] += target;
+    e->sum2[column] += target * target;
+}
+
+void rt_error_release(struct rt_error *e) {
+    free(e->sum);
+    free(e->sum2);
+    *e = (struct rt_error){0};
+}
+
+double rt_error_mse(const struct rt_error *e) { return mean(e->squared, e->n); }
+double rt_error_mae(const struct rt_error *e) { return mean(e->absolute, e->n); }
+double rt_error_r2(const struct rt_error *e) {
+    const double rows = (double)e->n / e->columns;
+    double all = 0;
+    for (int c = 0; c < e->columns; c++) all += e->sum2[c] - e->sum[c] * e->sum[c] / rows;
+    return all > 0 ? 1 - e->squared / all : NAN;
+}
+
+enum smkd_result rt_evaluate_numbers(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
+                                     struct rt_error *errors) {
+    const int columns = peers[0].classes;
+    struct rt_batch b;
+    enum smkd_result r = SMKD_R_OK;
+    for (int k = 0; k <= n; k++) error_init(&errors[k], columns);
+    rt_loader_begin(loader, 0);
+    while (rt_loader_next(loader, &b)) {
+        for (int k = 0; k < n && r == SMKD_R_OK; k++) r = rt_peer_run(&peers[k], SMKD_ABI_INFER, b.images, b.n);
+        for (size_t i = 0; i < b.n && r == SMKD_R_OK; i++) {
+            const float *target = b.targets + i * (size_t)columns;
+            memset(scratch, 0, (size_t)columns * sizeof *scratch);
+            for (int k = 0; k < n; k++) {
+                const float *z = peers[k].out + i * (size_t)columns;
+                for (int c = 0; c < columns; c++) {
+                    error_add(&errors[k], c, z[c], target[c]);
+                    scratch[c] += (double)z[c] / n;
+                }
+            }
+            for (int c = 0; c < columns; c++) error_add(&errors[n], c, scratch[c], target[c]);
+        }
+    }
+    return r == SMKD_R_OK ? rt_loader_result(loader) : r;
+}
+
 // --- the files -------------------------------------------------------------------------------------------------------
 
 void rt_metrics_init(struct rt_epoch_metrics *m, int64_t epoch, int peers) {

@@ -31,6 +31,22 @@ void rt_softmax(const float *z, int classes, double *p);
 enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
                              struct rt_score *scores);
 
+// The same of numbers that are learnt; the ensemble is the mean of the outputs. `scratch` has classes elements.
+struct rt_error {
+    uint64_t n;               // numbers
+    double squared, absolute; // sums of errors
+    double *sum, *sum2;       // of each column's targets, for R2; owned
+    int columns;
+};
+enum smkd_result rt_evaluate_numbers(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
+                                     struct rt_error *errors);
+void rt_error_release(struct rt_error *e);
+double rt_error_mse(const struct rt_error *e);
+double rt_error_mae(const struct rt_error *e);
+// 1 - squared errors / squared deviations from each column's mean: 1 is perfect, 0 as good as the mean. NAN where all
+// targets are alike.
+double rt_error_r2(const struct rt_error *e);
+
 // One epoch of training: a list of named numbers. Percentages are 0..100, shares 0..1. NAN where something was not
 // measured.
 enum rt_group { RT_OF_EPOCH, RT_OF_PEER, RT_OF_ENSEMBLE, RT_OF_CLOCK }; // the last: what differs between equal runs

@@ -6,17 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t) {
+    const struct smkd_artifact *a = smkd_model_info(m);
+    for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_heads; i++)
+        if (a->heads[i].added && !strcmp(a->heads[i].logits, t->name)) return true;
+    return false;
+}
+
 // The i-th head of a model: of its table, or where that is empty (an artifact of version 2, or one made by other means)
-// the i-th output [N,classes].
-static bool nth_head(const smkd_model *m, size_t i, struct smkd_abi_head *h) {
+// the i-th output [N,classes]. Numbers to learn are outputs as they are, whatever computes them.
+static bool nth_head(const smkd_model *m, size_t i, bool numbers, struct smkd_abi_head *h) {
     const struct smkd_artifact *a = smkd_model_info(m);
     const struct smkd_abi_tensor *t;
-    if (a->n_heads) {
+    if (a->n_heads && !numbers) {
         if (i < a->n_heads) *h = a->heads[i];
         return i < a->n_heads;
     }
     for (size_t k = 0; (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, k)); k++) {
-        if (t->dtype != SMKD_ABI_F32 || t->rank != 2 || t->dims[0] != -1 || t->dims[1] < 2 || i--) continue;
+        if (t->dtype != SMKD_ABI_F32 || t->rank != 2 || t->dims[0] != -1 || t->dims[1] < (numbers ? 1 : 2)) continue;
+        if (rt_is_added(m, t) || i--) continue;
         *h = (struct smkd_abi_head){.output = t->name, .logits = t->name};
         return true;
     }
@@ -53,18 +61,19 @@ static enum smkd_result find_input(const smkd_model *m, const char *path, const 
     return r;
 }
 
-static enum smkd_result find_logits(struct rt_peer *p, const char *name) {
+static enum smkd_result find_logits(struct rt_peer *p, const char *name, bool numbers) {
     struct smkd_abi_head h, found = {0};
     struct str all = STR_INIT;
     size_t n = 0;
-    for (; nth_head(p->model, n, &h); n++) {
+    for (; nth_head(p->model, n, numbers, &h); n++) {
         const struct smkd_abi_tensor *t = smkd_model_find(p->model, SMKD_ABI_OUTPUT, h.logits);
         str_addf(&all, "%s\"%s\" [N,%lld]", n ? ", " : "", h.output, (long long)t->dims[1]);
         if (name ? !strcmp(name, h.output) || !strcmp(name, h.logits) : n == 0) found = h;
     }
     enum smkd_result r = SMKD_R_OK;
     if (n == 0)
-        r = rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,classes] to train", p->path);
+        r = rt_fail(SMKD_R_UNSUPPORTED, "%s: has no float32 output [N,%s] to train", p->path,
+                    numbers ? "T" : "classes");
     else if (name && !found.output)
         r = rt_fail(SMKD_R_MISMATCH, "--logits %s: %s has no such output [N,classes]; it has %s", name, p->path, all.s);
     else if (!name && n > 1)
@@ -81,13 +90,6 @@ static enum smkd_result find_logits(struct rt_peer *p, const char *name) {
     return SMKD_R_OK;
 }
 
-bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t) {
-    const struct smkd_artifact *a = smkd_model_info(m);
-    for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_heads; i++)
-        if (a->heads[i].added && !strcmp(a->heads[i].logits, t->name)) return true;
-    return false;
-}
-
 bool rt_mixing(const smkd_model *m, struct str *out) {
     const struct smkd_artifact *a = smkd_model_info(m);
     if (!a->mixing_node) return false;
@@ -96,14 +98,9 @@ bool rt_mixing(const smkd_model *m, struct str *out) {
     return true;
 }
 
-enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits) {
-    return rt_peer_load_known(p, path, logits, NULL);
-}
-
-enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits,
-                                    const struct rt_known *known) {
+enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const struct rt_peer_want *want) {
     *p = (struct rt_peer){.path = path};
-    p->model = known ? rt_model_load_known(path, known) : smkd_model_load(path);
+    p->model = want->known ? rt_model_load_known(path, want->known) : smkd_model_load(path);
     if (!p->model) return SMKD_R_INVALID;
     if (smkd_model_info(p->model)->kind != SMKD_ABI_MODEL)
         return rt_fail(SMKD_R_MISMATCH, "%s: is a loss, not a model; give an artifact made with smkdc compile", path);
@@ -111,7 +108,7 @@ enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const c
     enum smkd_result r = find_input(p->model, path, &in);
     if (r != SMKD_R_OK) return r;
     p->input = in;
-    if ((r = find_logits(p, logits)) != SMKD_R_OK) return r;
+    if ((r = find_logits(p, want->logits, want->numbers)) != SMKD_R_OK) return r;
     if (in->rank != 4) {
         int64_t n;
         if (!checked_product(in->dims + 1, in->rank - 1, &n) || n < 1 || n > INT32_MAX)

@@ -11,21 +11,25 @@ struct rt_peer {
     const struct smkd_abi_tensor *input, *logits; // the one input, and the [N, classes] output
     const char *output,
         *op; // the model's output that they are taken for, and what it makes of them ("Softmax") or NULL
-    int channels, height, width, classes;
-    bool image;             // else the input is numbers: channels and height are 1, width their count
-    bool channels_last;     // the input is [N,H,W,C], as TensorFlow has it
-    float *out, *cotangent; // [batch][classes]; owned
-    float **zeros;          // cotangents of further outputs, all zero
+    int channels, height, width, classes; // classes: columns of the logits, or numbers to learn
+    bool image;                           // else the input is numbers: channels and height are 1, width their count
+    bool channels_last;                   // the input is [N,H,W,C], as TensorFlow has it
+    float *out, *cotangent;               // [batch][classes]; owned
+    float **zeros;                        // cotangents of further outputs, all zero
     size_t n_zeros;
 };
 
-// Loads `path` and checks that it is a classifier: one f32 input, of images [N,C,H,W] (or [N,H,W,C], where only the
-// last dimension can be an image's channels) or of other numbers, [N,F] for instance, and an output [N,classes], the
-// one that `logits` names; it has to where there are several. Release with rt_peer_release also after a failure.
-enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const char *logits);
-// The same of an artifact that must be a known one; NULL: any.
-enum smkd_result rt_peer_load_known(struct rt_peer *p, const char *path, const char *logits,
-                                    const struct rt_known *known);
+// How an artifact is to be loaded.
+struct rt_peer_want {
+    const char *logits;           // the output to train; NULL: the one that there is
+    const struct rt_known *known; // the artifact must be this one; NULL: any
+    bool numbers;                 // it is to learn numbers, [N,T], not classes
+};
+// Loads `path` and checks that it can be trained: one f32 input, of images [N,C,H,W] (or [N,H,W,C], where only the
+// last dimension can be an image's channels) or of other numbers, [N,F] for instance, and an output [N,classes] (of
+// numbers [N,T] with T from 1 on), the one that is named; it has to be where there are several. Release with
+// rt_peer_release also after a failure.
+enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const struct rt_peer_want *want);
 void rt_peer_release(struct rt_peer *p);
 // The node of a BatchNorm that cannot be trained on a batch of one, as the artifact tells it, in memory of the caller's
 // own (free); NULL where there is none.

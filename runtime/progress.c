@@ -76,8 +76,14 @@ void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) 
     of_peers(&s, m, "  train", "train_top1_given", "2", 1);
     const bool test = !isnan(rt_metrics_get(m, RT_OF_ENSEMBLE, 0, "test_top1")); // else it is the validation images
     of_peers(&s, m, test ? "  test" : "  val", test ? "test_top1" : "val_top1", "2", 1);
-    if (m->peers > 1)
+    if (m->peers > 1 && !isnan(rt_metrics_get(m, RT_OF_ENSEMBLE, 0, test ? "test_top1" : "val_top1")))
         str_addf(&s, "  ensemble %.2f", rt_metrics_get(m, RT_OF_ENSEMBLE, 0, test ? "test_top1" : "val_top1"));
+    const bool numbers = !isnan(rt_metrics_get(m, RT_OF_PEER, 0, "test_mse")),
+               other = !isnan(rt_metrics_get(m, RT_OF_PEER, 0, "val_mse"));
+    if (numbers || other)
+        of_peers(&s, m, numbers ? "  test mse" : "  val mse", numbers ? "test_mse" : "val_mse", "6", 1);
+    if ((numbers || other) && m->peers > 1)
+        str_addf(&s, "  ensemble %.6f", rt_metrics_get(m, RT_OF_ENSEMBLE, 0, numbers ? "test_mse" : "val_mse"));
     of_peers(&s, m, "  taught", "selected_share", "1%", 100);
     str_addf(&s, "  lr %.4g  %.0f images/s", rt_metrics_get(m, RT_OF_EPOCH, 0, "lr"),
              rt_metrics_get(m, RT_OF_CLOCK, 0, "images_per_s"));

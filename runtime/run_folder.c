@@ -163,7 +163,8 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     cJSON_AddItemToObject(root, "data", describe_data(d));
     cJSON_AddItemToObject(root, "preparation", describe_preparation(d));
     struct str best = STR_INIT;
-    str_addf(&best, "ensemble's accuracy on the %s images%s", d->n_validation ? "validation" : "test",
+    str_addf(&best, "ensemble's %s on the %s images%s",
+             t->config->row->family->regression ? "squared error" : "accuracy", d->n_validation ? "validation" : "test",
              t->config->model_ema ? ", of the averages" : "");
     cJSON_AddStringToObject(root, "best", best.s);
     str_release(&best);

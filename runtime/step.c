@@ -33,6 +33,7 @@ static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_i
 
 static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
     enum smkd_result e = rt_program_bind(&r->loss, "labels", b->labels);
+    if (e == SMKD_R_OK && b->targets) e = rt_program_bind(&r->loss, "targets", b->targets);
     if (e == SMKD_R_OK && b->labels_mix) e = rt_program_bind(&r->loss, "labels.mix", b->labels_mix);
     if (e == SMKD_R_OK && b->labels_mix) e = rt_program_set(&r->loss, "mix.lambda", b->lambda);
     return e == SMKD_R_OK ? rt_program_run(&r->loss, b->n) : e;
@@ -54,6 +55,7 @@ static enum smkd_result check_finite(const struct run *r, int64_t epoch, int64_t
 static void count(struct run *r, const struct rt_batch *b, size_t at) {
     double full = log((double)r->classes);
     rt_program_add(&r->loss, b->n);
+    if (b->targets) return; // no classes
     for (int k = 0; k < r->t->n_peers; k++) {
         const float *entropy = rt_program_rows(&r->loss, "entropy", k);
         double h = 0;

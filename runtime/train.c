@@ -248,6 +248,7 @@ static void summarise(struct run *r, struct rt_epoch_metrics *m) {
     static const char *const later[] = {"test_top1", "test_top5", "test_nll", "val_top1"};
     for (int k = 0; k < r->t->n_peers; k++) {
         rt_metrics_set(m, RT_OF_PEER, k, "loss", r->loss.sum[k] / n);
+        if (r->c->row->family->regression) continue;
         rt_metrics_set(m, RT_OF_PEER, k, "train_top1_given", 100 * (double)r->given[k] / n);
         rt_metrics_set(m, RT_OF_PEER, k, "train_top1_true", 100 * (double)r->truth[k] / n);
         for (size_t i = 0; i < sizeof later / sizeof *later; i++) rt_metrics_set(m, RT_OF_PEER, k, later[i], none);
@@ -263,45 +264,71 @@ static void summarise(struct run *r, struct rt_epoch_metrics *m) {
     }
 }
 
-// The averages' accuracies, as those of networks of their own: "ema_test_top1" beside "test_top1".
-static enum smkd_result evaluate_averages(struct run *r, struct rt_epoch_metrics *m) {
-    struct rt_loader *const parts[] = {r->validation, r->test};
-    static const char *const names[] = {"ema_val_top1", "ema_test_top1"};
+static void set_measured(struct rt_epoch_metrics *m, const char *prefix, const char *name, int k, int n, double v) {
+    char text[48];
+    snprintf(text, sizeof text, "%s_%s", prefix, name);
+    rt_metrics_set(m, k < n ? RT_OF_PEER : RT_OF_ENSEMBLE, k < n ? k : 0, text, v);
+}
+
+// How far numbers are off on the images of a loader, as PREFIX_mse, PREFIX_mae, PREFIX_r2 of every network and the
+// ensemble.
+static enum smkd_result measure_numbers(struct run *r, struct rt_loader *l, const char *prefix,
+                                        struct rt_epoch_metrics *m) {
     const int n = r->t->n_peers;
-    enum smkd_result e = SMKD_R_OK;
-    for (int k = 0; k < n; k++) rt_average_exchange(&r->average[k]);
-    for (int i = 0; i < 2 && e == SMKD_R_OK; i++) {
-        if (!parts[i]) continue;
-        e = rt_evaluate(r->t->peers, n, parts[i], r->probabilities, r->score);
-        for (int k = 0; k < n && e == SMKD_R_OK; k++)
-            rt_metrics_set(m, RT_OF_PEER, k, names[i], rt_score_top1(&r->score[k]));
-        if (e == SMKD_R_OK) rt_metrics_set(m, RT_OF_ENSEMBLE, 0, names[i], rt_score_top1(&r->score[n]));
+    struct rt_error *s = xcalloc((size_t)n + 1, sizeof *s);
+    enum smkd_result e = rt_evaluate_numbers(r->t->peers, n, l, r->probabilities, s);
+    for (int k = 0; k <= n; k++) {
+        set_measured(m, prefix, "mse", k, n, rt_error_mse(&s[k]));
+        set_measured(m, prefix, "mae", k, n, rt_error_mae(&s[k]));
+        set_measured(m, prefix, "r2", k, n, rt_error_r2(&s[k]));
+        rt_error_release(&s[k]);
     }
-    for (int k = 0; k < n; k++) rt_average_exchange(&r->average[k]);
+    free(s);
+    return e;
+}
+
+// Accuracies, as PREFIX_top1; of test images also top5 and nll.
+static enum smkd_result measure_classes(struct run *r, struct rt_loader *l, const char *prefix,
+                                        struct rt_epoch_metrics *m) {
+    const int n = r->t->n_peers;
+    struct rt_score *s = r->score;
+    const bool all = strcmp(prefix, "test") == 0;
+    enum smkd_result e = rt_evaluate(r->t->peers, n, l, r->probabilities, s);
+    for (int k = 0; k <= n; k++) {
+        set_measured(m, prefix, "top1", k, n, rt_score_top1(&s[k]));
+        if (all) set_measured(m, prefix, "top5", k, n, rt_score_top5(&s[k]));
+        if (all && k < n) set_measured(m, prefix, "nll", k, n, rt_score_nll(&s[k]));
+    }
+    return e;
+}
+
+static enum smkd_result measure(struct run *r, const char *test, const char *val, struct rt_epoch_metrics *m) {
+    const bool numbers = r->c->row->family->regression;
+    enum smkd_result e = (numbers ? measure_numbers : measure_classes)(r, r->test, test, m);
+    if (e == SMKD_R_OK && r->validation) e = (numbers ? measure_numbers : measure_classes)(r, r->validation, val, m);
+    // A column that is there from the first epoch on.
+    if (!r->validation && !numbers) set_measured(m, val, "top1", r->t->n_peers, r->t->n_peers, NAN);
     return e;
 }
 
 static enum smkd_result evaluate(struct run *r, struct rt_epoch_metrics *m) {
-    const int n = r->t->n_peers;
-    struct rt_score *s = r->score;
-    double val = NAN;
-    if (r->validation) {
-        enum smkd_result e = rt_evaluate(r->t->peers, n, r->validation, r->probabilities, s);
-        if (e != SMKD_R_OK) return e;
-        for (int k = 0; k < n; k++) rt_metrics_set(m, RT_OF_PEER, k, "val_top1", rt_score_top1(&s[k]));
-        val = rt_score_top1(&s[n]);
-    }
-    enum smkd_result e = rt_evaluate(r->t->peers, n, r->test, r->probabilities, s);
-    if (e != SMKD_R_OK) return e;
-    for (int k = 0; k < n; k++) {
-        rt_metrics_set(m, RT_OF_PEER, k, "test_top1", rt_score_top1(&s[k]));
-        rt_metrics_set(m, RT_OF_PEER, k, "test_top5", rt_score_top5(&s[k]));
-        rt_metrics_set(m, RT_OF_PEER, k, "test_nll", rt_score_nll(&s[k]));
-    }
-    rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "test_top1", rt_score_top1(&s[n]));
-    rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "test_top5", rt_score_top5(&s[n]));
-    rt_metrics_set(m, RT_OF_ENSEMBLE, 0, "val_top1", val);
-    return r->average ? evaluate_averages(r, m) : SMKD_R_OK;
+    enum smkd_result e = measure(r, "test", "val", m);
+    if (e != SMKD_R_OK || !r->average) return e;
+    for (int k = 0; k < r->t->n_peers; k++) rt_average_exchange(&r->average[k]);
+    e = measure(r, "ema_test", "ema_val", m);
+    for (int k = 0; k < r->t->n_peers; k++) rt_average_exchange(&r->average[k]);
+    return e;
+}
+
+// What tells epochs apart: the ensemble's accuracy, or its negative squared error, on the validation images where there
+// are some; with averages, theirs.
+static double merit(const struct run *r, const struct rt_epoch_metrics *m) {
+    const bool numbers = r->c->row->family->regression;
+    char name[32];
+    snprintf(name, sizeof name, "%s%s_%s", r->average ? "ema_" : "", r->validation ? "val" : "test",
+             numbers ? "mse" : "top1");
+    double v = rt_metrics_get(m, RT_OF_ENSEMBLE, 0, name);
+    return numbers ? -v : v;
 }
 
 // The loss is looked at before each update, so a last update that went wrong shows in the weights alone. They must not
@@ -322,12 +349,12 @@ static enum smkd_result check_weights(const struct run *r, int64_t epoch) {
 }
 
 static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
-    const char *const names[2][2] = {{"test_top1", "val_top1"}, {"ema_test_top1", "ema_val_top1"}};
-    double measure = rt_metrics_get(m, RT_OF_ENSEMBLE, 0, names[r->average != NULL][r->validation != NULL]);
+    const double measure = merit(r, m);
     // Metrics, best, last: whatever a kill leaves behind is at most an epoch ahead of `last` and made again.
     enum smkd_result e = rt_metrics_append(r->t->dir, m);
     r->state.epoch = m->epoch;
-    rt_schedule_measured(&r->schedule, m->epoch, measure, false);
+    rt_schedule_measured(&r->schedule, m->epoch, r->c->row->family->regression ? -measure : measure,
+                         r->c->row->family->regression);
     if (e == SMKD_R_OK && measure > r->state.best) {
         r->state.best = measure;
         r->state.best_epoch = m->epoch;
@@ -393,7 +420,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
 
 static enum smkd_result go_on(struct run *r, bool resuming) {
     struct rt_train *t = r->t;
-    r->state = (struct rt_progress_state){.best = -1};
+    r->state = (struct rt_progress_state){.best = r->c->row->family->regression ? RT_NO_MERIT : -1};
     if (!resuming) return rt_metrics_truncate(t->dir, 0);
     char *path = rt_path_join(t->dir, "last.safetensors");
     enum smkd_result e = rt_checkpoint_read(path, &r->kept, &r->state.unchecked);

@@ -29,8 +29,8 @@ enum smkd_result rt_transform_flags_check(const struct rt_config *c);
 enum smkd_result rt_transform_options_of(const struct rt_config *c, unsigned augment,
                                          const struct rt_image_kind *images, const struct rt_input *input,
                                          const float *mean, const float *std, struct rt_transform_options *out);
-// Where flags are given, or the images are files: puts a pipeline that follows them into `room` and has `t` use it; images then need not have
-// the size that the network takes. Otherwise rt_transform_init.
+// Where flags are given, or the images are files: puts a pipeline that follows them into `room` and has `t` use it;
+// images then need not have the size that the network takes. Otherwise rt_transform_init.
 enum smkd_result rt_transform_from_flags(struct rt_transform *t, struct rt_pipeline *room, const struct rt_config *c,
                                          unsigned augment, const struct rt_images *im, const struct rt_input *input,
                                          const float *mean, const float *std);

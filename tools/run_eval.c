@@ -95,8 +95,9 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         return rt_fail(SMKD_R_INVALID, "--artifact goes with a run folder; give artifacts by their names alone");
     if (e->n == 0)
         return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
+    const struct rt_peer_want want = {.logits = logits_of(e, a)};
     for (int k = 0; k < e->n; k++) {
-        if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k], logits_of(e, a))) != SMKD_R_OK) return r;
+        if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k], &want)) != SMKD_R_OK) return r;
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
     }
     struct rt_progress_state state = {0};

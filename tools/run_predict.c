@@ -74,7 +74,7 @@ static enum smkd_result load(struct predict *p, const struct args *a, bool best)
     if (!run_is_folder(pos)) {
         if (args_given(a, "ema")) return rt_fail(SMKD_R_INVALID, "--ema goes with a run folder");
         p->n = 1;
-        r = rt_peer_load(&p->peers[0], pos, args_str(a, "logits"));
+        r = rt_peer_load(&p->peers[0], pos, &(struct rt_peer_want){.logits = args_str(a, "logits")});
         return r == SMKD_R_OK ? rt_preparation_of_artifact(&p->known, p->peers[0].model, pos) : r;
     }
     if ((r = run_saved_read(&p->saved, pos)) != SMKD_R_OK) return r;

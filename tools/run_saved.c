@@ -141,8 +141,9 @@ enum smkd_result run_saved_read(struct run_saved *s, const char *dir) {
 
 enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int k, const char *artifact,
                                 const char *logits, struct rt_peer *p) {
+    const struct rt_peer_want want = {.logits = logits, .numbers = s->config.row->family->regression};
     if (artifact) { // whoever names a program wants it run; the checkpoint must fit it
-        enum smkd_result r = rt_peer_load(p, artifact, logits);
+        enum smkd_result r = rt_peer_load(p, artifact, &want);
         char hash[24];
         if (r != SMKD_R_OK || !s->peer[k].hash) return r;
         snprintf(hash, sizeof hash, "%016llx", (unsigned long long)smkd_model_info(p->model)->content_hash);
@@ -164,8 +165,11 @@ enum smkd_result run_saved_load(const struct run_saved *s, const char *dir, int 
             dir, k, path);
     struct str what = STR_INIT;
     str_addf(&what, "the one that peer %d of %s was trained with", k, dir);
-    enum smkd_result r = rt_peer_load_known(
-        p, path, logits, &(struct rt_known){.hash = s->peer[k].hash, .what = what.s, .option = "--artifact"});
+    enum smkd_result r = rt_peer_load(
+        p, path,
+        &(struct rt_peer_want){want.logits,
+                               &(struct rt_known){.hash = s->peer[k].hash, .what = what.s, .option = "--artifact"},
+                               want.numbers});
     str_release(&what);
     return r;
 }

@@ -83,12 +83,13 @@ static enum smkd_result load_peers(struct rt_train *t, const struct args *a, con
                        n < (size_t)m->least ? "at least" : "at most", n < (size_t)m->least ? m->least : m->most,
                        m->least == 1 ? "" : "s", m->least == 1 ? "once or more" : "twice or more", n,
                        n == 1 ? "" : "s");
+    const struct rt_peer_want want = {.logits = t->config->logits, .numbers = m->family->regression};
     t->peers = xcalloc(n, sizeof *t->peers);
     t->n_peers = (int)n;
     for (int k = 0; k < t->n_peers; k++) {
         enum smkd_result r = from_run ? run_saved_load(saved, t->dir, k, args_nth(a, "artifact", (size_t)k),
                                                        t->config->logits, &t->peers[k])
-                                      : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k), t->config->logits);
+                                      : rt_peer_load(&t->peers[k], args_nth(a, "peer", (size_t)k), &want);
         if (r == SMKD_R_OK && k) r = rt_peers_agree(&t->peers[0], &t->peers[k]);
         if (r != SMKD_R_OK) return r;
     }

@@ -136,6 +136,69 @@ def regressions(report, torch, tmp):
                 report.check(f"{name}, {columns} columns, gradient {k}", np.abs(got[f"grad.{k}"] - zt.grad.numpy()).max(), 3e-7)
 
 
+def arrays(report, torch, tmp):
+    """Networks that take rows of numbers, from arrays: two that learn numbers, with each loss, and one that learns classes."""
+    F = torch.nn.functional
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(N, 6)).astype(np.float32)
+    t = np.stack([np.sin(x[:, 0]) + x[:, 1], x[:, 2] * x[:, 3]], axis=1).astype(np.float32)
+    np.savez(tmp / "d.npz", train_x=x, train_y=t, test_x=x[:20], test_y=t[:20])
+    np.savez(tmp / "c.npz", train_x=x, train_y=(t[:, 0] > 0).astype(np.int64), test_x=x[:20], test_y=(t[:20, 0] > 0).astype(np.int64))
+
+    def mlp(seed):
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.Tanh(), torch.nn.Linear(12, 2))
+    for seed in (1, 2):
+        torch.onnx.export(mlp(seed), (torch.zeros(2, 6),), str(tmp / f"{seed}.onnx"), dynamo=False, input_names=["x"], output_names=["y"],
+                          dynamic_axes={"x": {0: "N"}, "y": {0: "N"}})
+        run(SMKDC, "compile", tmp / f"{seed}.onnx", "-o", tmp / f"{seed}.smkd")
+    xt = torch.from_numpy(x)
+    kinds = {"mse": (F.mse_loss, [], "d"), "l1": (F.l1_loss, [], "d"), "ce": (lambda a, b: F.cross_entropy(a, b), [], "c"),
+             "huber": (lambda a, b: F.huber_loss(a, b, delta=0.3), ["--huber-delta", "0.3"], "d")}
+    for name, (f, flags, data) in kinds.items():
+        out = tmp / f"run_{name}"
+        run(RUN, "train", "--peer", tmp / "1.smkd", "--peer", tmp / "2.smkd", "--method", name, *flags, "--data", tmp / f"{data}.npz", "--epochs",
+            EPOCHS, "--lr", 0.05, "--lr-scheduler", "constant", "--batch-size", N, "--threads", "2", "-o", out)
+        saved = read_safetensors(out / "last.safetensors")
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        y = torch.from_numpy(t) if data == "d" else torch.from_numpy((t[:, 0] > 0).astype(np.int64))
+        outputs = []
+        for k in (0, 1):
+            m = mlp(k + 1)
+            opt = torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+            losses = []
+            for _ in range(EPOCHS):
+                opt.zero_grad()
+                loss = f(m(xt), y)
+                loss.backward()
+                opt.step()
+                losses.append(loss.item())
+            got = np.array([r["peers"][k]["loss"] for r in rows])
+            report.check(f"{name} of arrays, network {k}: losses", np.abs(got - losses).max(), 2e-6)
+            off = max(np.abs(saved[f"peer.{k}.{n}"] - p.detach().numpy()).max() for n, p in m.named_parameters())
+            report.check(f"{name} of arrays, network {k}: weights", off, 2e-6)
+            outputs.append(m(xt[:20]).detach().double().numpy())
+        if data == "c":
+            continue
+        e = json.loads(run(RUN, "eval", out, "--json").stdout)
+        both = outputs + [(outputs[0] + outputs[1]) / 2]
+        for k, z in enumerate(both):
+            part = rows[-1]["peers"][k] if k < 2 else rows[-1]["ensemble"]
+            seen = e["peers"][k] if k < 2 else e["ensemble"]
+            d = z - t[:20]
+            want = {"mse": (d ** 2).mean(), "mae": np.abs(d).mean(), "r2": 1 - (d ** 2).sum() / ((t[:20] - t[:20].mean(0)) ** 2).sum()}
+            for key, v in want.items():
+                report.check(f"{name} of arrays, {key} of {'the ensemble' if k == 2 else k}", abs(part[f"test_{key}"] - v), 1e-5)
+                report.check(f"{name} of arrays, eval's {key}", abs(seen[key] - v), 1e-5)
+    best = max(rows, key=lambda r: -r["ensemble"]["test_mse"])["epoch"]
+    with open(tmp / "run_huber" / "best.safetensors", "rb") as f:
+        meta = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))["__metadata__"]
+    assert int(meta["best_epoch"]) == best, f"best is epoch {meta['best_epoch']}, not {best}"
+    for data, method, words in (("c", "mse", "target"), ("d", "ce", "")):
+        p = run(RUN, "train", "--peer", tmp / "1.smkd", "--method", method, "--data", tmp / f"{data}.npz", "-o", tmp / "no", ok=False)
+        assert data == "c" or (p.returncode == 1 and len(p.stderr.strip().splitlines()) == 1), p.stderr
+
+
 def main():
     need_tools()
     torch, _ = need("torch", "onnx")
@@ -143,6 +206,7 @@ def main():
     with temp_dir() as tmp:
         curves(report, torch, tmp)
         regressions(report, torch, tmp)
+        arrays(report, torch, tmp)
     report.end()
 
 

@@ -109,7 +109,7 @@ static enum smkd_result train(const struct job *j) {
     char path[2][160];
     for (int k = 0; k < 2; k++) {
         snprintf(path[k], sizeof path[k], "%s", at("fake.smkd"));
-        if (r == SMKD_R_OK) r = rt_peer_load(&t.peers[k], path[k], NULL);
+        if (r == SMKD_R_OK) r = rt_peer_load(&t.peers[k], path[k], &(struct rt_peer_want){0});
     }
     t.loss = smkd_model_load(at("loss.smkd"));
     if (!t.loss) r = SMKD_R_INVALID;
@@ -432,8 +432,8 @@ static void damage(void **state) {
     char path[200], *whole = slurp("n", "last.safetensors", &n), *bad = xmalloc(n);
     snprintf(path, sizeof path, "%s", at("n/last.safetensors"));
     struct rt_peer p[2];
-    ok(rt_peer_load(&p[0], at("fake.smkd"), NULL));
-    ok(rt_peer_load(&p[1], at("fake.smkd"), NULL));
+    ok(rt_peer_load(&p[0], at("fake.smkd"), &(struct rt_peer_want){0}));
+    ok(rt_peer_load(&p[1], at("fake.smkd"), &(struct rt_peer_want){0}));
     smkd_model *models[2] = {p[0].model, p[1].model};
     struct rt_progress_state want = {0}, got;
     ok(read_all(path, models, &want));
