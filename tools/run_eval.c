@@ -5,6 +5,7 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,8 @@ static const struct args_opt opts[] = {
     {"test-split", 0, "PART", NULL, "val or test, where the data have both (default: the run folder's)", 0},
     {"layout", 0, "ORDER", NULL, "how arrays hold images: nchw or nhwc (default: the run folder's)", 0},
     {"strict-data", 0, NULL, NULL, "fail at the first image that cannot be decoded, instead of leaving it out", 0},
+    {"regression", 0, NULL, NULL,
+     "networks have learnt numbers: mean squared and absolute error, R2 (a run folder knows)", 0},
     {"per-class", 0, NULL, NULL, "precision, recall and F1 of each class", 0},
     {"confusion", 0, "FILE.csv", NULL, "images of each class by predicted class, as CSV, or - for a table", 0},
     {"json", 0, NULL, NULL, "print all of this as JSON", 0},
@@ -64,6 +67,8 @@ struct eval {
     struct rt_pipeline pipeline;             // which the transform may use
     struct rt_report reports[MAX_PEERS + 1]; // of the peers, then of the ensemble
     struct rt_class_names names;
+    struct rt_error errors[MAX_PEERS + 1]; // likewise, of numbers
+    bool numbers;
     int64_t workers;
 };
 
@@ -95,7 +100,11 @@ static enum smkd_result collect(struct eval *e, const struct args *a, bool best)
         return rt_fail(SMKD_R_INVALID, "--artifact goes with a run folder; give artifacts by their names alone");
     if (e->n == 0)
         return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
-    const struct rt_peer_want want = {.logits = logits_of(e, a)};
+    e->numbers = e->dir ? e->saved.config.row->family->regression : args_given(a, "regression");
+    if (e->numbers && (args_given(a, "per-class") || args_given(a, "confusion")))
+        return rt_fail(SMKD_R_INVALID,
+                       "--per-class and --confusion are about classes; these networks have learnt numbers");
+    const struct rt_peer_want want = {.logits = logits_of(e, a), .numbers = e->numbers};
     for (int k = 0; k < e->n; k++) {
         if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k], &want)) != SMKD_R_OK) return r;
         if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
@@ -165,6 +174,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     const bool as_trained = e->dir && rt_transform_flags_given(flags);
     const struct rt_data_want want = {
         .classes = p->classes,
+        .regression = e->numbers,
         .channels = p->channels,
         .height = as_trained ? 0 : p->height,
         .width = p->width,
@@ -218,7 +228,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                   .strict = args_given(a, "strict-data"),
                                   .warn = warn};
     e->loader = rt_loader_new(&lc);
-    for (int k = 0; k <= e->n; k++) rt_report_init(&e->reports[k], p->classes);
+    for (int k = 0; k <= e->n && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
 }
 
@@ -297,6 +307,48 @@ static enum smkd_result print(const struct eval *e, const struct args *a) {
     return to_file ? write_confusion(e, confusion) : SMKD_R_OK;
 }
 
+// Of networks that have learnt numbers: how far they are off.
+static enum smkd_result evaluate_numbers(struct eval *e) {
+    double *scratch = xcalloc((size_t)e->peers[0].classes, sizeof *scratch);
+    enum smkd_result r = rt_evaluate_numbers(e->peers, e->n, e->loader, scratch, e->errors);
+    free(scratch);
+    return r;
+}
+
+static cJSON *error_json(const struct rt_error *x) {
+    cJSON *o = cJSON_CreateObject();
+    const double r2 = rt_error_r2(x);
+    cJSON_AddNumberToObject(o, "mse", rt_error_mse(x));
+    cJSON_AddNumberToObject(o, "mae", rt_error_mae(x));
+    cJSON_AddItemToObject(o, "r2", isnan(r2) ? cJSON_CreateNull() : cJSON_CreateNumber(r2));
+    return o;
+}
+
+static void print_numbers(const struct eval *e, bool json) {
+    const unsigned long long samples = (unsigned long long)(e->errors[0].n / (uint64_t)e->errors[0].columns);
+    if (!json)
+        printf("%llu test samples of %s\n%-10s %12s %12s %9s\n", samples, printable(e->set.name), "", "mse", "mae",
+               "R2");
+    for (int k = 0; k < reported(e) && !json; k++)
+        printf("%-10s %12.6g %12.6g %9.4f\n", network(e, k), rt_error_mse(&e->errors[k]), rt_error_mae(&e->errors[k]),
+               rt_error_r2(&e->errors[k]));
+    if (!json) return;
+    cJSON *root = cJSON_CreateObject(), *peers = cJSON_CreateArray();
+    cJSON_AddStringToObject(root, "data", e->set.name);
+    cJSON_AddNumberToObject(root, "samples", (double)samples);
+    for (int k = 0; k < e->n; k++) {
+        cJSON *o = error_json(&e->errors[k]);
+        cJSON_AddStringToObject(o, "artifact", e->paths[k]);
+        cJSON_AddItemToArray(peers, o);
+    }
+    cJSON_AddItemToObject(root, "peers", peers);
+    cJSON_AddItemToObject(root, "ensemble", error_json(&e->errors[e->n]));
+    char *text = cJSON_Print(root);
+    puts(text ? text : "{}");
+    cJSON_free(text);
+    cJSON_Delete(root);
+}
+
 static int run(const struct args *a) {
     static const char *const which[] = {"best", "last", NULL};
     size_t checkpoint = 0;
@@ -310,15 +362,17 @@ static int run(const struct args *a) {
     if (!args_i64(a, "workers", 0, 1024, &e.workers)) return EXIT_USAGE;
     enum smkd_result r = collect(&e, a, checkpoint == 0);
     if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);
-    if (r == SMKD_R_OK) r = rt_report_run(e.peers, e.n, e.loader, e.reports);
+    if (r == SMKD_R_OK) r = e.numbers ? evaluate_numbers(&e) : rt_report_run(e.peers, e.n, e.loader, e.reports);
     for (int k = 0; k < e.n && r == SMKD_R_OK; k++) run_note_mixing(&e.peers[k]);
-    if (r == SMKD_R_OK) r = print(&e, a);
+    if (r == SMKD_R_OK && e.numbers) print_numbers(&e, args_given(a, "json"));
+    if (r == SMKD_R_OK && !e.numbers) r = print(&e, a);
     rt_loader_free(e.loader);
     for (int k = 0; k < e.n; k++) rt_peer_release(&e.peers[k]);
     smkd_team_free(e.team);
     rt_dataset_release(&e.set);
     run_saved_release(&e.saved);
     for (int k = 0; k <= e.n; k++) rt_report_release(&e.reports[k]);
+    for (int k = 0; k <= e.n; k++) rt_error_release(&e.errors[k]);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("eval");
 }
 
