@@ -158,6 +158,16 @@ static struct rt_class_names names_of(const struct rt_preparation *known, const 
     return (struct rt_class_names){(const char *const *)set->class_names, set->class_names ? set->classes : 0};
 }
 
+// What an exported network says of resizing becomes the flags that would do it; false where nothing is to be done.
+static bool take_over(struct rt_config *flags, const struct rt_preparation *known, const struct rt_images *im) {
+    const int shorter = im->height < im->width ? im->height : im->width;
+    if (known->resize < 0 || im->values || (!im->paths && known->resize == shorter)) return false;
+    flags->augmentation.val_resize_size = known->resize;
+    free(flags->augmentation.interpolation);
+    flags->augmentation.interpolation = xstrdup(rt_interpolations[known->how >= 0 ? known->how : RT_BILINEAR]);
+    return true;
+}
+
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
     const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
@@ -169,14 +179,15 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
         enum smkd_result of = rt_preparation_of_artifact(&e->saved.preparation, p->model, p->path);
         if (of != SMKD_R_OK) return of;
     }
-    const struct rt_config *flags = &e->saved.config; // of a run folder; else all defaults
+    struct rt_config *flags = &e->saved.config; // of a run folder; else all defaults
     const struct rt_preparation *known = &e->saved.preparation;
-    const bool as_trained = e->dir && rt_transform_flags_given(flags);
+    bool as_trained = e->dir && rt_transform_flags_given(flags);
+    const bool any_size = as_trained || (!e->dir && known->resize > 0);
     const struct rt_data_want want = {
         .classes = p->classes,
         .regression = e->numbers,
         .channels = p->channels,
-        .height = as_trained ? 0 : p->height,
+        .height = any_size ? 0 : p->height,
         .width = p->width,
         .test_limit = (size_t)limit,
         .label_column = args_given(a, "label-column") ? args_str(a, "label-column") : flags->label_column,
@@ -199,14 +210,13 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
+    if (!e->dir) as_trained = take_over(flags, known, &e->set.test);
     const struct rt_input in = {p->channels, p->height, p->width, p->channels_last};
     if (as_trained || e->set.test.paths) {
         unsigned augment = 0;
         if (e->dir) r = rt_augment_parse(flags->augment, &augment);
         if (r == SMKD_R_OK)
             r = rt_transform_from_flags(&e->transform, &e->pipeline, flags, augment, &e->set.test, &in, mean, std);
-        if (!e->dir && known->resize >= 0) e->pipeline.o.val_resize = known->resize;
-        if (!e->dir && known->how >= 0) e->pipeline.o.how = (enum rt_interpolation)known->how;
     } else {
         r = rt_transform_init(&e->transform, &e->set.test, in.channels, in.height, in.width, 0, mean, std);
         e->transform.channels_last = in.channels_last;

@@ -28,6 +28,17 @@ import json
 a, b = json.load(open("run.json"))["peers"][1], json.load(open("exported.json"))["peers"][0]
 assert abs(a["nll"] - b["nll"]) < 1e-5 and abs(a["top1"] - b["top1"]) < 0.5, (a["nll"], b["nll"])
 PY
+# Images of one size that were resized are so again.
+train --epochs 1 --val-resize-size 36 --interpolation bicubic -o large 2>large.log
+"$run" export large -o large.onnx && "$smkdc" compile large.onnx -o large.smkd
+reports large large
+reports large_out large.smkd "${few[@]}"
+python3 - <<'PY' || fail "an exported network does not resize images as its run did"
+import json
+a, b = (json.load(open(f"{n}.json"))["peers"][0] for n in ("large", "large_out"))
+assert abs(a["nll"] - b["nll"]) < 1e-5 and a["confusion"] == b["confusion"], (a["nll"], b["nll"])
+PY
+
 # Photographs: classes by name, from the run and from what was exported, which prepares images as the run did.
 python3 - <<'PY'
 import os, random, struct
