@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MOST_CLASSES = 1 << 20, SHOWN = 5, LOOKED_AT = 8 };
+enum { SHOWN = 5, LOOKED_AT = 8 };
 
 struct classes {
     struct list_job *j;
@@ -87,9 +87,9 @@ static enum smkd_result by_number(struct classes *c) {
     for (size_t i = 0; i < c->j->labels.n; i++) {
         int64_t v = 0;
         if (!is_class(c, i)) continue;
-        if (!as_number(c->j->labels.name[i], &v) || v >= MOST_CLASSES)
+        if (!as_number(c->j->labels.name[i], &v) || v >= LIST_MOST_CLASSES)
             return list_fail(c->j->label_at[i], "label %s: whole numbers from 0 to %d are expected",
-                             c->j->labels.name[i], MOST_CLASSES - 1);
+                             c->j->labels.name[i], LIST_MOST_CLASSES - 1);
         c->class_of[i] = (int32_t)v;
         if ((size_t)v >= c->n) c->n = (size_t)v + 1;
     }
@@ -113,9 +113,6 @@ static enum smkd_result by_name(struct classes *c) {
             return list_fail(c->j->label_at[i], "the class's name \"%.100s\" is no UTF-8", l->name[i]);
         c->name[c->n++] = copy(l->name[i]);
     }
-    if (c->n > MOST_CLASSES)
-        return rt_fail(SMKD_R_INVALID, "%s: %zu different labels, more than %d; are they labels?", c->j->where, c->n,
-                       MOST_CLASSES);
     if (c->n) qsort(c->name, c->n, sizeof *c->name, by_bytes);
     for (size_t i = 0; i < l->n; i++) {
         if (!is_class(c, i)) continue;

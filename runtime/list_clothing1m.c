@@ -69,6 +69,7 @@ static enum smkd_result read_labels(struct list_job *j, const char *path, struct
         struct pair *p = slot_of(l, t->line, n);
         l->n += !p->key;
         *p = (struct pair){t->line, (uint32_t)n, list_label(j, label, len, t->at)};
+        r = list_check_labels(j, t->at);
     }
     return r;
 }

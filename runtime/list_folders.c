@@ -77,7 +77,7 @@ struct walk {
     struct list_job *j;
     struct rt_list *to;
     struct folder *folder;
-    size_t n, cap;
+    size_t n, cap, total; // folders of this class and those above it; all so far
     struct found *found;
     size_t n_found, found_cap;
     size_t others;  // files that are no images by their names
@@ -124,6 +124,7 @@ static bool add_folder(struct walk *w, const char *dir, const char *name, size_t
                                       .ino = st.st_ino,
                                       .depth = outermost ? 0 : w->folder[parent].depth + 1};
     w->n++;
+    w->total++;
     return true;
 }
 
@@ -152,10 +153,10 @@ static enum smkd_result read_folder(struct walk *w, size_t at, int32_t label) {
         } else if (is == IS_FILE && w->others++ == 0) {
             snprintf(w->other, sizeof w->other, "%.60s", e->d_name);
         } else if (is == IS_FOLDER) {
-            if (w->folder[at].depth > MOST_DEPTH || w->n >= MOST_FOLDERS)
+            if (w->folder[at].depth > MOST_DEPTH || w->total >= MOST_FOLDERS)
                 r = rt_fail(SMKD_R_INVALID, "%s: %s; a link may lead back up", w->folder[at].path,
-                            w->n >= MOST_FOLDERS ? "there are more than a million folders"
-                                                 : "folders are nested more than 32 deep");
+                            w->total >= MOST_FOLDERS ? "there are more than a million folders"
+                                                     : "folders are nested more than 32 deep");
             else
                 add_folder(w, w->folder[at].path, e->d_name, at);
         }

@@ -45,6 +45,8 @@ struct list_job {
 // A file's name that lives as long as the job.
 const char *list_file(struct list_job *j, const char *path);
 const char *list_file_in(struct list_job *j, const char *dir, const char *file);
+enum { LIST_MOST_CLASSES = 1 << 20 }; // what has more labels has something else in their place
+enum smkd_result list_check_labels(const struct list_job *j, struct list_place at);
 // The number of a label.
 int32_t list_label(struct list_job *j, const char *text, size_t n, struct list_place at);
 // A row. Its path is n bytes below `root` (NULL or "": as it is), with `suffix` behind.

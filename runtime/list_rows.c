@@ -158,14 +158,24 @@ static bool leaves(const char *path, size_t n) {
     return false;
 }
 
+enum smkd_result list_check_labels(const struct list_job *j, struct list_place at) {
+    if (j->labels.n <= LIST_MOST_CLASSES) return SMKD_R_OK;
+    return list_fail(at, "there are more than %d different labels; is another column meant (--label-column)?",
+                     LIST_MOST_CLASSES);
+}
+
 enum smkd_result list_add(struct list_job *j, enum list_part part, const struct list_row *r) {
+    enum smkd_result many = list_check_labels(j, r->at);
+    if (many != SMKD_R_OK) return many;
     if (r->n == 0) return list_fail(r->at, "the path is empty");
     if (!j->first[part].file) j->first[part] = r->at;
     if (r->label < 0 && !j->unlabelled[part].file) j->unlabelled[part] = r->at;
     bool absolute = r->path[0] == '/';
     if (absolute && j->absolute++ == 0) j->absolute_at = r->at;
     if (!absolute && leaves(r->path, r->n) && j->leaving++ == 0) j->leaving_at = r->at;
-    return list_push(&j->part[part], absolute ? NULL : r->root, r->path, r->n, r->suffix ? r->suffix : "", r->label);
+    enum smkd_result e =
+        list_push(&j->part[part], absolute ? NULL : r->root, r->path, r->n, r->suffix ? r->suffix : "", r->label);
+    return e == SMKD_R_OK ? e : rt_fail(e, "%s: line %zu: %s", r->at.file, r->at.line, smkd_last_error());
 }
 
 // --- parts -----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
 #include <unistd.h>
 #include <zip.h>
 
-enum { MOST_ENTRIES = 4096 };
+enum { MOST_ENTRIES = 4096, DEFLATE_MOST = 1032 }; // bytes out of one
 
 static enum smkd_result say(const char *path, const char *name, zip_error_t *e) {
     const bool memory = zip_error_code_zip(e) == ZIP_ER_MEMORY;
@@ -62,6 +62,9 @@ enum smkd_result rt_npz_read(const struct rt_npz *z, size_t i, void **bytes, siz
     const char *name = rt_npz_name(z, i);
     if (!name || zip_stat_index(z->zip, i, 0, &st) != 0 || !(st.valid & ZIP_STAT_SIZE))
         return rt_fail(SMKD_R_INVALID, "%s: entry %zu is damaged", z->path, i);
+    if (st.valid & ZIP_STAT_COMP_SIZE && st.size / DEFLATE_MOST > st.comp_size + 1)
+        return rt_fail(SMKD_R_INVALID, "%s: %s: claims %llu bytes, more than its %llu can hold", z->path, name,
+                       (unsigned long long)st.size, (unsigned long long)st.comp_size);
     if (!budget_allows(st.size) || st.size > SIZE_MAX / 2)
         return rt_fail(SMKD_R_NOMEM, "%s: %s: %s", z->path, name, budget_why());
     zip_file_t *f = zip_fopen_index(z->zip, i, 0);

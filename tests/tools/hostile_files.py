@@ -200,6 +200,45 @@ def pictures():
         attempt(name, RUN, "predict", "a.smkd", f"p/{name}", ok=name == "text.png", lines=2)  # of the file, and how many there were
 
 
+def listings():
+    train = lambda what, data, **more: attempt(what, RUN, "train", "--peer", "a.smkd", "--data", data, "--loss", "ce", "--epochs", 1, "-o", "r", "--overwrite", "-q", *more.pop("flags", ()), **more)
+    os.makedirs("l")
+    for what, name, text in (
+            ("a table of 1,100,000 labels", "labels.csv", "path,label\n" + "".join(f"{i},x{i}\n" for i in range(1100000))),
+            ("a table of a million columns", "columns.csv", "a," * 1000000 + "\n"),
+            ("a quote that never ends", "quote.csv", 'path,label\n"' + "x\n" * 4000000),
+            ("JSON of brackets", "brackets.jsonl", '{"a":' * 2000000),
+            ("an object of 200,000 keys", "keys.jsonl", "{" + ",".join(f'"k{i}":1' for i in range(200000)) + "}"),
+            ("class 2^40", "class.csv", f"path,label\na.jpg,{1 << 40}\n")):
+        pathlib.Path(f"l/{name}").write_text(text)
+        train(what, f"l/{name}", words=name)
+    pathlib.Path("l/long.csv").write_text("path,label\n" + "a,0\n" * 2000000)
+    train("a root before each of two million rows", "l/long.csv", flags=("--image-root", "r" * 3000, "--max-memory", "500M"), words="long.csv")
+    for i in range(24):  # two links to each next folder
+        os.makedirs(f"links/{i}/a")
+        for name in "xy":
+            os.symlink(f"../{i + 1}", f"links/{i}/{name}")
+    pathlib.Path("links/24").mkdir()
+    pathlib.Path("links/24/1.jpg").write_bytes(b"")
+    train("2^24 ways to a picture", "links", words="links")
+
+    def npz(what, shape, claim, deflated):
+        """An archive whose x claims more than there is."""
+        entries, directory = b"", b""
+        for name, body, size in (("x_train.npy", deflated, claim), ("y_train.npy", zlib.compress(b"y")[2:-4], 1)):
+            h = struct.pack("<HHHIIIIHH", 20, 0, 8, 0, 0, len(body), size, len(name), 0) + name.encode()
+            directory += b"PK\1\2\x14\0" + h[:26] + bytes(10) + struct.pack("<I", len(entries)) + name.encode()
+            entries += b"PK\3\4" + h + body
+        pathlib.Path("l/x.npz").write_bytes(entries + directory + b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 2, 2, len(directory), len(entries), 0))
+        train(what, "l/x.npz", words="x.npz")
+
+    deflate = lambda n: zlib.compress(bytes(n), 9)[2:-4]
+    npz("an .npz that claims 4 GiB", "", 0xfffffffe, deflate(1000))
+    npz("an .npz of half a gigabyte of zeros", "", 512 << 20, deflate(512 << 20))
+    pathlib.Path("l/x.npy").write_bytes(b"\x93NUMPY\1\0\x76\0" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 1, 8, 8), }".ljust(117) + b"\n")
+    train("arrays that claim 2^46 bytes", "l/x.npy,l/x.npy", words="x.npy")
+
+
 def main():
     for cmd in ((SMKDC, "new", "resnet8", "--width", 4, "--input", "1x8x8", "--classes", 10, "-o", "a.onnx"), (SMKDC, "compile", "a.onnx", "--max-batch", 64),
                 (SMKDC, "loss", "ce", "--classes", 10, "--max-batch", 64, "-o", "L.smkd")):
@@ -207,6 +246,7 @@ def main():
     onnx_files()
     tensors()
     data_sets()
+    listings()
     pictures()
     sys.exit(bad > 0)
 
