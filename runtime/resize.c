@@ -54,14 +54,13 @@ static int32_t in_bits(double weight) {
     return (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
 }
 
-// The weights w of `count` pixels from `lo` on, in pairs. An odd one gets a neighbour that counts nothing.
-static void set_result(struct resize_axis *a, int i, int from, int lo, int count, const double *w) {
-    const bool before = count % 2 && lo + count == from && lo > 0;
+// The weights w of `count` pixels from `lo` on, in pairs; an odd one's neighbour counts nothing.
+static void set_result(struct resize_axis *a, int i, int lo, int count, const double *w) {
     int32_t *to = a->weights + (size_t)i * (size_t)a->stride * 2;
-    a->first[i] = lo - before;
+    a->first[i] = lo;
     a->pairs[i] = (count + 1) / 2;
-    for (int k = -before; k < count; k += 2, to += 2)
-        resize_set_pair(to, k < 0 ? 0 : in_bits(w[k]), k + 1 < count ? in_bits(w[k + 1]) : 0);
+    for (int k = 0; k < count; k += 2, to += 2)
+        resize_set_pair(to, in_bits(w[k]), k + 1 < count ? in_bits(w[k + 1]) : 0);
 }
 
 // Results [skip, skip + size) of the `to` results that the stretch [begin, begin + length) of `from` pixels becomes.
@@ -82,7 +81,7 @@ static bool axis_make(struct resize_axis *a, int from, double begin, double leng
         if (hi > from) hi = from;
         for (int k = 0; k < hi - lo; k++) sum += w[k] = filters[how].f((k + lo - center + 0.5) * (1 / wide));
         for (int k = 0; sum != 0 && k < hi - lo; k++) w[k] /= sum;
-        set_result(a, i, from, lo, hi - lo, w);
+        set_result(a, i, lo, hi - lo, w);
     }
     free(w);
     if (!ok) axis_release(a);
@@ -128,19 +127,6 @@ static bool down_first(const struct job *j) {
     return j->height < b->height && 2 * ((int64_t)b->width - j->width) < (int64_t)b->height - j->height;
 }
 
-// Whether some result is made of all pixels of an axis, an odd number of them: the last pair then ends behind it.
-static bool ends_behind(const struct resize_axis *a, int from) {
-    for (int i = 0; i < a->size; i++)
-        if (a->first[i] + 2 * a->pairs[i] > from) return true;
-    return false;
-}
-
-// `room` is for a copy of the row with a pixel behind it; NULL where none is read.
-static void across(const struct resize_axis *a, int from, const uint8_t *row, uint8_t *room, uint8_t *to) {
-    if (room) row = memcpy(room, row, (size_t)from * 3);
-    resize_across(a, row, to);
-}
-
 static bool filtered(const uint8_t *from, size_t stride, const struct job *j, struct rt_image *out) {
     struct resize_axis h = {0}, v = {0};
     const struct rt_box *b = j->box, *win = j->window;
@@ -150,24 +136,26 @@ static bool filtered(const uint8_t *from, size_t stride, const struct job *j, st
     if (!wide) from += (size_t)win->left * 3;
     if (!tall) from += (size_t)win->top * stride;
     const size_t bytes = (size_t)out->width * 3, whole = (size_t)b->width * 3;
-    uint8_t *between = NULL, *room = NULL;
+    uint8_t *between = NULL, *row = NULL;
     bool ok = (!wide || axis_make(&h, b->width, p->left, p->width, j->width, win->left, out->width, j->how)) &&
               (!tall || axis_make(&v, b->height, p->top, p->height, j->height, win->top, out->height, j->how));
     int first = tall && ok ? v.first[0] : 0, end = tall ? b->height : out->height; // rows that the second pass reads
     if (tall && ok) end = v.first[v.size - 1] + 2 * v.pairs[v.size - 1];
     if (tall && end > b->height) end = b->height;
-    if (ok && wide && tall)
-        ok = (between = malloc(rows_first ? whole : bytes * (size_t)(end - first))) != NULL; // one row, or all
-    if (ok && wide && ends_behind(&h, b->width)) ok = (room = calloc((size_t)b->width + 1, 3)) != NULL;
+    // A row with a pixel behind it, which the last pair of a row may touch.
+    if (ok && wide) ok = (row = calloc(whole + 3, 1)) != NULL;
+    if (ok && wide && tall && !rows_first) ok = (between = malloc(bytes * (size_t)(end - first))) != NULL;
     if (ok && wide && tall && rows_first) {
         for (int y = 0; y < v.size; y++) {
-            resize_down(&v, y, from, stride, b->height - 1, whole, between);
-            across(&h, b->width, between, room, out->rgb + (size_t)y * bytes);
+            resize_down(&v, y, from, stride, b->height - 1, whole, row);
+            resize_across(&h, row, out->rgb + (size_t)y * bytes);
         }
     } else if (ok) {
-        for (int y = first; wide && y < end; y++)
-            across(&h, b->width, from + (size_t)y * stride, room,
-                   tall ? between + (size_t)(y - first) * bytes : out->rgb + (size_t)y * bytes);
+        for (int y = first; wide && y < end; y++) {
+            const uint8_t *is = from + (size_t)y * stride;
+            if (y + 1 == end) is = memcpy(row, is, whole); // nothing need follow it in memory
+            resize_across(&h, is, tall ? between + (size_t)(y - first) * bytes : out->rgb + (size_t)y * bytes);
+        }
         const uint8_t *rows = wide ? between : from;
         for (int y = 0; wide && y < v.size; y++) v.first[y] -= first;
         for (int y = 0; y < v.size; y++)
@@ -177,7 +165,7 @@ static bool filtered(const uint8_t *from, size_t stride, const struct job *j, st
     for (int y = 0; ok && !wide && !tall && y < out->height; y++)
         memcpy(out->rgb + (size_t)y * bytes, from + (size_t)y * stride, bytes);
     free(between);
-    free(room);
+    free(row);
     axis_release(&h);
     axis_release(&v);
     return ok;

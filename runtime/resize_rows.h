@@ -16,7 +16,7 @@ struct resize_axis {
 };
 void resize_set_pair(int32_t word[2], int32_t a, int32_t b);
 
-// One row: of `from` pixels (2 or more) size pixels.
+// One row. The pixel behind an odd number of them is read, too: it must be there.
 void resize_across(const struct resize_axis *a, const uint8_t *row, uint8_t *to);
 // Row y of the result, of `n` bytes, from rows that are `stride` apart; row `last` is the last there is.
 void resize_down(const struct resize_axis *a, int y, const uint8_t *rows, size_t stride, int last, size_t n,

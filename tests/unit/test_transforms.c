@@ -213,6 +213,44 @@ static void operations(void **state) {
     rt_image_release(&im);
 }
 
+static struct rt_image noise(int width, int height) {
+    struct rt_image im = {width, height, malloc((size_t)(3 * width * height))}; // to the byte, for sanitizers
+    for (int i = 0; i < 3 * width * height; i++) im.rgb[i] = (uint8_t)(i * 89 + i * i * 7);
+    return im;
+}
+
+// Windows of a resized image, and parts that are boxes, are what the whole way gives; of all small sizes, odd and even.
+static void resizes_in_parts(void **state) {
+    (void)state;
+    enum { MOST = 7, SIZES = MOST * MOST * MOST * MOST };
+    static const enum rt_interpolation hows[] = {RT_NEAREST, RT_BOX, RT_BILINEAR, RT_BICUBIC, RT_LANCZOS};
+    for (int i = 0; i < SIZES; i++) {
+        const enum rt_interpolation how = hows[i % 5];
+        int w = 1 + i % MOST, h = 1 + i / MOST % MOST, nw = 1 + i / MOST / MOST % MOST, nh = 1 + i / MOST / MOST / MOST;
+        struct rt_image im = noise(w, h), whole, part, same;
+        const struct rt_box window = {nw / 3, nh / 2, nw - nw / 3, nh - nh / 2};
+        const struct rt_area area = {0, 0, w, h};
+        assert_true(rt_resize(&im, NULL, nw, nh, how, &whole));
+        assert_true(rt_resize_window(&im, NULL, nw, nh, how, &window, &part));
+        assert_true(rt_resize_part(&im, &area, nw, nh, how, &same));
+        assert_memory_equal(whole.rgb, same.rgb, (size_t)(3 * nw * nh));
+        for (int y = 0; y < window.height; y++)
+            assert_memory_equal(part.rgb + 3 * y * window.width, whole.rgb + 3 * ((y + window.top) * nw + window.left),
+                                (size_t)(3 * window.width));
+        rt_image_release(&im);
+        rt_image_release(&whole);
+        rt_image_release(&part);
+        rt_image_release(&same);
+    }
+    // Between pixels: a grey image stays grey, and what is to the left stays there.
+    struct rt_image im = noise(9, 2), out;
+    for (int i = 0; i < 54; i++) im.rgb[i] = (uint8_t)(i % 27 / 3 * 10);
+    assert_true(rt_resize_part(&im, &(struct rt_area){1.5, 0.25, 6, 1.5}, 6, 2, RT_BILINEAR, &out));
+    for (int x = 0; x < 6; x++) assert_true(cell(&out, x, 1, (uint8_t)(15 + 10 * x))); // halfway between two pixels
+    rt_image_release(&im);
+    rt_image_release(&out);
+}
+
 // A permutation with cycles of one, two and three images.
 static void mixes_any_permutation(void **state) {
     (void)state;
@@ -239,7 +277,7 @@ int main(void) {
         cmocka_unit_test(follows_the_kind_of_data), cmocka_unit_test(refuses),
         cmocka_unit_test(knows_what_was_given),     cmocka_unit_test(same_numbers_without_a_draw),
         cmocka_unit_test(refuses_images),           cmocka_unit_test(operations),
-        cmocka_unit_test(mixes_any_permutation),
+        cmocka_unit_test(resizes_in_parts),         cmocka_unit_test(mixes_any_permutation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
