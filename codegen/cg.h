@@ -90,7 +90,9 @@ struct cg_lower { // lowering of one graph phase
     struct ir_graph *g;
     const struct ir_plan *plan;
     const struct cg_target *t;
-    ir_nid node;    // being lowered
+    ir_nid node;         // being lowered
+    const ir_nid *nodes; // where several are lowered to one call; else `node` alone
+    int n_nodes;
     int64_t images; // what the node's kernels get as N: a dim, IR_N unless its hook says otherwise
     bool prepares;  // the calls being made depend on parameters and batch only: inference may keep what they write
     struct cg_program *prog;

@@ -177,7 +177,7 @@ static int64_t worth_sharing(const struct cg_program *p, const struct cg_phase *
     const double gflops = 1e11, bandwidth = 2e10, least = 50e-6; // of one core, roughly; seconds on it
     if (p->share_all) return 0;
     struct ir_work w = {.bytes = 5 * (double)p->trained_bytes};
-    if (c->node != IR_NONE) w = ir_fused_cost(ph->g, c->node);
+    if (c->node != IR_NONE) w = ir_fused_cost(ph->g, c->nodes, c->n_nodes);
     double fixed = w.flops / gflops + w.bytes / bandwidth, each = w.sample_flops / gflops + w.sample_bytes / bandwidth;
     if (fixed >= least) return 0;
     return each > 0 && (least - fixed) / each < 1e9 ? (int64_t)((least - fixed) / each) + 1 : INT64_MAX;
@@ -517,7 +517,7 @@ static LLVMValueRef kernel_table(const struct cg_program *p, struct cg_fn *f, LL
         const char *key = p->kernels[c->kernel].key, *node = n ? n->loc.node : NULL;
         if (node && n->loc.note) node = arena_printf(&a, "%s %s", n->loc.note, node);
         struct ir_work w = {0};
-        if (n && (i == 0 || ph->calls[i - 1].node != c->node)) w = ir_fused_cost(ph->g, c->node);
+        if (n && (i == 0 || ph->calls[i - 1].node != c->node)) w = ir_fused_cost(ph->g, c->nodes, c->n_nodes);
         if (!n) w.bytes = 5 * (double)p->trained_bytes; // the update reads w, g, v and writes w, v
         LLVMValueRef v[] = {shared_text(f, names, node),
                             shared_text(f, names, n ? ir_ops[n->op].name : "update"),

@@ -188,6 +188,8 @@ void cg_call(struct cg_lower *L, const struct cg_kernel *k, const struct cg_arg 
     CHECK(n_args == k->n_ptr && n_args <= CG_MAX_PTRS, "kernel %s called with %d arguments", k->key, n_args);
     struct cg_call_rec c = {.kernel = kernel_index(p, k), .n_args = n_args, .images = L->images, .node = L->node};
     c.args = arena_dup(p->arena, args, sizeof *args * (size_t)n_args);
+    c.n_nodes = L->n_nodes;
+    c.nodes = arena_dup(p->arena, L->nodes, sizeof *L->nodes * (size_t)L->n_nodes);
     c.prepares = L->prepares && p->cur == &p->phases[SMKD_ABI_INFER];
     c.only_input_grad = p->only_input_grad && p->only_input_grad[L->node];
     for (int i = 0; i < n_args; i++) {
@@ -224,9 +226,9 @@ void cg_lower_graph(struct cg_program *p, struct ir_graph *g, const struct ir_pl
     p->only_input_grad = only_input_grad(p->arena, g);
     p->phases[forward].g = g;
     p->phases[forward].plan = plan;
-    for (size_t i = 0; i < g->n_nodes; i++) {
+    for (size_t i = 0, done = 0; i < g->n_nodes; i++) {
         const struct ir_node *n = &g->nodes[i];
-        if (n->is_inline) continue;
+        if (n->is_inline || i < done) continue;
         enum smkd_abi_phase phase = n->phase == IR_BACKWARD ? backward : forward;
         p->cur = &p->phases[phase];
         p->cur->g = g;
@@ -237,7 +239,15 @@ void cg_lower_graph(struct cg_program *p, struct ir_graph *g, const struct ir_pl
         bug_pass = "lower";
         bug_node = n->loc.node;
         CHECK(cg_lower_table[n->op], "op %s reached lowering", ir_ops[n->op].name);
-        cg_lower_table[n->op](&L, (ir_nid)i);
+        ir_nid list[CG_MAX_ROOTS] = {(ir_nid)i};
+        const int together = cg_with_it(g, (ir_nid)i, list);
+        L.nodes = list;
+        L.n_nodes = together > 1 ? together : 1;
+        if (together > 1)
+            cg_lower_together(&L, list, together);
+        else
+            cg_lower_table[n->op](&L, (ir_nid)i);
+        done = (size_t)list[L.n_nodes - 1] + 1;
     }
     if (p->model->train == g && backward != forward && p->model->kind == SMKD_ABI_MODEL) {
         p->phases[backward].g = g; // even a model without parameters has a (trivial) backward entry

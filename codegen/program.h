@@ -11,6 +11,8 @@ struct cg_call_rec {
     int n_args;
     int64_t images; // a dim: what the kernel gets as N
     ir_nid node;
+    const ir_nid *nodes; // all that it computes, of which `node` is the first
+    int n_nodes;
     bool prepares;        // done once for a batch and a state of the parameters (INFER)
     bool only_input_grad; // needed for nothing but gradients of inputs: skipped when the caller wants none
 };

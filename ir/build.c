@@ -141,6 +141,9 @@ ir_vid ir_sub(struct ir_graph *g, ir_vid a, ir_vid b) { return ir_binary(g, IR_O
 ir_vid ir_mul(struct ir_graph *g, ir_vid a, ir_vid b) { return ir_binary(g, IR_OP_mul, a, b); }
 ir_vid ir_div(struct ir_graph *g, ir_vid a, ir_vid b) { return ir_binary(g, IR_OP_div, a, b); }
 
+ir_vid ir_fma(struct ir_graph *g, ir_vid a, ir_vid b, ir_vid c) {
+    return ir_emit(g, IR_OP_fma, (ir_vid[]){a, b, c}, 3, IR_NO_ATTRS);
+}
 ir_vid ir_where(struct ir_graph *g, ir_vid c, ir_vid a, ir_vid b) {
     return ir_emit(g, IR_OP_where, (ir_vid[]){c, a, b}, 3, IR_NO_ATTRS);
 }

@@ -58,10 +58,11 @@ void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, d
     *flops = (r ? r : rule_of_kind[ir_ops[n->op].kind])(g, n);
 }
 
+enum { SEEN = 64 };
 struct walk {
     const struct ir_graph *g;
     struct ir_work work;
-    ir_vid seen[64]; // a fused expression is small; what does not fit counts twice
+    ir_vid seen[SEEN]; // a fused expression is small; what does not fit counts twice
     int n_seen;
 };
 
@@ -86,7 +87,7 @@ static void visit(struct walk *w, const struct ir_node *n) {
         bool again = v == IR_NONE;
         for (int i = 0; i < w->n_seen && !again; i++) again = w->seen[i] == v;
         if (again) continue;
-        if (w->n_seen < (int)(sizeof w->seen / sizeof *w->seen)) w->seen[w->n_seen++] = v;
+        if (w->n_seen < SEEN) w->seen[w->n_seen++] = v;
         const struct ir_value *val = &w->g->values[v];
         if (val->role == IR_ROLE_NODE && w->g->nodes[val->def].is_inline)
             visit(w, &w->g->nodes[val->def]);
@@ -95,10 +96,15 @@ static void visit(struct walk *w, const struct ir_node *n) {
     }
 }
 
-struct ir_work ir_fused_cost(const struct ir_graph *g, ir_nid id) {
+struct ir_work ir_fused_cost(const struct ir_graph *g, const ir_nid *nodes, int n) {
     struct walk w = {.g = g};
-    const struct ir_node *n = &g->nodes[id];
-    visit(&w, n);
-    for (int k = 0; k < n->n_out; k++) add_value(&w, n->out[k]);
+    for (int i = 0; i < n; i++) {
+        const struct ir_node *node = &g->nodes[nodes[i]];
+        visit(&w, node);
+        for (int k = 0; k < node->n_out; k++) {
+            add_value(&w, node->out[k]);
+            if (w.n_seen < SEEN) w.seen[w.n_seen++] = node->out[k]; // the others have it in a register
+        }
+    }
     return w.work;
 }

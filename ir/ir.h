@@ -248,6 +248,7 @@ ir_vid ir_add(struct ir_graph *g, ir_vid a, ir_vid b);
 ir_vid ir_sub(struct ir_graph *g, ir_vid a, ir_vid b);
 ir_vid ir_mul(struct ir_graph *g, ir_vid a, ir_vid b);
 ir_vid ir_div(struct ir_graph *g, ir_vid a, ir_vid b);
+ir_vid ir_fma(struct ir_graph *g, ir_vid a, ir_vid b, ir_vid c); // a * b + c, rounded once
 ir_vid ir_where(struct ir_graph *g, ir_vid c, ir_vid a, ir_vid b);
 ir_vid ir_cast(struct ir_graph *g, ir_vid x, enum ir_dtype t);
 ir_vid ir_stop_gradient(struct ir_graph *g, ir_vid x);
@@ -338,13 +339,14 @@ enum smkd_status ir_gradients(struct ir_graph *g, const struct ir_grad_seed *see
 void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, double *bytes);
 // Whether the node takes batch statistics of one element a sample (BatchNorm of [N,C]): a batch of one has no variance.
 bool ir_is_single_statistic(const struct ir_graph *g, const struct ir_node *n);
-// What running a node takes with everything inline that it computes on the fly (after pass `fuse`): operations, and
+// What running nodes in one pass takes (most often one) with everything inline that they compute on the fly (after pass
+// `fuse`): operations, and
 // bytes of the values in memory that it reads and writes, each once; the part that does not depend on the batch, and a
 // sample's.
 struct ir_work {
     double flops, sample_flops, bytes, sample_bytes;
 };
-struct ir_work ir_fused_cost(const struct ir_graph *g, ir_nid n);
+struct ir_work ir_fused_cost(const struct ir_graph *g, const ir_nid *nodes, int n);
 
 // --- memory plan ----------------------------------------------------------------------------------------------------
 

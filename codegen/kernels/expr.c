@@ -10,7 +10,7 @@ static bool mergeable(const struct cg_leaf *l, int outer, int64_t inner_extent) 
 }
 
 static void drop_loop(struct cg_expr *e, int at) {
-    for (int k = 0; k < e->n_leaves + 2; k++) {
+    for (int k = 0; k < e->n_leaves + CG_MAX_ROOTS; k++) {
         struct cg_leaf *l = k < e->n_leaves ? &e->leaves[k] : &e->out[k - e->n_leaves];
         for (int i = at; i + 1 < e->loops.n; i++) l->stride[i] = l->stride[i + 1];
         l->stride[e->loops.n - 1] = 0;
@@ -241,7 +241,7 @@ static LLVMValueRef leaf_value(struct cg_ev *ev, int k, LLVMValueRef inner, int 
     return from_mem(f, cg_load_first(f, mt, lanes, a, valid), l);
 }
 
-void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef out[2]) {
+void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef *out) {
     LLVMValueRef v[CG_MAX_STEPS];
     const struct cg_expr *e = ev->e;
     for (int k = 0; k < e->n_steps; k++) {
@@ -262,7 +262,7 @@ void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMVa
     for (int k = 0; k < e->n_roots; k++) out[k] = v[e->root[k]];
 }
 
-void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]) {
+void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef *out) {
     LLVMValueRef leaves[CG_MAX_LEAVES];
     for (int k = 0; k < ev->e->n_leaves; k++) leaves[k] = leaf_value(ev, k, inner, lanes, valid);
     cg_ev_steps(ev, leaves, lanes, out);

@@ -10,6 +10,7 @@
 #define CG_MAX_LOOPS  IR_MAX_RANK
 #define CG_MAX_LEAVES 32
 #define CG_MAX_STEPS  96
+#define CG_MAX_ROOTS  4
 
 enum cg_leaf_kind {
     CG_LEAF_MEM,    // element of pointer `ptr`
@@ -47,9 +48,11 @@ struct cg_expr {
     int n_leaves;
     struct cg_step steps[CG_MAX_STEPS];
     int n_steps;
-    int n_roots; // 1 or 2
-    uint16_t root[2];
-    struct cg_leaf out[2]; // where root k goes (pointwise kernels; for reductions: strides 0 along reduced loops)
+    int n_roots; // 1 or more; of reductions 1 or 2
+    uint16_t root[CG_MAX_ROOTS];
+    // Where root k goes (for reductions: strides 0 along reduced loops). An element of every leaf is read before the
+    // results' elements of that index are written, so a result may lie where a leaf of the same strides does.
+    struct cg_leaf out[CG_MAX_ROOTS];
     int n_ptr;
     uint32_t reduced; // bit l: loop l is reduced (reductions only)
 };
@@ -72,11 +75,11 @@ struct cg_ev {
 void cg_ev_begin(struct cg_ev *ev, struct cg_fn *f, const struct cg_expr *e);
 // Fixes the outer indices ev->i[0..n-2]; computes row addresses. Call once a row.
 void cg_ev_row(struct cg_ev *ev);
-// Evaluates root k at inner index `inner`, `lanes` wide; of these only the first `valid` are in range (others are
-// whatever). Bool results are i1.
-void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef out[2]);
+// Evaluates all roots at inner index `inner`, `lanes` wide, into out[0 .. n_roots); of these only the first `valid` are
+// in range (others are whatever). Bool results are i1.
+void cg_ev_eval(struct cg_ev *ev, LLVMValueRef inner, int lanes, int valid, LLVMValueRef *out);
 // The same with values for the leaves, `lanes` wide.
-void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef out[2]);
+void cg_ev_steps(struct cg_ev *ev, const LLVMValueRef *leaves, int lanes, LLVMValueRef *out);
 // Number of lanes the expression's inner loop can be evaluated with: f->t->vl, or 1 where a leaf's inner stride is
 // neither 0 nor 1 nor, for f32, one of the few whose elements are picked out of whole vectors.
 int cg_expr_lanes(const struct cg_expr *e, const struct cg_target *t);

@@ -3,13 +3,27 @@
 // threads.
 #include "expr.h"
 
+// The addresses of all results at inner index 0.
+static void out_rows(struct cg_ev *ev, LLVMValueRef *row) {
+    for (int k = 0; k < ev->e->n_roots; k++) row[k] = cg_ev_out_row(ev, &ev->e->out[k]);
+}
+
+// Computes and stores all results: nothing is stored before everything has been read.
+static void all_at(struct cg_ev *ev, const LLVMValueRef *row, LLVMValueRef i, int lanes, int valid) {
+    LLVMValueRef v[CG_MAX_ROOTS];
+    cg_ev_eval(ev, i, lanes, valid, v);
+    for (int k = 0; k < ev->e->n_roots; k++) cg_ev_store(ev, &ev->e->out[k], row[k], i, v[k], valid);
+}
+
 static void flat(struct cg_fn *f, const struct cg_expr *e, bool streams) {
     int lanes = cg_expr_lanes(e, f->t);
     struct cg_ev ev;
     cg_ev_begin(&ev, f, e);
     ev.streams = streams;
     cg_ev_row(&ev);
-    LLVMValueRef row = cg_ev_out_row(&ev, &e->out[0]), total = cg_extent(f, &e->loops, 0), begin, end, v[2];
+    LLVMValueRef row[CG_MAX_ROOTS], begin, end;
+    out_rows(&ev, row);
+    LLVMValueRef total = cg_extent(f, &e->loops, 0);
     cg_share(f, total, 64, &begin, &end);
     struct cg_loop l;
     if (lanes > 1) {
@@ -17,14 +31,12 @@ static void flat(struct cg_fn *f, const struct cg_expr *e, bool streams) {
         LLVMValueRef whole = cg_subi(f, end, cg_remi(f, cg_subi(f, end, begin), cg_i64(f, lanes)));
         whole = cg_maxi(f, whole, begin);
         LLVMValueRef i = cg_loop_begin(f, &l, begin, whole, lanes);
-        cg_ev_eval(&ev, i, lanes, lanes, v);
-        cg_ev_store(&ev, &e->out[0], row, i, v[0], lanes);
+        all_at(&ev, row, i, lanes, lanes);
         cg_loop_end(f, &l);
         begin = whole;
     }
     LLVMValueRef i = cg_loop_begin(f, &l, begin, end, 1);
-    cg_ev_eval(&ev, i, 1, 1, v);
-    cg_ev_store(&ev, &e->out[0], row, i, v[0], 1);
+    all_at(&ev, row, i, 1, 1);
     cg_loop_end(f, &l);
 }
 
@@ -139,24 +151,22 @@ static void rows_begin(struct cg_fn *f, const struct cg_parts *p, struct cg_ev *
 static void in_rows(struct cg_fn *f, const struct cg_parts *p, bool streams) {
     struct cg_ev ev[CG_MAX_PARTS];
     struct cg_loop lr, lc;
-    LLVMValueRef v[2];
     rows_begin(f, p, ev, &lr);
     for (int k = 0; k < p->n; k++) {
         const struct cg_expr *e = p->part[k];
         int lanes = cg_expr_lanes(e, f->t);
         int64_t n = e->loops.extent[e->loops.n - 1], vectors = n / lanes * lanes;
         ev[k].streams = streams;
-        LLVMValueRef row = cg_ev_out_row(&ev[k], &e->out[0]);
+        LLVMValueRef row[CG_MAX_ROOTS];
+        out_rows(&ev[k], row);
         if (vectors) {
             LLVMValueRef c = cg_loop_begin(f, &lc, cg_i64(f, 0), cg_i64(f, vectors), lanes);
-            cg_ev_eval(&ev[k], c, lanes, lanes, v);
-            cg_ev_store(&ev[k], &e->out[0], row, c, v[0], lanes);
+            all_at(&ev[k], row, c, lanes, lanes);
             cg_loop_end(f, &lc);
         }
         if (n > vectors) { // the tail of a row
             LLVMValueRef c = cg_i64(f, vectors);
-            cg_ev_eval(&ev[k], c, lanes, (int)(n - vectors), v);
-            cg_ev_store(&ev[k], &e->out[0], row, c, v[0], (int)(n - vectors));
+            all_at(&ev[k], row, c, lanes, (int)(n - vectors));
         }
     }
     cg_loop_end(f, &lr);
@@ -232,7 +242,8 @@ enum { STREAMED = 16 << 20, LARGEST_BATCH = 4096 }; // half of a last level of c
 static int64_t bytes_each(const struct cg_parts *p) {
     int64_t sum = 0;
     for (int k = 0; k < p->n; k++) {
-        int64_t each = cg_leaf_size(&p->part[k]->out[0]);
+        int64_t each = 0;
+        for (int r = 0; r < p->part[k]->n_roots; r++) each += cg_leaf_size(&p->part[k]->out[r]);
         for (int i = 0; i < p->part[k]->loops.n; i++) each *= p->part[k]->loops.extent[i];
         sum += each;
     }
@@ -240,8 +251,7 @@ static int64_t bytes_each(const struct cg_parts *p) {
 }
 
 // Whether all vectors of the result are aligned if the first one is.
-static bool in_whole_vectors(const struct cg_expr *e, int lanes) {
-    const struct cg_leaf *o = &e->out[0];
+static bool in_whole_vectors(const struct cg_expr *e, const struct cg_leaf *o, int lanes) {
     int inner = e->loops.n - 1;
     if (lanes == 1 || o->stride[inner] != 1) return false;
     if (e->loops.n > 1 && e->loops.extent[inner] % lanes) return false;
@@ -252,13 +262,13 @@ static bool in_whole_vectors(const struct cg_expr *e, int lanes) {
 
 static bool may_stream(const struct cg_parts *p, const struct cg_target *t) {
     for (int k = 0; k < p->n; k++)
-        if (!in_whole_vectors(p->part[k], cg_expr_lanes(p->part[k], t))) return false;
+        for (int r = 0; r < p->part[k]->n_roots; r++)
+            if (!in_whole_vectors(p->part[k], &p->part[k]->out[r], cg_expr_lanes(p->part[k], t))) return false;
     return bytes_each(p) * (p->part[0]->loops.batched ? LARGEST_BATCH : 1) >= STREAMED;
 }
 
 // The first vector is aligned, and the result is not in the place of an operand, whose lines are in the cache anyway.
-static LLVMValueRef can_stream(struct cg_fn *f, const struct cg_expr *e) {
-    const struct cg_leaf *o = &e->out[0];
+static LLVMValueRef can_stream(struct cg_fn *f, const struct cg_expr *e, const struct cg_leaf *o) {
     int64_t size = cg_leaf_size(o), vector = cg_expr_lanes(e, f->t) * size;
     LLVMValueRef at = cg_addi(f, LLVMBuildPtrToInt(f->b, f->ptr[o->ptr], f->i64, ""), cg_i64(f, o->offset * size));
     LLVMValueRef off = LLVMBuildAnd(f->b, at, cg_i64(f, vector - 1), "");
@@ -274,7 +284,9 @@ static LLVMValueRef can_stream(struct cg_fn *f, const struct cg_expr *e) {
 static LLVMValueRef worth_streaming(struct cg_fn *f, const struct cg_parts *p) {
     LLVMValueRef bytes = cg_muli(f, p->part[0]->loops.batched ? f->N : cg_i64(f, 1), cg_i64(f, bytes_each(p)));
     LLVMValueRef yes = LLVMBuildICmp(f->b, LLVMIntSGE, bytes, cg_i64(f, STREAMED), "");
-    for (int k = 0; k < p->n; k++) yes = LLVMBuildAnd(f->b, yes, can_stream(f, p->part[k]), "");
+    for (int k = 0; k < p->n; k++)
+        for (int r = 0; r < p->part[k]->n_roots; r++)
+            yes = LLVMBuildAnd(f->b, yes, can_stream(f, p->part[k], &p->part[k]->out[r]), "");
     return yes;
 }
 
@@ -318,7 +330,7 @@ void cg_emit_pointwise(struct cg_fn *f, const void *expr) {
         return;
     }
     // The gradient of a shuffle takes apart what the shuffle put together: there the short loop is the outer one.
-    if ((cg_expr_lanes(e, f->t) == 1 || cg_expr_picks(e)) && e->loops.n > 2) {
+    if ((cg_expr_lanes(e, f->t) == 1 || cg_expr_picks(e)) && e->loops.n > 2 && e->n_roots == 1) {
         struct cg_expr turned = *e;
         turn(&turned);
         if (interleaves(&turned, f->t)) {

@@ -200,6 +200,7 @@ PW(lt) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLT, X0, X1, "") : orde
 PW(le) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLE, X0, X1, "") : order(a, LLVMIntSLE, X0, X1); }
 PW(and) { return LLVMBuildAnd(B, X0, X1, ""); }
 PW(or) { return LLVMBuildOr(B, X0, X1, ""); }
+PW(fma) { return cg_fma(a->f, X0, X1, a->x[2]); }
 PW(where) { return LLVMBuildSelect(B, X0, X1, a->x[2], ""); }
 
 PW(fill) {

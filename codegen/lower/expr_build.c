@@ -176,6 +176,14 @@ int cg_xb_node(struct cg_xb *x, ir_nid nid, const struct cg_coord *co) {
     return s;
 }
 
+void cg_xb_known(struct cg_xb *x, ir_vid v, const struct cg_coord *co, int s) {
+    if (x->n_memo == CG_MAX_STEPS) return;
+    x->memo[x->n_memo].v = v;
+    x->memo[x->n_memo].step = s;
+    memcpy(x->memo[x->n_memo].co, co, sizeof *co * x->L->g->values[v].type.rank);
+    x->n_memo++;
+}
+
 int cg_xb_value(struct cg_xb *x, ir_vid v, const struct cg_coord *co) {
     const struct ir_value *val = &x->L->g->values[v];
     size_t bytes = sizeof(struct cg_coord) * val->type.rank;
@@ -204,19 +212,13 @@ int cg_xb_value(struct cg_xb *x, ir_vid v, const struct cg_coord *co) {
         struct cg_leaf l = cg_xb_leaf(x, v, co);
         s = leaf_step(x, &l);
     }
-    if (x->n_memo < CG_MAX_STEPS) {
-        x->memo[x->n_memo].v = v;
-        x->memo[x->n_memo].step = s;
-        memcpy(x->memo[x->n_memo].co, co, bytes);
-        x->n_memo++;
-    }
+    cg_xb_known(x, v, co, s);
     return s;
 }
 
 void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co) {
-    x->e.out[0] = cg_xb_leaf(x, out, co);
-    x->e.n_roots = 1;
-    x->e.root[0] = (uint16_t)root;
+    x->e.out[x->e.n_roots] = cg_xb_leaf(x, out, co);
+    x->e.root[x->e.n_roots++] = (uint16_t)root;
 }
 
 void cg_xb_call(struct cg_xb *x) {

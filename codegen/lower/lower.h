@@ -32,12 +32,20 @@ int cg_xb_fill(struct cg_xb *x, enum ir_dtype t, double v);
 int cg_xb_ptr(struct cg_xb *x, struct cg_arg a); // pointer number for an argument
 // Leaf addressing of value v at coordinates co (for outputs).
 struct cg_leaf cg_xb_leaf(struct cg_xb *x, ir_vid v, const struct cg_coord *co);
-// Fixes what is stored where: step `root` in value `out` at coordinates `co`. Loops are left as they are.
+// Has later steps that read `v` at these coordinates find step `s`, which computes it.
+void cg_xb_known(struct cg_xb *x, ir_vid v, const struct cg_coord *co, int s);
+// Fixes what is stored where, as one result more: step `root` in value `out` at coordinates `co`. Loops are left as
+// they are.
 void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co);
 // Registers and calls the pointwise kernel of a finished expression.
 void cg_xb_call(struct cg_xb *x);
 // Both: the pointwise kernel that stores step `root` to value `out` at coordinates `co`.
 void cg_xb_store(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co);
+
+// Nodes from `first` on, without those that are inline, whose results one kernel can store in one pass: pointwise, of
+// one type, all outputs. Fills `list` with `first` and what goes with it; returns their number.
+int cg_with_it(const struct ir_graph *g, ir_nid first, ir_nid list[CG_MAX_ROOTS]);
+void cg_lower_together(struct cg_lower *L, const ir_nid *list, int n);
 
 extern const cg_lower_hook cg_lower_table[IR_OP_COUNT]; // never NULL but for EXPAND ops
 extern const cg_ws_hook cg_ws_table[IR_OP_COUNT];       // NULL: no workspace

@@ -14,6 +14,85 @@ void cg_lower_pointwise(struct cg_lower *L, ir_nid n) {
     cg_xb_store(&x, cg_xb_node(&x, n, co), out, co);
 }
 
+// --- several results in one pass -------------------------------------------------------------------------------------
+//
+// Outputs of one type are computed from much the same (an optimizer's new parameter and its new states), so that a
+// kernel each would read it as many times; and they may be meant to lie where the operands do, which is safe only if no
+// kernel after this one reads them.
+
+static bool is_output(const struct ir_graph *g, ir_vid v) {
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i].value == v && g->outputs[i].kind == IR_OUT_OUTPUT) return true;
+    return false;
+}
+
+static bool is_one_of(const struct ir_graph *g, const ir_nid *list, int n, ir_vid v) {
+    for (int i = 0; i < n; i++)
+        if (g->nodes[list[i]].out[0] == v) return true;
+    return false;
+}
+
+static bool same_place(const struct ir_type *a, const struct ir_type *b) {
+    return ir_same_dims(a, b) && memcmp(a->perm, b->perm, a->rank) == 0;
+}
+
+static const struct ir_type nowhere = {.rank = UINT8_MAX};
+
+// Whether node n's expression reads results of `list` at no other index than the one being computed. Counts, at
+// most too high, its steps and what it reads.
+static bool reads_in_step(const struct ir_graph *g, const struct ir_node *n, const ir_nid *list, int n_list,
+                          const struct ir_type *like, int *steps, int *leaves) {
+    ++*steps;
+    for (int k = 0; k < n->n_in; k++) {
+        const struct ir_value *v = &g->values[n->in[k]];
+        const bool on_the_fly = v->role == IR_ROLE_NODE && g->nodes[v->def].is_inline;
+        const bool in_step = ir_ops[n->op].kind == IR_KIND_PW && same_place(&v->type, like);
+        if (is_one_of(g, list, n_list, n->in[k]) && !in_step) return false;
+        if (!on_the_fly)
+            ++*steps, ++*leaves;
+        else if (!reads_in_step(g, &g->nodes[v->def], list, n_list, in_step ? like : &nowhere, steps, leaves))
+            return false;
+    }
+    return true;
+}
+
+int cg_with_it(const struct ir_graph *g, ir_nid first, ir_nid list[CG_MAX_ROOTS]) {
+    const struct ir_type *like = &g->values[g->nodes[first].out[0]].type;
+    int n = 0, steps = 0, leaves = 0;
+    for (ir_nid i = first; i < g->n_nodes && n < CG_MAX_ROOTS; i++) {
+        const struct ir_node *node = &g->nodes[i];
+        if (node->is_inline) continue;
+        if (ir_ops[node->op].kind != IR_KIND_PW || node->phase != g->nodes[first].phase) break;
+        if (!is_output(g, node->out[0]) || !same_place(&g->values[node->out[0]].type, like)) break;
+        if (!reads_in_step(g, node, list, n, like, &steps, &leaves)) break;
+        if (steps + 2 * n + 2 > CG_MAX_STEPS || leaves > CG_MAX_LEAVES) break;
+        list[n++] = i;
+    }
+    return n;
+}
+
+void cg_lower_together(struct cg_lower *L, const ir_nid *list, int n) {
+    struct cg_xb x;
+    struct cg_coord co[IR_MAX_RANK];
+    cg_xb_begin(&x, L, &L->g->values[L->g->nodes[list[0]].out[0]].type, co);
+    // An operand's index along a dimension of size 1 is 0 wherever it may be broadcast.
+    const struct ir_type *t = &L->g->values[L->g->nodes[list[0]].out[0]].type;
+    struct cg_coord at[IR_MAX_RANK];
+    memcpy(at, co, sizeof at);
+    for (int d = 0; d < IR_MAX_RANK; d++)
+        if (d < t->rank && t->dims[d] == 1) at[d] = (struct cg_coord){0};
+    for (int i = 0; i < n; i++) {
+        ir_vid out = L->g->nodes[list[i]].out[0];
+        int step = cg_xb_node(&x, list[i], co);
+        CHECK(x.n_memo + 2 <= CG_MAX_STEPS, "%d results in one pass are too many", n);
+        cg_xb_known(&x, out, co, step);
+        cg_xb_known(&x, out, at, step);
+        cg_xb_finish(&x, step, out, co);
+    }
+    cg_expr_collapse(&x.e);
+    cg_xb_call(&x);
+}
+
 void cg_lower_view(struct cg_lower *L, ir_nid n);
 void cg_lower_view(struct cg_lower *L, ir_nid n) {
     if (L->g->nodes[n].op == IR_OP_reshape) return; // shares its operand's memory (layout pass, memory plan)

@@ -76,6 +76,16 @@ bool ir_infer_where(struct ir_graph *g, const struct ir_node *n, struct ir_type 
     return true;
 }
 
+bool ir_infer_fma(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    struct ir_type ab;
+    for (int k = 0; k < 3; k++)
+        if (!ir_is_float(ir_in_type(g, n, k)->dtype))
+            return ir_fail(g, n, "operand %d is %s; floats were expected", k, TYPE_TEXT(ir_in_type(g, n, k)));
+    return check_same_dtype(g, n, 0, 1) && check_same_dtype(g, n, 0, 2) &&
+           ir_broadcast(g, n, ir_in_type(g, n, 0), ir_in_type(g, n, 1), &ab) &&
+           ir_broadcast(g, n, &ab, ir_in_type(g, n, 2), out);
+}
+
 // --- reference -----------------------------------------------------------------------------------------------------
 
 typedef double unary_f(double);
@@ -230,6 +240,16 @@ void ir_eval_where(EVAL_PARAMS) {
         int k = in[0]->i[ir_offset(&w, s[0])] ? 1 : 2;
         ir_tensor_copy_elem(y, w.linear, in[k], ir_offset(&w, s[k]));
     }
+}
+
+void ir_eval_fma(EVAL_PARAMS) {
+    UNUSED_GN;
+    const struct ir_tensor *y = out[0];
+    int64_t s[3][IR_MAX_RANK];
+    for (int k = 0; k < 3; k++) ir_bcast_strides(&in[k]->type, y->type.rank, s[k]);
+    for (struct ir_walk w = ir_walk_all(&y->type); !w.done; ir_walk_next(&w))
+        y->f[w.linear] =
+            fma(in[0]->f[ir_offset(&w, s[0])], in[1]->f[ir_offset(&w, s[1])], in[2]->f[ir_offset(&w, s[2])]);
 }
 
 void ir_eval_relu_grad(EVAL_PARAMS) {
@@ -395,6 +415,15 @@ void ir_vjp_where(VJP_PARAMS) {
     ir_vid zero = ir_const_like(g, dout[0], 0);
     if (want[1]) din[1] = ir_sum_to(g, ir_where(g, c, dout[0], zero), &ta);
     if (want[2]) din[2] = ir_sum_to(g, ir_where(g, c, zero, dout[0]), &tb);
+}
+
+void ir_vjp_fma(VJP_PARAMS) {
+    const struct ir_node *n = &g->nodes[id];
+    const ir_vid a = n->in[0], b = n->in[1], dy = dout[0];
+    const struct ir_type ta = *ir_in_type(g, n, 0), tb = *ir_in_type(g, n, 1), tc = *ir_in_type(g, n, 2);
+    if (want[0]) din[0] = ir_sum_to(g, ir_mul(g, dy, b), &ta);
+    if (want[1]) din[1] = ir_sum_to(g, ir_mul(g, dy, a), &tb);
+    if (want[2]) din[2] = ir_sum_to(g, dy, &tc);
 }
 
 void ir_vjp_relu_grad(VJP_PARAMS) {

@@ -60,6 +60,31 @@ static void test_binary_broadcast(void **state) {
     h_check(g, 2, &o);
 }
 
+// Outputs of one type are stored by one kernel: also those that read each other, but not at another index.
+static void test_outputs_together(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= 67; n += 33) {
+        struct ir_graph *g = graph("together");
+        ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 7, 7)), y = input(g, "y", IR_F32, DIMS(IR_N, 7, 7)),
+               s = input(g, "s", IR_F32, DIMS(7));
+        ir_vid a = ir_fma(g, x, s, y), b = ir_mul(g, a, y);
+        out(g, "a", a);
+        out(g, "b", b);
+        out(g, "positive", ir_binary(g, IR_OP_lt, ir_const_f(g, 2), b));
+        out(g, "c", ir_div(g, b, ir_add(g, ir_mul(g, x, x), ir_const_f(g, 1))));
+        out(g, "d", ir_add(g, a, ir_const_f(g, 1)));
+        out(g, "turned", ir_add(g, ir_transpose(g, b, 3, (int64_t[]){0, 2, 1}), x));
+        ir_vid one = input(g, "one", IR_F32, DIMS(IR_N, 1, 7));
+        out(g, "e", ir_mul(g, one, one));
+        out(g, "f", ir_add(g, g->outputs[g->n_outputs - 1].value, one));
+        ir_vid columns = ir_reduce(g, IR_OP_reduce_sum, x, (int64_t[]){0, 1}, 2, 0);
+        out(g, "sum", ir_mul(g, columns, s));
+        out(g, "twice", ir_mul(g, columns, ir_const_f(g, 2)));
+        struct h_options o = {.lo = .5, .hi = 3, .seed = (uint64_t)n};
+        h_check(g, n, &o);
+    }
+}
+
 static void test_integers_and_bools(void **state) {
     (void)state;
     struct ir_graph *g = graph("ints");
@@ -365,6 +390,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unary),
         cmocka_unit_test(test_binary_broadcast),
+        cmocka_unit_test(test_outputs_together),
         cmocka_unit_test(test_integers_and_bools),
         cmocka_unit_test(test_views),
         cmocka_unit_test(test_channel_shuffle),

@@ -146,6 +146,7 @@ static void test_elementwise(void **state) {
     WANT(ir_binary(g, IR_OP_le, nan, one), 0, 1);
     WANT(ir_binary(g, IR_OP_pow, F32(3, 0, 2, -2), F32(3, 0, -1, 3)), 1, 0.5, -8);
     WANT(ir_where(g, ir_binary(g, IR_OP_lt, x, one), one, x), 1, 1, 1, 1, 1.5, 2.5);
+    WANT(ir_fma(g, F32(2, 3, 4), F32(1, 2), F32(2, 1, -1)), 7, 7);
     // Integer arithmetic as the importer folds it.
     WANT(ir_div(g, I64(4, 7, -7, 7, 5), I64(4, 2, 2, -2, 0)), 3, -3, -3, 0);
     WANT(ir_binary(g, IR_OP_pow, I64(3, 3, -2, 2), I64(3, 4, 3, -1)), 81, -8, 0);

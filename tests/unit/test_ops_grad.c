@@ -70,6 +70,7 @@ BUILD(max, ir_binary(g, IR_OP_max, FD_IN(FD_DISTINCT, N, 4), FD_IN(FD_DISTINCT, 
 BUILD(min, ir_binary(g, IR_OP_min, FD_IN(FD_DISTINCT, N, 4), FD_IN(FD_DISTINCT, 4)))
 BUILD(where, ir_where(g, ir_binary(g, IR_OP_lt, FD_IN(FD_NONZERO, N, 3), ir_const_f(g, 0)), FD_IN(FD_ANY, 3),
                       FD_IN(FD_ANY, N, 1)))
+BUILD(fma, ir_fma(g, FD_IN(FD_ANY, N, 3), FD_IN(FD_ANY, 3), FD_IN(FD_ANY, N, 1)))
 BUILD(relu_grad, ir_binary(g, IR_OP_relu_grad, FD_IN(FD_ANY, N, 3), FD_IN(FD_NONZERO, N, 3)))
 
 // --- movement ------------------------------------------------------------------------------------------------------
@@ -235,6 +236,7 @@ static const struct fd_case cases[] = {
     C(max),
     C(min),
     C(where),
+    C(fma),
     C(relu_grad),
     C(reshape),
     C(reshape_scalar),

@@ -62,6 +62,8 @@ static void test_elementwise(void **state) {
     REFUSED("a bool tensor was expected", NODE(and, OPERANDS(F(2), F(2)), IR_NO_ATTRS));
     REFUSED("the condition is f32[2]", NODE(where, OPERANDS(F(2), F(2), F(2)), IR_NO_ATTRS));
     REFUSED("do not broadcast", NODE(where, OPERANDS(V(BOOL, 2), F(3), F(3)), IR_NO_ATTRS));
+    REFUSED("operand 1 is i64[2]; floats were expected", NODE(fma, OPERANDS(F(2), V(I64, 2), F(2)), IR_NO_ATTRS));
+    REFUSED("do not broadcast", NODE(fma, OPERANDS(F(2), F(2), F(3)), IR_NO_ATTRS));
     REFUSED("differ", NODE(relu_grad, OPERANDS(F(2), F(3)), IR_NO_ATTRS));
     REFUSED("unknown element type 'f16'", NODE(cast, OPERANDS(F(2)), IR_ATTRS(IR_S("dtype", "f16"))));
     REFUSED("axis = 2 is out of range for 2 dimensions", NODE(softmax, OPERANDS(F(N, 3)), IR_ATTRS(IR_I("axis", 2))));
