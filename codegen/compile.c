@@ -364,7 +364,7 @@ static enum smkd_status prepare(struct stages *s, struct cg_model *m, const stru
         return SMKD_OK;
     }
     if (m->train) {
-        enum smkd_abi_phase back = m->kind == SMKD_ABI_LOSS ? SMKD_ABI_FORWARD : SMKD_ABI_BACKWARD;
+        enum smkd_abi_phase back = m->kind != SMKD_ABI_MODEL ? SMKD_ABI_FORWARD : SMKD_ABI_BACKWARD;
         cg_lower_graph(p, m->train, plans[0], SMKD_ABI_FORWARD, back, d);
         // They share an arena, and scratch sized for either serves both.
         int64_t sb = p->phases[SMKD_ABI_FORWARD].scratch_bytes;

@@ -107,7 +107,7 @@ static const struct smkd_artifact *ask(smkd_query_fn query) {
 }
 
 static enum smkd_result check_tables(const char *path, const struct smkd_artifact *a) {
-    bool ok = a->abi_version >= SMKD_ABI_OLDEST && a->abi_version <= SMKD_ABI_VERSION &&
+    bool ok = a->kind < SMKD_ABI_KINDS && a->abi_version >= SMKD_ABI_OLDEST && a->abi_version <= SMKD_ABI_VERSION &&
               a->trained_bytes <= a->param_bytes && a->param_bytes <= SMKD_ABI_MAX_BYTES && a->max_batch > 0 &&
               a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX && (a->n_tensors == 0 || a->tensors) && a->name &&
               a->target_cpu && (a->onnx || !a->onnx_bytes) && check_entries(a) && check_heads(a);

@@ -97,10 +97,12 @@ static double note_number(const cJSON *notes, const char *key) {
     return cJSON_IsNumber(v) ? v->valuedouble : 0;
 }
 
+static const char *const kinds[SMKD_ABI_KINDS] = {"model", "loss", "optimizer"};
+
 static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool all) {
     size_t n_params, n_buffers, n_frozen;
     const uint64_t params = elements(a, SMKD_ABI_PARAM, &n_params), buffers = elements(a, SMKD_ABI_BUFFER, &n_buffers);
-    printf("name        %s (%s)\n", printable(a->name), a->kind == SMKD_ABI_LOSS ? "loss" : "model");
+    printf("name        %s (%s)\n", printable(a->name), kinds[a->kind]);
     printf("made by     %s, ABI %u\n", printable(a->producer), a->abi_version);
     printf("target      %s (needs %s)\n", printable(a->target_cpu),
            *a->required_features ? printable(a->required_features) : "nothing special");
@@ -179,7 +181,7 @@ static void print_json(const struct smkd_artifact *a, const cJSON *notes) {
     size_t n;
     cJSON *j = cJSON_CreateObject();
     cJSON_AddStringToObject(j, "name", a->name);
-    cJSON_AddStringToObject(j, "kind", a->kind == SMKD_ABI_LOSS ? "loss" : "model");
+    cJSON_AddStringToObject(j, "kind", kinds[a->kind]);
     cJSON_AddNumberToObject(j, "abi_version", a->abi_version);
     cJSON_AddStringToObject(j, "producer", a->producer);
     cJSON_AddStringToObject(j, "target_cpu", a->target_cpu);

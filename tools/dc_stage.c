@@ -50,7 +50,7 @@ bool dc_build_options(struct dc_build *b, const struct args *a) {
     int64_t threads = 0;
     *b = (struct dc_build){0};
     if (!args_choice(a, "emit", dc_stages, &stage) || !args_choice(a, "winograd", off_on, &winograd) ||
-        !args_choice(a, "recompute", off_on, &recompute) || !args_i64(a, "max-batch", 1, 1 << 20, &b->cg.max_batch) ||
+        !args_choice(a, "recompute", off_on, &recompute) || !args_i64(a, "max-batch", 1, INT32_MAX, &b->cg.max_batch) ||
         !args_i64(a, "threads", 0, 1024, &threads) || !known_pass(a, "dump-after", true) ||
         !known_pass(a, "stop-after", false))
         return false;

@@ -123,8 +123,9 @@ struct smkd_abi_head {
     uint32_t added; // `logits` is no output of the model: smkdc made it one for training
 };
 
-// A LOSS has only FORWARD: logits, labels, scalars -> losses, gradients
-enum smkd_abi_kind { SMKD_ABI_MODEL, SMKD_ABI_LOSS };
+// A LOSS has only FORWARD: logits, labels, scalars -> losses, gradients. So has an OPTIMIZER: param, grad, state.NAME,
+// scalars -> param, state.NAME, each f32[N,16] and meant to be bound to the memory of the input of its name.
+enum smkd_abi_kind { SMKD_ABI_MODEL, SMKD_ABI_LOSS, SMKD_ABI_OPTIMIZER, SMKD_ABI_KINDS };
 
 struct smkd_artifact {
     uint32_t abi_version;
