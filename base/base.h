@@ -6,6 +6,7 @@
 #include "checked.h"
 #include "cpuinfo.h"
 #include "diag.h"
+#include "glob.h"
 #include "guard.h"
 #include "io.h"
 #include "json.h"

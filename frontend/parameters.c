@@ -3,7 +3,6 @@
 // then the command line; then the exporter's own marks and names; then what the operators do with it.
 #include "parameters.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,22 +100,10 @@ struct decide {
     const struct fe_options *o;
 };
 
-static bool matches(const char *glob, const char *name) { return !strcmp(glob, name) || !fnmatch(glob, name, 0); }
-
 static bool any_matches(const char *const *globs, size_t n, const char *name) {
     for (size_t i = 0; i < n; i++)
-        if (matches(globs[i], name)) return true;
+        if (glob_matches(globs[i], name)) return true;
     return false;
-}
-
-// Of patterns of which some take names out again the last that matches decides.
-static bool is_frozen(const struct fe_options *o, const char *name) {
-    bool frozen = false;
-    for (size_t i = 0; i < o->n_freeze; i++) {
-        const bool out = *o->freeze[i] == '!';
-        if (matches(o->freeze[i] + out, name)) frozen = !out;
-    }
-    return frozen;
 }
 
 // What the exporter says; UNUSED: nothing.
@@ -172,7 +159,7 @@ static enum rule decide(const struct decide *d, const struct fe_float *t) {
 
 // --freeze takes from what would be trained, or updated.
 static enum rule freeze(const struct decide *d, const struct fe_float *t, enum rule r) {
-    if ((r < ASKED_TO_TRAIN && r != STATISTIC) || !is_frozen(d->o, t->name)) return r;
+    if ((r < ASKED_TO_TRAIN && r != STATISTIC) || !glob_chosen(d->o->freeze, d->o->n_freeze, t->name)) return r;
     return r == STATISTIC ? STATISTIC_FROZEN : FROZEN;
 }
 
@@ -207,35 +194,14 @@ static struct fe_float *collect(struct fe_model *m, struct arena *a, size_t *n) 
 
 // --- the command line
 
-static size_t common_length(const char *a, const char *b) { // of the longest text that both have
-    size_t best = 0;
-    for (const char *p = a; *p; p++)
-        for (const char *q = b; *q; q++) {
-            size_t k = 0;
-            while (p[k] && p[k] == q[k]) k++;
-            if (k > best) best = k;
-        }
-    return best;
-}
-
-// The names that have most in common with a pattern that matches none: "c.weight", "c.bias".
-static const char *near_names(struct arena *a, const char *glob, const struct fe_float *ts, const enum rule *rules,
-                              size_t n) {
-    enum { SHOWN = 3 };
-    size_t best[SHOWN] = {0}, length[SHOWN] = {0}, found = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (rules[i] == UNUSED) continue;
-        const size_t c = common_length(glob, ts[i].name) + 1;
-        size_t at = found < SHOWN ? found++ : SHOWN;
-        for (; at > 0 && length[at - 1] < c; at--)
-            if (at < SHOWN) best[at] = best[at - 1], length[at] = length[at - 1];
-        if (at < SHOWN) best[at] = i, length[at] = c;
-    }
-    struct str s = STR_INIT;
-    for (size_t i = 0; i < found; i++) str_addf(&s, "%s\"%s\"", i ? ", " : "", ts[best[i]].name);
-    const char *text = arena_strdup(a, s.s ? s.s : "");
-    str_release(&s);
-    return text;
+// The names that have most in common with a pattern that matches none.
+static void near_names(struct str *out, struct arena *a, const char *glob, const struct fe_float *ts,
+                       const enum rule *rules, size_t n) {
+    const char **names = ARENA_ARRAY(a, const char *, n + 1);
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rules[i] != UNUSED) names[used++] = ts[i].name;
+    glob_near(out, glob, names, used);
 }
 
 static void check_globs(struct arena *a, struct diag *d, const char *option, const char *const *globs, size_t n_globs,
@@ -245,18 +211,20 @@ static void check_globs(struct arena *a, struct diag *d, const char *option, con
         size_t found = 0, last = 0;
         bool changeable = false;
         for (size_t i = 0; i < n; i++) {
-            if (rules[i] == UNUSED || !matches(glob, ts[i].name)) continue;
+            if (rules[i] == UNUSED || !glob_matches(glob, ts[i].name)) continue;
             found++;
             last = i;
             changeable |= rules[i] >= STATISTIC && rules[i] != EMPTY;
         }
-        const char *near = found ? "" : near_names(a, glob, ts, rules, n);
+        struct str near = STR_INIT;
+        if (!found) near_names(&near, a, glob, ts, rules, n);
         if (!found)
             diag_error(d, NULL, "--%s %s: no float tensor of the model has such a name%s%s", option, globs[k],
-                       *near ? "; it has " : "; it has none", near);
+                       near.len ? "; it has " : "; it has none", near.len ? near.s : "");
         else if (!changeable && !strcmp(option, "train-only"))
             diag_error(d, NULL, "--%s %s: \"%s\" cannot be trained: %s", option, globs[k], ts[last].name,
                        rules[last] == EMPTY ? "it has no elements" : "no data is computed with it");
+        str_release(&near);
     }
 }
 

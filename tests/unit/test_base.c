@@ -514,6 +514,25 @@ static void test_checked(void **state) {
     assert_false(checked_whole(0.5, &r) || checked_whole(NAN, &r));
 }
 
+static void test_glob(void **state) {
+    (void)state;
+    assert_true(glob_matches("layer1.*", "layer1.0.conv1.weight"));
+    assert_true(glob_matches("*.bn?.*", "layer1.0.bn2.bias"));
+    assert_false(glob_matches("layer1", "layer1.0"));
+    assert_true(glob_matches("a[0]", "a[0]") && glob_matches("a[0]", "a0")); // a name may look like a pattern
+    const char *const globs[] = {"*", "!head.*", "head.bias"};
+    assert_true(glob_chosen(globs, 3, "stem.weight") && glob_chosen(globs, 3, "head.bias"));
+    assert_false(glob_chosen(globs, 3, "head.weight") || glob_chosen(globs, 0, "stem.weight"));
+    const char *const names[] = {"stem.weight", "layer1.bias", "layer1.weight", "fc.weight"};
+    struct str s = STR_INIT;
+    glob_near(&s, "layer1.gamma", names, 4);
+    assert_string_equal(s.s, "\"layer1.bias\", \"layer1.weight\", \"stem.weight\"");
+    str_clear(&s);
+    glob_near(&s, "x", names, 0);
+    assert_int_equal(s.len, 0);
+    str_release(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena),    cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
@@ -522,6 +541,7 @@ int main(void) {
         cmocka_unit_test(test_cleanup),  cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_checked),
         cmocka_unit_test(test_escape),   cmocka_unit_test(test_budget),        cmocka_unit_test(test_folders_for_now),
         cmocka_unit_test(test_fence),    cmocka_unit_test(test_cpuinfo),       cmocka_unit_test(test_process),
+        cmocka_unit_test(test_glob),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
