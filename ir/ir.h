@@ -339,6 +339,9 @@ enum smkd_status ir_gradients(struct ir_graph *g, const struct ir_grad_seed *see
 void ir_cost(const struct ir_graph *g, const struct ir_node *n, double *flops, double *bytes);
 // Whether the node takes batch statistics of one element a sample (BatchNorm of [N,C]): a batch of one has no variance.
 bool ir_is_single_statistic(const struct ir_graph *g, const struct ir_node *n);
+// Whether a PARAM value is the scale or shift of a normalisation (batch, layer, group, instance, root mean square; as
+// one op or written out), by vid. Expects pass expand.
+void ir_norm_parameters(const struct ir_graph *g, bool *norm);
 // What running nodes in one pass takes (most often one) with everything inline that they compute on the fly (after pass
 // `fuse`): operations, and
 // bytes of the values in memory that it reads and writes, each once; the part that does not depend on the batch, and a

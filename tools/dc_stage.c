@@ -180,6 +180,17 @@ static cJSON *frozen_names(struct arena *a, const struct ir_graph *g) {
     return names;
 }
 
+// Scales and shifts of norms among the parameters: a recipe may decay them otherwise.
+static cJSON *norm_names(struct arena *a, const struct ir_graph *g) {
+    cJSON *names = cJSON_CreateArray();
+    if (!g) return names;
+    bool *norm = ARENA_ARRAY(a, bool, g->n_values + 1);
+    ir_norm_parameters(g, norm);
+    for (size_t i = 0; i < g->n_boundary; i++)
+        if (norm[g->boundary[i]]) cJSON_AddItemToArray(names, cJSON_CreateString(g->values[g->boundary[i]].name));
+    return names;
+}
+
 const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16) {
     return dc_model_notes(a, infer, train, bf16, NULL);
 }
@@ -195,6 +206,7 @@ const char *dc_model_notes(struct arena *a, const struct ir_graph *infer, const 
     cJSON_AddNumberToObject(j, "nodes", train ? (double)train->n_nodes : 0);
     cJSON_AddItemToObject(j, "ops", op_counts(train));
     cJSON_AddItemToObject(j, "frozen", frozen_names(a, train));
+    cJSON_AddItemToObject(j, SMKD_NOTE_NORM_PARAMETERS, norm_names(a, train));
     const char *single = single_statistic(train);
     if (single) cJSON_AddStringToObject(j, SMKD_NOTE_SINGLE_STATISTIC, single);
     size_t n_meta = 0;

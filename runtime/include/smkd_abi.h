@@ -160,6 +160,10 @@ struct smkd_artifact {
 // of one normalises a single value with itself, to 0, and leaves that node's running statistics as they were.
 #define SMKD_NOTE_SINGLE_STATISTIC "single_statistic"
 
+// In the notes since parameters may be decayed by what they are: an array of the names of those PARAM rows that scale
+// or shift what was normalised.
+#define SMKD_NOTE_NORM_PARAMETERS "norm_parameters"
+
 // In the notes where the ONNX file has such metadata: an object of its "smkd.*" keys and their values, strings, as
 // smkd-run export writes them (runtime/preparation.h).
 #define SMKD_NOTE_METADATA "metadata"
