@@ -1,6 +1,5 @@
 #include "run_config.h"
 
-#include "groups.h"
 #include "schedule.h"
 #include "transform_flags.h"
 
@@ -29,7 +28,6 @@ static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
 #define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false, 0}
 #define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false, 0}
 #define WHOLE(n, d, h, f)       {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false, 0}
-#define LIST(n, v, h, f)        {n, v, NULL, h, RT_FIELD_LIST, AT(f), 0, 0, NULL, false, 0}
 #define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false, 0}
 
 const struct rt_field rt_fields[] = {
@@ -112,18 +110,6 @@ const struct rt_field rt_fields[] = {
     F64("momentum", "0.9", "SGD momentum", momentum, 0, 1),
     F64("weight-decay", "5e-4", "L2 decay of every parameter", weight_decay, 0, 1e6),
     FLAG("nesterov", "Nesterov momentum", nesterov),
-    F64("norm-weight-decay", "auto", "decay of scales and shifts of norms (auto: --weight-decay)", norm_weight_decay, 0,
-        1e6),
-    F64("bias-weight-decay", "auto", "decay of what is called bias, in norms, too (auto: --weight-decay)",
-        bias_weight_decay, 0, 1e6),
-    LIST("param-group", "GLOB:lr=X,wd=X",
-         "another rate (which the schedule lowers with that of the run), another decay or both for parameters of such "
-         "names; again for more, the last one counts",
-         param_group),
-    LIST("freeze", "GLOB",
-         "never update parameters of such names; '!GLOB' takes some out again (smkdc compile --freeze saves their "
-         "gradients, too)",
-         freeze),
     F64("clip-grad-norm", "0", "largest norm of a network's gradients over all its parameters (0: any)", clip_grad_norm,
         0, 1e30),
     I64("accumulate", "1", "batches whose gradients make one update", accumulate, 1, 1e6),
@@ -191,9 +177,6 @@ static const void *field_of(const struct rt_config *c, const struct rt_field *f)
 
 static void add_expected(const struct rt_field *f, struct str *out) {
     switch (f->kind) {
-    case RT_FIELD_LIST:
-        str_add(out, "expected a list of texts");
-        break;
     case RT_FIELD_STR:
     case RT_FIELD_WORD:
         str_add(out, f->choices ? "expected one of " : "expected a text");
@@ -232,7 +215,6 @@ static enum smkd_result set_field(struct rt_config *c, const struct rt_field *f,
     switch (f->kind) {
     case RT_FIELD_WORD:
         BUG("a word that is no method's: %s", f->name);
-    case RT_FIELD_LIST:
     case RT_FIELD_STR: {
         bool ok = f->choices == NULL;
         for (const char *const *w = f->choices; w && *w; w++) ok = ok || strcmp(*w, text) == 0;
@@ -278,7 +260,7 @@ void rt_config_init(struct rt_config *c, const struct method *m) {
 
 void rt_config_release(struct rt_config *c) {
     for (const struct rt_field *f = rt_fields; f->name; f++)
-        if (f->kind == RT_FIELD_STR || f->kind == RT_FIELD_LIST) free(*(char **)field_at(c, f));
+        if (f->kind == RT_FIELD_STR) free(*(char **)field_at(c, f));
     free(c->fields);
     *c = (struct rt_config){0};
 }
@@ -302,10 +284,6 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
-    struct rt_group_rules rules;
-    enum smkd_result groups = rt_group_rules_read(&rules, c);
-    rt_group_rules_release(&rules);
-    if (groups != SMKD_R_OK) return groups;
     if (c->ra_sampler && strcmp(c->sampler, "shuffle") != 0)
         return rt_fail(SMKD_R_INVALID, "--ra-sampler and --sampler %s exclude each other", c->sampler);
     if (rt_transform_flags_check(c) != SMKD_R_OK) return SMKD_R_INVALID;
@@ -327,19 +305,6 @@ static cJSON *number(double v) {
     return cJSON_CreateRaw(text); // cJSON's own printing of numbers may lose the last bits
 }
 
-static cJSON *list(const char *lines) {
-    cJSON *a = cJSON_CreateArray();
-    while (lines && *lines) {
-        const size_t n = strcspn(lines, "\n");
-        struct str item = STR_INIT;
-        str_addn(&item, lines, n);
-        cJSON_AddItemToArray(a, cJSON_CreateString(item.s ? item.s : ""));
-        str_release(&item);
-        lines += n + (lines[n] == '\n');
-    }
-    return a;
-}
-
 cJSON *rt_config_to_json(const struct rt_config *c) {
     cJSON *o = cJSON_CreateObject();
     for (const struct rt_field *f = c->fields; f->name; f++) {
@@ -353,9 +318,6 @@ cJSON *rt_config_to_json(const struct rt_config *c) {
             v = s ? cJSON_CreateString(s) : cJSON_CreateNull();
             break;
         }
-        case RT_FIELD_LIST:
-            v = list(*(char *const *)at);
-            break;
         case RT_FIELD_WORD:
             v = cJSON_CreateString(*(const char *const *)at);
             break;
@@ -375,24 +337,10 @@ cJSON *rt_config_to_json(const struct rt_config *c) {
     return o;
 }
 
-static bool take_list(struct rt_config *c, const struct rt_field *f, const cJSON *v) {
-    struct str lines = STR_INIT;
-    const cJSON *x;
-    bool ok = cJSON_IsArray(v);
-    cJSON_ArrayForEach(x, v) {
-        ok = ok && cJSON_IsString(x);
-        if (ok) str_addf(&lines, "%s%s", lines.len ? "\n" : "", x->valuestring);
-    }
-    ok = ok && (!lines.len || set_field(c, f, lines.s) == SMKD_R_OK);
-    str_release(&lines);
-    return ok;
-}
-
 // False where the value is none that the field takes.
 static bool take_json(struct rt_config *c, const struct rt_field *f, const cJSON *v) {
     char text[40];
     const char *s = cJSON_GetStringValue(v);
-    if (f->kind == RT_FIELD_LIST) return take_list(c, f, v);
     if (f->kind == RT_FIELD_FLAG) {
         *(bool *)field_at(c, f) = cJSON_IsTrue(v);
         return cJSON_IsBool(v);
@@ -428,13 +376,8 @@ enum smkd_result rt_config_from_json(struct rt_config *c, const cJSON *o, const 
 
 static void field_text(const struct rt_config *c, const struct rt_field *f, struct str *out) {
     const void *at = field_of(c, f);
-    const bool is_text = f->kind == RT_FIELD_STR || f->kind == RT_FIELD_LIST || f->kind == RT_FIELD_WORD;
-    const char *s = is_text ? *(const char *const *)at : NULL;
+    const char *s = f->kind == RT_FIELD_STR || f->kind == RT_FIELD_WORD ? *(const char *const *)at : NULL;
     switch (f->kind) {
-    case RT_FIELD_LIST:
-        for (; s && *s; s++) str_addn(out, *s == '\n' ? " " : s, 1);
-        if (!out->len) str_add(out, "(none)");
-        break;
     case RT_FIELD_STR:
     case RT_FIELD_WORD:
         str_add(out, s ? s : "(none)");

@@ -35,8 +35,6 @@ struct rt_config {
     double lr, momentum, weight_decay, seed;
     bool nesterov, drop_last;
     double clip_grad_norm, model_ema_decay;
-    double norm_weight_decay, bias_weight_decay; // NAN: weight_decay; see groups.h
-    char *param_group, *freeze;                  // lists
     int64_t accumulate, model_ema_steps;
     bool model_ema;
     // learning rate; see schedule.h
@@ -46,17 +44,8 @@ struct rt_config {
     struct rt_field *fields; // those of every run, then the method's; ends with a NULL name; owned
 };
 
-// A word is one of the choices themselves, borrowed; a text is owned. A list is a text, too, its items in lines: the
-// flag may be given several times, and config.json has an array.
-enum rt_field_kind {
-    RT_FIELD_STR,
-    RT_FIELD_F64,
-    RT_FIELD_I64,
-    RT_FIELD_WHOLE,
-    RT_FIELD_FLAG,
-    RT_FIELD_WORD,
-    RT_FIELD_LIST
-};
+// A word is one of the choices themselves, borrowed; a text is owned.
+enum rt_field_kind { RT_FIELD_STR, RT_FIELD_F64, RT_FIELD_I64, RT_FIELD_WHOLE, RT_FIELD_FLAG, RT_FIELD_WORD };
 struct rt_field {
     const char *name;  // the flag's name; in config.json with _ for -
     const char *value; // what --help calls the value; NULL for a flag

@@ -31,8 +31,7 @@ static void make_options(struct args_opt *opts, const struct method *m) {
     for (const struct rt_field *f = rt_fields; f->name; f++) {
         CHECK(n + 1 < MAX_OPTS, "more options than MAX_OPTS");
         const char letter = strcmp(f->name, "workers") == 0 ? 'j' : 0;
-        const unsigned how = f->kind == RT_FIELD_LIST ? ARGS_REPEAT : 0;
-        opts[n++] = (struct args_opt){f->name, letter, f->value, f->def, f->help, how};
+        opts[n++] = (struct args_opt){f->name, letter, f->value, f->def, f->help, 0};
     }
     n = method_opts(m, opts, n, MAX_OPTS);
     opts[n] = (struct args_opt){0};
@@ -40,16 +39,6 @@ static void make_options(struct args_opt *opts, const struct method *m) {
 
 static const char *method_flag_given(const struct args *a) {
     return args_given(a, "method") ? args_nth(a, "method", 0) : args_nth(a, "loss", 0);
-}
-
-static enum smkd_result set(struct rt_config *c, const struct rt_field *f, const struct args *a) {
-    if (f->kind != RT_FIELD_LIST) return rt_config_set(c, f->name, args_nth(a, f->name, 0));
-    struct str lines = STR_INIT;
-    for (size_t i = 0; i < args_count(a, f->name); i++)
-        str_addf(&lines, "%s%s", i ? "\n" : "", args_nth(a, f->name, i));
-    enum smkd_result r = rt_config_set(c, f->name, lines.s);
-    str_release(&lines);
-    return r;
 }
 
 // Flags over defaults; on --resume, over what the run began with.
@@ -80,7 +69,7 @@ static enum smkd_result configure(struct rt_config *c, const struct args *a, str
         return rt_fail(SMKD_R_INVALID, "--loss is another name of --method: give one of them");
     if (args_given(a, "loss")) r = rt_config_set(c, "method", args_nth(a, "loss", 0));
     for (const struct rt_field *f = c->fields; f->name && r == SMKD_R_OK; f++)
-        if (args_given(a, f->name)) r = set(c, f, a);
+        if (args_given(a, f->name)) r = rt_config_set(c, f->name, args_nth(a, f->name, 0));
     return r == SMKD_R_OK ? rt_config_resolve(c) : r;
 }
 
