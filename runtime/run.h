@@ -3,6 +3,7 @@
 #define SMKD_RT_RUN_H
 
 #include "average.h"
+#include "optimizer.h"
 #include "program.h"
 #include "train.h"
 
@@ -19,6 +20,7 @@ struct run {
     struct rt_progress_state state;
     struct rt_kept kept;            // what checkpoints hold
     struct rt_gradients *gradients; // of each peer; NULL: nothing happens to them
+    struct rt_optimizer *optimizer; // of each peer
     struct rt_average *average;     // of each peer; NULL: there are none
     double *norm, *norms;           // of each peer: the largest and the sum of its gradients' norms in the epoch
     int64_t updates;                // of the epoch

@@ -106,10 +106,28 @@ const struct rt_field rt_fields[] = {
     I64("epochs", "100", "passes over the training images", epochs, 1, 1e6),
     I64("batch-size", "128", "images a step; the last of an epoch may have fewer", batch_size, 1, 1e6),
     FLAG("drop-last", "leave out the last batch of an epoch where it has fewer images", drop_last),
-    F64("lr", "0.1", "learning rate", lr, 0, 1e6),
-    F64("momentum", "0.9", "SGD momentum", momentum, 0, 1),
-    F64("weight-decay", "5e-4", "L2 decay of every parameter", weight_decay, 0, 1e6),
-    FLAG("nesterov", "Nesterov momentum", nesterov),
+    STR("opt", "NAME", "sgd",
+        "sgd, sgd_nesterov, adam, adamw, rmsprop, adagrad, lamb, lion, or a file made with smkdc optimizer", opt, NULL),
+    F64("lr", "auto", "learning rate (auto: 0.1 for sgd, else what PyTorch has)", lr, 0, 1e6),
+    F64("momentum", "auto", "momentum of sgd and rmsprop (auto: 0.9 for sgd, 0 for rmsprop)", momentum, 0, 1),
+    F64("weight-decay", "auto", "decay of every parameter (auto: 5e-4 for sgd, else what PyTorch has)", weight_decay, 0,
+        1e6),
+    FLAG("nesterov", "sgd with Nesterov momentum", nesterov),
+    F64("beta1", "auto", "decay of the mean gradient of adam, adamw, lamb and lion (auto: 0.9)", beta1, 0, 1),
+    F64("beta2", "auto", "decay of the mean squared gradient, of lion's mean gradient (auto: 0.999; lion 0.99)", beta2,
+        0, 1),
+    F64("opt-eps", "auto", "what is added to the root of squares (auto: 1e-8; lamb 1e-6, adagrad 1e-10)", opt_eps, 0,
+        1),
+    F64("alpha", "auto", "decay of rmsprop's mean squared gradient (auto: 0.99)", alpha, 0, 1),
+    F64("norm-weight-decay", "auto", "decay of what normalisations multiply with and add (auto: --weight-decay)",
+        norm_weight_decay, 0, 1e6),
+    F64("bias-weight-decay", "auto", "decay of biases, those of normalisations included (auto: --weight-decay)",
+        bias_weight_decay, 0, 1e6),
+    STR("param-group", "GLOB:K=X,..", NULL,
+        "own rate or decay of parameters of such names, 'fc.*:lr=0.1,wd=0;*.embed:wd=0': the first that matches counts",
+        param_group, NULL),
+    STR("freeze", "GLOB;..", NULL, "parameters of such names stay as they are; '!GLOB' takes some out again", freeze,
+        NULL),
     F64("clip-grad-norm", "0", "largest norm of a network's gradients over all its parameters (0: any)", clip_grad_norm,
         0, 1e30),
     I64("accumulate", "1", "batches whose gradients make one update", accumulate, 1, 1e6),
@@ -265,6 +283,63 @@ void rt_config_release(struct rt_config *c) {
     *c = (struct rt_config){0};
 }
 
+static const struct {
+    const char *flag;
+    size_t offset;
+} opt_numbers[] = {{"momentum", AT(momentum)},
+                   {"beta1", AT(beta1)},
+                   {"beta2", AT(beta2)},
+                   {"opt-eps", AT(opt_eps)},
+                   {"alpha", AT(alpha)}};
+enum { N_OPT_NUMBERS = sizeof opt_numbers / sizeof *opt_numbers };
+
+double rt_config_opt_number(const struct rt_config *c, int i) {
+    if (i >= OPTIMIZER_NUMBERS || !c->opt_row->numbers[i].name) return 0;
+    for (int k = 0; k < N_OPT_NUMBERS; k++)
+        if (strcmp(opt_numbers[k].flag, c->opt_row->numbers[i].flag) == 0)
+            return *(const double *)((const char *)c + opt_numbers[k].offset);
+    BUG("no flag for %s", c->opt_row->numbers[i].name);
+}
+
+// The row of a name, or of the program in a file.
+static enum smkd_result find_optimizer(struct rt_config *c) {
+    c->opt_row = optimizer_find(c->opt);
+    if (!c->opt_row && (strchr(c->opt, '/') || str_has_suffix(c->opt, ".smkd"))) {
+        smkd_model *file = smkd_model_read(c->opt);
+        if (!file) return SMKD_R_INVALID;
+        c->opt_row = optimizer_find(smkd_model_info(file)->name);
+        smkd_model_free(file);
+        if (!c->opt_row) return rt_fail(SMKD_R_INVALID, "--opt %s: is no optimizer of smkdc optimizer --list", c->opt);
+    }
+    if (c->opt_row && c->nesterov && strcmp(c->opt_row->name, "sgd") == 0) c->opt_row = optimizer_find("sgd_nesterov");
+    if (c->opt_row) return SMKD_R_OK;
+    struct str all = STR_INIT;
+    optimizer_names(&all);
+    rt_fail(SMKD_R_INVALID, "--opt %s: expected one of %s, or a file made with smkdc optimizer", c->opt, all.s);
+    str_release(&all);
+    return SMKD_R_INVALID;
+}
+
+static enum smkd_result resolve_optimizer(struct rt_config *c) {
+    if (find_optimizer(c) != SMKD_R_OK) return SMKD_R_INVALID;
+    const struct optimizer *o = c->opt_row;
+    if (c->nesterov && strcmp(o->name, "sgd_nesterov") != 0)
+        return rt_fail(SMKD_R_INVALID, "--nesterov: goes with --opt sgd, not with %s", o->name);
+    for (int k = 0; k < N_OPT_NUMBERS; k++) {
+        double *v = (double *)((char *)c + opt_numbers[k].offset);
+        const int i = optimizer_number(o, opt_numbers[k].flag);
+        if (i < 0 && !isnan(*v))
+            return rt_fail(SMKD_R_INVALID, "--%s: the optimizer %s has no such number", opt_numbers[k].flag, o->name);
+        if (i >= 0 && isnan(*v)) *v = o->numbers[i].def;
+    }
+    if (isnan(c->lr)) c->lr = o->lr;
+    if (isnan(c->weight_decay)) c->weight_decay = o->weight_decay;
+    if (c->param_group && !(c->lr > 0) && strstr(c->param_group, "lr="))
+        return rt_fail(SMKD_R_INVALID, "--param-group %s: rates follow --lr, which must be more than 0",
+                       c->param_group);
+    return SMKD_R_OK;
+}
+
 enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
     const char *why = c->row->family->refuse(c->row, &c->values);
@@ -287,6 +362,7 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (c->ra_sampler && strcmp(c->sampler, "shuffle") != 0)
         return rt_fail(SMKD_R_INVALID, "--ra-sampler and --sampler %s exclude each other", c->sampler);
     if (rt_transform_flags_check(c) != SMKD_R_OK) return SMKD_R_INVALID;
+    if (resolve_optimizer(c) != SMKD_R_OK) return SMKD_R_INVALID;
     return rt_schedule_resolve(c);
 }
 

@@ -4,6 +4,7 @@
 #define SMKD_RT_RUN_CONFIG_H
 
 #include "../methods/methods.h"
+#include "../methods/optimizers.h"
 #include "data.h"
 
 // torchvision's flags about images, by their names (transform_flags.h says what they become). NAN: auto.
@@ -34,6 +35,11 @@ struct rt_config {
     int64_t epochs, batch_size, lr_warmup_epochs, threads;
     double lr, momentum, weight_decay, seed;
     bool nesterov, drop_last;
+    // the optimizer: its name, or a file made with smkdc optimizer; its row and numbers; NAN: the row's own, and where
+    // it has no such number
+    char *opt, *param_group, *freeze;
+    const struct optimizer *opt_row; // of rt_config_resolve
+    double beta1, beta2, opt_eps, alpha, norm_weight_decay, bias_weight_decay;
     double clip_grad_norm, model_ema_decay;
     int64_t accumulate, model_ema_steps;
     bool model_ema;
@@ -65,6 +71,8 @@ void rt_config_init(struct rt_config *c, const struct method *m);
 void rt_config_release(struct rt_config *c);
 // Sets one field from text ("" for a flag); the failure's message names flag, value and what was expected.
 enum smkd_result rt_config_set(struct rt_config *c, const char *name, const char *text);
+// The i-th number of the optimizer; 0: it has none. After rt_config_resolve.
+double rt_config_opt_number(const struct rt_config *c, int i);
 // Fills what "auto" stands for where nothing but the flags is needed: noise-seed, lr-milestones.
 enum smkd_result rt_config_resolve(struct rt_config *c);
 

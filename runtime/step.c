@@ -75,10 +75,10 @@ static void count(struct run *r, const struct rt_batch *b, size_t at) {
 
 // The update that ends a group of batches: `last` in the epoch, or the group is full.
 static enum smkd_result update(struct run *r, int64_t number, const struct rt_batch *b, bool last) {
-    struct rt_peer *p = r->t->peers;
     const int n = r->t->n_peers;
     const bool sums = r->c->accumulate > 1, ends = last || (number + 1) % r->c->accumulate == 0;
     enum smkd_result e = SMKD_R_OK;
+    for (int k = 0; k < n; k++) rt_optimizer_mask(&r->optimizer[k]);
     for (int k = 0; k < n && sums; k++) rt_gradients_add(&r->gradients[k], b->n);
     if (!ends) return SMKD_R_OK;
     for (int k = 0; k < n && r->gradients; k++) {
@@ -88,7 +88,9 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
         r->norms[k] += norm;
         if (norm > r->norm[k]) r->norm[k] = norm;
     }
-    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = smkd_run(p[k].session, SMKD_ABI_UPDATE, (int64_t)b->n);
+    const int64_t steps = (r->schedule.steps + r->c->accumulate - 1) / r->c->accumulate; // updates of an epoch
+    for (int k = 0; k < n && e == SMKD_R_OK; k++)
+        e = rt_optimizer_step(&r->optimizer[k], r->now_lr, r->state.epoch * steps + r->updates + 1);
     // As torchvision: by the step's number in the epoch; what the warm-up leaves is forgotten.
     for (int k = 0; k < n && r->average && e == SMKD_R_OK && r->updates % r->c->model_ema_steps == 0; k++) {
         rt_average_update(&r->average[k]);

@@ -38,20 +38,21 @@ static enum smkd_result start_loss(struct run *r) {
     return e == SMKD_R_OK ? rt_program_bind(&r->loss, "class.weight", r->class_weights) : e;
 }
 
-// Scalars of the optimizer that stay as they are.
-static enum smkd_result start_peer(struct run *r, struct rt_peer *p) {
-    const struct {
-        const char *name;
-        double value;
-    } fixed[] = {{"momentum", r->c->momentum}, {"weight_decay", r->c->weight_decay}, {"nesterov", r->c->nesterov}};
+static enum smkd_result start_peer(struct run *r, int k) {
+    struct rt_peer *p = &r->t->peers[k];
     const struct smkd_artifact *info = smkd_model_info(p->model);
     static const enum smkd_abi_phase needed[] = {SMKD_ABI_INFER, SMKD_ABI_FORWARD, SMKD_ABI_BACKWARD, SMKD_ABI_UPDATE};
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!info->entries[needed[i]].run)
             return rt_fail(SMKD_R_UNSUPPORTED, "%s: was compiled without training; compile it again", p->path);
+    bool guessed = false;
     enum smkd_result e = rt_peer_start(p, r->team, (size_t)r->c->batch_size);
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed && e == SMKD_R_OK; i++)
-        e = rt_set_if_there(p->session, p->model, fixed[i].name, fixed[i].value);
+    if (e == SMKD_R_OK) e = rt_optimizer_start(&r->optimizer[k], r->c, p, r->t->optimizer, r->team, &guessed);
+    if (guessed && r->t->progress)
+        fprintf(r->t->progress,
+                "note: %s does not say which parameters are a normalisation's: --norm-weight-decay takes all of one "
+                "dimension; compile it again\n",
+                p->path);
     return e;
 }
 
@@ -179,7 +180,7 @@ static enum smkd_result keep(struct run *r) {
     for (int k = 0; k < r->t->n_peers && r->average; k++) keep_average(r, k);
     rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
-    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_momentum(&r->kept, k, r->t->peers[k].model);
+    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) rt_optimizer_keep(&r->optimizer[k], &r->kept, k);
     return e;
 }
 
@@ -191,8 +192,10 @@ static enum smkd_result start(struct run *r) {
     r->classes = t->peers[0].classes;
     r->team = smkd_team_new((int)r->c->threads);
     if (!r->team) return SMKD_R_NOMEM;
+    r->optimizer = xcalloc((size_t)t->n_peers, sizeof *r->optimizer);
+    if (t->optimizer && (e = rt_optimizer_check(t->optimizer, r->c->opt, r->c->opt_row)) != SMKD_R_OK) return e;
     for (int k = 0; k < r->t->n_peers; k++)
-        if ((e = start_peer(r, &t->peers[k])) != SMKD_R_OK) return e;
+        if ((e = start_peer(r, k)) != SMKD_R_OK) return e;
     if ((e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
         (e = keep(r)) != SMKD_R_OK)
         return e;
@@ -222,6 +225,8 @@ static void finish(struct run *r) {
     rt_loader_free(r->test);
     rt_program_release(&r->loss);
     finish_extras(r);
+    for (int k = 0; k < r->t->n_peers && r->optimizer; k++) rt_optimizer_release(&r->optimizer[k]);
+    free(r->optimizer);
     for (int k = 0; k < r->t->n_peers; k++) {
         smkd_session_free(r->t->peers[k].session); // before the team it borrows
         r->t->peers[k].session = NULL;

@@ -59,9 +59,10 @@ struct rt_train {
     struct rt_config *config; // resolved but for what needs the data
     struct rt_peer *peers;    // loaded, agreeing; owned by the caller
     int n_peers;
-    smkd_model *loss;  // the method's program; owned by the caller
-    const char *dir;   // run folder, made when missing
-    struct lock *lock; // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
+    smkd_model *loss;      // the method's program; owned by the caller
+    smkd_model *optimizer; // the optimizer's; likewise; NULL where rt_optimizer_is_plain
+    const char *dir;       // run folder, made when missing
+    struct lock *lock;     // of the run folder (rt_run_lock); taken when the run starts where it is not held yet
     bool resume, overwrite;
     const char *save_labels; // NULL, or where the given labels go as .npy
     FILE *progress;          // progress and notes; NULL: none

@@ -1,9 +1,12 @@
 // smkd-run train: peers, a data set, a method, a run folder. The flags are the rows of rt_fields and of the method.
 #include "run_train.h"
 
+#include "../runtime/optimizer.h"
 #include "config_args.h"
 #include "loss_program.h"
 #include "method_args.h"
+#include "optimizer_program.h"
+#include "program.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +135,13 @@ static int run(const struct args *a) {
         r = rt_fail(SMKD_R_INVALID,
                     "%s/config.json: loss.content_hash is missing, without which %s is not loaded; give it with --loss",
                     t.dir, c.method);
+    if (r == SMKD_R_OK && saved.n_peers && program_is_file(c.opt) && !args_given(a, "opt"))
+        r = rt_fail(SMKD_R_INVALID,
+                    "%s/config.json: names %s, a program, which is not run for that; give it with --opt", t.dir, c.opt);
+    if (r == SMKD_R_OK && !rt_optimizer_is_plain(&c)) {
+        t.optimizer = optimizer_program(c.opt, c.opt_row);
+        if (!t.optimizer) r = SMKD_R_INVALID;
+    }
     if (r == SMKD_R_OK) {
         const struct loss_request want = {.known = from_folder ? &loss : NULL,
                                           .name = c.method,
@@ -147,6 +157,7 @@ static int run(const struct args *a) {
         r = t.loss ? rt_train(&t) : SMKD_R_INVALID;
     }
     smkd_model_free(t.loss);
+    smkd_model_free(t.optimizer);
     for (int k = 0; k < t.n_peers; k++) rt_peer_release(&t.peers[k]);
     free(t.peers);
     rt_config_release(&c);
