@@ -58,6 +58,7 @@ static void make_runs(struct rt_optimizer *o) {
         const struct rt_param_rule *rule = &o->rules[i];
         struct rt_update_run *last = o->n_runs ? &o->run[o->n_runs - 1] : NULL;
         const size_t at = (size_t)t->offset / LINE, lines = lines_of(t);
+        o->any_frozen |= rule->frozen;
         if (rule->frozen || !lines) continue;
         if (last && !o->row->by_tensor && last->at + last->lines == at && last->lr == rule->lr &&
             last->weight_decay == rule->weight_decay)
@@ -104,7 +105,7 @@ enum smkd_result rt_optimizer_start(struct rt_optimizer *o, const struct rt_conf
     } fixed[] = {{"momentum", o->now.numbers[0]},
                  {"weight_decay", c->weight_decay},
                  {"nesterov", strcmp(o->row->name, "sgd_nesterov") == 0}};
-    enum smkd_result e = rt_param_rules(c, p->model, p->path, &o->rules, guessed);
+    enum smkd_result e = rt_param_rules(c, p->model, &o->rules, guessed);
     if (e == SMKD_R_OK) e = make_states(o);
     if (e != SMKD_R_OK) return e;
     for (size_t i = 0; !program && i < sizeof fixed / sizeof *fixed && e == SMKD_R_OK; i++)
@@ -140,10 +141,14 @@ void rt_optimizer_keep(const struct rt_optimizer *o, struct rt_kept *k, int peer
 }
 
 void rt_optimizer_mask(const struct rt_optimizer *o) {
-    const struct smkd_abi_tensor *t;
-    for (size_t i = 0; (t = smkd_model_nth(o->peer->model, SMKD_ABI_PARAM, i)); i++)
-        if (o->rules[i].frozen)
-            memset((char *)smkd_model_grads(o->peer->model) + t->offset, 0, (size_t)t->numel * sizeof(float));
+    if (!o->any_frozen) return;
+    const struct smkd_artifact *info = smkd_model_info(o->peer->model);
+    char *grads = smkd_model_grads(o->peer->model);
+    const struct rt_param_rule *rule = o->rules;
+    for (uint64_t i = 0; i < info->n_tensors; i++) {
+        const struct smkd_abi_tensor *t = &info->tensors[i];
+        if (t->role == SMKD_ABI_PARAM && rule++->frozen) memset(grads + t->offset, 0, (size_t)t->numel * sizeof(float));
+    }
 }
 
 static enum smkd_result set_scalars(struct rt_optimizer *o) {

@@ -18,9 +18,12 @@ struct rt_param_rule {
 // The rules of all parameters of a model, in the order of its table: --weight-decay, then --bias-weight-decay for those
 // called "bias" or --norm-weight-decay for those of normalisations (torchvision's set_weight_decay), then the first
 // --param-group that matches, and --freeze. *guessed: the artifact is too old to say which are a normalisation's, so
-// all of one dimension were taken. A pattern that matches nothing is refused. Owned by the caller (free).
-enum smkd_result rt_param_rules(const struct rt_config *c, const smkd_model *m, const char *path,
-                                struct rt_param_rule **rules, bool *guessed);
+// all of one dimension were taken. Owned by the caller (free).
+enum smkd_result rt_param_rules(const struct rt_config *c, const smkd_model *m, struct rt_param_rule **rules,
+                                bool *guessed);
+// Whether these flags mean something for n networks: a pattern that matches in none of them is refused, and so is
+// freezing everything.
+enum smkd_result rt_param_flags_check(const struct rt_config *c, const smkd_model *const *m, int n);
 
 struct rt_update_run { // neighbours in the block that are updated alike
     size_t at, lines;  // in 64 bytes
@@ -37,6 +40,7 @@ struct rt_optimizer {
     bool own[OPTIMIZER_STATES]; // SGD's momentum is the model's
     size_t bytes;               // of a state
     struct rt_param_rule *rules;
+    bool any_frozen;
     struct rt_update_run *run;
     size_t n_runs;
 };

@@ -2,12 +2,9 @@
 #include "optimizer.h"
 
 #include <cjson/cJSON.h>
-#include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool matches(const char *glob, const char *name) { return !strcmp(glob, name) || !fnmatch(glob, name, 0); }
 
 // --- "GLOB:lr=0.1,wd=0;GLOB:..." and "GLOB;!GLOB"
 // ---------------------------------------------------------------------
@@ -61,21 +58,14 @@ static enum smkd_result parse(const char *text, const char *flag, bool values, s
     return e;
 }
 
-static enum smkd_result all_found(const struct patterns *all, const char *flag, const char *path) {
-    for (size_t i = 0; i < all->n; i++)
-        if (!all->p[i].found)
-            return rt_fail(SMKD_R_MISMATCH,
-                           "--%s %s: %s has no trained parameter of such a name; smkdc inspect --tensors lists them",
-                           flag, all->p[i].glob, path);
-    return SMKD_R_OK;
-}
-
 // --- biases and normalisations
 // -----------------------------------------------------------------------------------------
 
 static bool is_bias(const char *name) {
-    const char *dot = strrchr(name, '.');
-    return strcmp(dot ? dot + 1 : name, "bias") == 0;
+    const char *last = name; // behind PyTorch's dots or TensorFlow's slashes, in front of its ":0"
+    for (const char *c = name; *c; c++)
+        if (*c == '.' || *c == '/') last = c + 1;
+    return strcspn(last, ":") == 4 && strncmp(last, "bias", 4) == 0;
 }
 
 static bool is_norm(const cJSON *names, const struct smkd_abi_tensor *t) {
@@ -98,7 +88,7 @@ static void group(struct patterns *groups, const char *name, struct rt_param_rul
     bool first = true;
     for (size_t i = 0; i < groups->n; i++) {
         struct pattern *p = &groups->p[i];
-        if (!matches(p->glob, name)) continue;
+        if (!glob_matches(p->glob, name)) continue;
         p->found++;
         if (first && !isnan(p->lr)) rule->lr = p->lr;
         if (first && !isnan(p->weight_decay)) rule->weight_decay = p->weight_decay;
@@ -111,38 +101,89 @@ static void freeze(struct patterns *frozen, const char *name, struct rt_param_ru
     for (size_t i = 0; i < frozen->n; i++) {
         struct pattern *p = &frozen->p[i];
         const bool out = *p->glob == '!';
-        if (!matches(p->glob + out, name)) continue;
+        if (!glob_matches(p->glob + out, name)) continue;
         p->found++;
         rule->frozen = !out;
     }
 }
 
-enum smkd_result rt_param_rules(const struct rt_config *c, const smkd_model *m, const char *path,
-                                struct rt_param_rule **rules, bool *guessed) {
-    struct patterns groups = {0}, frozen = {0};
+struct reading {
+    struct patterns groups, frozen;
+};
+
+static enum smkd_result begin(struct reading *r, const struct rt_config *c) {
+    *r = (struct reading){0};
+    enum smkd_result e = parse(c->param_group, "param-group", true, &r->groups);
+    return e == SMKD_R_OK ? parse(c->freeze, "freeze", false, &r->frozen) : e;
+}
+
+static void end(struct reading *r) {
+    release(&r->groups);
+    release(&r->frozen);
+}
+
+static struct rt_param_rule *rules_of(struct reading *r, const struct rt_config *c, const smkd_model *m,
+                                      bool *guessed) {
     const char *notes = smkd_model_info(m)->notes;
     cJSON *json = notes ? cJSON_Parse(notes) : NULL;
     const cJSON *norms = cJSON_GetObjectItemCaseSensitive(json, SMKD_NOTE_NORM_PARAMETERS);
     const struct smkd_abi_tensor *t;
-    size_t n = 0, left = 0;
+    size_t n = 0;
     while (smkd_model_nth(m, SMKD_ABI_PARAM, n)) n++;
-    *rules = xcalloc(n + 1, sizeof **rules);
+    struct rt_param_rule *rules = xcalloc(n + 1, sizeof *rules);
     *guessed = !norms && !isnan(c->norm_weight_decay);
-    enum smkd_result e = parse(c->param_group, "param-group", true, &groups);
-    if (e == SMKD_R_OK) e = parse(c->freeze, "freeze", false, &frozen);
-    for (size_t i = 0; e == SMKD_R_OK && (t = smkd_model_nth(m, SMKD_ABI_PARAM, i)); i++) {
-        struct rt_param_rule *rule = &(*rules)[i];
-        *rule = (struct rt_param_rule){.lr = c->lr, .weight_decay = decay_of(c, norms, t)};
-        group(&groups, t->name, rule);
-        freeze(&frozen, t->name, rule);
-        left += !rule->frozen;
+    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_PARAM, i)); i++) {
+        rules[i] = (struct rt_param_rule){.lr = c->lr, .weight_decay = decay_of(c, norms, t)};
+        group(&r->groups, t->name, &rules[i]);
+        freeze(&r->frozen, t->name, &rules[i]);
     }
-    if (e == SMKD_R_OK) e = all_found(&groups, "param-group", path);
-    if (e == SMKD_R_OK) e = all_found(&frozen, "freeze", path);
-    if (e == SMKD_R_OK && n && !left)
-        e = rt_fail(SMKD_R_INVALID, "--freeze %s: leaves nothing of %s to be trained", c->freeze, path);
-    release(&groups);
-    release(&frozen);
     cJSON_Delete(json);
+    return rules;
+}
+
+enum smkd_result rt_param_rules(const struct rt_config *c, const smkd_model *m, struct rt_param_rule **rules,
+                                bool *guessed) {
+    struct reading r;
+    enum smkd_result e = begin(&r, c);
+    if (e == SMKD_R_OK) *rules = rules_of(&r, c, m, guessed);
+    end(&r);
+    return e;
+}
+
+static enum smkd_result all_found(const struct patterns *all, const char *flag, const smkd_model *m) {
+    for (size_t i = 0; i < all->n; i++) {
+        if (all->p[i].found) continue;
+        const struct smkd_abi_tensor *t;
+        const char **names = NULL;
+        size_t n = 0;
+        while (smkd_model_nth(m, SMKD_ABI_PARAM, n)) n++;
+        names = xcalloc(n + 1, sizeof *names);
+        for (n = 0; (t = smkd_model_nth(m, SMKD_ABI_PARAM, n)); n++) names[n] = t->name;
+        struct str near = STR_INIT;
+        glob_near(&near, all->p[i].glob + (*all->p[i].glob == '!'), names, n);
+        rt_fail(SMKD_R_MISMATCH, "--%s %s: no network has a trained parameter of such a name; there are %s ...", flag,
+                all->p[i].glob, near.s ? near.s : "none");
+        str_release(&near);
+        free(names);
+        return SMKD_R_MISMATCH;
+    }
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_param_flags_check(const struct rt_config *c, const smkd_model *const *m, int n) {
+    struct reading r;
+    size_t all = 0, left = 0;
+    enum smkd_result e = begin(&r, c);
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) {
+        bool guessed;
+        struct rt_param_rule *rules = rules_of(&r, c, m[k], &guessed);
+        for (size_t i = 0; smkd_model_nth(m[k], SMKD_ABI_PARAM, i); i++, all++) left += !rules[i].frozen;
+        free(rules);
+    }
+    if (e == SMKD_R_OK) e = all_found(&r.groups, "param-group", m[0]);
+    if (e == SMKD_R_OK) e = all_found(&r.frozen, "freeze", m[0]);
+    if (e == SMKD_R_OK && all && !left)
+        e = rt_fail(SMKD_R_INVALID, "--freeze %s: leaves nothing to be trained", c->freeze);
+    end(&r);
     return e;
 }

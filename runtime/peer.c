@@ -103,7 +103,8 @@ enum smkd_result rt_peer_load(struct rt_peer *p, const char *path, const struct 
     p->model = want->known ? rt_model_load_known(path, want->known) : smkd_model_load(path);
     if (!p->model) return SMKD_R_INVALID;
     if (smkd_model_info(p->model)->kind != SMKD_ABI_MODEL)
-        return rt_fail(SMKD_R_MISMATCH, "%s: is a loss, not a model; give an artifact made with smkdc compile", path);
+        return rt_fail(SMKD_R_MISMATCH, "%s: is %s, not a model; give an artifact made with smkdc compile", path,
+                       smkd_model_info(p->model)->kind == SMKD_ABI_LOSS ? "a loss" : "an optimizer");
     const struct smkd_abi_tensor *in;
     enum smkd_result r = find_input(p->model, path, &in);
     if (r != SMKD_R_OK) return r;

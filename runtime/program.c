@@ -65,9 +65,8 @@ static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *p
 enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch) {
     const struct smkd_artifact *info = smkd_model_info(m);
     if (info->kind != SMKD_ABI_LOSS)
-        return rt_fail(SMKD_R_INVALID,
-                       "%s: is a model, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld", path,
-                       (long long)columns);
+        return rt_fail(SMKD_R_INVALID, "%s: is %s, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld",
+                       path, info->kind == SMKD_ABI_MODEL ? "a model" : "an optimizer", (long long)columns);
     for (uint64_t i = 0; i < info->n_tensors; i++) {
         enum smkd_result r = check_row(&info->tensors[i], path, peers, columns);
         if (r != SMKD_R_OK) return r;

@@ -192,6 +192,9 @@ static enum smkd_result start(struct run *r) {
     r->classes = t->peers[0].classes;
     r->team = smkd_team_new((int)r->c->threads);
     if (!r->team) return SMKD_R_NOMEM;
+    const smkd_model *models[METHOD_MAX_PEERS];
+    for (int k = 0; k < t->n_peers; k++) models[k] = t->peers[k].model;
+    if ((e = rt_param_flags_check(r->c, models, t->n_peers)) != SMKD_R_OK) return e;
     r->optimizer = xcalloc((size_t)t->n_peers, sizeof *r->optimizer);
     if (t->optimizer && (e = rt_optimizer_check(t->optimizer, r->c->opt, r->c->opt_row)) != SMKD_R_OK) return e;
     for (int k = 0; k < r->t->n_peers; k++)

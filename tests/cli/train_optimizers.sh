@@ -60,9 +60,9 @@ done
 refuses 'expected one of sgd, sgd_nesterov' train --opt adamx -o no
 refuses 'the optimizer sgd has no such number' train --beta1 0.8 -o no
 refuses 'goes with --opt sgd' train --opt adam --nesterov -o no
-refuses 'has no trained parameter of such a name' train --param-group 'nix*:lr=1' -o no
+refuses 'no network has a trained parameter of such a name' train --param-group 'nix*:lr=1' -o no
 refuses 'expected GLOB:lr=X,wd=X' train --param-group 'fc.*:lr=fast' -o no
-refuses 'leaves nothing of' train --freeze '*' -o no
+refuses 'leaves nothing to be trained' train --freeze '*' -o no
 refuses 'is no optimizer of smkdc optimizer --list' train --opt ./a.smkd -o no
 refuses '--param-group fc.*:wd=0 (was (none))' "$run" train --resume -o entry --param-group 'fc.*:wd=0'
 echo ok
