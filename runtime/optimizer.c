@@ -81,6 +81,24 @@ static enum smkd_result make_states(struct rt_optimizer *o) {
     return SMKD_R_OK;
 }
 
+// What of a block lies at a line, in and out.
+static enum smkd_result bind(struct rt_optimizer *o, const char *name, void *block, size_t line, bool written) {
+    void *at = (char *)block + line * LINE;
+    enum smkd_result e = smkd_bind(o->session, SMKD_ABI_INPUT, name, at);
+    return e == SMKD_R_OK && written ? smkd_bind(o->session, SMKD_ABI_OUTPUT, name, at) : e;
+}
+
+static enum smkd_result bind_all(struct rt_optimizer *o, void *params, size_t line) {
+    enum smkd_result e = bind(o, "param", params, line, true);
+    if (e == SMKD_R_OK) e = bind(o, "grad", smkd_model_grads(o->peer->model), line, false);
+    for (int i = 0; o->row->states[i] && e == SMKD_R_OK; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "state.%s", o->row->states[i]);
+        e = bind(o, name, o->state[i], line, true);
+    }
+    return e;
+}
+
 static enum smkd_result start_program(struct rt_optimizer *o, smkd_team *team) {
     const uint64_t most = smkd_model_info(o->program)->max_batch;
     size_t lines = 0;
@@ -92,7 +110,9 @@ static enum smkd_result start_program(struct rt_optimizer *o, smkd_team *team) {
     o->session = smkd_session_new(o->program, team);
     if (!o->session) return SMKD_R_NOMEM;
     if (lines > most) lines = (size_t)most;
-    return lines ? rt_session_reserve(o->session, (int64_t)lines) : SMKD_R_OK;
+    if (!smkd_model_grads(o->peer->model)) return SMKD_R_NOMEM;
+    enum smkd_result e = bind_all(o, smkd_model_params(o->peer->model), 0); // what is bound needs no memory of its own
+    return e == SMKD_R_OK && lines ? rt_session_reserve(o->session, (int64_t)lines) : e;
 }
 
 enum smkd_result rt_optimizer_start(struct rt_optimizer *o, const struct rt_config *c, struct rt_peer *p,
@@ -162,24 +182,6 @@ static enum smkd_result set_scalars(struct rt_optimizer *o) {
     return e;
 }
 
-// What of a block lies at a line, in and out.
-static enum smkd_result bind(struct rt_optimizer *o, const char *name, void *block, size_t line, bool written) {
-    void *at = (char *)block + line * LINE;
-    enum smkd_result e = smkd_bind(o->session, SMKD_ABI_INPUT, name, at);
-    return e == SMKD_R_OK && written ? smkd_bind(o->session, SMKD_ABI_OUTPUT, name, at) : e;
-}
-
-static enum smkd_result update(struct rt_optimizer *o, void *params, size_t line, size_t lines) {
-    enum smkd_result e = bind(o, "param", params, line, true);
-    if (e == SMKD_R_OK) e = bind(o, "grad", smkd_model_grads(o->peer->model), line, false);
-    for (int i = 0; o->row->states[i] && e == SMKD_R_OK; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "state.%s", o->row->states[i]);
-        e = bind(o, name, o->state[i], line, true);
-    }
-    return e == SMKD_R_OK ? smkd_run(o->session, SMKD_ABI_FORWARD, (int64_t)lines) : e;
-}
-
 enum smkd_result rt_optimizer_step(struct rt_optimizer *o, double lr, int64_t step) {
     if (!o->program) return smkd_run(o->peer->session, SMKD_ABI_UPDATE, 1); // its lr is set with each step's
     const size_t most = (size_t)smkd_model_info(o->program)->max_batch;
@@ -190,8 +192,11 @@ enum smkd_result rt_optimizer_step(struct rt_optimizer *o, double lr, int64_t st
         o->now.lr = r->lr == o->lr ? lr : lr * (r->lr / o->lr);
         o->now.weight_decay = r->weight_decay;
         enum smkd_result e = set_scalars(o);
-        for (size_t at = 0; at < r->lines && e == SMKD_R_OK; at += most)
-            e = update(o, params, r->at + at, r->lines - at < most ? r->lines - at : most);
+        for (size_t at = 0; at < r->lines && e == SMKD_R_OK; at += most) {
+            const size_t lines = r->lines - at < most ? r->lines - at : most;
+            e = bind_all(o, params, r->at + at);
+            if (e == SMKD_R_OK) e = smkd_run(o->session, SMKD_ABI_FORWARD, (int64_t)lines);
+        }
         if (e != SMKD_R_OK) return e;
     }
     return SMKD_R_OK;
