@@ -70,7 +70,8 @@ def main():
     print(f"{n} images of {a.folder}, {a.size} x {a.size}, batches of {a.batch_size}, {a.workers} workers, {a.rounds} epochs each in turns; images a second:")
     for name, r in rate.items():
         print(f"{name:12} median {statistics.median(r):8.0f}   slowest {min(r):8.0f}   fastest {max(r):8.0f}")
-    print(f"ratio        {statistics.median(rate['smkd']) / statistics.median(rate['torchvision']):.2f}")
+    ratio = [a / b for a, b in zip(*rate.values())]
+    print(f"ratio        median {statistics.median(ratio):8.2f}   least   {min(ratio):8.2f}   largest {max(ratio):8.2f}")
 
 
 if __name__ == "__main__":

@@ -72,7 +72,6 @@ void image_need(struct image_job *j, int width, int height, struct rt_image_need
         out->min_width = out->min_height;
         out->min_height = w;
     }
-    if (j->o->upright && j->orientation != 1) out->part = (struct rt_box){0};
 }
 
 int image_exif_orientation(const unsigned char *p, size_t n) {

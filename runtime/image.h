@@ -11,18 +11,10 @@ struct rt_image {
 };
 void rt_image_release(struct rt_image *im);
 
-// A part of an image: its corner and size, inside of it.
-struct rt_box {
-    int left, top, width, height;
-};
-
-// What of an image is going to be used.
+// What of an image is going to be used: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as it stays at
+// least this large, since what is scaled down afterwards anyway need not be computed. 0: always the whole size.
 struct rt_image_need {
-    // A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as it stays at least this large: what is scaled down
-    // afterwards anyway need not be computed. 0: always the whole size.
     int min_width, min_height;
-    // Pixels that are looked at, of the whole size; others may be left black. Width 0: all.
-    struct rt_box part;
 };
 struct rt_image_options {
     bool upright; // turned and mirrored as the file's EXIF orientation says

@@ -27,8 +27,7 @@ bool image_bmp(struct image_job *j);
 
 // Sets size and memory of the result; false with a message when there are too many pixels, none, or no memory.
 bool image_make(struct image_job *j, int64_t width, int64_t height);
-// What the caller needs of an image of this size, as it is stored; asked once. `part` is all of it where the image will
-// be turned.
+// What the caller needs of an image of this size, as it is stored; asked once.
 void image_need(struct image_job *j, int width, int height, struct rt_image_need *out);
 // Whether the image will be turned by a quarter: its width becomes its height.
 bool image_swaps(const struct image_job *j);

@@ -8,6 +8,11 @@
 enum rt_interpolation { RT_NEAREST, RT_BOX, RT_BILINEAR, RT_HAMMING, RT_BICUBIC, RT_LANCZOS };
 extern const char *const rt_interpolations[]; // names, ends with NULL
 
+// A part of an image: its corner and size, inside of it.
+struct rt_box {
+    int left, top, width, height;
+};
+
 // The part `box` of `from` (all of it when NULL), as an image of its own, brought to width x height. Pixels beyond the
 // part do not enter. false: out of memory; `out` is then empty. Release with rt_image_release.
 bool rt_resize(const struct rt_image *from, const struct rt_box *box, int width, int height, enum rt_interpolation how,
