@@ -47,6 +47,7 @@ static void axis_release(struct resize_axis *a) {
     free(a->first);
     free(a->pairs);
     free(a->weights);
+    *a = (struct resize_axis){0}; // a second time does nothing
 }
 
 static int32_t in_bits(double weight) {

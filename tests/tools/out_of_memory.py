@@ -43,8 +43,9 @@ def npy(path, descr, shape, blob):
 
 
 def train(*options, data="data", loss="L.smkd"):
-    return (RUN, "train", "--peer", "a.smkd", "--peer", "b.smkd", "--data", data, "--loss", loss, "--batch-size", 32, "--lr-milestones", 5, "--threads", 2,
-            "--quiet", *options)
+    batch = () if "--batch-size" in options else ("--batch-size", 32)
+    return (RUN, "train", "--peer", "a.smkd", "--peer", "b.smkd", "--data", data, "--loss", loss, *batch, "--lr-milestones", 5, "--threads", 2, "--quiet",
+            *options)
 
 
 JPEG = (
@@ -67,6 +68,15 @@ def pictures():
     pathlib.Path("pictures/d.bmp").write_bytes(b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54 + 192, 0, 0, 54, 40, 8, 8, 1, 24, 0, 192, 0, 0, 0, 0) + bytes(192))
 
 
+def photos():
+    """The same as a data set of class folders."""
+    for part in ("train", "val"):
+        for k, name in enumerate(sorted(os.listdir("pictures"))):
+            os.makedirs(f"photos/{part}/{k % 2}", exist_ok=True)
+            for copy in range(4):
+                shutil.copy(f"pictures/{name}", f"photos/{part}/{k % 2}/{copy}{name}")
+
+
 def prepare():
     os.makedirs("tmp")
     r = random.Random(0)
@@ -74,6 +84,7 @@ def prepare():
     npy("x.npy", "<f4", (2, 1, 8, 8), struct.pack("<128f", *(r.random() for _ in range(128))))
     npy("dy.npy", "<f4", (2, 10), struct.pack("<20f", *(r.random() for _ in range(20))))
     pictures()
+    photos()
     npy("labels.npy", "<i8", (96,), struct.pack("<96q", *(r.randrange(10) for _ in range(96))))
     for name, seed in (("a", 0), ("b", 1)):
         must(SMKDC, "new", "resnet8", "--width", 4, "--input", "1x8x8", "--seed", seed, "-o", f"{name}.onnx")
@@ -96,6 +107,8 @@ COMMANDS = {
     "infer": ((RUN, "infer", "a.smkd", "--input", "x=x.npy", "-o", "out/o.safetensors"), None, None),
     "train": (train("--epochs", 1, "-o", "out/run"), None, None),
     "options": (train("--labels", "labels.npy", "--val-split", .25, "--augment", "crop-flip", "--epochs", 1, "-o", "out/run", data="packed"), None, None),
+    "photos": (train("--epochs", 2, "-j", 2, "--batch-size", 4, "-o", "out/run", data="photos"), None, None),
+    "photos held": (train("--epochs", 2, "-j", 3, "--batch-size", 4, "--cache", "ram", "--sampler", "balanced", "-o", "out/run", data="photos"), None, None),
     "compiled loss": (train("--epochs", 1, "-o", "out/run", loss="ce"), None, "smkdc"),
     "overwrite": (train("--epochs", 1, "-o", "out", "--overwrite"), "two", None),
     "resume": ((RUN, "train", "--resume", "-o", "out", "--threads", 2, "--quiet"), "two", None),
