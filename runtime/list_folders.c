@@ -327,6 +327,7 @@ static bool image_below(const char *path, int depth, bool here, bool links, size
     DIR *d = opendir(path);
     const struct dirent *e;
     bool found = false, link;
+    if (!d) end_if_no_memory(errno);
     if (!d) return false;
     while (!found && (e = readdir(d)) && *left) {
         if (e->d_name[0] == '.') continue;
