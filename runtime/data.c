@@ -63,6 +63,11 @@ enum smkd_result rt_dataset_load_for(const char *where, const struct rt_data_wan
     }
     set_name(out, dir);
     enum smkd_result r;
+    if (want->rows && !rt_arrays_detect(dir))
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: holds images, and the model takes rows of %d numbers: give arrays "
+                       "(train_x.npy,train_y.npy,test_x.npy,test_y.npy), or a model of images [N,C,H,W]",
+                       where, want->width);
     if (rt_idx_detect(dir)) {
         r = rt_idx_load(dir, want, out);
     } else if (rt_cifar_detect(dir)) {

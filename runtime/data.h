@@ -81,6 +81,7 @@ struct rt_data_want {
     // Of image files and arrays; see listing.h and data_arrays.h.
     const char *label_column, *image_root, *test_split, *layout;
     bool regression;          // y are targets, as many as `classes`
+    bool rows;                // the model takes rows of `width` numbers, no images: only arrays will do
     char *const *class_names; // of a run, where its networks are evaluated; NULL: those of the data
     int n_class_names;
     bool upright; // images are turned as their EXIF orientation says

@@ -121,6 +121,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
                                       .test_split = c->test_split,
                                       .layout = c->layout,
                                       .regression = c->row->family->regression,
+                                      .rows = !model->image,
                                       .upright = c->exif_orientation};
     enum smkd_result r = rt_dataset_load_for(c->data, &want, s);
     if (r == SMKD_R_OK) r = check_parts(s, c);

@@ -46,6 +46,9 @@ int method_foreign(const struct args_cmd *cmd, const struct method *m, int argc,
 void method_read(const struct method *m, const struct args *a, struct method_values *v, struct str *wrong) {
     for (int i = 0; m->family->params[i].name && !wrong->len; i++) {
         const struct method_param *p = &m->family->params[i];
+        char fixed[32];
+        // The program of smkd-s has no b2, whatever is given; train refuses it, where it would be a misunderstanding.
+        if (p->scalar && method_fixed(m, p, fixed)) continue;
         if (p->help && args_given(a, p->name)) method_assign(m, v, i, args_nth(a, p->name, 0), wrong);
     }
     const char *why = wrong->len ? NULL : m->family->refuse(m, v);

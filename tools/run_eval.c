@@ -186,6 +186,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     const struct rt_data_want want = {
         .classes = p->classes,
         .regression = e->numbers,
+        .rows = !p->image,
         .channels = p->channels,
         .height = any_size ? 0 : p->height,
         .width = p->width,
