@@ -20,8 +20,8 @@ cat >all.json <<'J'
 {"data": "photos", "val-split": 0.2, "noise": "symmetric:0.3", "seed": 5, "epochs": 5, "batch-size": 8, "drop-last": true,
  "method": "smkd-p", "refine": "mylc", "r-scope": "ema", "eta": 1.2, "peer-denom": "N", "label-smoothing": 0.1,
  "class-weights": "balanced", "t-unit": "iteration",
- "lr": 0.01, "weight-decay": 0.01, 
-
+ "opt": "adamw", "lr": 0.01, "weight-decay": 0.01, "norm-weight-decay": 0, "bias-weight-decay": 0,
+ "param-group": "*fc*:lr=0.02,wd=0", "freeze": "conv1*",
  "lr-scheduler": "plateau", "lr-patience": 0, "lr-warmup-epochs": 1, "lr-warmup-method": "linear", "patience": 5,
  "clip-grad-norm": 1, "accumulate": 2, "model-ema": true, "model-ema-decay": 0.9, "model-ema-steps": 2,
  "sampler": "balanced", "cache": "ram", "exif-orientation": true,
@@ -49,11 +49,12 @@ same_run one killed
 
 # Each feature does something: without it the run is another.
 for flag in label-smoothing class-weights clip-grad-norm accumulate model-ema mixup-alpha cutmix-alpha random-erase cutout \
-    auto-augment color-jitter sampler noise refine drop-last hflip-prob; do
+    auto-augment color-jitter sampler noise norm-weight-decay param-group freeze opt refine drop-last hflip-prob; do
     sed "s/\"$flag\": [^,}]*\(,wd=0\"\)\?,\?//" all.json | tr -d '\n' | sed 's/,[ ]*}/}/' >less.json
     [ $flag != auto-augment ] || sed -i 's/"ra-magnitude": [0-9]*,//' less.json
     [ $flag != model-ema ] || sed -i 's/"model-ema-[a-z]*": [0-9.]*,//g' less.json
     [ $flag != refine ] || sed -i 's/"r-scope"/"refine": "proselflc", "r-scope"/' less.json
+    [ $flag != opt ] || sed -i 's/"param-group"/"opt": "lion", "param-group"/' less.json
     "$run" train --config less.json --peer 0.smkd --peer 1.smkd --peer 2.smkd --epochs 2 --patience 0 -o without.$flag 2>without.log ||
         fail "without $flag: $(cat without.log)"
     head -c -0 one/metrics.jsonl | head -n 1 | cmp -s - <(head -n 1 without.$flag/metrics.jsonl) && fail "$flag changes nothing"
