@@ -54,9 +54,8 @@ void rt_average_update(struct rt_average *a) {
     }
     const struct smkd_abi_tensor *t;
     for (size_t i = 0; (t = smkd_model_nth(a->model, SMKD_ABI_BUFFER, i)); i++) {
-        static const size_t size_of[] = {4, 8, 4, 1, 1, 8, 1, 2, 2, 4, 8};
         if (t->dtype != SMKD_ABI_F32)
-            memcpy((char *)a->block + t->offset, now + t->offset, t->numel * size_of[t->dtype]);
+            memcpy((char *)a->block + t->offset, now + t->offset, t->numel * rt_abi_size(t->dtype));
     }
 }
 

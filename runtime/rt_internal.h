@@ -15,6 +15,13 @@ struct smkd_model {
     uint64_t changes; // of the parameters: grows whenever they may have been written
 };
 
+// Bytes of an element (enum smkd_abi_dtype).
+static inline size_t rt_abi_size(uint32_t dtype) {
+    static const size_t size_of[] = {4, 8, 4, 1, 1, 8, 1, 2, 2, 4, 8};
+    CHECK(dtype < sizeof size_of / sizeof *size_of, "element type %u", (unsigned)dtype);
+    return size_of[dtype];
+}
+
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call);
 // work(env, i) for every part i, each by one thread.
 void rt_team_each(smkd_team *t, size_t parts, void (*work)(void *env, size_t part), void *env);

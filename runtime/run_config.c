@@ -24,35 +24,36 @@ static const char *const warmup_words[] = {"steps", "linear", "constant", NULL};
 
 #define WHOLE_MAX               9007199254740992.0
 #define AT(f)                   offsetof(struct rt_config, f)
-#define STR(n, v, d, h, f, ch)  {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false, 0}
-#define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false, 0}
-#define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false, 0}
-#define WHOLE(n, d, h, f)       {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false, 0}
-#define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false, 0}
+#define STR(n, v, d, h, f, ch)  {n, v, d, h, RT_FIELD_STR, AT(f), 0, 0, ch, false, 0, false}
+#define LIST(n, v, h, f)        {n, v, NULL, h, RT_FIELD_STR, AT(f), 0, 0, NULL, false, 0, true}
+#define F64(n, d, h, f, lo, hi) {n, "X", d, h, RT_FIELD_F64, AT(f), lo, hi, NULL, false, 0, false}
+#define I64(n, d, h, f, lo, hi) {n, "N", d, h, RT_FIELD_I64, AT(f), lo, hi, NULL, false, 0, false}
+#define WHOLE(n, d, h, f)       {n, "N", d, h, RT_FIELD_WHOLE, AT(f), 0, WHOLE_MAX, NULL, false, 0, false}
+#define FLAG(n, h, f)           {n, NULL, NULL, h, RT_FIELD_FLAG, AT(f), 0, 0, NULL, false, 0, false}
 
 const struct rt_field rt_fields[] = {
     {"data", "DATA", NULL,
      "a folder of class folders with images, a .csv or .jsonl with path and label, Food-101, WebVision, Clothing1M or "
      "Animal-10N; train_x.npy,train_y.npy,test_x.npy,test_y.npy or an .npz; a folder with IDX (MNIST), CIFAR-10 or "
      "CIFAR-100 binary files; fashion-mnist",
-     RT_FIELD_STR, AT(data), 0, 0, NULL, true, 0}, // files may have moved: what was read from them is compared
+     RT_FIELD_STR, AT(data), 0, 0, NULL, true, 0, false}, // files may have moved: what was read from them is compared
     I64("train-limit", "0", "train on the first N images only (0: all)", train_limit, 0, 1e12),
     I64("test-limit", "0", "test on the first N images only (0: all)", test_limit, 0, 1e12),
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
     {"labels", "FILE", NULL, "training labels from a .npy or text file (CIFAR-N) instead of the data set's own",
-     RT_FIELD_STR, AT(labels), 0, 0, NULL, true, 0},
+     RT_FIELD_STR, AT(labels), 0, 0, NULL, true, 0, false},
     {"label-column", "NAME", NULL, "column of a table that has the labels (label)", RT_FIELD_STR, AT(label_column), 0,
-     0, NULL, true, 0},
+     0, NULL, true, 0, false},
     {"image-root", "DIR", NULL, "what the paths of a list are below (the folder of the list)", RT_FIELD_STR,
-     AT(image_root), 0, 0, NULL, true, 0},
+     AT(image_root), 0, 0, NULL, true, 0, false},
     {"test-split", "PART", NULL, "val or test, where the data have both (val)", RT_FIELD_STR, AT(test_split), 0, 0,
-     part_words, false, 0},
+     part_words, false, 0, false},
     STR("layout", "ORDER", "auto", "how arrays hold images: nchw or nhwc (auto: by their size)", layout, layout_words),
     {"workers", "N", "0", "threads that decode images (0: all cores); results do not depend on it", RT_FIELD_I64,
-     AT(workers), 0, 1024, NULL, true, 0},
+     AT(workers), 0, 1024, NULL, true, 0, false},
     STR("cache", "WHERE", "none", "ram holds image files decoded, at their whole size", cache, cache_words),
     {"strict-data", NULL, NULL, "end the run at the first image that cannot be decoded, instead of leaving it out",
-     RT_FIELD_FLAG, AT(strict_data), 0, 0, NULL, true, 0},
+     RT_FIELD_FLAG, AT(strict_data), 0, 0, NULL, true, 0, false},
     FLAG("exif-orientation", "turn images as their EXIF orientation says", exif_orientation),
     STR("sampler", "NAME", "shuffle",
         "order of an epoch: shuffle, or balanced (each class equally often, with replacement)", sampler, sampler_words),
@@ -123,11 +124,11 @@ const struct rt_field rt_fields[] = {
         norm_weight_decay, 0, 1e6),
     F64("bias-weight-decay", "auto", "decay of biases, those of normalisations included (auto: --weight-decay)",
         bias_weight_decay, 0, 1e6),
-    STR("param-group", "GLOB:K=X,..", NULL,
+    LIST(
+        "param-group", "GLOB:K=X,..",
         "own rate or decay of parameters of such names, 'fc.*:lr=0.1,wd=0;*.embed:wd=0': the first that matches counts",
-        param_group, NULL),
-    STR("freeze", "GLOB;..", NULL, "parameters of such names stay as they are; '!GLOB' takes some out again", freeze,
-        NULL),
+        param_group),
+    LIST("freeze", "GLOB;..", "parameters of such names stay as they are; '!GLOB' takes some out again", freeze),
     F64("clip-grad-norm", "0", "largest norm of a network's gradients over all its parameters (0: any)", clip_grad_norm,
         0, 1e30),
     I64("accumulate", "1", "batches whose gradients make one update", accumulate, 1, 1e6),
@@ -154,11 +155,11 @@ const struct rt_field rt_fields[] = {
     F64("lr-warmup-decay", "0.01", "share of the rate at which linear begins and constant stays", lr_warmup_decay, 0,
         1),
     {"patience", "N", "0", "end the run after so many epochs without a better one (0: never)", RT_FIELD_I64,
-     AT(patience), 0, 1e6, NULL, true, 0}, // what an epoch gives does not depend on it
+     AT(patience), 0, 1e6, NULL, true, 0, false}, // what an epoch gives does not depend on it
     WHOLE("seed", "0", "seed of shuffling, augmentation, dropout and (unless given) noise", seed),
     {"threads", "N", "0", "threads (0: all cores); results do not depend on it", RT_FIELD_I64, AT(threads), 0, 4096,
-     NULL, true, 0},
-    {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false, 0},
+     NULL, true, 0, false},
+    {NULL, NULL, NULL, NULL, RT_FIELD_STR, 0, 0, 0, NULL, false, 0, false},
 };
 enum { N_FIELDS = sizeof rt_fields / sizeof *rt_fields - 1 };
 
@@ -178,7 +179,7 @@ static struct rt_field *make_fields(const struct method *m) {
         if (!p->help) continue; // the method's row sets it
         fields[n++] = (struct rt_field){
             p->name, p->value, p->def,   p->help, kinds[p->kind], offsets[p->kind] + (size_t)i * sizes[p->kind],
-            p->min,  p->max,   p->words, false,   i + 1};
+            p->min,  p->max,   p->words, false,   i + 1,          false};
     }
     return fields;
 }

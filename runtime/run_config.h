@@ -63,6 +63,7 @@ struct rt_field {
     const char *const *choices; // of strings; ends with NULL; NULL: anything
     bool may_differ;            // on --resume: does not change the results
     int param;                  // of a method's: its place in the family's list + 1; else 0
+    bool list;                  // a text of parts with ; between them: the flag may be given several times
 };
 extern const struct rt_field rt_fields[]; // what every run has; ends with a NULL name
 

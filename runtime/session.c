@@ -110,13 +110,12 @@ static bool grow(void **p, size_t *have, size_t want) {
 
 // Memory for an output that the caller has bound nothing to.
 static enum smkd_result own_output(smkd_session *s, const struct smkd_abi_tensor *t, int64_t batch) {
-    static const size_t size_of[] = {4, 8, 4, 1, 1, 8};
     bool batched = t->rank > 0 && t->dims[0] < 0;
     // numel alone is checked at load; its product with the batch is checked here.
     if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch)
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path,
                        (long long)batch);
-    size_t bytes = (size_t)t->numel * size_of[t->dtype] * (batched ? (size_t)batch : 1);
+    size_t bytes = (size_t)t->numel * rt_abi_size(t->dtype) * (batched ? (size_t)batch : 1);
     if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes))
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", s->model->path, t->name);
     return SMKD_R_OK;

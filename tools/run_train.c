@@ -34,7 +34,7 @@ static void make_options(struct args_opt *opts, const struct method *m) {
     for (const struct rt_field *f = rt_fields; f->name; f++) {
         CHECK(n + 1 < MAX_OPTS, "more options than MAX_OPTS");
         const char letter = strcmp(f->name, "workers") == 0 ? 'j' : 0;
-        opts[n++] = (struct args_opt){f->name, letter, f->value, f->def, f->help, 0};
+        opts[n++] = (struct args_opt){f->name, letter, f->value, f->def, f->help, f->list ? ARGS_REPEAT : 0};
     }
     n = method_opts(m, opts, n, MAX_OPTS);
     opts[n] = (struct args_opt){0};
@@ -42,6 +42,15 @@ static void make_options(struct args_opt *opts, const struct method *m) {
 
 static const char *method_flag_given(const struct args *a) {
     return args_given(a, "method") ? args_nth(a, "method", 0) : args_nth(a, "loss", 0);
+}
+
+// A field from its flag; one that may be given several times is the texts with ; between them.
+static enum smkd_result set_field(struct rt_config *c, const struct args *a, const struct rt_field *f) {
+    struct str text = STR_INIT;
+    for (size_t i = 0; i < args_count(a, f->name); i++) str_addf(&text, "%s%s", i ? ";" : "", args_nth(a, f->name, i));
+    enum smkd_result r = rt_config_set(c, f->name, text.s ? text.s : "");
+    str_release(&text);
+    return r;
 }
 
 // Flags over defaults; on --resume, over what the run began with.
@@ -72,7 +81,7 @@ static enum smkd_result configure(struct rt_config *c, const struct args *a, str
         return rt_fail(SMKD_R_INVALID, "--loss is another name of --method: give one of them");
     if (args_given(a, "loss")) r = rt_config_set(c, "method", args_nth(a, "loss", 0));
     for (const struct rt_field *f = c->fields; f->name && r == SMKD_R_OK; f++)
-        if (args_given(a, f->name)) r = rt_config_set(c, f->name, args_nth(a, f->name, 0));
+        if (args_given(a, f->name)) r = set_field(c, a, f);
     return r == SMKD_R_OK ? rt_config_resolve(c) : r;
 }
 

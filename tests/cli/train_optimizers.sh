@@ -57,6 +57,12 @@ for o in adam rmsprop adagrad lamb lion; do
     same_run $o.1 $o.2
 done
 
+# Flags that are given again add to what they were, as if one had them all with ; between.
+train --seed 3 --epochs 1 --freeze '*' --freeze '!fc.*' --param-group 'fc.weight:lr=0.05' --param-group 'fc.bias:wd=0' -o again 2>again.log
+train --seed 3 --epochs 1 --freeze '*;!fc.*' --param-group 'fc.weight:lr=0.05;fc.bias:wd=0' -o once 2>once.log
+same_run again once
+grep -q '"param_group":.*"fc.weight:lr=0.05;fc.bias:wd=0"' again/config.json || fail "config.json has no groups"
+
 refuses 'expected one of sgd, sgd_nesterov' train --opt adamx -o no
 refuses 'the optimizer sgd has no such number' train --beta1 0.8 -o no
 refuses 'goes with --opt sgd' train --opt adam --nesterov -o no
