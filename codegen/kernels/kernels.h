@@ -201,7 +201,14 @@ void cg_emit_max_pool_grad(struct cg_fn *f, const void *params); // dy, position
 void cg_emit_avg_pool(struct cg_fn *f, const void *params);      // x, y
 void cg_emit_avg_pool_grad(struct cg_fn *f, const void *params); // dy, dx
 
-// --- lowering hooks (codegen/lower/conv.c, matmul.c, pool.c); lower_table.c refers to them by name
+// --- rank.c
+
+struct cg_rank {
+    int64_t count, batched; // elements, times N where batched
+};
+void cg_emit_rank(struct cg_fn *f, const void *params); // x, y
+
+// --- lowering hooks (codegen/lower/conv.c, matmul.c, pool.c, rank.c); lower_table.c refers to them by name
 
 #define CG_HOOK(id) void cg_kernel_##id(struct cg_lower *L, ir_nid n)
 #define CG_WS_HOOK(id)                                                                                                 \
@@ -214,6 +221,7 @@ CG_HOOK(max_pool);
 CG_HOOK(max_pool_grad);
 CG_HOOK(avg_pool);
 CG_HOOK(avg_pool_grad);
+CG_HOOK(rank);
 CG_WS_HOOK(conv);
 CG_WS_HOOK(conv_grad_x);
 CG_WS_HOOK(conv_grad_w);

@@ -1,5 +1,5 @@
-// Reductions over a set of dims. `axes` are increasing and in range (ir_reduce normalises); a reduction over dimension
-// 0 of a batched value sums over the whole batch and gives an unbatched result.
+// Reductions over a set of dims, and the order of elements. `axes` are increasing and in range (ir_reduce normalises);
+// a reduction over dimension 0 of a batched value sums over the whole batch and gives an unbatched result.
 #include "ops_internal.h"
 
 #include "ops_util.h"
@@ -184,5 +184,28 @@ void ir_eval_argmax(EVAL_PARAMS) {
             if (x->f ? x->f[i] > x->f[j] : ir_int_compare(x->type.dtype, x->i[i], x->i[j]) > 0) best = k;
         }
         out[0]->i[w.linear] = best;
+    }
+}
+
+// --- rank ----------------------------------------------------------------------------------------------------------
+
+bool ir_infer_rank(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    if (!ir_check_float(g, n, 0) || !ir_check_rank(g, n, 0, 1, "operand 0")) return false;
+    out[0] = *ir_in_type(g, n, 0);
+    return true;
+}
+
+static bool is_before(const double *x, size_t i, size_t j) {
+    if (isnan(x[i]) != isnan(x[j])) return isnan(x[j]);
+    return x[i] < x[j] || (!(x[j] < x[i]) && i < j);
+}
+
+void ir_eval_rank(EVAL_PARAMS) {
+    (void)g, (void)n;
+    const double *x = in[0]->f;
+    for (size_t i = 0, count = ir_tensor_numel(in[0]); i < count; i++) {
+        size_t before = 0;
+        for (size_t j = 0; j < count; j++) before += j != i && is_before(x, j, i);
+        out[0]->f[i] = (double)before;
     }
 }

@@ -71,6 +71,7 @@ BUILD(min, ir_binary(g, IR_OP_min, FD_IN(FD_DISTINCT, N, 4), FD_IN(FD_DISTINCT, 
 BUILD(where, ir_where(g, ir_binary(g, IR_OP_lt, FD_IN(FD_NONZERO, N, 3), ir_const_f(g, 0)), FD_IN(FD_ANY, 3),
                       FD_IN(FD_ANY, N, 1)))
 BUILD(fma, ir_fma(g, FD_IN(FD_ANY, N, 3), FD_IN(FD_ANY, 3), FD_IN(FD_ANY, N, 1)))
+BUILD(rank, ir_mul(g, ir_unary(g, IR_OP_rank, FD_IN(FD_DISTINCT, N)), FD_IN(FD_ANY, N)))
 BUILD(relu_grad, ir_binary(g, IR_OP_relu_grad, FD_IN(FD_ANY, N, 3), FD_IN(FD_NONZERO, N, 3)))
 
 // --- movement ------------------------------------------------------------------------------------------------------
@@ -237,6 +238,7 @@ static const struct fd_case cases[] = {
     C(min),
     C(where),
     C(fma),
+    C(rank),
     C(relu_grad),
     C(reshape),
     C(reshape_scalar),

@@ -124,6 +124,8 @@ static void test_reduce_matmul(void **state) {
     REFUSED("axes = [1,0]", NODE(reduce_max, OPERANDS(F(N, 2)), IR_ATTRS(LIST("axes", 1, 0))));
     REFUSED("a tensor of numbers", NODE(reduce_sum, OPERANDS(V(BOOL, 2)), IR_ATTRS(LIST("axes", 0))));
     REFUSED("along the batch", NODE(argmax, OPERANDS(F(N, 2)), IR_ATTRS(IR_I("axis", 0))));
+    REFUSED("operand 0 has shape f32[N,3], 2 dimensions; expected 1", NODE(rank, OPERANDS(F(N, 3)), IR_NO_ATTRS));
+    REFUSED("a floating-point tensor was expected", NODE(rank, OPERANDS(V(I64, N)), IR_NO_ATTRS));
     REFUSED("is empty", NODE(argmax, OPERANDS(F(2, 0)), IR_ATTRS(IR_I("axis", 1))));
     REFUSED("inner dimensions of f32[N,3] and f32[4,2] differ: 3 against 4",
             NODE(matmul, OPERANDS(F(N, 3), F(4, 2)), IR_NO_ATTRS));
