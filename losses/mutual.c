@@ -16,7 +16,7 @@ struct peer {
     ir_vid z;       // logits [N,C]
     ir_vid p;       // softmax(z) [N,C]
     ir_vid h;       // entropy of p [N]
-    ir_vid eps;     // trust in p [N], a constant
+    ir_vid eps;     // trust in p [N], a constant; IR_NONE where a number says how far labels are refined
     ir_vid target;  // refined target q~ [N,C]
     ir_vid teaches; // 1 where p is confident enough, else 0 [N]
     ir_vid count;   // number of those rows, []
@@ -30,9 +30,9 @@ static bool is(const struct loss_builder *b, const char *name, const char *value
     return strcmp(word(b, name), value) == 0;
 }
 
-static ir_vid cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z) {
-    double floor = method_number(b->o->method, &b->o->values, "log-floor");
-    return ir_emit(b->g, IR_OP_cross_entropy, (ir_vid[]){target, z}, 2, IR_ATTRS(IR_F("log_floor", floor)));
+static ir_vid cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, const char *floor) {
+    double e = method_number(b->o->method, &b->o->values, floor);
+    return ir_emit(b->g, IR_OP_cross_entropy, (ir_vid[]){target, z}, 2, IR_ATTRS(IR_F("log_floor", e)));
 }
 
 // What model trust is a function of: ProSelfLC looks at the clock, MyLC at the model's own mean confidence r (Eq. 7).
@@ -58,15 +58,59 @@ static ir_vid trust(struct loss_builder *b, int k, const struct peer *x) {
     return ir_emit(g, IR_OP_smkd_trust, in, 4, IR_ATTRS(IR_S("rule", word(b, "refine"))));
 }
 
+// p~ of q~ = (1 - eps) q + eps p~ (Eq. 3), [N,C].
+static ir_vid own(struct loss_builder *b, ir_vid p, ir_vid q) {
+    (void)b;
+    (void)q;
+    return p;
+}
+
+static ir_vid against(struct loss_builder *b, ir_vid p, ir_vid q) {
+    (void)q;
+    return ir_unary(b->g, IR_OP_neg, p);
+}
+
+static ir_vid spread(struct loss_builder *b, ir_vid p, ir_vid q) {
+    struct ir_graph *g = b->g;
+    int64_t c = b->o->classes;
+    (void)p;
+    if (is(b, "ls-mode", "others")) return ir_div(g, ir_sub(g, ir_const_f(g, 1), q), ir_const_f(g, (double)(c - 1)));
+    return ir_emit(g, IR_OP_fill, NULL, 0,
+                   IR_ATTRS(IR_IS("shape", ((int64_t[]){IR_N, c}), 2), IR_F("value", 1.0 / (double)c)));
+}
+
+static const struct rule {
+    const char *name;
+    ir_vid (*toward)(struct loss_builder *b, ir_vid p, ir_vid q);
+    bool trusts; // eps is a trust in each prediction; else the number --epsilon
+} rules[] = {{"mylc", own, true},   {"proselflc", own, true}, {"none", own, true},
+             {"ls", spread, false}, {"cp", against, false},   {"boot-soft", own, false}};
+
+static const struct rule *rule_of(const struct loss_builder *b) {
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (is(b, "refine", rules[i].name)) return &rules[i];
+    BUG("no rule for --refine %s", word(b, "refine"));
+}
+
+static ir_vid refined(struct loss_builder *b, const struct peer *x, ir_vid q) {
+    struct ir_graph *g = b->g;
+    const struct rule *rule = rule_of(b);
+    bool detach = method_flag(b->o->method, &b->o->values, "detach-target");
+    ir_vid eps = rule->trusts ? ir_reshape(g, x->eps, 2, (int64_t[]){IR_N, 1}) : loss_scalar(b, "epsilon");
+    ir_vid toward = rule->toward(b, x->p, q);
+    if (is(b, "cp-mode", "penalty")) // H(q - eps p, p) = H(q, p) - eps H(p)
+        return ir_add(g, q, ir_mul(g, eps, detach ? ir_stop_gradient(g, toward) : toward));
+    ir_vid in[] = {toward, q, eps};
+    return ir_emit(g, IR_OP_smkd_refine, in, 3, IR_ATTRS(IR_I("detach", detach)));
+}
+
 static struct peer describe(struct loss_builder *b, int k, ir_vid q, ir_vid chi) {
     struct ir_graph *g = b->g;
     struct peer x = {.z = loss_logits(b, k)};
     x.p = ir_emit(g, IR_OP_softmax, &x.z, 1, IR_ATTRS(IR_I("axis", 1)));
     x.h = ir_emit(g, IR_OP_entropy, &x.z, 1, IR_NO_ATTRS);
-    x.eps = trust(b, k, &x);
-    ir_vid refine[] = {x.p, q, ir_reshape(g, x.eps, 2, (int64_t[]){IR_N, 1})};
-    bool detach = method_flag(b->o->method, &b->o->values, "detach-target");
-    x.target = ir_emit(g, IR_OP_smkd_refine, refine, 3, IR_ATTRS(IR_I("detach", detach)));
+    x.eps = rule_of(b)->trusts ? trust(b, k, &x) : IR_NONE;
+    x.target = refined(b, &x, q);
     x.teaches = ir_emit(g, IR_OP_smkd_select, (ir_vid[]){x.h, chi}, 2, IR_ATTRS(IR_S("mode", word(b, "gate"))));
     x.count = loss_sum_rows(b, x.teaches);
     return x;
@@ -76,10 +120,11 @@ static struct peer describe(struct loss_builder *b, int k, ir_vid q, ir_vid chi)
 // CrossEntropyLoss.
 static ir_vid own_term(struct loss_builder *b, const struct peer *x, ir_vid given) {
     struct ir_graph *g = b->g;
-    if (!b->o->weighted) return ir_div(g, loss_sum_rows(b, cross_entropy(b, x->target, x->z)), ir_batch_size(g));
+    if (!b->o->weighted)
+        return ir_div(g, loss_sum_rows(b, cross_entropy(b, x->target, x->z, "log-floor")), ir_batch_size(g));
     int64_t c = b->o->classes, axis = 1;
     ir_vid w = ir_reshape(g, loss_input(b, "class.weight", IR_F32, 1, &c), 2, (int64_t[]){1, c});
-    ir_vid sum = loss_sum_rows(b, cross_entropy(b, ir_mul(g, w, x->target), x->z));
+    ir_vid sum = loss_sum_rows(b, cross_entropy(b, ir_mul(g, w, x->target), x->z, "log-floor"));
     ir_vid total = loss_sum_rows(b, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, w, given), &axis, 1, 0));
     return ir_div(g, sum, total);
 }
@@ -92,7 +137,9 @@ static ir_vid peer_term(struct loss_builder *b, const struct peer *s, const stru
     // and its gradient are exact zeros even where the teacher's prediction isn't a number.
     ir_vid taught = ir_binary(g, IR_OP_lt, zero, ir_reshape(g, t->teaches, 2, (int64_t[]){IR_N, 1}));
     ir_vid target = ir_where(g, taught, ir_stop_gradient(g, t->target), zero);
-    ir_vid sum = loss_sum_rows(b, cross_entropy(b, target, s->z));
+    // A penalty pushes every logit that the teacher gives a share down for good: its floor is its own.
+    const char *floor = is(b, "refine", "cp") ? "peer-log-floor" : "log-floor";
+    ir_vid sum = loss_sum_rows(b, cross_entropy(b, target, s->z, floor));
     if (is(b, "peer-denom", "N")) return ir_div(g, sum, ir_batch_size(g));
 
     // K is the count of the rows that t chose; the paper's listing has the two counts swapped ("typo"). No rows: no
@@ -140,7 +187,7 @@ void loss_draw_mutual(struct loss_builder *b) {
     if (n > 1) loss_output(b, "threshold", chi); // one network has nobody to choose rows for
     for (int k = 0; k < n; k++) {
         loss_output_of(b, "entropy", k, peers[k].h);
-        loss_output_of(b, "trust", k, peers[k].eps);
+        if (peers[k].eps != IR_NONE) loss_output_of(b, "trust", k, peers[k].eps);
         if (n > 1) loss_output_of(b, "selected", k, peers[k].teaches);
     }
 }

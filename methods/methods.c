@@ -20,6 +20,15 @@ const struct method methods[] = {
     {"zero", &method_mutual, "gate=none", 1, MANY, "self-distilling networks: nothing is exchanged",
      "SMKD Eq. 4-5 with every gate shut"},
     {"ce", &method_mutual, "gate=none,refine=none", 1, MANY, "plain cross entropy", "zero without refinement"},
+    {"cmd-p", &method_mutual, "gate=below", 2, MANY, "smkd-p by its earlier name", "CMD, arXiv 2106.01489"},
+    {"cmd-s", &method_mutual, "gate=below,b2=0", 2, MANY, "smkd-s by its earlier name", "CMD, arXiv 2106.01489"},
+    {"ls", &method_mutual, "gate=none,refine=ls", 1, MANY, "label smoothing", "Szegedy 2016"},
+    {"cp", &method_mutual, "gate=none,refine=cp", 1, MANY, "confidence penalty",
+     "Pereyra 2017, in the form of ProSelfLC"},
+    {"boot-soft", &method_mutual, "gate=none,refine=boot-soft", 1, MANY, "soft bootstrapping", "Reed 2015"},
+    {"proselflc", &method_mutual, "gate=none,refine=proselflc", 1, MANY, "trust that grows with time", "ProSelfLC, CVPR 2021"},
+    {"mylc", &method_mutual, "gate=none,refine=mylc", 1, MANY, "trust that grows with the model's own confidence",
+     "SMKD Eq. 7-8"},
     {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
     {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
     {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
@@ -154,17 +163,24 @@ void method_expected(const struct method_param *p, struct str *out) {
     }
 }
 
-bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p) {
-    if (!p->only) return true;
-    char name[32];
-    size_t n = strcspn(p->only, "=");
-    snprintf(name, sizeof name, "%.*s", (int)n, p->only);
-    int at = place_of(m, name, METHOD_WORD);
-    const char *now = v->word[at];
-    for (const char *s = p->only + n + 1; *s; s += strcspn(s, "|"), s += *s == '|')
-        if (strlen(now) == strcspn(s, "|") && strncmp(s, now, strlen(now)) == 0)
-            return method_matters(m, v, &m->family->params[at]);
+// Whether `now` is one of "a|b", up to a comma.
+static bool is_among(const char *now, const char *s) {
+    for (; *s && *s != ','; s += strcspn(s, "|,"), s += *s == '|')
+        if (strlen(now) == strcspn(s, "|,") && strncmp(s, now, strlen(now)) == 0) return true;
     return false;
+}
+
+bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p) {
+    for (const char *s = p->only; s && *s; s += strcspn(s, ","), s += *s == ',') {
+        char name[32], fixed[32];
+        size_t n = strcspn(s, "=");
+        snprintf(name, sizeof name, "%.*s", (int)n, s);
+        int at = place_of(m, name, METHOD_WORD);
+        const struct method_param *on = &m->family->params[at];
+        const char *now = v ? v->word[at] : method_fixed(m, on, fixed);
+        if ((now && !is_among(now, s + n + 1)) || !method_matters(m, v, on)) return false;
+    }
+    return true;
 }
 
 struct method_values method_canonical(const struct method *m, const struct method_values *v) {

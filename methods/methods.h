@@ -23,7 +23,8 @@ struct method_param {
     // scalar and `optional` is a switch in so far as a program for 0 does not have it.
     const char *scalar;
     bool optional;
-    // "WORD=VALUE|VALUE": means something only where another parameter of the family has such a value. NULL: always.
+    // "WORD=VALUE|VALUE,WORD=VALUE": means something only where other parameters of the family have such values. NULL:
+    // always.
     const char *only;
 };
 
@@ -73,7 +74,8 @@ bool method_set(const struct method *m, struct method_values *v, int place, cons
 bool method_assign(const struct method *m, struct method_values *v, int place, const char *text, struct str *wrong);
 // "a number from 0 to 1", "one of K, N, typo": what a parameter takes, added to `out`.
 void method_expected(const struct method_param *p, struct str *out);
-// Whether the parameter means something beside these values (its `only`).
+// Whether the parameter means something beside these values (its `only`); beside NULL: whether it can, with what the
+// method leaves free.
 bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p);
 // By name; a name that the family lacks is a BUG.
 double method_number(const struct method *m, const struct method_values *v, const char *name);

@@ -5,7 +5,9 @@
 #include <string.h>
 
 static const char *const gates[] = {"below", "all", "none", NULL};
-static const char *const rules[] = {"mylc", "proselflc", "none", NULL};
+static const char *const rules[] = {"mylc", "proselflc", "none", "ls", "cp", "boot-soft", NULL};
+static const char *const ls_modes[] = {"all", "others", NULL};
+static const char *const cp_modes[] = {"refined", "penalty", NULL};
 static const char *const denominators[] = {"K", "N", "typo", NULL};
 static const char *const scopes[] = {"epoch", "batch", "ema", NULL};
 
@@ -16,7 +18,30 @@ static const struct method_param params[] = {
      .kind = METHOD_WORD,
      .def = "mylc",
      .words = rules,
-     .help = "label refinement: mylc, proselflc or none"},
+     .help = "label refinement: mylc, proselflc, none, ls, cp or boot-soft"},
+    {.name = "epsilon",
+     .value = "E",
+     .kind = METHOD_NUMBER,
+     .def = "0.25",
+     .min = 0,
+     .max = 1,
+     .scalar = "epsilon",
+     .only = "refine=ls|cp|boot-soft",
+     .help = "how far labels are refined"},
+    {.name = "ls-mode",
+     .value = "M",
+     .kind = METHOD_WORD,
+     .def = "all",
+     .words = ls_modes,
+     .only = "refine=ls",
+     .help = "label smoothing spreads E over all classes, or over the others"},
+    {.name = "cp-mode",
+     .value = "M",
+     .kind = METHOD_WORD,
+     .def = "refined",
+     .words = cp_modes,
+     .only = "refine=cp",
+     .help = "confidence penalty as a target (1-E) q - E p, or added to cross entropy: q - E p"},
     {.name = "eta",
      .value = "X",
      .kind = METHOD_NUMBER,
@@ -70,7 +95,7 @@ static const struct method_param params[] = {
      .help = "MyLC's mean confidence over: epoch, batch or ema"},
     {.name = "detach-target",
      .kind = METHOD_FLAG,
-     .only = "refine=mylc|proselflc",
+     .only = "refine=mylc|proselflc|cp|boot-soft",
      .help = "no gradient through the own refined target"},
     {.name = "log-floor",
      .value = "E",
@@ -79,6 +104,14 @@ static const struct method_param params[] = {
      .min = 0,
      .max = 0.5,
      .help = "e in log(p + e), 0 for exact"},
+    {.name = "peer-log-floor",
+     .value = "E",
+     .kind = METHOD_NUMBER,
+     .def = "1e-6",
+     .min = 0,
+     .max = 0.5,
+     .only = "refine=cp,gate=below|all",
+     .help = "the same where a penalty is taught, whose loss has no least value without it"},
     {.name = "label-smoothing",
      .value = "A",
      .kind = METHOD_NUMBER,

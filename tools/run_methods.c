@@ -42,24 +42,16 @@ static void value_text(const struct method *m, int place, char text[40]) {
 
 // Whether a parameter is a flag of this method that does something.
 static bool is_flag(const struct method *m, const struct method_param *p) {
-    struct method_values v;
     char fixed[32];
-    method_defaults(m, &v);
-    if (!p->help || method_fixed(m, p, fixed)) return false;
-    if (!p->only) return true;
-    // What hangs on a word that the method fixes otherwise never counts; on one that a user sets, it may.
-    char name[32];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(p->only, "="), p->only);
-    const struct method_param *on = method_param(m, name, NULL);
-    return method_fixed(m, on, fixed) ? method_matters(m, &v, p) : true;
+    return p->help && !method_fixed(m, p, fixed) && method_matters(m, NULL, p);
 }
 
-// "refine=mylc|proselflc" as words.
+// "refine=mylc|proselflc,gate=all" as words.
 static const char *where(const struct method_param *p, char text[64]) {
     size_t n = 0;
-    for (const char *s = p->only ? p->only : ""; *s && n + 5 < 64; s++) {
-        if (*s == '|')
-            n += (size_t)snprintf(text + n, 64 - n, " or ");
+    for (const char *s = p->only ? p->only : ""; *s && n + 6 < 64; s++) {
+        if (*s == '|' || *s == ',')
+            n += (size_t)snprintf(text + n, 64 - n, *s == '|' ? " or " : " and ");
         else
             text[n++] = *s;
     }

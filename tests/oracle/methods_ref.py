@@ -1,0 +1,199 @@
+"""Every method's loss in float64 numpy, written from the equations alone (methods.md), with gradients in closed form (0.1).
+
+A *term* returns (rows [N], gradients of the rows by the logits [N,C]); whatever is a constant for differentiation is an argument
+of its own, so that central differences of the term are its gradient. A *method* makes of a batch `x` and its numbers all that
+`smkd-run loss` puts out. `python methods_ref.py` checks each term against central differences and the golden vectors.
+"""
+import types
+
+import numpy as np
+
+from smkd_ref import entropy, log_softmax, logistic, one_hot, threshold
+
+
+def softmax(z):
+    return np.exp(log_softmax(z))
+
+
+def batch(z, y, other=None, lam=1.0, weight=None, **inputs):
+    """The batch of a step: logits of each peer, labels, mixed or not, weights of the classes, and what else a method takes."""
+    z = [np.asarray(v, np.float64) for v in z]
+    n, c = z[0].shape
+    given = one_hot(y, c) if other is None else lam * one_hot(y, c) + (1 - lam) * one_hot(other, c)
+    return types.SimpleNamespace(z=z, y=y, n=n, c=c, peers=len(z), given=given, weight=weight, **inputs)
+
+
+def labels_of(x, smoothing):
+    return (1 - smoothing) * x.given + smoothing / x.c
+
+
+# --- terms ----------------------------------------------------------------------------------------------------------------
+
+def self_xent(z, base, coefficient, floor=0.0, detached=None):
+    """H(base + coefficient p, p), the target's own p live; `detached`: the p that stands there instead, a constant."""
+    p = softmax(z)
+    logs = np.log(p + floor) if floor else log_softmax(z)
+    t = base + coefficient * (p if detached is None else detached)
+    w = t * p / (p + floor) if floor else t
+    grad = w.sum(axis=1, keepdims=True) * p - w
+    if detached is None:  # g = -coefficient log p, then p (g - sum g p)
+        g = -coefficient * np.where(p > 0, logs, 0)
+        grad = grad + p * (g - (g * p).sum(axis=1, keepdims=True))
+    return -(t * logs).sum(axis=1), grad
+
+
+def xent(z, t, floor=0.0):
+    """H(t, p) of any constant target, whatever its sum is."""
+    return self_xent(z, t, 0.0, floor)
+
+
+# --- sums over a batch ----------------------------------------------------------------------------------------------------
+
+def mean(x, term, rows=None, divisor=None):
+    """Sum of a term over the chosen rows / divisor: (value, gradient of the whole batch)."""
+    rows = np.arange(x.n) if rows is None else rows
+    d = x.n if divisor is None else divisor
+    grad = np.zeros((x.n, x.c))
+    if not len(rows) or not d:
+        return 0.0, grad
+    grad[rows] = term[1][rows] / d
+    return term[0][rows].sum() / d, grad
+
+
+def weigh(x, v):
+    """Class weights in a target, and what its sum is divided by."""
+    return v if x.weight is None else v * x.weight
+
+
+def weight_sum(x):
+    return x.n if x.weight is None else (x.weight * x.given).sum()
+
+
+def total(parts):
+    """[(factor, (value, gradient))] -> (value, gradient)"""
+    return sum(f * v for f, (v, _) in parts), sum(f * g for f, (_, g) in parts)
+
+
+def put(out, k, loss, **metrics):
+    out[f"loss.{k}"], out[f"grad.{k}"] = loss
+    out.update({f"{name}.{k}": v for name, v in metrics.items()})
+
+
+# --- mutual: refined labels, shared or not (methods.md 1 and 2) -----------------------------------------------------------------
+
+TRUSTED = ("mylc", "proselflc", "none")
+
+
+def refinement(x, z, k, q, refine, o):
+    """(base, coefficient of p, trust or None) of the target base + coefficient p."""
+    if refine in TRUSTED:
+        u = {"mylc": 1 - entropy(z).sum() / (x.n * np.log(x.c)) if o.r_scope == "batch" else o.r[k], "proselflc": o.progress, "none": 0}
+        eps = np.zeros(x.n)
+        if refine != "none":
+            eps = logistic(u[refine] - o.rho, o.b1) * (1 - entropy(z) / np.log(x.c))
+        return (1 - eps[:, None]) * q, eps[:, None], eps
+    e = o.epsilon
+    if refine == "ls":
+        return (1 - e) * q + (e / x.c if o.ls_mode == "all" else e * (1 - q) / (x.c - 1)), 0.0, None
+    if refine == "cp":
+        return q if o.cp_mode == "penalty" else (1 - e) * q, -e, None
+    return (1 - e) * q, e, None
+
+
+def mutual(x, *, gate="none", refine="mylc", still=False, eta=4.0, b2=-5.0, b1=10.0, rho=0.5, r=(0.0, 0.0, 0.0), r_scope="epoch",
+           progress=1.0, epsilon=0.25, ls_mode="all", cp_mode="refined", peer_denom="K", detach_target=False, log_floor=0.0,
+           peer_log_floor=1e-6, label_smoothing=0.0):
+    o = types.SimpleNamespace(**locals())
+    q = labels_of(x, label_smoothing)
+    chi = {"all": np.inf, "none": 0.0}.get(gate)
+    if chi is None:
+        chi = threshold(x.c, progress, eta, 0.0 if still else b2)
+    h = [entropy(z) for z in x.z]
+    parts = [refinement(x, x.z[k], k, q, refine, o) for k in range(x.peers)]
+    targets = [base + c * softmax(z) for (base, c, _), z in zip(parts, x.z)]
+    rows = [np.arange(x.n) if gate == "all" else np.flatnonzero(v < chi) for v in h]
+    out = {}
+    for k in range(x.peers):
+        base, c, eps = parts[k]
+        own = self_xent(x.z[k], weigh(x, base), weigh(x, c * np.ones((1, x.c))), log_floor, softmax(x.z[k]) if detach_target else None)
+        terms = [(1, mean(x, own, divisor=weight_sum(x)))]
+        others = [j for j in range(x.peers) if j != k]
+        floor = peer_log_floor if refine == "cp" else log_floor
+        for j in others:
+            d = {"K": len(rows[j]), "N": x.n, "typo": len(rows[k])}[peer_denom]
+            terms.append((1 / len(others), mean(x, xent(x.z[k], targets[j], floor), rows[j], d)))
+        put(out, k, total(terms), entropy=h[k])
+        if eps is not None:
+            out[f"trust.{k}"] = eps
+        if others:
+            out[f"selected.{k}"] = np.isin(np.arange(x.n), rows[k]).astype(float)
+    if x.peers > 1:
+        out["threshold"] = chi
+    return out
+
+
+# --- checks ---------------------------------------------------------------------------------------------------------------
+
+def check_term(what, term, c=5, n=4, scale=2.0):
+    """term(z) -> (rows, gradients), compared with central differences."""
+    z = np.random.default_rng(3).normal(size=(n, c)) * scale
+    rows, grad = term(z)
+    for j in range(c):
+        step = np.zeros(c)
+        step[j] = 1e-5
+        num = (term(z + step)[0] - term(z - step)[0]) / 2e-5
+        worst = np.abs(num - grad[:, j]).max()
+        assert worst < 1e-8 * max(1, np.abs(grad).max()), f"{what}: {worst:.1e} off central differences"
+
+
+def self_check():
+    rng = np.random.default_rng(0)
+    t, eps, p0 = rng.random((4, 5)), rng.random((4, 1)), softmax(rng.normal(size=(4, 5)))
+    for floor in (0.0, 1e-3):
+        check_term("cross entropy", lambda z: xent(z, t, floor))
+        check_term("own target", lambda z: self_xent(z, t, eps, floor))
+        check_term("own target, penalised", lambda z: self_xent(z, t, -eps, floor))
+        check_term("own target, detached", lambda z: self_xent(z, t, eps, floor, p0))
+
+    # Golden vectors of methods.md 12: mean over three rows, and its gradient by zA.
+    za = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]])
+    zb = np.array([[3, 1, 0, -2], [0, 2.5, -1, .5], [.1, 0, .2, -.1]])
+    y = np.array([0, 2, 1])
+    one, two = batch([za], y), batch([za, zb], y)
+
+    def golden(what, got, loss, *grads):
+        np.testing.assert_allclose(got[0], loss, atol=1.5e-6, err_msg=what)
+        for i, row in enumerate(grads):
+            np.testing.assert_allclose(got[1][i], row, atol=1.5e-6, err_msg=f"{what}, row {i}")
+
+    def first(out):
+        return out["loss.0"], out["grad.0"]
+
+    golden("ce", first(mutual(one, refine="none")), 0.670636, (-0.017453, 0.005786, 0.002128, 0.009539))
+    golden("ls", first(mutual(one, refine="ls")), 1.083136, (0.045047, -0.015048, -0.018705, -0.011295),
+           (0.075384, 0.066228, -0.192057, 0.050446), (-0.017188, -0.071785, 0.099896, -0.010923))
+    golden("ls others", first(mutual(one, refine="ls", ls_mode="others")), 1.220636, (0.065881, -0.021992, -0.025649, -0.018239),
+           (0.068439, 0.059283, -0.171224, 0.043502), (-0.024132, -0.050951, 0.092951, -0.017868))
+    golden("cp", first(mutual(one, refine="cp")), 0.297562, (0.002824, -0.001155, -0.000957, -0.000712),
+           (0.075471, 0.066113, -0.192148, 0.050564), (-0.000625, -0.085087, 0.084934, 0.000778))
+    golden("cp penalty", first(mutual(one, refine="cp", cp_mode="penalty", epsilon=.1)), 0.588470,
+           (-0.011087, 0.003588, 0.001107, 0.006392), (0.097540, 0.087388, -0.255049, 0.070121), (0.002302, -0.128034, 0.118484, 0.007248))
+    golden("boot-soft", first(mutual(one, refine="boot-soft")), 0.708393, (-0.029003, 0.009833, 0.004150, 0.015020),
+           (0.068855, 0.064479, -0.189688, 0.056355), (0.006094, -0.116341, 0.096160, 0.014087))
+    golden("boot-soft detached", first(mutual(one, refine="boot-soft", detach_target=True)), 0.708393,
+           (-0.013090, 0.004339, 0.001596, 0.007154), (0.072163, 0.065296, -0.190918, 0.053460), (0.002734, -0.100714, 0.090547, 0.007433))
+    clock = dict(refine="proselflc", progress=.6, b1=8)
+    own = first(mutual(one, **clock))
+    golden("proselflc", own, 0.737384, (-0.043460, 0.014900, 0.006679, 0.021881), (0.095878, 0.086781, -0.253754, 0.071094),
+           (0.006359, -0.114398, 0.093500, 0.014539))
+    golden("proselflc detached", first(mutual(one, **clock, detach_target=True)), 0.737384, (-0.007628, 0.002529, 0.000930, 0.004169))
+    for denom, loss, row in (("K", .874873, (0.132882, -0.008817, -0.212118, 0.088052)), ("N", .583249, (0.088588, -0.005878, -0.141412, 0.058702))):
+        got = first(mutual(two, gate="below", still=True, eta=2, peer_denom=denom, **clock))
+        golden(f"smkd-s peer, {denom}", (got[0] - own[0], (got[1] - own[1])[1:]), loss, row, (0, 0, 0, 0))
+    got = first(mutual(two, gate="all", **clock))
+    golden("all peer", (got[0] - own[0], got[1] - own[1]), .757003, (0.004716, -0.009852, -0.003624, 0.008760))
+
+
+if __name__ == "__main__":
+    self_check()
+    print("methods_ref: closed forms and golden vectors agree")

@@ -1,0 +1,175 @@
+"""Every method with every switch: what `smkd-run loss` puts out against the float64 references of methods_ref.py, to 1e-5.
+
+A method is one entry of METHODS: its reference, for how many networks, and its switches. Each entry meets ordinary and hostile
+batches: saturated and uniform logits, a class that is absent, one row, two and a thousand classes, mixed labels, class weights.
+"""
+import functools
+import itertools
+import sys
+import types
+
+import numpy as np
+
+import methods_ref as ref
+from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
+
+LIMIT = 1e-5
+
+
+def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, **fixed):
+    """peers: numbers of networks; the first is the one for which edges are tried. switches: numbers and switches by the names of
+    the flags, each combination compared. avoid(batch, **numbers): batches that are drawn again, since float32 may rightly decide
+    otherwise than float64. inputs(rng, n, c, peers): {name: array} of further inputs, which the reference finds in its batch."""
+    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs)
+
+
+def product(**words):
+    return [dict(zip(words, v)) for v in itertools.product(*words.values())]
+
+
+def near_threshold(x, progress=1.0, eta=4.0, b2=-5.0, **_):
+    return any(np.abs(ref.entropy(z) - ref.threshold(x.c, progress, eta, b)).min() < 1e-4 for z in x.z for b in (0.0, b2))
+
+
+REFINED = [dict(refine="ls"), dict(refine="ls", ls_mode="others"), dict(refine="cp"), dict(refine="cp", cp_mode="penalty"),
+           dict(refine="cp", detach_target=True), dict(refine="cp", log_floor=1e-3), dict(refine="boot-soft"),
+           dict(refine="boot-soft", detach_target=True, epsilon=0.6)]
+CLOCK = dict(progress=0.6, eta=1.6, b2=-2.0)
+SELECTED = [{**CLOCK, **r} for r in REFINED] + [dict(CLOCK, refine="ls", peer_denom="N"), dict(CLOCK, refine="cp", peer_log_floor=1e-3),
+                                                dict(CLOCK, refine="mylc", r=(0.5, 0.4, 0.6)), dict(CLOCK, refine="proselflc")]
+SMKD = functools.partial(entry, ref.mutual, (2, 3), SELECTED, near_threshold, gate="below")
+SELF = functools.partial(entry, ref.mutual, (1, 2), gate="none")
+
+METHODS = {
+    "smkd-p": SMKD(),
+    "smkd-s": SMKD(still=True),
+    "cmd-p": SMKD(),
+    "cmd-s": SMKD(still=True),
+    "all": entry(ref.mutual, (2, 3), REFINED, gate="all"),
+    "zero": SELF(switches=REFINED + [dict(refine="mylc", r=(0.5, 0.4)), dict(refine="proselflc", progress=0.6), dict(refine="none")]),
+    "ce": SELF(refine="none"),
+    "ls": SELF(refine="ls", switches=[{}, dict(ls_mode="others"), dict(epsilon=1)]),
+    "cp": SELF(refine="cp", switches=[{}, dict(cp_mode="penalty", epsilon=0.1), dict(detach_target=True), dict(epsilon=0)]),
+    "boot-soft": SELF(refine="boot-soft", switches=[{}, dict(detach_target=True), dict(epsilon=0.05)]),
+    "proselflc": SELF(refine="proselflc", switches=[dict(progress=0.6), dict(progress=0.6, detach_target=True)]),
+    "mylc": SELF(refine="mylc", switches=[dict(r=(0.5, 0.4)), dict(r_scope="batch"), dict(r=(0.5, 0.4), detach_target=True)]),
+}
+ELSEWHERE = {"mse", "l1", "huber"}  # numbers instead of classes: test_recipes.py
+
+
+# --- batches --------------------------------------------------------------------------------------------------------------
+
+def logits(rng, n, c, peers, scale):
+    return [(rng.normal(size=(n, c)) * rng.choice(scale, size=(n, 1))).astype(np.float32) for _ in range(peers)]
+
+
+def labels(rng, z, n, c, least=0):
+    """Half of them where the first network is surest, so that saturated rows are right as well as wrong."""
+    return np.where(rng.random(n) < 0.5, np.clip(z[0].argmax(axis=1), least, None), rng.integers(least, c, n))
+
+
+# name: (rows, classes, scales of the logits, least label)
+ORDINARY = {"ordinary": (32, 10, [0.3, 2, 6], 0)}
+HOSTILE = {"saturated": (24, 10, [3, 30, 80], 0), "uniform": (16, 10, [0, 1e-3, 1], 0), "a class absent": (24, 10, [1, 4], 1)}
+EDGES = {"one row": (1, 10, [2], 0), "two classes": (17, 2, [1, 4], 0), "a thousand classes": (12, 1000, [1, 6], 0)}
+
+
+def draw(rng, e, shape, peers, numbers, labelled):
+    n, c, scale, least = shape
+    while True:
+        z = logits(rng, n, c, peers, scale)
+        y = labels(rng, z, n, c, least)
+        more = e.inputs(rng, n, c, peers) if e.inputs else {}
+        kind = {}
+        if labelled == "mixed":
+            kind = dict(other=rng.integers(0, c, n), lam=0.7)
+        elif labelled == "weighted":
+            kind = dict(weight=np.float64(np.float32(rng.uniform(0.2, 3, c))))
+        x = ref.batch(z, y, **kind, **{k.replace(".", "_"): np.float64(v) for k, v in more.items()})
+        if not e.avoid or not e.avoid(x, **numbers):
+            return x, z, more, kind
+
+
+def flags(numbers):
+    out = []
+    for name, v in numbers.items():
+        if v is True:
+            out += [f"--{name.replace('_', '-')}"]
+        elif v is not False:
+            out += [f"--{name.replace('_', '-')}", ",".join(map(repr, v)) if isinstance(v, tuple) else str(v)]
+    return out
+
+
+def loss_of(tmp, name, x, z, more, kind, numbers):
+    args, files = [], {"labels": x.y.astype(np.int64)}
+    for k, v in enumerate(z):
+        np.save(tmp / f"z{k}.npy", v)
+        args += ["--logits", tmp / f"z{k}.npy"]
+    if "other" in kind:
+        files["labels.mix"] = kind["other"].astype(np.int64)
+        args += ["--scalar", f"mix.lambda={kind['lam']}"]
+    if "weight" in kind:
+        files["class.weight"] = kind["weight"].astype(np.float32)
+    files.update(more)
+    for key, v in files.items():
+        np.save(tmp / f"{key}.npy", v)
+        args += ["--labels", tmp / "labels.npy"] if key == "labels" else ["--input", f"{key}={tmp / key}.npy"]
+    run(RUN, "loss", name, *args, *flags(numbers), "-o", tmp / "l.safetensors", env={"XDG_CACHE_HOME": str(tmp)})
+    return read_safetensors(tmp / "l.safetensors")
+
+
+def off(key, got, want):
+    got = np.asarray(got, np.float64).reshape(np.shape(want))
+    if key.startswith("selected") or np.isinf(want).any():
+        return 0.0 if np.array_equal(got, want) else np.inf
+    if np.ndim(want) == 0:
+        return abs(got - want) / max(abs(want), 1e-3)
+    return rel(got, want, floor=1e-3 if key.startswith("grad") else 1e-2)  # rows: float32 rounds whole rows of exp
+
+
+def compare(report, tmp, what, rng, name, e, shape, peers, numbers, labelled="plain"):
+    x, z, more, kind = draw(rng, e, shape, peers, numbers, labelled)
+    with np.errstate(divide="ignore"):
+        want = e.ref(x, **numbers)
+    got = loss_of(tmp, name, x, z, more, kind, numbers)
+    missing = [k for k in want if k not in got]
+    assert not missing, f"{what}: {', '.join(missing)} missing"
+    worst = max((off(k, got[k], w), k) for k, w in want.items())
+    report.check(f"{what} ({worst[1]})", worst[0], LIMIT)
+
+
+def cases(e):
+    """(what, shape, peers, numbers, labelled) of everything that is compared for an entry."""
+    for numbers in e.switches:
+        for peers in e.peers:
+            for what, shape in {**ORDINARY, **(HOSTILE if peers == e.peers[0] else {})}.items():
+                yield what, shape, peers, numbers, "plain"
+    first = e.switches[0]
+    for what, shape in EDGES.items():
+        yield what, shape, e.peers[0], first, "plain"
+    for labelled in ("mixed", "weighted"):
+        yield labelled, ORDINARY["ordinary"], e.peers[0], first, labelled
+    yield "smoothed", ORDINARY["ordinary"], e.peers[0], dict(first, label_smoothing=0.1), "plain"
+
+
+def main():
+    ref.self_check()
+    need_tools(RUN)
+    report = Report()
+    rows = [line.split()[0] for line in run(RUN, "methods").stdout.splitlines()]
+    for name in rows:
+        if name not in METHODS and name not in ELSEWHERE:
+            report.fail(name, "the method has no entry in METHODS")
+    with temp_dir() as tmp:
+        for name, e in METHODS.items():
+            if len(sys.argv) > 1 and name not in sys.argv[1:]:
+                continue
+            rng = np.random.default_rng(7)
+            for what, shape, peers, numbers, labelled in cases(e):
+                text = " ".join([name, *(f"{k}={v}" for k, v in numbers.items()), f"{what}, {peers} peer{'s' * (peers > 1)}"])
+                report.guard(text, compare, report, tmp, text, rng, name, e, shape, peers, numbers, labelled)
+    report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
