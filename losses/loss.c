@@ -10,6 +10,7 @@ static const struct {
 } drawers[] = {
     {"mutual", loss_draw_mutual},
     {"regression", loss_draw_regression},
+    {"targets", loss_draw_targets},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {
@@ -77,6 +78,40 @@ void loss_output_of(struct loss_builder *b, const char *stem, int k, ir_vid v) {
     loss_output(b, arena_printf(b->a, "%s.%d", stem, k), v);
 }
 
+static ir_vid prediction(struct loss_builder *b, const char *stem, int k) {
+    return loss_input(b, arena_printf(b->a, "%s.%d", stem, k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
+}
+
+ir_vid loss_teacher(struct loss_builder *b, int k) { return prediction(b, "teacher", k); }
+
+ir_vid loss_average(struct loss_builder *b, int k) { return prediction(b, "average", k); }
+
+static const char *kept_name(struct loss_builder *b, const char *what, const char *name, int k) {
+    return k < 0 ? arena_printf(b->a, "%s.%s", what, name) : arena_printf(b->a, "%s.%s.%d", what, name, k);
+}
+
+ir_vid loss_table(struct loss_builder *b, const char *name, int k, int64_t w) {
+    return loss_input(b, kept_name(b, "table", name, k), IR_F32, w ? 2 : 1, (int64_t[]){IR_N, w});
+}
+
+void loss_set_table(struct loss_builder *b, const char *name, int k, ir_vid v) {
+    loss_output(b, kept_name(b, "table", name, k), v);
+}
+
+ir_vid loss_state(struct loss_builder *b, const char *name, int k, int rank, const int64_t *dims) {
+    return loss_input(b, kept_name(b, "state", name, k), IR_F32, rank, dims);
+}
+
+void loss_set_state(struct loss_builder *b, const char *name, int k, ir_vid v) {
+    loss_output(b, kept_name(b, "state", name, k), v);
+}
+
+void loss_train_table(struct loss_builder *b, const char *name, int k, const char *rate) {
+    loss_scalar(b, rate);
+    CHECK(b->n_trained < LOSS_MAX_TRAINED, "more trained tables than LOSS_MAX_TRAINED");
+    b->trained[b->n_trained++] = (struct loss_trained){kept_name(b, "table", name, k), k, rate};
+}
+
 ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x) {
     int64_t axis = 0;
     return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 0);
@@ -107,19 +142,27 @@ ir_vid loss_targets(struct loss_builder *b, ir_vid *given) {
 
 // --- building --------------------------------------------------------------------------------------------------------
 
-struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct diag *d) {
+// Without gradients; NULL after a report.
+static struct ir_graph *draw(struct loss_builder *b, struct loss_options *canonical, const struct loss_options *o,
+                             struct arena *a, struct diag *d) {
     if (!check_options(d, o)) return NULL;
-    struct loss_options c = *o;
-    c.values = method_canonical(o->method, &o->values);
-    struct loss_builder b = {.g = ir_graph_new(a, d, o->method->name), .o = &c, .a = a};
-    b.g->cur_loc = (struct diag_loc){.node = o->method->name, .op = "loss"};
-    for (int k = 0; k < o->peers; k++) loss_logits(&b, k); // first in the artifact's table, in their order
+    *canonical = *o;
+    canonical->values = method_canonical(o->method, &o->values);
+    *b = (struct loss_builder){.g = ir_graph_new(a, d, o->method->name), .o = canonical, .a = a};
+    b->g->cur_loc = (struct diag_loc){.node = o->method->name, .op = "loss"};
+    for (int k = 0; k < o->peers; k++) loss_logits(b, k); // first in the artifact's table, in their order
     for (size_t i = 0; i < sizeof drawers / sizeof *drawers; i++) {
         if (strcmp(drawers[i].family, o->method->family->name) != 0) continue;
-        drawers[i].draw(&b);
-        return b.g;
+        drawers[i].draw(b);
+        return b->g;
     }
     BUG("no builder for the family %s", o->method->family->name);
+}
+
+struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct diag *d) {
+    struct loss_builder b;
+    struct loss_options canonical;
+    return draw(&b, &canonical, o, a, d);
 }
 
 static ir_vid output_named(const struct ir_graph *g, const char *name) {
@@ -129,17 +172,28 @@ static ir_vid output_named(const struct ir_graph *g, const char *name) {
 }
 
 struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d) {
-    struct ir_graph *g = loss_draw(o, a, d);
+    struct loss_builder b;
+    struct loss_options canonical;
+    struct ir_graph *g = draw(&b, &canonical, o, a, d);
     if (!g) return NULL;
     struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
     if (ir_run_passes(g, "expand", &po) != SMKD_OK) return NULL;
-    struct ir_grad_seed seeds[METHOD_MAX_PEERS];
-    ir_vid grads[METHOD_MAX_PEERS];
+    struct ir_grad_seed seeds[METHOD_MAX_PEERS + LOSS_MAX_TRAINED];
+    ir_vid grads[METHOD_MAX_PEERS + LOSS_MAX_TRAINED];
+    const size_t peers = (size_t)o->peers;
     for (int k = 0; k < o->peers; k++)
         seeds[k] = (struct ir_grad_seed){output_named(g, arena_printf(a, "loss.%d", k)),
                                          declared(g, arena_printf(a, "logits.%d", k))};
-    if (ir_gradients(g, seeds, (size_t)o->peers, grads) != SMKD_OK) return NULL;
+    for (size_t i = 0; i < b.n_trained; i++)
+        seeds[peers + i] = (struct ir_grad_seed){output_named(g, arena_printf(a, "loss.%d", b.trained[i].peer)),
+                                                 declared(g, b.trained[i].table)};
+    if (ir_gradients(g, seeds, peers + b.n_trained, grads) != SMKD_OK) return NULL;
     for (int k = 0; k < o->peers; k++) ir_set_output(g, IR_OUT_OUTPUT, arena_printf(a, "grad.%d", k), grads[k]);
+    for (size_t i = 0; i < b.n_trained; i++) {
+        ir_vid row = seeds[peers + i].wrt;
+        ir_set_output(g, IR_OUT_OUTPUT, b.trained[i].table,
+                      ir_sub(g, row, ir_mul(g, declared(g, b.trained[i].rate), grads[peers + i])));
+    }
 
     // The program of a loss has one entry: its gradients are results like any other.
     for (size_t i = 0; i < g->n_nodes; i++) g->nodes[i].phase = IR_FORWARD;

@@ -5,15 +5,24 @@
 
 #include "losses.h"
 
+enum { LOSS_MAX_TRAINED = 2 * METHOD_MAX_PEERS };
+
 struct loss_builder {
     struct ir_graph *g;
     const struct loss_options *o;
     struct arena *a;
+    struct loss_trained {
+        const char *table; // the name of the input
+        int peer;
+        const char *rate; // of the scalar
+    } trained[LOSS_MAX_TRAINED];
+    size_t n_trained;
 };
 
 // Builders of the families: draw the loss, all outputs but the gradients. Options have been checked.
 void loss_draw_mutual(struct loss_builder *b);
 void loss_draw_regression(struct loss_builder *b);
+void loss_draw_targets(struct loss_builder *b);
 
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
 ir_vid loss_logits(struct loss_builder *b, int k);                      // f32[N,C]
@@ -22,6 +31,16 @@ ir_vid loss_scalar(struct loss_builder *b, const char *name);           // f32[]
 ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k); // "r", 0: r.0
 void loss_output(struct loss_builder *b, const char *name, ir_vid v);
 void loss_output_of(struct loss_builder *b, const char *stem, int k, ir_vid v);
+ir_vid loss_teacher(struct loss_builder *b, int k); // f32[N,C], constants
+ir_vid loss_average(struct loss_builder *b, int k); // likewise
+// The batch's rows of a table, [N,W] or with W 0 [N]; of peer k, or with -1 of none. And what they are to be then.
+ir_vid loss_table(struct loss_builder *b, const char *name, int k, int64_t w);
+void loss_set_table(struct loss_builder *b, const char *name, int k, ir_vid v);
+// A tensor of the run, and what it is to be after the step.
+ir_vid loss_state(struct loss_builder *b, const char *name, int k, int rank, const int64_t *dims);
+void loss_set_state(struct loss_builder *b, const char *name, int k, ir_vid v);
+// The table is trained: after the step its rows are row - rate * d loss.k / d row, `rate` being a scalar's name.
+void loss_train_table(struct loss_builder *b, const char *name, int k, const char *rate);
 // The labels as rows of probabilities [N,C]: one-hot, mixed, smoothed; *given: before they were smoothed.
 ir_vid loss_targets(struct loss_builder *b, ir_vid *given);
 ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x); // over the batch

@@ -5,6 +5,7 @@
 #include "methods.h"
 
 extern const struct method_family method_mutual;     // mutual.c
+extern const struct method_family method_targets;    // targets.c
 extern const struct method_family method_regression; // regression.c
 
 #endif

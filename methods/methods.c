@@ -26,9 +26,18 @@ const struct method methods[] = {
     {"cp", &method_mutual, "gate=none,refine=cp", 1, MANY, "confidence penalty",
      "Pereyra 2017, in the form of ProSelfLC"},
     {"boot-soft", &method_mutual, "gate=none,refine=boot-soft", 1, MANY, "soft bootstrapping", "Reed 2015"},
-    {"proselflc", &method_mutual, "gate=none,refine=proselflc", 1, MANY, "trust that grows with time", "ProSelfLC, CVPR 2021"},
+    {"proselflc", &method_mutual, "gate=none,refine=proselflc", 1, MANY, "trust that grows with time",
+     "ProSelfLC, CVPR 2021"},
     {"mylc", &method_mutual, "gate=none,refine=mylc", 1, MANY, "trust that grows with the model's own confidence",
      "SMKD Eq. 7-8"},
+    {"elr", &method_targets, "rule=elr", 1, MANY,
+     "early-learning regularisation: an image's earlier predictions are its target", "Liu 2020"},
+    {"sop", &method_targets, "rule=sop", 1, MANY, "sparse over-parameterisation: the noise of each label is learnt",
+     "Liu 2022"},
+    {"temporal-ensembling", &method_targets, "rule=temporal", 1, MANY,
+     "agrees with the average of its earlier predictions", "Laine and Aila 2017"},
+    {"mean-teacher", &method_targets, "rule=mean-teacher", 1, MANY, "agrees with the average of its parameters",
+     "Tarvainen and Valpola 2017"},
     {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
     {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
     {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
@@ -54,6 +63,14 @@ const struct method_param *method_param(const struct method *m, const char *name
         return &all[i];
     }
     return NULL;
+}
+
+bool method_by_rows(const struct method *m, const struct method_values *v) {
+    return !m->family->by_rows || m->family->by_rows(m, v);
+}
+
+const char *method_refuse(const struct method *m, const struct method_values *v) {
+    return m->family->refuse ? m->family->refuse(m, v) : NULL;
 }
 
 static int place_of(const struct method *m, const char *name, enum method_kind kind) {
@@ -208,6 +225,10 @@ struct method_name method_parse(const char *name) {
                  {"labels.mix", METHOD_LABELS_MIX, false},
                  {"targets", METHOD_TARGETS, false},
                  {"class.weight", METHOD_CLASS_WEIGHT, false},
+                 {"index", METHOD_INDEX, false},
+                 {"labels.draw", METHOD_LABELS_DRAW, false},
+                 {"teacher", METHOD_TEACHER, true},
+                 {"average", METHOD_AVERAGE, true},
                  {"loss", METHOD_LOSS, true},
                  {"grad", METHOD_GRAD, true}};
     struct method_name r = {.role = METHOD_OTHER, .peer = -1};
@@ -220,5 +241,13 @@ struct method_name method_parse(const char *name) {
     snprintf(r.stem, sizeof r.stem, "%.*s", (int)n, name);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(known[i].stem, r.stem) == 0 && known[i].of_peer == (r.peer >= 0)) r.role = known[i].role;
+    if (str_has_prefix(r.stem, "table.")) r.role = METHOD_TABLE;
+    if (str_has_prefix(r.stem, "state.")) r.role = METHOD_STATE;
     return r;
+}
+
+const struct method_begin *method_begin(const struct method *m, const char *stem) {
+    for (const struct method_begin *b = m->family->begins; b && b->name; b++)
+        if (strcmp(b->name, stem) == 0) return b;
+    return NULL;
 }

@@ -35,16 +35,25 @@ struct method_values {
     bool flag[METHOD_PARAMS];
 };
 
+// How a table or a state of a program starts: one that no row names starts as zeros.
+enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL };
+struct method_begin {
+    const char *name; // "table.NAME" or "state.NAME", without the peer
+    enum method_start start;
+    double value; // VALUE: of every number; ONE_HOT: unused, the given labels; NORMAL: the deviation around 0
+};
+
 struct method;
 struct method_family {
     const char *name, *doc;
     const struct method_param *params; // ends with a NULL name
     bool regression;                   // learns numbers (`targets`) instead of classes (`labels`)
     // Whether the loss of a batch is the mean of its rows' losses, each of which depends on its own row alone: then
-    // batches may be summed up in parts.
+    // batches may be summed up in parts. NULL: always.
     bool (*by_rows)(const struct method *m, const struct method_values *v);
     // What is wrong with values that are possible one by one, with what to do; NULL: nothing.
     const char *(*refuse)(const struct method *m, const struct method_values *v);
+    const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
 };
 
 struct method {
@@ -77,6 +86,9 @@ void method_expected(const struct method_param *p, struct str *out);
 // Whether the parameter means something beside these values (its `only`); beside NULL: whether it can, with what the
 // method leaves free.
 bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p);
+// The family's questions, answered.
+bool method_by_rows(const struct method *m, const struct method_values *v);
+const char *method_refuse(const struct method *m, const struct method_values *v);
 // By name; a name that the family lacks is a BUG.
 double method_number(const struct method *m, const struct method_values *v, const char *name);
 const char *method_word(const struct method *m, const struct method_values *v, const char *name);
@@ -92,10 +104,16 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //
 //   inputs   logits.K f32[N,C]    peer K's output, in its memory       labels i64[N]  given labels
 //            labels.mix i64[N]    labels of the images mixed in        targets f32[N,T]  numbers to learn
-//            class.weight f32[C]
+//            class.weight f32[C]                                       index i64[N]   numbers of the images
+//            labels.draw i64[N]   given labels of images drawn at random
+//            teacher.K f32[N,C]   what a frozen teacher says of the batch, for peer K
+//            average.K f32[N,C]   what the moving average of peer K says of it
+//            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
+//            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
 //   scalars  progress, mix.lambda, r.K, and the numbers of the method by their names
-//   outputs  loss.K []            grad.K f32[N,C]: by logits.K         anything else, f32 [N] or []: a metric, with .K
-//   of peer K
+//   outputs  loss.K []            grad.K f32[N,C]: by logits.K
+//            table.NAME..., state.NAME...: what they are after the step, rows by their images
+//            anything else, f32 [N] or []: a metric, with .K of peer K
 
 enum method_role {
     METHOD_LOGITS,
@@ -103,6 +121,12 @@ enum method_role {
     METHOD_LABELS_MIX,
     METHOD_TARGETS,
     METHOD_CLASS_WEIGHT,
+    METHOD_INDEX,
+    METHOD_LABELS_DRAW,
+    METHOD_TEACHER,
+    METHOD_AVERAGE,
+    METHOD_TABLE,
+    METHOD_STATE,
     METHOD_LOSS,
     METHOD_GRAD,
     METHOD_OTHER // of an output: a metric; of a scalar: a number; of an input: nothing that exists
@@ -110,8 +134,10 @@ enum method_role {
 struct method_name {
     enum method_role role;
     int peer;      // -1: of none
-    char stem[48]; // without the peer: "entropy"
+    char stem[48]; // without the peer: "entropy", "table.target"
 };
 struct method_name method_parse(const char *name);
+// How the table or state of that stem starts; NULL: as zeros.
+const struct method_begin *method_begin(const struct method *m, const char *stem);
 
 #endif

@@ -136,5 +136,8 @@ static const char *refuse(const struct method *m, const struct method_values *v)
     return NULL;
 }
 
-const struct method_family method_mutual = {
-    "mutual", "classifiers that refine their labels and teach each other", params, false, by_rows, refuse};
+const struct method_family method_mutual = {.name = "mutual",
+                                            .doc = "classifiers that refine their labels and teach each other",
+                                            .params = params,
+                                            .by_rows = by_rows,
+                                            .refuse = refuse};

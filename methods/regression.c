@@ -17,17 +17,5 @@ static const struct method_param params[] = {
     {.name = NULL},
 };
 
-static bool by_rows(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return true;
-}
-
-static const char *refuse(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return NULL;
-}
-
-const struct method_family method_regression = {"regression", "networks that learn numbers", params, true, by_rows,
-                                                refuse};
+const struct method_family method_regression = {
+    .name = "regression", .doc = "networks that learn numbers", .params = params, .regression = true};

@@ -48,8 +48,10 @@ void rt_average_update(struct rt_average *a) {
         memcpy(a->block, now, a->bytes);
         return;
     }
+    const double rest = 1 - a->decay, least = 1 / (double)a->count;
     for (int i = 0; i < 2; i++) {
-        struct job j = {a->block, (float)(1 - a->decay), (const float *)(const void *)now, a->part[i]};
+        struct job j = {a->block, (float)(a->ramps && least > rest ? least : rest), (const float *)(const void *)now,
+                        a->part[i]};
         rt_team_each(a->team, a->n_parts[i], update_part, &j);
     }
     const struct smkd_abi_tensor *t;

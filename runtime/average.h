@@ -13,6 +13,7 @@ struct rt_average {
     struct rt_part *part[2]; // of parameters and of buffers; owned
     size_t n_parts[2];
     double decay;
+    bool ramps;    // the decay is at most 1 - 1 / (updates + 1), as Mean teacher has it: the start is soon forgotten
     int64_t count; // updates so far; the first one copies
 };
 
@@ -21,7 +22,7 @@ double rt_average_decay(double decay, int64_t batch, int64_t steps, int64_t epoc
 // Begins as a copy of the model. Release also after a failure.
 enum smkd_result rt_average_init(struct rt_average *a, smkd_model *m, smkd_team *team, double decay);
 void rt_average_release(struct rt_average *a);
-// average += (1 - decay) * (model - average). Whole numbers are copied.
+// average += (1 - decay) * (model - average), with a decay that may ramp. Whole numbers are copied.
 void rt_average_update(struct rt_average *a);
 // The model computes with the average until this is called again, which brings its own parameters back.
 void rt_average_exchange(struct rt_average *a);

@@ -31,6 +31,14 @@ void *rt_block_alloc(size_t bytes) {
     return p + head;
 }
 
+float *rt_floats(size_t n) {
+    if (n > (SIZE_MAX - 63) / sizeof(float)) return NULL;
+    size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
+    float *p = aligned_alloc(64, bytes ? bytes : 64);
+    if (p) memset(p, 0, bytes);
+    return p;
+}
+
 void rt_block_free(void *p, size_t bytes) {
     if (!p) return;
     if (bytes < HUGE)

@@ -1,6 +1,7 @@
 #include "peer.h"
 
 #include "data.h"
+#include "rt_internal.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
@@ -165,13 +166,6 @@ enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b
     return SMKD_R_OK;
 }
 
-static float *floats(size_t n) {
-    size_t bytes = (n * sizeof(float) + 63) / 64 * 64;
-    float *p = aligned_alloc(64, bytes);
-    if (p) memset(p, 0, bytes);
-    return p;
-}
-
 // An output that no loss looks at gets the gradient zero.
 static enum smkd_result bind_zeros(struct rt_peer *p, size_t batch) {
     const struct smkd_abi_tensor *t;
@@ -181,7 +175,7 @@ static enum smkd_result bind_zeros(struct rt_peer *p, size_t batch) {
     if (!p->zeros) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
     for (size_t i = 0; (t = smkd_model_nth(p->model, SMKD_ABI_COTANGENT, i)); i++) {
         if (strcmp(t->name, p->logits->name) == 0) continue;
-        float *z = floats(batch * (size_t)t->numel);
+        float *z = rt_floats(batch * (size_t)t->numel);
         if (!z) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
         p->zeros[p->n_zeros++] = z;
         enum smkd_result r = smkd_bind(p->session, SMKD_ABI_COTANGENT, t->name, z);
@@ -198,8 +192,8 @@ enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch)
                        p->path, (unsigned long long)info->max_batch, batch);
     p->session = smkd_session_new(p->model, team);
     if (!p->session) return SMKD_R_NOMEM;
-    p->out = floats(batch * (size_t)p->classes);
-    p->cotangent = floats(batch * (size_t)p->classes);
+    p->out = rt_floats(batch * (size_t)p->classes);
+    p->cotangent = rt_floats(batch * (size_t)p->classes);
     if (!p->out || !p->cotangent) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
     enum smkd_result r = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
     if (r != SMKD_R_OK || !smkd_model_find(p->model, SMKD_ABI_COTANGENT, p->logits->name)) return r;

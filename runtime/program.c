@@ -10,13 +10,23 @@ bool rt_program_has(const smkd_model *m, enum smkd_abi_role role, const char *na
     return smkd_model_find(m, role, name) != NULL;
 }
 
-// What the inputs and outputs of each role look like. Columns -1: those of the peers.
+enum { ANY_RANK = SMKD_ABI_MAX_RANK + 1 };
+
+// What the inputs and outputs of each role look like. `columns`: as many as the peers have.
 static const struct face {
     enum method_role role;
     enum smkd_abi_role as;
     uint32_t dtype, rank;
     bool batched, columns;
 } faces[] = {
+    {METHOD_INDEX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
+    {METHOD_LABELS_DRAW, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
+    {METHOD_TEACHER, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_AVERAGE, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_TABLE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
+    {METHOD_TABLE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false},
+    {METHOD_STATE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, false, false},
+    {METHOD_STATE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, false, false},
     {METHOD_LOGITS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
     {METHOD_LABELS, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
     {METHOD_LABELS_MIX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
@@ -33,8 +43,8 @@ static const struct face *face_of(enum method_role role, enum smkd_abi_role as) 
 }
 
 static bool looks_like(const struct smkd_abi_tensor *t, const struct face *f) {
-    if (t->dtype != f->dtype || t->rank != f->rank) return false;
-    return t->rank == 0 || !f->batched || t->dims[0] == -1;
+    if (t->dtype != f->dtype || (f->rank != ANY_RANK && t->rank != f->rank)) return false;
+    return f->batched ? t->rank > 0 && t->dims[0] == -1 : t->rank == 0 || t->dims[0] != -1;
 }
 
 static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *path, int peers, int64_t columns) {
@@ -42,11 +52,11 @@ static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *p
     const struct face *f = face_of(n.role, (enum smkd_abi_role)t->role);
     const char *what = t->role == SMKD_ABI_INPUT ? "input" : "output";
     if (t->role == SMKD_ABI_INPUT && !f)
-        return rt_fail(
-            SMKD_R_MISMATCH,
-            "%s: has an input \"%s\", which no run can give; inputs are logits.K, labels, labels.mix, targets "
-            "and class.weight",
-            path, t->name);
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: has an input \"%s\", which no run can give; inputs are logits.K, labels, labels.mix, "
+                       "labels.draw, index, "
+                       "targets, class.weight, teacher.K, average.K, table.NAME and state.NAME",
+                       path, t->name);
     if (!f) return SMKD_R_OK;
     if (!looks_like(t, f))
         return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",

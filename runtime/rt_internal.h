@@ -37,4 +37,6 @@ enum smkd_result rt_check_cpu(const char *path, const struct smkd_artifact *a);
 // none.
 void *rt_block_alloc(size_t bytes);
 void rt_block_free(void *p, size_t bytes);
+// n zeros, 64-aligned, to be freed with free; NULL when there is no memory.
+float *rt_floats(size_t n);
 #endif

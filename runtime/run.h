@@ -2,9 +2,9 @@
 #ifndef SMKD_RT_RUN_H
 #define SMKD_RT_RUN_H
 
-#include "average.h"
+#include "feed.h"
 #include "optimizer.h"
-#include "program.h"
+#include "table.h"
 #include "train.h"
 
 struct run {
@@ -15,6 +15,9 @@ struct run {
     struct rt_loader *train, *validation, *test;
     smkd_team *team;
     struct rt_program loss;
+    struct rt_tables tables;
+    struct rt_feeds feeds;
+    int64_t *drawn; // [batch] labels of images drawn at random; NULL: the program does not ask for them
     struct rt_schedule schedule;
     struct rt_progress progress;
     struct rt_progress_state state;
@@ -22,6 +25,7 @@ struct run {
     struct rt_gradients *gradients; // of each peer; NULL: nothing happens to them
     struct rt_optimizer *optimizer; // of each peer
     struct rt_average *average;     // of each peer; NULL: there are none
+    int64_t average_steps;          // updates between two of theirs
     double *norm, *norms;           // of each peer: the largest and the sum of its gradients' norms in the epoch
     int64_t updates;                // of the epoch
     size_t *given, *truth;          // of each peer: rows classified as their given and as their true label

@@ -42,6 +42,10 @@ const struct rt_field rt_fields[] = {
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
     {"labels", "FILE", NULL, "training labels from a .npy or text file (CIFAR-N) instead of the data set's own",
      RT_FIELD_STR, AT(labels), 0, 0, NULL, true, 0, false},
+    {"teacher", "FILE|RUN", NULL,
+     "a frozen network that methods with a teacher learn from: an artifact, or a run folder with its trained networks. "
+     "Several: one for each peer in turn",
+     RT_FIELD_STR, AT(teacher), 0, 0, NULL, true, 0, true}, // may have moved: its hash is compared
     {"label-column", "NAME", NULL, "column of a table that has the labels (label)", RT_FIELD_STR, AT(label_column), 0,
      0, NULL, true, 0, false},
     {"image-root", "DIR", NULL, "what the paths of a list are below (the folder of the list)", RT_FIELD_STR,
@@ -343,9 +347,9 @@ static enum smkd_result resolve_optimizer(struct rt_config *c) {
 
 enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
-    const char *why = c->row->family->refuse(c->row, &c->values);
+    const char *why = method_refuse(c->row, &c->values);
     if (why) return rt_fail(SMKD_R_INVALID, "%s", why);
-    if (c->accumulate > 1 && !c->row->family->by_rows(c->row, &c->values))
+    if (c->accumulate > 1 && !method_by_rows(c->row, &c->values))
         return rt_fail(
             SMKD_R_INVALID,
             "--accumulate %lld: the method %s couples the rows of a batch, so several small batches are not one "

@@ -128,6 +128,13 @@ static cJSON *describe_peer(const struct rt_peer *p) {
     return o;
 }
 
+// With the numbers that it has now: those of a run are not the artifact's.
+static cJSON *describe_teacher(const struct rt_peer *p) {
+    cJSON *o = describe_peer(p);
+    add_hex(o, "parameters_hash", checksum64(smkd_model_params(p->model), smkd_model_info(p->model)->param_bytes));
+    return o;
+}
+
 static cJSON *describe_data(const struct rt_train_data *d) {
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "name", d->set.name);
@@ -159,6 +166,8 @@ static cJSON *describe_run(const struct rt_train *t, const struct rt_train_data 
     cJSON_AddItemToObject(root, "config", rt_config_to_json(t->config));
     for (int k = 0; k < t->n_peers; k++) cJSON_AddItemToArray(peers, describe_peer(&t->peers[k]));
     cJSON_AddItemToObject(root, "peers", peers);
+    cJSON *teachers = t->n_teachers ? cJSON_AddArrayToObject(root, "teachers") : NULL;
+    for (int k = 0; k < t->n_teachers; k++) cJSON_AddItemToArray(teachers, describe_teacher(&t->teachers[k]));
     cJSON_AddItemToObject(root, "loss", describe_artifact(t->loss));
     cJSON_AddItemToObject(root, "data", describe_data(d));
     cJSON_AddItemToObject(root, "preparation", describe_preparation(d));
@@ -222,6 +231,20 @@ static void compare_peers(struct str *out, const cJSON *now, const cJSON *was) {
     }
 }
 
+static void compare_teachers(struct str *out, const cJSON *now, const cJSON *was) {
+    const cJSON *a = cJSON_GetObjectItemCaseSensitive(now, "teachers"),
+                *b = cJSON_GetObjectItemCaseSensitive(was, "teachers");
+    const int n = cJSON_GetArraySize(a);
+    if (n != cJSON_GetArraySize(b))
+        str_addf(out, "%sthe run began with %d teachers, not %d", out->len ? ", " : "", cJSON_GetArraySize(b), n);
+    for (int k = 0; k < n && k < cJSON_GetArraySize(b); k++) {
+        const cJSON *x = cJSON_GetArrayItem(a, k), *y = cJSON_GetArrayItem(b, k);
+        if (!same_peer(x, y) || strcmp(text_at(x, "parameters_hash"), text_at(y, "parameters_hash")) != 0)
+            str_addf(out, "%steacher %d, %s, is not the one the run began with", out->len ? ", " : "", k,
+                     text_at(x, "artifact"));
+    }
+}
+
 static enum smkd_result compare(const struct rt_train *t, const cJSON *now, const cJSON *was, const char *path) {
     struct rt_config before;
     struct str differ = STR_INIT;
@@ -230,6 +253,7 @@ static enum smkd_result compare(const struct rt_train *t, const cJSON *now, cons
     if (r == SMKD_R_OK) {
         rt_config_differences(t->config, &before, &differ);
         compare_peers(&differ, now, was);
+        compare_teachers(&differ, now, was);
         // A program of the catalogue is told by the method and its switches: another version compiles other bytes.
         if (!method_find(t->config->method))
             compare_text(&differ, "the loss program", cJSON_GetObjectItemCaseSensitive(now, "loss"),

@@ -17,6 +17,8 @@ static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_i
         by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs) : (double)epoch / (double)r->c->epochs;
     r->now_lr = rt_schedule_lr(&r->schedule, epoch, step_in_epoch);
     enum smkd_result e = rt_program_set(&r->loss, "progress", r->now_progress);
+    if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "epoch", (double)epoch);
+    if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "epochs", (double)r->c->epochs);
     for (int k = 0; k < t->n_peers && e == SMKD_R_OK; k++) {
         struct rt_peer *p = &t->peers[k];
         struct rt_rng rng;
@@ -33,6 +35,15 @@ static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_i
 
 static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
     enum smkd_result e = rt_program_bind(&r->loss, "labels", b->labels);
+    if (e == SMKD_R_OK) e = rt_program_bind(&r->loss, "index", b->index);
+    if (e == SMKD_R_OK && r->drawn) {
+        struct rt_rng rng;
+        rt_rng_init(&rng, (uint64_t)r->c->seed, rt_stream_id(RT_STREAM_DRAW, 0, (uint64_t)r->state.step));
+        for (size_t i = 0; i < b->n; i++)
+            r->drawn[i] = r->data.given[r->data.train[rt_rng_below(&rng, r->data.n_train)]];
+        e = rt_program_bind(&r->loss, "labels.draw", r->drawn);
+    }
+    rt_tables_gather(&r->tables, b->index, b->n);
     if (e == SMKD_R_OK && b->targets) e = rt_program_bind(&r->loss, "targets", b->targets);
     if (e == SMKD_R_OK && b->labels_mix) e = rt_program_bind(&r->loss, "labels.mix", b->labels_mix);
     if (e == SMKD_R_OK && b->labels_mix) e = rt_program_set(&r->loss, "mix.lambda", b->lambda);
@@ -92,9 +103,9 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
     for (int k = 0; k < n && e == SMKD_R_OK; k++)
         e = rt_optimizer_step(&r->optimizer[k], r->now_lr, r->state.epoch * steps + r->updates + 1);
     // As torchvision: by the step's number in the epoch; what the warm-up leaves is forgotten.
-    for (int k = 0; k < n && r->average && e == SMKD_R_OK && r->updates % r->c->model_ema_steps == 0; k++) {
+    for (int k = 0; k < n && r->average && e == SMKD_R_OK && r->updates % r->average_steps == 0; k++) {
         rt_average_update(&r->average[k]);
-        if (r->state.epoch < r->c->lr_warmup_epochs) r->average[k].count = 0;
+        if (r->state.epoch < r->c->lr_warmup_epochs && !r->average[k].ramps) r->average[k].count = 0;
     }
     r->updates++;
     return e;
@@ -104,9 +115,11 @@ enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const str
     struct rt_peer *p = r->t->peers;
     const int n = r->t->n_peers;
     enum smkd_result e = set_scalars(r, epoch, number);
+    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, b->images, b->n);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, b->images, b->n);
     if (e == SMKD_R_OK) e = run_loss(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
+    if (e == SMKD_R_OK) rt_tables_write(&r->tables, b->index, b->n);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, b->images, b->n);
     if (e == SMKD_R_OK) e = update(r, number, b, number + 1 == r->schedule.steps);
     if (e != SMKD_R_OK) return e;

@@ -12,6 +12,11 @@
 static enum smkd_result check_mixing(const struct run *r) {
     const struct rt_mix_options *o = &r->c->augmentation.mix;
     const bool asked = o->mixup_alpha > 0 || o->cutmix_alpha > 0;
+    if (asked && r->tables.n && !r->tables.table[0].state)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: remembers something of each image (\"%s\"), and a mixed image is two: leave out "
+                       "--mixup-alpha and --cutmix-alpha",
+                       r->c->method, r->tables.table[0].name);
     if (asked == rt_program_has(r->t->loss, SMKD_ABI_INPUT, "labels.mix")) return SMKD_R_OK;
     if (asked)
         return rt_fail(SMKD_R_MISMATCH,
@@ -27,7 +32,17 @@ static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
     enum smkd_result e = rt_program_check(t->loss, r->c->method, t->n_peers, r->classes, r->c->batch_size);
     if (e == SMKD_R_OK) e = rt_program_start(&r->loss, t->loss, t->peers, t->n_peers, r->team);
+    if (e == SMKD_R_OK)
+        e = rt_tables_start(&r->tables, &r->loss, r->c->row, r->data.given, r->data.set.train.n,
+                            (size_t)r->c->batch_size, (uint64_t)r->c->seed);
     if (e == SMKD_R_OK) e = check_mixing(r);
+    if (rt_program_has(t->loss, SMKD_ABI_INPUT, "labels.draw"))
+        r->drawn = xcalloc((size_t)r->c->batch_size, sizeof *r->drawn);
+    if (e == SMKD_R_OK && t->n_teachers && !rt_program_asks(t->loss, METHOD_TEACHER))
+        e = rt_fail(SMKD_R_INVALID, "--teacher: the method %s learns from no teacher", r->c->method);
+    r->feeds = (struct rt_feeds){
+        .teachers = t->teachers, .n_teachers = t->n_teachers, .peers = t->peers, .averages = r->average};
+    if (e == SMKD_R_OK) e = rt_feeds_start(&r->feeds, &r->loss, (size_t)r->c->batch_size);
     const struct method *m = r->c->row;
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
         if (m->family->params[i].scalar)
@@ -132,6 +147,8 @@ static enum smkd_result reserve(struct run *r) {
     enum smkd_result e = rt_session_reserve(r->loss.session, (int64_t)batch);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++)
         e = rt_session_reserve(r->t->peers[k].session, (int64_t)batch);
+    for (int k = 0; k < r->t->n_teachers && e == SMKD_R_OK; k++)
+        e = rt_session_reserve(r->t->teachers[k].session, (int64_t)batch);
     return e;
 }
 
@@ -141,15 +158,19 @@ static enum smkd_result start_extras(struct run *r) {
     const size_t n = (size_t)r->t->n_peers;
     enum smkd_result e = SMKD_R_OK;
     if (c->accumulate > 1 || c->clip_grad_norm > 0) r->gradients = xcalloc(n, sizeof *r->gradients);
-    if (c->model_ema) r->average = xcalloc(n, sizeof *r->average);
+    const bool speak = rt_program_asks(r->t->loss, METHOD_AVERAGE);
+    if (c->model_ema || speak) r->average = xcalloc(n, sizeof *r->average);
+    r->average_steps = speak ? 1 : c->model_ema_steps;
     r->norm = xcalloc(n, sizeof *r->norm);
     r->norms = xcalloc(n, sizeof *r->norms);
     for (size_t k = 0; k < n && e == SMKD_R_OK; k++) {
         smkd_model *m = r->t->peers[k].model;
-        double decay =
-            rt_average_decay(c->model_ema_decay, c->batch_size * c->accumulate, c->model_ema_steps, c->epochs);
+        const double decay =
+            speak ? method_number(c->row, &c->values, "ema-decay")
+                  : rt_average_decay(c->model_ema_decay, c->batch_size * c->accumulate, c->model_ema_steps, c->epochs);
         if (r->gradients) e = rt_gradients_init(&r->gradients[k], m, r->team, c->accumulate > 1);
         if (r->average && e == SMKD_R_OK) e = rt_average_init(&r->average[k], m, r->team, decay);
+        if (r->average) r->average[k].ramps = speak;
     }
     return e;
 }
@@ -178,6 +199,7 @@ static void keep_average(struct run *r, int k) {
 static enum smkd_result keep(struct run *r) {
     enum smkd_result e = SMKD_R_OK;
     for (int k = 0; k < r->t->n_peers && r->average; k++) keep_average(r, k);
+    rt_tables_keep(&r->tables, &r->kept);
     rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) rt_optimizer_keep(&r->optimizer[k], &r->kept, k);
@@ -199,7 +221,9 @@ static enum smkd_result start(struct run *r) {
     if (t->optimizer && (e = rt_optimizer_check(t->optimizer, r->c->opt, r->c->opt_row)) != SMKD_R_OK) return e;
     for (int k = 0; k < r->t->n_peers; k++)
         if ((e = start_peer(r, k)) != SMKD_R_OK) return e;
-    if ((e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
+    for (int k = 0; k < t->n_teachers; k++)
+        if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size)) != SMKD_R_OK) return e;
+    if ((e = start_extras(r)) != SMKD_R_OK || (e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK ||
         (e = keep(r)) != SMKD_R_OK)
         return e;
     const size_t n = (size_t)t->n_peers;
@@ -235,6 +259,13 @@ static void finish(struct run *r) {
         r->t->peers[k].session = NULL;
     }
     rt_kept_release(&r->kept);
+    rt_tables_release(&r->tables);
+    rt_feeds_release(&r->feeds);
+    for (int k = 0; k < r->t->n_teachers; k++) {
+        smkd_session_free(r->t->teachers[k].session);
+        r->t->teachers[k].session = NULL;
+    }
+    free(r->drawn);
     free(r->given);
     free(r->truth);
     free(r->score);

@@ -59,6 +59,8 @@ struct rt_train {
     struct rt_config *config; // resolved but for what needs the data
     struct rt_peer *peers;    // loaded, agreeing; owned by the caller
     int n_peers;
+    struct rt_peer *teachers; // frozen networks whose predictions the method learns from; likewise
+    int n_teachers;
     smkd_model *loss;      // the method's program; owned by the caller
     smkd_model *optimizer; // the optimizer's; likewise; NULL where rt_optimizer_is_plain
     const char *dir;       // run folder, made when missing

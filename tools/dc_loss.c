@@ -27,7 +27,7 @@ static const struct args_cmd cmd = {
     opts};
 
 static int list(void) {
-    for (const struct method *m = methods; m->name; m++) printf("%-10s %s (%s)\n", m->name, m->doc, m->paper);
+    for (const struct method *m = methods; m->name; m++) printf("%-20s %s (%s)\n", m->name, m->doc, m->paper);
     return EXIT_DONE;
 }
 

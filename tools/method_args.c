@@ -51,6 +51,6 @@ void method_read(const struct method *m, const struct args *a, struct method_val
         if (p->scalar && method_fixed(m, p, fixed)) continue;
         if (p->help && args_given(a, p->name)) method_assign(m, v, i, args_nth(a, p->name, 0), wrong);
     }
-    const char *why = wrong->len ? NULL : m->family->refuse(m, v);
+    const char *why = wrong->len ? NULL : method_refuse(m, v);
     if (why) str_add(wrong, why);
 }

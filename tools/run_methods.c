@@ -67,7 +67,7 @@ static void print_one(const struct method *m) {
     printf("%s: %s\nFrom %s. Family %s (%s).\nNetworks: %s. Learns: %s.\n", m->name, m->doc, m->paper, m->family->name,
            m->family->doc, count, m->family->regression ? "numbers" : "classes");
     printf("Batches in parts (--accumulate): %s.\n",
-           m->family->by_rows(m, &v) ? "yes" : "no, its rows depend on each other");
+           method_by_rows(m, &v) ? "yes" : "no, its rows depend on each other");
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];
         const char *is = method_fixed(m, p, fixed);
@@ -129,7 +129,7 @@ static int run(const struct args *a) {
     for (const struct method *m = methods; m->name; m++) {
         char count[32];
         networks(m, count);
-        printf("%-10s %-10s %s (%s)\n", m->name, count, m->doc, m->paper);
+        printf("%-20s %-10s %s (%s)\n", m->name, count, m->doc, m->paper);
     }
     return EXIT_DONE;
 }

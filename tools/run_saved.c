@@ -105,6 +105,12 @@ static enum smkd_result fill(struct run_saved *s, const cJSON *root, const char 
     const char *loss = cJSON_GetStringValue(
         cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "content_hash"));
     if (loss) s->loss_hash = xstrdup(loss);
+    const cJSON *teachers = cJSON_GetObjectItemCaseSensitive(root, "teachers"), *one;
+    s->teacher_hash = xcalloc((size_t)cJSON_GetArraySize(teachers) + 1, sizeof *s->teacher_hash);
+    cJSON_ArrayForEach(one, teachers) {
+        const char *h = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(one, "content_hash"));
+        s->teacher_hash[s->n_teachers++] = h ? xstrdup(h) : NULL;
+    }
     const cJSON *data = cJSON_GetObjectItemCaseSensitive(root, "data");
     const cJSON *classes = cJSON_GetObjectItemCaseSensitive(data, "classes");
     if (!cJSON_IsNumber(classes) || !(classes->valuedouble >= 1 && classes->valuedouble <= INT32_MAX))
@@ -190,6 +196,8 @@ void run_saved_release(struct run_saved *s) {
     }
     free(s->peer);
     free(s->loss_hash);
+    for (int k = 0; k < s->n_teachers; k++) free(s->teacher_hash[k]);
+    free(s->teacher_hash);
     rt_preparation_release(&s->preparation);
     *s = (struct run_saved){0};
 }

@@ -1,3 +1,4 @@
+#define _XOPEN_SOURCE 700 // realpath
 // smkd-run train: peers, a data set, a method, a run folder. The flags are the rows of rt_fields and of the method.
 #include "run_train.h"
 
@@ -47,7 +48,12 @@ static const char *method_flag_given(const struct args *a) {
 // A field from its flag; one that may be given several times is the texts with ; between them.
 static enum smkd_result set_field(struct rt_config *c, const struct args *a, const struct rt_field *f) {
     struct str text = STR_INIT;
-    for (size_t i = 0; i < args_count(a, f->name); i++) str_addf(&text, "%s%s", i ? ";" : "", args_nth(a, f->name, i));
+    const bool path = strcmp(f->name, "teacher") == 0; // found again from anywhere
+    for (size_t i = 0; i < args_count(a, f->name); i++) {
+        char *full = path ? realpath(args_nth(a, f->name, i), NULL) : NULL;
+        str_addf(&text, "%s%s", i ? ";" : "", full ? full : args_nth(a, f->name, i));
+        free(full);
+    }
     enum smkd_result r = rt_config_set(c, f->name, text.s ? text.s : "");
     str_release(&text);
     return r;
@@ -147,6 +153,12 @@ static int run(const struct args *a) {
     if (r == SMKD_R_OK && saved.n_peers && program_is_file(c.opt) && !args_given(a, "opt"))
         r = rt_fail(SMKD_R_INVALID,
                     "%s/config.json: names %s, a program, which is not run for that; give it with --opt", t.dir, c.opt);
+    struct run_teachers teachers = {0};
+    if (r == SMKD_R_OK && c.teacher)
+        r = run_teachers_load(&teachers, c.teacher, c.logits, &t.peers[0],
+                              saved.n_peers && !args_given(a, "teacher") ? &saved : NULL);
+    t.teachers = teachers.peer;
+    t.n_teachers = teachers.n;
     if (r == SMKD_R_OK && !rt_optimizer_is_plain(&c)) {
         t.optimizer = optimizer_program(c.opt, c.opt_row);
         if (!t.optimizer) r = SMKD_R_INVALID;
@@ -167,6 +179,7 @@ static int run(const struct args *a) {
     }
     smkd_model_free(t.loss);
     smkd_model_free(t.optimizer);
+    run_teachers_release(&teachers);
     for (int k = 0; k < t.n_peers; k++) rt_peer_release(&t.peers[k]);
     free(t.peers);
     rt_config_release(&c);

@@ -21,7 +21,9 @@ struct run_saved {
         char *hash;     // content hash, as text; NULL where the file does not say; owned
     } *peer;            // owned
     int n_peers;
-    char *loss_hash; // of the loss program; likewise
+    char *loss_hash;     // of the loss program; likewise
+    char **teacher_hash; // of the teachers' artifacts; likewise
+    int n_teachers;
     float mean[RT_MAX_CHANNELS], std[RT_MAX_CHANNELS];
     int channels; // of the data
     int classes;
@@ -48,6 +50,20 @@ enum smkd_result run_read_peer(const char *path, bool ema, int k, smkd_model *m,
 void run_note_unchecked(const char *path);
 // Says where what is said of one image depends on the others of its batch.
 void run_note_mixing(const struct rt_peer *p);
+// The networks of --teacher (run_teacher.c).
+struct run_teachers {
+    struct rt_peer *peer;
+    int n;
+    struct run_saved *saved; // of the run folders among them
+    int n_saved;
+    char *paths; // owned, as all of this
+};
+// Loads "FILE;RUN;...": artifacts with their own weights, run folders with those of their last.safetensors. They must
+// see what `peer` sees. Where they are only named by the folder of the run that goes on, `known` has their hashes.
+// Release also after a failure.
+enum smkd_result run_teachers_load(struct run_teachers *t, const char *paths, const char *logits,
+                                   const struct rt_peer *peer, const struct run_saved *known);
+void run_teachers_release(struct run_teachers *t);
 // Prints "smkd-run CMD: error: LINE" with the runtime's last error; returns EXIT_FAILED.
 int run_failed(const char *cmd);
 

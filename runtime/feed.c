@@ -1,0 +1,62 @@
+#include "feed.h"
+
+#include "rt_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+bool rt_program_asks(const smkd_model *m, enum method_role role) {
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_INPUT, i)); i++)
+        if (method_parse(t->name).role == role) return true;
+    return false;
+}
+
+static enum smkd_result start_one(struct rt_feeds *f, struct rt_program *p, const char *input,
+                                  const struct method_name *name, size_t batch) {
+    if (name->role == METHOD_TEACHER) {
+        if (!f->n_teachers)
+            return rt_fail(SMKD_R_INVALID, "%s asks what a teacher says (\"%s\"): give one with --teacher",
+                           smkd_model_info(p->model)->name, input);
+        return rt_program_bind(p, input, f->teachers[name->peer % f->n_teachers].out);
+    }
+    CHECK(f->averages, "\"%s\" without averages", input);
+    float **said = &f->said[name->peer];
+    *said = rt_floats(batch * (size_t)f->peers[name->peer].classes);
+    if (!*said) return rt_fail(SMKD_R_NOMEM, "out of memory for what averages say");
+    return rt_program_bind(p, input, *said);
+}
+
+enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t batch) {
+    const struct smkd_abi_tensor *t;
+    enum smkd_result e = SMKD_R_OK;
+    for (size_t i = 0; e == SMKD_R_OK && (t = smkd_model_nth(p->model, SMKD_ABI_INPUT, i)); i++) {
+        const struct method_name name = method_parse(t->name);
+        if (name.role == METHOD_TEACHER || name.role == METHOD_AVERAGE) e = start_one(f, p, t->name, &name, batch);
+    }
+    return e;
+}
+
+void rt_feeds_release(struct rt_feeds *f) {
+    for (int k = 0; k < METHOD_MAX_PEERS; k++) free(f->said[k]);
+    *f = (struct rt_feeds){0};
+}
+
+static enum smkd_result run_average(struct rt_feeds *f, int k, const float *images, size_t n) {
+    struct rt_peer *p = &f->peers[k];
+    enum smkd_result e = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, f->said[k]);
+    rt_average_exchange(&f->averages[k]);
+    if (e == SMKD_R_OK) e = rt_peer_run(p, SMKD_ABI_INFER, images, n);
+    rt_average_exchange(&f->averages[k]);
+    enum smkd_result back = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
+    return e == SMKD_R_OK ? back : e;
+}
+
+enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n) {
+    enum smkd_result e = SMKD_R_OK;
+    for (int k = 0; k < f->n_teachers && e == SMKD_R_OK; k++)
+        e = rt_peer_run(&f->teachers[k], SMKD_ABI_INFER, images, n);
+    for (int k = 0; k < METHOD_MAX_PEERS && e == SMKD_R_OK; k++)
+        if (f->said[k]) e = run_average(f, k, images, n);
+    return e;
+}

@@ -1,0 +1,26 @@
+// What other networks than the peers say of a batch, without gradients: inputs of a method's program beside the peers'
+// outputs. A program that asks for `teacher.K` gets what a frozen network says, one for `average.K` what peer K says
+// with the moving average of its parameters.
+#ifndef SMKD_RT_FEED_H
+#define SMKD_RT_FEED_H
+
+#include "average.h"
+#include "program.h"
+
+struct rt_feeds {
+    struct rt_peer *teachers; // started; borrowed
+    int n_teachers;
+    struct rt_peer *peers; // whose averages speak; borrowed
+    struct rt_average *averages;
+    float *said[METHOD_MAX_PEERS]; // [batch][classes] of the average of each peer; NULL: not asked for; owned
+};
+
+// Whether the program asks for any `teacher.K` or `average.K`.
+bool rt_program_asks(const smkd_model *m, enum method_role role);
+// Binds them. SMKD_R_INVALID where it asks for a teacher and there is none. Release also after a failure.
+enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t batch);
+void rt_feeds_release(struct rt_feeds *f);
+// All of them on the images of a batch.
+enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n);
+
+#endif

@@ -1,0 +1,36 @@
+// What a method remembers of single images and of the run: tables with a row for each training image, and states. Which
+// there are is in the names of the program's inputs and outputs (methods/methods.h). Rows are gathered before the
+// program runs and written back after it, by the numbers of the batch's images; where an image is in a batch twice, its
+// later row counts.
+#ifndef SMKD_RT_TABLE_H
+#define SMKD_RT_TABLE_H
+
+#include "keep.h"
+#include "program.h"
+
+struct rt_table {
+    char name[64];       // of the tensor: "table.target.0"
+    bool state, written; // written: the program puts it out, too
+    size_t width;        // numbers a row; of a state all
+    size_t bytes;        // of data
+    float *data;         // [images][width], or the state; owned
+    float *in, *out;     // [batch][width]; of a state `in` is the data; owned
+    int rank;
+    int64_t dims[SMKD_ABI_MAX_RANK]; // as a checkpoint has it
+};
+struct rt_tables {
+    struct rt_table *table;
+    size_t n, images;
+};
+
+// Makes the tables and states of a program, with their first values, and binds them. `labels` are the given labels of
+// the `images`. Release also after a failure.
+enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, const struct method *m,
+                                 const int32_t *labels, size_t images, size_t batch, uint64_t seed);
+void rt_tables_release(struct rt_tables *t);
+// As what a run goes on with.
+void rt_tables_keep(const struct rt_tables *t, struct rt_kept *k);
+void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n); // before the program runs
+void rt_tables_write(struct rt_tables *t, const int64_t *index, size_t n);        // after it
+
+#endif

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Every method of the catalogue: two epochs end with finite numbers, above chance; killed and resumed, and on one thread
+# instead of two, they give the same bits.
+. "$SMKD_SRC/tests/tools/train.bash"
+make_peers
+"$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 7 -o teacher.onnx
+"$smkdc" compile teacher.onnx -o teacher.smkd
+common=("${few[@]}" --augment crop-flip --noise symmetric:0.4 --epochs 2 --batch-size 64 --seed 3)
+"$run" train --peer teacher.smkd --method ce "${common[@]}" -o teach 2>teach.log
+python3 - <<'P' # numbers to learn: as many as --train-limit takes
+import numpy as np
+rng = np.random.default_rng(0)
+w = rng.normal(size=(784, 10)).astype(np.float32) / 28
+for part, n in (("train", 512), ("test", 128)):
+    x = rng.normal(size=(n, 1, 28, 28)).astype(np.float32)
+    np.save(f"{part}_x.npy", x)
+    np.save(f"{part}_y.npy", x.reshape(n, -1) @ w)
+P
+
+# What a method needs beside the common flags.
+flags_of() {
+    case $1 in
+    mse | l1 | huber) echo "--data train_x.npy,train_y.npy,test_x.npy,test_y.npy --epochs 2 --batch-size 64 --seed 3 --lr 0.01" ;;
+    *) echo "${common[*]}" ;;
+    esac
+    if grep -q '^Teacher: ' "what.$1"; then echo "--teacher teach"; fi
+}
+
+n=0
+while read -r name least _; do
+    "$run" methods "$name" >"what.$name"
+    read -ra flags <<<"$(flags_of "$name" | tr '\n' ' ')"
+    peers=(--peer a.smkd)
+    case $least in 2*) peers+=(--peer b.smkd) ;; esac
+    go() { ${exec:-} "$run" train "${peers[@]}" --method "$name" "${flags[@]}" "$@"; }
+    go -o "$name" 2>"$name.log" || fail "$name: $(tail -n 1 "$name.log")"
+    go --threads 1 -o "$name.1" 2>"$name.log" || fail "$name: $(tail -n 1 "$name.log")"
+    same_run "$name" "$name.1"
+    exec=exec go -o "$name.killed" 2>"$name.log" &
+    pid=$!
+    for _ in $(seq 3000); do [ -s "$name.killed/metrics.jsonl" ] && break; sleep 0.02; done
+    kill -9 $pid 2>/dev/null || true
+    wait $pid 2>/dev/null || true
+    "$run" train --resume -o "$name.killed" 2>"$name.log" || fail "$name, resumed: $(tail -n 1 "$name.log")"
+    same_run "$name" "$name.killed"
+    python3 - "$name" <<'P'
+import csv, math, sys
+rows = list(csv.DictReader(open(f"{sys.argv[1]}/metrics.csv")))
+assert len(rows) == 2, f"{sys.argv[1]}: {len(rows)} epochs"
+last = rows[-1]
+for k, v in last.items():
+    assert "loss" not in k or math.isfinite(float(v)), f"{sys.argv[1]}: {k} is {v}"
+top = [float(v) for k, v in last.items() if k.endswith("test_top1") and v not in ("", "nan")]
+assert not top or max(top) > 12, f"{sys.argv[1]}: accuracies are {top}: no better than chance"
+P
+    rm -rf "$name" "$name.1" "$name.killed"
+    n=$((n + 1))
+done < <("$run" methods)
+[ $n -gt 8 ] || fail "only $n methods"
+echo "ok: $n methods"
