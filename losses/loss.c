@@ -168,7 +168,16 @@ struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct
 static ir_vid output_named(const struct ir_graph *g, const char *name) {
     for (size_t i = 0; i < g->n_outputs; i++)
         if (strcmp(g->outputs[i].name, name) == 0) return g->outputs[i].value;
-    BUG("loss %s has no output %s", g->name, name);
+    return IR_NONE;
+}
+
+// Peer k's own loss, or the one that all peers have.
+static ir_vid loss_of(const struct ir_graph *g, int k) {
+    char name[32];
+    snprintf(name, sizeof name, "loss.%d", k);
+    ir_vid own = output_named(g, name), all = output_named(g, "loss.all");
+    CHECK((own == IR_NONE) != (all == IR_NONE), "loss %s has not one of %s and loss.all", g->name, name);
+    return own != IR_NONE ? own : all;
 }
 
 struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d) {
@@ -182,11 +191,9 @@ struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struc
     ir_vid grads[METHOD_MAX_PEERS + LOSS_MAX_TRAINED];
     const size_t peers = (size_t)o->peers;
     for (int k = 0; k < o->peers; k++)
-        seeds[k] = (struct ir_grad_seed){output_named(g, arena_printf(a, "loss.%d", k)),
-                                         declared(g, arena_printf(a, "logits.%d", k))};
+        seeds[k] = (struct ir_grad_seed){loss_of(g, k), declared(g, arena_printf(a, "logits.%d", k))};
     for (size_t i = 0; i < b.n_trained; i++)
-        seeds[peers + i] = (struct ir_grad_seed){output_named(g, arena_printf(a, "loss.%d", b.trained[i].peer)),
-                                                 declared(g, b.trained[i].table)};
+        seeds[peers + i] = (struct ir_grad_seed){loss_of(g, b.trained[i].peer), declared(g, b.trained[i].table)};
     if (ir_gradients(g, seeds, peers + b.n_trained, grads) != SMKD_OK) return NULL;
     for (int k = 0; k < o->peers; k++) ir_set_output(g, IR_OUT_OUTPUT, arena_printf(a, "grad.%d", k), grads[k]);
     for (size_t i = 0; i < b.n_trained; i++) {

@@ -230,6 +230,7 @@ struct method_name method_parse(const char *name) {
                  {"teacher", METHOD_TEACHER, true},
                  {"average", METHOD_AVERAGE, true},
                  {"loss", METHOD_LOSS, true},
+                 {"loss.all", METHOD_LOSS_ALL, false},
                  {"grad", METHOD_GRAD, true}};
     struct method_name r = {.role = METHOD_OTHER, .peer = -1};
     size_t n = strlen(name), digits = 0;

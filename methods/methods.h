@@ -110,8 +110,10 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            average.K f32[N,C]   what the moving average of peer K says of it
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
 //            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
-//   scalars  progress, mix.lambda, r.K, and the numbers of the method by their names
-//   outputs  loss.K []            grad.K f32[N,C]: by logits.K
+//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), mix.lambda,
+//   r.K,
+//            and the numbers of the method by their names
+//   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images
 //            anything else, f32 [N] or []: a metric, with .K of peer K
 
@@ -128,6 +130,7 @@ enum method_role {
     METHOD_TABLE,
     METHOD_STATE,
     METHOD_LOSS,
+    METHOD_LOSS_ALL,
     METHOD_GRAD,
     METHOD_OTHER // of an output: a metric; of a scalar: a number; of an input: nothing that exists
 };

@@ -33,6 +33,7 @@ static const struct face {
     {METHOD_TARGETS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
     {METHOD_CLASS_WEIGHT, SMKD_ABI_INPUT, SMKD_ABI_F32, 1, false, true},
     {METHOD_LOSS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false},
+    {METHOD_LOSS_ALL, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false},
     {METHOD_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true},
 };
 
@@ -72,6 +73,15 @@ static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *p
     return SMKD_R_OK;
 }
 
+// The loss that peer k has: its own, or the one of all.
+static void loss_name(const smkd_model *m, int k, char name[16]) {
+    static const char all[] = "loss.all";
+    if (rt_program_has(m, SMKD_ABI_OUTPUT, all))
+        snprintf(name, 16, "%s", all);
+    else
+        snprintf(name, 16, "loss.%d", k);
+}
+
 enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch) {
     const struct smkd_artifact *info = smkd_model_info(m);
     if (info->kind != SMKD_ABI_LOSS)
@@ -82,18 +92,19 @@ enum smkd_result rt_program_check(const smkd_model *m, const char *path, int pee
         if (r != SMKD_R_OK) return r;
     }
     for (int k = 0; k < peers; k++) {
-        static const struct {
-            const char *stem;
+        struct {
             enum smkd_abi_role role;
-        } need[] = {{"logits", SMKD_ABI_INPUT}, {"loss", SMKD_ABI_OUTPUT}, {"grad", SMKD_ABI_OUTPUT}};
-        for (size_t i = 0; i < sizeof need / sizeof *need; i++) {
             char name[32];
-            snprintf(name, sizeof name, "%s.%d", need[i].stem, k);
-            if (rt_program_has(m, need[i].role, name)) continue;
+        } need[] = {{SMKD_ABI_INPUT, ""}, {SMKD_ABI_OUTPUT, ""}, {SMKD_ABI_OUTPUT, ""}};
+        snprintf(need[0].name, sizeof need[0].name, "logits.%d", k);
+        loss_name(m, k, need[1].name);
+        snprintf(need[2].name, sizeof need[2].name, "grad.%d", k);
+        for (size_t i = 0; i < sizeof need / sizeof *need; i++) {
+            if (rt_program_has(m, need[i].role, need[i].name)) continue;
             return rt_fail(
                 SMKD_R_MISMATCH,
                 "%s: has no %s \"%s\": it is no loss for %d network%s; compile it with smkdc loss --peers %d", path,
-                need[i].role == SMKD_ABI_INPUT ? "input" : "output", name, peers, peers == 1 ? "" : "s", peers);
+                need[i].role == SMKD_ABI_INPUT ? "input" : "output", need[i].name, peers, peers == 1 ? "" : "s", peers);
         }
     }
     if (info->max_batch < (uint64_t)batch)
@@ -115,7 +126,7 @@ enum smkd_result rt_program_start(struct rt_program *p, smkd_model *m, struct rt
         char logits[32], grad[32];
         snprintf(logits, sizeof logits, "logits.%d", k);
         snprintf(grad, sizeof grad, "grad.%d", k);
-        snprintf(p->loss[k], sizeof p->loss[k], "loss.%d", k);
+        loss_name(m, k, p->loss[k]);
         enum smkd_result r = smkd_bind(p->session, SMKD_ABI_INPUT, logits, peers[k].out);
         if (r == SMKD_R_OK) r = smkd_bind(p->session, SMKD_ABI_OUTPUT, grad, peers[k].cotangent);
         if (r != SMKD_R_OK) return r;

@@ -21,7 +21,7 @@ struct rt_program {
     smkd_model *model; // borrowed
     smkd_session *session;
     int peers;
-    char (*loss)[16]; // names of the losses
+    char (*loss)[16]; // of each peer the name of its loss, which may be the one of all
     struct rt_program_metric *metric;
     size_t n_metrics;
     double *sum; // of each peer's loss over the epoch's rows so far

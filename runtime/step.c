@@ -16,9 +16,17 @@ static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_i
     r->now_progress =
         by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs) : (double)epoch / (double)r->c->epochs;
     r->now_lr = rt_schedule_lr(&r->schedule, epoch, step_in_epoch);
-    enum smkd_result e = rt_program_set(&r->loss, "progress", r->now_progress);
-    if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "epoch", (double)epoch);
-    if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "epochs", (double)r->c->epochs);
+    const struct {
+        const char *name;
+        double now;
+    } clock[] = {{"progress", r->now_progress},
+                 {"epoch", (double)epoch},
+                 {"epochs", (double)r->c->epochs},
+                 {"step", (double)r->state.step},
+                 {"steps", (double)steps}};
+    enum smkd_result e = SMKD_R_OK;
+    for (size_t i = 0; i < sizeof clock / sizeof *clock && e == SMKD_R_OK; i++)
+        e = rt_program_set(&r->loss, clock[i].name, clock[i].now);
     for (int k = 0; k < t->n_peers && e == SMKD_R_OK; k++) {
         struct rt_peer *p = &t->peers[k];
         struct rt_rng rng;

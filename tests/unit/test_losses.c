@@ -433,8 +433,8 @@ BUILD(softmax, FD_IN(FD_ANY, IR_N, 5))
 EMIT(softmax, IR_ATTRS(IR_I("axis", -1)))
 BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
 EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
-BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first,
-                                                                                              FD_IN(FD_ANY, 4, 3))
+BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
+EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
     EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
         BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
             BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
@@ -527,13 +527,30 @@ static void test_bad_attributes(void **state) {
     arena_release(&a);
 }
 
+static void test_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        enum method_role role;
+        int peer;
+    } rows[] = {{"loss.0", METHOD_LOSS, 0},    {"loss.15", METHOD_LOSS, 15},         {"loss.all", METHOD_LOSS_ALL, -1},
+                {"loss", METHOD_OTHER, -1},    {"loss.all.0", METHOD_OTHER, 0},      {"grad.all", METHOD_OTHER, -1},
+                {"labels", METHOD_LABELS, -1}, {"labels.mix", METHOD_LABELS_MIX, -1}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct method_name n = method_parse(rows[i].name);
+        if (n.role != rows[i].role || n.peer != rows[i].peer) fail_msg("%s", rows[i].name);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy),  cmocka_unit_test(test_proselflc),    cmocka_unit_test(test_mylc),
-        cmocka_unit_test(test_peer_term),      cmocka_unit_test(test_progressive),  cmocka_unit_test(test_threshold),
-        cmocka_unit_test(test_limits),         cmocka_unit_test(test_nan),          cmocka_unit_test(test_peers),
-        cmocka_unit_test(test_bad_options),    cmocka_unit_test(test_op_gradients), cmocka_unit_test(test_expansions),
-        cmocka_unit_test(test_bad_attributes),
+        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_proselflc),
+        cmocka_unit_test(test_mylc),          cmocka_unit_test(test_names),
+        cmocka_unit_test(test_peer_term),     cmocka_unit_test(test_progressive),
+        cmocka_unit_test(test_threshold),     cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_nan),           cmocka_unit_test(test_peers),
+        cmocka_unit_test(test_bad_options),   cmocka_unit_test(test_op_gradients),
+        cmocka_unit_test(test_expansions),    cmocka_unit_test(test_bad_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
