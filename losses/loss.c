@@ -117,6 +117,11 @@ ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x) {
     return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 0);
 }
 
+ir_vid loss_class(struct loss_builder *b, ir_vid target) {
+    ir_vid i = ir_emit(b->g, IR_OP_argmax, &target, 1, IR_ATTRS(IR_I("axis", 1), IR_I("keepdims", 0)));
+    return ir_cast(b->g, i, IR_F32);
+}
+
 static ir_vid one_hot(struct loss_builder *b, ir_vid labels) {
     return ir_emit(b->g, IR_OP_one_hot, &labels, 1, IR_ATTRS(IR_I("classes", b->o->classes)));
 }

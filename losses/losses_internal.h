@@ -43,6 +43,7 @@ void loss_set_state(struct loss_builder *b, const char *name, int k, ir_vid v);
 void loss_train_table(struct loss_builder *b, const char *name, int k, const char *rate);
 // The labels as rows of probabilities [N,C]: one-hot, mixed, smoothed; *given: before they were smoothed.
 ir_vid loss_targets(struct loss_builder *b, ir_vid *given);
-ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x); // over the batch
+ir_vid loss_class(struct loss_builder *b, ir_vid target); // f32[N]: the largest of [N,C], for corrected.K
+ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x);   // over the batch
 
 #endif

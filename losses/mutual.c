@@ -189,5 +189,6 @@ void loss_draw_mutual(struct loss_builder *b) {
         loss_output_of(b, "entropy", k, peers[k].h);
         if (peers[k].eps != IR_NONE) loss_output_of(b, "trust", k, peers[k].eps);
         if (n > 1) loss_output_of(b, "selected", k, peers[k].teaches);
+        if (!is(b, "refine", "none")) loss_output_of(b, "corrected", k, loss_class(b, peers[k].target));
     }
 }

@@ -115,6 +115,8 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            and the numbers of the method by their names
 //   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images
+//            kept.K f32[N]        1 where a row's given label is trusted, 0 where it is taken for wrong
+//            corrected.K f32[N]   the class that a row's label is taken for; both are compared with the true labels
 //            anything else, f32 [N] or []: a metric, with .K of peer K
 
 enum method_role {

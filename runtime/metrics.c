@@ -62,31 +62,6 @@ double rt_score_ece(const struct rt_score *s) {
     return 100 * mean(sum, s->n);
 }
 
-enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
-                             struct rt_score *scores) {
-    int classes = peers[0].classes;
-    double *p = scratch, *together = scratch + classes;
-    struct rt_batch b;
-    enum smkd_result r = SMKD_R_OK;
-    memset(scores, 0, (size_t)(n + 1) * sizeof *scores);
-    rt_loader_begin(loader, 0);
-    // After a failure the epoch is still read to its end, so that the loader can begin another.
-    while (rt_loader_next(loader, &b)) {
-        for (int k = 0; k < n && r == SMKD_R_OK; k++) r = rt_peer_run(&peers[k], SMKD_ABI_INFER, b.images, b.n);
-        for (size_t i = 0; i < b.n && r == SMKD_R_OK; i++) {
-            memset(together, 0, (size_t)classes * sizeof *together);
-            for (int k = 0; k < n; k++) {
-                const float *z = peers[k].out + i * (size_t)classes;
-                rt_softmax(z, classes, p);
-                rt_score_add_ranked(&scores[k], p, classes, b.labels[i], rt_rank(z, classes, b.labels[i]));
-                for (int c = 0; c < classes; c++) together[c] += p[c] / n;
-            }
-            rt_score_add(&scores[n], together, classes, b.labels[i]);
-        }
-    }
-    return r == SMKD_R_OK ? rt_loader_result(loader) : r;
-}
-
 static void error_init(struct rt_error *e, int columns) {
     *e = (struct rt_error){.columns = columns,
                            .sum = xcalloc((size_t)columns, sizeof(double)),

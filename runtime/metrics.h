@@ -26,12 +26,8 @@ double rt_score_nll(const struct rt_score *s);  // nats
 double rt_score_ece(const struct rt_score *s);  // percent: 10 bins (lo, hi] of the largest probability
 void rt_softmax(const float *z, int classes, double *p);
 
-// Runs `loader` through epoch 0 with all peers in inference mode. scores[k] is peer k's, scores[n] their ensemble's
-// (mean of the probabilities). `scratch` has 2 * classes elements.
-enum smkd_result rt_evaluate(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
-                             struct rt_score *scores);
-
-// The same of numbers that are learnt; the ensemble is the mean of the outputs. `scratch` has classes elements.
+// How far numbers that are learnt are off: runs `loader` through epoch 0 with all peers in inference mode. errors[k] is
+// peer k's, errors[n] their ensemble's (mean of the outputs). `scratch` has classes elements.
 struct rt_error {
     uint64_t n;               // numbers
     double squared, absolute; // sums of errors

@@ -205,21 +205,46 @@ void rt_program_add(struct rt_program *p, size_t n) {
     p->rows += n;
 }
 
+// Rows that are counted, and those that a run looks at beside the true labels (detection.h); of others the mean is
+// told.
+static const struct rows {
+    const char *stem;
+    bool counted;
+} rows_of[] = {{"selected", true}, {"kept", true}, {"corrected", false}};
+
+static const struct rows *rows_named(const char *stem) {
+    for (size_t i = 0; i < sizeof rows_of / sizeof *rows_of; i++)
+        if (strcmp(rows_of[i].stem, stem) == 0) return &rows_of[i];
+    return NULL;
+}
+
+// Fig. 2 of SMKD: rows that taught somebody, of all peers together.
+static void add_frequency(struct rt_epoch_metrics *m) {
+    double sum = 0;
+    for (int k = 0; k < m->peers; k++) sum += rt_metrics_get(m, RT_OF_PEER, k, "selected_count");
+    if (!isnan(sum)) rt_metrics_set(m, RT_OF_EPOCH, 0, "communication_frequency", sum);
+}
+
 void rt_program_metrics(const struct rt_program *p, struct rt_epoch_metrics *m) {
     for (size_t i = 0; i < p->n_metrics; i++) {
         const struct rt_program_metric *x = &p->metric[i];
         enum rt_group g = x->peer < 0 ? RT_OF_EPOCH : RT_OF_PEER;
         int peer = x->peer < 0 ? 0 : x->peer;
         double mean = p->rows ? x->sum / (double)p->rows : NAN;
+        const struct rows *rows = rows_named(x->stem);
         char name[64];
         if (!x->rows) {
             rt_metrics_set(m, g, peer, x->stem, x->last);
-        } else if (strcmp(x->stem, "selected") == 0) {
-            rt_metrics_set(m, g, peer, "selected_share", mean);
-            rt_metrics_set(m, g, peer, "selected_count", x->sum);
+        } else if (rows) {
+            if (!rows->counted) continue;
+            snprintf(name, sizeof name, "%s_share", x->stem);
+            rt_metrics_set(m, g, peer, name, mean);
+            snprintf(name, sizeof name, "%s_count", x->stem);
+            rt_metrics_set(m, g, peer, name, x->sum);
         } else {
             snprintf(name, sizeof name, "mean_%s", x->stem);
             rt_metrics_set(m, g, peer, name, mean);
         }
     }
+    add_frequency(m);
 }

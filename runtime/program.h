@@ -46,7 +46,8 @@ const float *rt_program_rows(const struct rt_program *p, const char *stem, int p
 double rt_program_number(const struct rt_program *p, const char *stem, int peer); // NAN: there is none
 
 // Sums over an epoch: begin, add after each run, and what they come to. Metrics of rows become their mean, "mean_NAME";
-// of `selected` also the count. Others are the last run's.
+// `selected` and `kept` a share and a count, `corrected` nothing (detection.h). communication_frequency is how many
+// rows were selected by all peers together. Others are the last run's.
 void rt_program_begin(struct rt_program *p);
 void rt_program_add(struct rt_program *p, size_t n);
 void rt_program_metrics(const struct rt_program *p, struct rt_epoch_metrics *m);

@@ -6,7 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rt_report_init(struct rt_report *r, int classes) { *r = (struct rt_report){.classes = classes}; }
+void rt_report_init(struct rt_report *r, int classes, size_t images) {
+    *r = (struct rt_report){.classes = classes, .cap = images};
+    if (images) r->rows = xcalloc(images, sizeof *r->rows);
+}
+
+void rt_report_clear(struct rt_report *r) {
+    r->score = (struct rt_score){0};
+    r->n = 0;
+}
 
 void rt_report_release(struct rt_report *r) {
     free(r->rows);
@@ -53,7 +61,16 @@ static double area(const struct rt_report *r) {
             sum += (errors + wrong * (double)(k - first + 1) / equal) / (double)(k + 1);
         errors += wrong;
     }
-    return r->n ? 100 * sum / (double)r->n : NAN;
+    return r->n ? 1000 * sum / (double)r->n : NAN;
+}
+
+// The area where all errors come last.
+static double least_area(const struct rt_report *r) {
+    double sum = 0;
+    size_t wrong = 0;
+    for (size_t i = 0; i < r->n; i++) wrong += r->rows[i].predicted != r->rows[i].label;
+    for (size_t i = 1; i <= wrong; i++) sum += (double)i / (double)(r->n - wrong + i);
+    return r->n ? 1000 * sum / (double)r->n : NAN;
 }
 
 static double share(uint64_t a, uint64_t b) { return b ? 100 * (double)a / (double)b : NAN; }
@@ -94,11 +111,13 @@ void rt_report_finish(struct rt_report *r) {
     r->macro_f1 = f1 / n;
     if (r->n) qsort(r->rows, r->n, sizeof *r->rows, by_confidence);
     r->aurc = area(r);
+    r->eaurc = r->aurc - least_area(r);
 }
 
-enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, struct rt_report *reports) {
+enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
+                               struct rt_report *reports) {
     const size_t classes = (size_t)peers[0].classes;
-    double *p = xcalloc(classes, sizeof *p), *together = xcalloc(classes, sizeof *together);
+    double *p = scratch, *together = scratch + classes;
     struct rt_batch b;
     enum smkd_result r = SMKD_R_OK;
     rt_loader_begin(loader, 0);
@@ -117,8 +136,6 @@ enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *l
     }
     if (r == SMKD_R_OK) r = rt_loader_result(loader);
     for (int k = 0; k <= n; k++) rt_report_finish(&reports[k]);
-    free(p);
-    free(together);
     return r;
 }
 
@@ -331,6 +348,7 @@ cJSON *rt_report_json(const struct rt_report *r, const struct rt_class_names *na
     cJSON_AddNumberToObject(o, "nll", rt_score_nll(&r->score));
     cJSON_AddNumberToObject(o, "ece", rt_score_ece(&r->score));
     cJSON_AddNumberToObject(o, "aurc", r->aurc);
+    cJSON_AddNumberToObject(o, "eaurc", r->eaurc);
     add_numbers(cJSON_AddObjectToObject(o, "macro"), r->macro_precision, r->macro_recall, r->macro_f1);
     cJSON *list = cJSON_AddArrayToObject(o, "classes");
     struct str name = STR_INIT;

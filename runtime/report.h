@@ -24,12 +24,14 @@ struct rt_report {
     struct rt_report_row *rows;
     size_t n, cap;
     // From rt_report_finish on.
-    double aurc; // percent; see there
+    double aurc, eaurc; // times 1000; see rt_report_finish
     // Means over the classes that have an image or were predicted; in them a NAN counts as 0.
     double macro_precision, macro_recall, macro_f1;
     struct rt_class_report *per_class;
 };
-void rt_report_init(struct rt_report *r, int classes);
+// `images`: as many can be added without more memory.
+void rt_report_init(struct rt_report *r, int classes, size_t images);
+void rt_report_clear(struct rt_report *r); // no images again
 void rt_report_release(struct rt_report *r);
 
 // Adds an image by its class probabilities. `scores`, unless NULL, are the logits they come from, which then decide
@@ -38,15 +40,18 @@ void rt_report_release(struct rt_report *r);
 void rt_report_add(struct rt_report *r, const float *scores, const double *p, int64_t label);
 
 // Runs `loader` through epoch 0 with all peers in inference mode: reports[k] is peer k's, reports[n] their ensemble's
-// (mean of the probabilities); all n + 1 initialised, and finished afterwards.
-enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, struct rt_report *reports);
+// (mean of the probabilities); all n + 1 initialised, and finished afterwards. `scratch` has 2 * classes elements.
+enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
+                               struct rt_report *reports);
 
 // Computes what stands above, when all images are in; needed before everything below.
 //
 // AURC is the area under the risk-coverage curve: images sorted by confidence, the most confident first,
 //     AURC = 1/n * sum over k = 1..n of (errors among the first k) / k
 // Among images of equal confidence any order would do: the mean over all orders is taken, so that with e errors among
-// g equal ones behind k others that have E, they add the sum over j = 1..g of (E + e * j / g) / (k + j).
+// g equal ones behind k others that have E, they add the sum over j = 1..g of (E + e * j / g) / (k + j). E-AURC is what
+// of it an order could have spared, that with all m errors at the end:
+//     E-AURC = AURC - 1/n * sum over i = 1..m of i / (n - m + i)
 void rt_report_finish(struct rt_report *r);
 
 struct cJSON;
@@ -55,9 +60,9 @@ struct rt_class_names {
     const char *const *name;
     int n;
 };
-// {"top1", "top5", "nll", "ece", "aurc", "macro": {"precision", "recall", "f1"}, "classes": [{"class", "name",
+// {"top1", "top5", "nll", "ece", "aurc", "eaurc", "macro": {"precision", "recall", "f1"}, "classes": [{"class", "name",
 // "support", "predicted", "precision", "recall", "f1"} ...], "confusion": [[class, predicted, images] ...] of those
-// that are not 0}; percentages, null for NAN. The caller deletes it.
+// that are not 0}; percentages (aurc and eaurc times 1000), null for NAN. The caller deletes it.
 struct cJSON *rt_report_json(const struct rt_report *r, const struct rt_class_names *names);
 // A line a class, and the means.
 void rt_report_per_class(const struct rt_report *r, const struct rt_class_names *names, struct str *out);

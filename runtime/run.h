@@ -2,8 +2,10 @@
 #ifndef SMKD_RT_RUN_H
 #define SMKD_RT_RUN_H
 
+#include "detection.h"
 #include "feed.h"
 #include "optimizer.h"
+#include "report.h"
 #include "table.h"
 #include "train.h"
 
@@ -29,12 +31,14 @@ struct run {
     double *norm, *norms;           // of each peer: the largest and the sum of its gradients' norms in the epoch
     int64_t updates;                // of the epoch
     size_t *given, *truth;          // of each peer: rows classified as their given and as their true label
-    float *entropies;       // [peers][rows] of the epoch, for the threshold's warning; NULL: there is no threshold
-    size_t rows;            // images an epoch goes through
-    float *sorted;          // likewise, scratch of that warning
-    double *probabilities;  // 2 * classes, scratch of evaluation
-    struct rt_score *score; // peers + 1 of them, likewise
-    float *class_weights;   // NULL: none
+    struct rt_detection
+        *detection;           // of each peer, of the epoch; NULL: the true labels are the given ones, or not known
+    float *entropies;         // [peers][rows] of the epoch, for the threshold's warning; NULL: there is no threshold
+    size_t rows;              // images an epoch goes through
+    float *sorted;            // likewise, scratch of that warning
+    double *probabilities;    // 2 * classes, scratch of evaluation
+    struct rt_report *report; // peers + 1 of them, likewise; NULL: there are no classes
+    float *class_weights;     // NULL: none
     double now_progress, now_lr;
     int classes;
     bool by_epoch, by_ema; // how MyLC's r is kept

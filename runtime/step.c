@@ -76,12 +76,17 @@ static void count(struct run *r, const struct rt_batch *b, size_t at) {
     rt_program_add(&r->loss, b->n);
     if (b->targets) return; // no classes
     for (int k = 0; k < r->t->n_peers; k++) {
-        const float *entropy = rt_program_rows(&r->loss, "entropy", k);
+        const float *entropy = rt_program_rows(&r->loss, "entropy", k), *kept = rt_program_rows(&r->loss, "kept", k),
+                    *corrected = rt_program_rows(&r->loss, "corrected", k);
         double h = 0;
         for (size_t i = 0; i < b->n; i++) {
             const float *z = r->t->peers[k].out + i * (size_t)r->classes;
+            const int64_t truth = r->data.set.train.labels[b->index[i]];
             r->given[k] += rt_rank(z, r->classes, b->labels[i]) == 0;
-            r->truth[k] += rt_rank(z, r->classes, r->data.set.train.labels[b->index[i]]) == 0;
+            r->truth[k] += rt_rank(z, r->classes, truth) == 0;
+            if (r->detection)
+                rt_detection_add(&r->detection[k], b->labels[i], truth, kept ? &kept[i] : NULL,
+                                 corrected ? &corrected[i] : NULL);
             if (entropy) h += entropy[i];
             if (entropy && r->entropies) r->entropies[(size_t)k * r->rows + at + i] = entropy[i];
         }

@@ -229,12 +229,15 @@ static enum smkd_result start(struct run *r) {
     const size_t n = (size_t)t->n_peers;
     r->given = xcalloc(n, sizeof *r->given);
     r->truth = xcalloc(n, sizeof *r->truth);
-    r->score = xcalloc(n + 1, sizeof *r->score);
+    if (r->data.replaced) r->detection = xcalloc(n, sizeof *r->detection);
     if (rt_program_has(t->loss, SMKD_ABI_OUTPUT, "threshold")) {
         r->entropies = xcalloc(n * r->rows, sizeof *r->entropies);
         r->sorted = xcalloc(n * r->rows, sizeof *r->sorted);
     }
     r->probabilities = xcalloc(2 * (size_t)r->classes, sizeof(double));
+    const size_t seen = r->data.set.test.n > r->data.n_validation ? r->data.set.test.n : r->data.n_validation;
+    if (!r->c->row->family->regression) r->report = xcalloc(n + 1, sizeof *r->report);
+    for (size_t k = 0; k <= n && r->report; k++) rt_report_init(&r->report[k], r->classes, seen);
     if ((e = start_loaders(r)) != SMKD_R_OK) return e;
     int at;
     if (method_param(r->c->row, "r-scope", &at)) {
@@ -266,9 +269,11 @@ static void finish(struct run *r) {
         r->t->teachers[k].session = NULL;
     }
     free(r->drawn);
+    for (int k = 0; k <= r->t->n_peers && r->report; k++) rt_report_release(&r->report[k]);
+    free(r->report);
     free(r->given);
     free(r->truth);
-    free(r->score);
+    free(r->detection);
     free(r->entropies);
     free(r->sorted);
     free(r->probabilities);
@@ -279,20 +284,41 @@ static void finish(struct run *r) {
 
 // --- one epoch -------------------------------------------------------------------------------------------------------
 
+static void set_measured(struct rt_epoch_metrics *m, const char *prefix, const char *name, int k, int n, double v) {
+    char text[48];
+    snprintf(text, sizeof text, "%s_%s", prefix, name);
+    rt_metrics_set(m, k < n ? RT_OF_PEER : RT_OF_ENSEMBLE, k < n ? k : 0, text, v);
+}
+
+static double top1(const struct rt_report *r) { return rt_score_top1(&r->score); }
+static double top5(const struct rt_report *r) { return rt_score_top5(&r->score); }
+static double nll(const struct rt_report *r) { return rt_score_nll(&r->score); }
+static double ece(const struct rt_report *r) { return rt_score_ece(&r->score); }
+static double aurc(const struct rt_report *r) { return r->aurc; }
+static double eaurc(const struct rt_report *r) { return r->eaurc; }
+
+// What is measured of classes, in the order of the columns.
+static const struct {
+    const char *name;
+    double (*of)(const struct rt_report *r);
+} scores[] = {{"top1", top1}, {"top5", top5}, {"nll", nll}, {"ece", ece}, {"aurc", aurc}, {"eaurc", eaurc}};
+enum { N_SCORES = sizeof scores / sizeof *scores };
+
 static void summarise(struct run *r, struct rt_epoch_metrics *m) {
     double n = (double)r->rows, full = log((double)r->classes);
     const double none = NAN;
     rt_metrics_set(m, RT_OF_EPOCH, 0, "progress", r->now_progress);
     rt_metrics_set(m, RT_OF_EPOCH, 0, "lr", r->now_lr);
-    static const char *const later[] = {"test_top1", "test_top5", "test_nll", "val_top1"};
     for (int k = 0; k < r->t->n_peers; k++) {
         rt_metrics_set(m, RT_OF_PEER, k, "loss", r->loss.sum[k] / n);
         if (r->c->row->family->regression) continue;
         rt_metrics_set(m, RT_OF_PEER, k, "train_top1_given", 100 * (double)r->given[k] / n);
         rt_metrics_set(m, RT_OF_PEER, k, "train_top1_true", 100 * (double)r->truth[k] / n);
-        for (size_t i = 0; i < sizeof later / sizeof *later; i++) rt_metrics_set(m, RT_OF_PEER, k, later[i], none);
+        for (size_t i = 0; i < N_SCORES; i++) set_measured(m, "test", scores[i].name, k, k + 1, none);
+        set_measured(m, "val", "top1", k, k + 1, none);
     }
     rt_program_metrics(&r->loss, m);
+    for (int k = 0; k < r->t->n_peers && r->detection; k++) rt_detection_metrics(&r->detection[k], k, m);
     for (int k = 0; k < r->t->n_peers && r->c->clip_grad_norm > 0; k++) {
         rt_metrics_set(m, RT_OF_PEER, k, "mean_grad_norm", r->norms[k] / (double)r->updates);
         rt_metrics_set(m, RT_OF_PEER, k, "max_grad_norm", r->norm[k]);
@@ -301,12 +327,6 @@ static void summarise(struct run *r, struct rt_epoch_metrics *m) {
         double mean = 1 - rt_metrics_get(m, RT_OF_PEER, k, "mean_entropy") / full;
         if (!isnan(mean)) r->state.r[k] = mean < 0 ? 0 : mean > 1 ? 1 : mean;
     }
-}
-
-static void set_measured(struct rt_epoch_metrics *m, const char *prefix, const char *name, int k, int n, double v) {
-    char text[48];
-    snprintf(text, sizeof text, "%s_%s", prefix, name);
-    rt_metrics_set(m, k < n ? RT_OF_PEER : RT_OF_ENSEMBLE, k < n ? k : 0, text, v);
 }
 
 // How far numbers are off on the images of a loader, as PREFIX_mse, PREFIX_mae, PREFIX_r2 of every network and the
@@ -326,18 +346,20 @@ static enum smkd_result measure_numbers(struct run *r, struct rt_loader *l, cons
     return e;
 }
 
-// Accuracies, as PREFIX_top1; of test images also top5 and nll.
+// The scores of every network and the ensemble, as PREFIX_top1 and so on, and the networks' mean accuracy.
 static enum smkd_result measure_classes(struct run *r, struct rt_loader *l, const char *prefix,
                                         struct rt_epoch_metrics *m) {
     const int n = r->t->n_peers;
-    struct rt_score *s = r->score;
-    const bool all = strcmp(prefix, "test") == 0;
-    enum smkd_result e = rt_evaluate(r->t->peers, n, l, r->probabilities, s);
-    for (int k = 0; k <= n; k++) {
-        set_measured(m, prefix, "top1", k, n, rt_score_top1(&s[k]));
-        if (all) set_measured(m, prefix, "top5", k, n, rt_score_top5(&s[k]));
-        if (all && k < n) set_measured(m, prefix, "nll", k, n, rt_score_nll(&s[k]));
-    }
+    double sum = 0;
+    char name[48];
+    for (int k = 0; k <= n; k++) rt_report_clear(&r->report[k]);
+    enum smkd_result e = rt_report_run(r->t->peers, n, l, r->probabilities, r->report);
+    for (int k = 0; k <= n; k++)
+        for (size_t i = 0; i < N_SCORES; i++)
+            set_measured(m, prefix, scores[i].name, k, n, scores[i].of(&r->report[k]));
+    for (int k = 0; k < n; k++) sum += top1(&r->report[k]);
+    snprintf(name, sizeof name, "mean_%s_top1", prefix);
+    rt_metrics_set(m, RT_OF_EPOCH, 0, name, sum / n);
     return e;
 }
 
@@ -439,6 +461,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     r->updates = 0;
     memset(r->given, 0, (size_t)r->t->n_peers * sizeof *r->given);
     memset(r->truth, 0, (size_t)r->t->n_peers * sizeof *r->truth);
+    if (r->detection) memset(r->detection, 0, (size_t)r->t->n_peers * sizeof *r->detection);
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
     for (int64_t i = 0; rt_loader_next(r->train, &b); i++) {
         if ((e = rt_step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;

@@ -35,6 +35,7 @@ struct rt_train_data {
     struct rt_dataset set;
     int32_t *given;              // training labels after --labels and --noise
     int classes;                 // of data set and given labels; the peers may have more outputs
+    bool replaced;               // --labels or --noise made the given labels: the data set's own are the true ones
     double noise_rate;           // share of given labels that differ from the data set's
     bool by_chance;              // labels of the user's own agree with the data set's no more often than by chance
     int64_t *train, *validation; // image numbers

@@ -143,6 +143,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
         return rt_fail(SMKD_R_INVALID, "--noise %s: all labels of %s are 0; noise needs two classes", c->noise,
                        c->data);
     rt_noise_apply(&noise, (uint64_t)c->noise_seed, d->classes, d->given, n);
+    d->replaced = c->labels || noise.kind != RT_NOISE_NONE;
     d->noise_rate = rt_labels_differ(d->given, s->train.labels, n);
 
     split(d, c);

@@ -239,7 +239,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                   .strict = args_given(a, "strict-data"),
                                   .warn = warn};
     e->loader = rt_loader_new(&lc);
-    for (int k = 0; k <= e->n && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes);
+    for (int k = 0; k <= e->n && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes, e->set.test.n);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
 }
 
@@ -270,12 +270,13 @@ static const char *network(const struct eval *e, int k) {
 }
 
 static void print_scores(const struct eval *e) {
-    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s %8s %8s\n", e->reports[0].n, printable(e->set.name), "",
-           "top-1 %", "top-5 %", "nll", "ece %", "aurc %", "F1 %");
+    printf("%zu test images of %s\n%-10s %8s %8s %8s %8s %8s %8s %8s\n", e->reports[0].n, printable(e->set.name), "",
+           "top-1 %", "top-5 %", "nll", "ece %", "aurc", "e-aurc", "F1 %");
     for (int k = 0; k < reported(e); k++) {
         const struct rt_report *r = &e->reports[k];
-        printf("%-10s %8.2f %8.2f %8.4f %8.2f %8.2f %8.2f\n", network(e, k), rt_score_top1(&r->score),
-               rt_score_top5(&r->score), rt_score_nll(&r->score), rt_score_ece(&r->score), r->aurc, r->macro_f1);
+        printf("%-10s %8.2f %8.2f %8.4f %8.2f %8.2f %8.2f %8.2f\n", network(e, k), rt_score_top1(&r->score),
+               rt_score_top5(&r->score), rt_score_nll(&r->score), rt_score_ece(&r->score), r->aurc, r->eaurc,
+               r->macro_f1);
     }
 }
 
@@ -318,10 +319,10 @@ static enum smkd_result print(const struct eval *e, const struct args *a) {
     return to_file ? write_confusion(e, confusion) : SMKD_R_OK;
 }
 
-// Of networks that have learnt numbers: how far they are off.
-static enum smkd_result evaluate_numbers(struct eval *e) {
-    double *scratch = xcalloc((size_t)e->peers[0].classes, sizeof *scratch);
-    enum smkd_result r = rt_evaluate_numbers(e->peers, e->n, e->loader, scratch, e->errors);
+static enum smkd_result evaluate(struct eval *e) {
+    double *scratch = xcalloc(2 * (size_t)e->peers[0].classes, sizeof *scratch);
+    enum smkd_result r = e->numbers ? rt_evaluate_numbers(e->peers, e->n, e->loader, scratch, e->errors)
+                                    : rt_report_run(e->peers, e->n, e->loader, scratch, e->reports);
     free(scratch);
     return r;
 }
@@ -373,7 +374,7 @@ static int run(const struct args *a) {
     if (!args_i64(a, "workers", 0, 1024, &e.workers)) return EXIT_USAGE;
     enum smkd_result r = collect(&e, a, checkpoint == 0);
     if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);
-    if (r == SMKD_R_OK) r = e.numbers ? evaluate_numbers(&e) : rt_report_run(e.peers, e.n, e.loader, e.reports);
+    if (r == SMKD_R_OK) r = evaluate(&e);
     for (int k = 0; k < e.n && r == SMKD_R_OK; k++) run_note_mixing(&e.peers[k]);
     if (r == SMKD_R_OK && e.numbers) print_numbers(&e, args_given(a, "json"));
     if (r == SMKD_R_OK && !e.numbers) r = print(&e, a);

@@ -13,7 +13,7 @@ int main(void) {
     float *z = calloc((size_t)classes, sizeof *z);
     double *p = calloc((size_t)classes, sizeof *p);
     struct rt_report r;
-    rt_report_init(&r, classes);
+    rt_report_init(&r, classes, 0);
     while (scanf("%d", &label) == 1) {
         for (int c = 0; c < classes; c++) {
             if (scanf("%lf", &p[c]) != 1) return 2;

@@ -111,6 +111,8 @@ def loss(name, logits, y, *, refine="mylc", denom="K", detach=False, r_scope="ep
         mask[rows[k]] = 1
         out.update({f"loss.{k}": value, f"grad.{k}": grad, f"selected.{k}": mask, f"trust.{k}": eps[k],
                     f"entropy.{k}": h[k]})
+        if refine != "none":
+            out[f"corrected.{k}"] = refined(z[k], q, eps[k])  # of which a program tells the largest
     out["threshold"] = chi
     return out
 

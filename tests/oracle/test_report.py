@@ -24,7 +24,7 @@ def softmax(z):
 
 def curve(wrong):
     """The area for one order of images."""
-    return 100 * np.mean(np.cumsum(wrong) / np.arange(1, len(wrong) + 1))
+    return 1000 * np.mean(np.cumsum(wrong) / np.arange(1, len(wrong) + 1))
 
 
 def aurc(confidence, wrong, orders=None, rng=None):
@@ -85,6 +85,9 @@ def main():
         rep.check(f"{what}: confusion", np.abs(matrix - want["confusion"]).max(), 0)
         expect, limit = area(want["confidence"], want["wrong"])
         rep.check(f"{what}: AURC", abs(got["aurc"] - expect), limit)
+        n, m = len(labels), int(want["wrong"].sum())
+        least = 1000 / n * sum(i / (n - m + i) for i in range(1, m + 1))
+        rep.check(f"{what}: E-AURC", abs(got["eaurc"] - (expect - least)), limit)
 
     def plain(conf, wrong):
         return curve(wrong[np.argsort(-conf)]), 1e-9
@@ -106,7 +109,7 @@ def main():
         compare(f"ties {seed}", p, r.integers(0, 2, 8), False, lambda c, w: (aurc(c, w), 1e-9))
     p = rng.choice(np.arange(1, 10), (200, 4)).astype(float)
     p /= p.sum(1, keepdims=True)
-    compare("many ties", p, rng.integers(0, 4, 200), False, lambda c, w: (aurc(c, w, 20000, rng), 0.1))
+    compare("many ties", p, rng.integers(0, 4, 200), False, lambda c, w: (aurc(c, w, 20000, rng), 1))
     # Logits that softmax makes equal: the network still says which is larger.
     z = np.float32([[0, 1e-9, 0], [40, 0, 0], [0, 40, 0], [0, 0, 1e-12]]).astype(float)
     compare("equal after softmax", z, np.array([1, 0, 1, 2]), True, lambda c, w: (aurc(c, w), 1e-9))

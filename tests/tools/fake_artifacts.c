@@ -1,5 +1,6 @@
 // Two artifacts by hand, so that the training loop is tested without the compiler: built with -DFAKE_LOSS a
-// cross-entropy loss program that selects rows of low entropy, else a linear classifier of 4x5 images with a buffer
+// cross-entropy loss program that selects rows of low entropy (with -DFAKE_KEPT it also says which labels it keeps and
+// what it makes of them), else a linear classifier of 4x5 images with a buffer
 // that each training forward changes (as BatchNorm's statistics are). Thread 0 does all the work.
 #include "../../runtime/include/smkd_abi.h"
 
@@ -32,6 +33,11 @@ static const struct smkd_abi_tensor rows[] = {
     {"trust.1", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 8, {-1}, 0, 1},
     {"entropy.0", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 9, {-1}, 0, 1},
     {"entropy.1", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 10, {-1}, 0, 1},
+#ifdef FAKE_KEPT
+    {"kept.0", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 11, {-1}, 0, 1},
+    {"kept.1", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 12, {-1}, 0, 1},
+    {"corrected.0", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 13, {-1}, 0, 1},
+#endif
 };
 
 static void forward(const struct smkd_call *c, int32_t thread, int32_t threads) {
@@ -58,6 +64,10 @@ static void forward(const struct smkd_call *c, int32_t thread, int32_t threads) 
             h[i] = (float)e;
             trust[i] = 0;
             selected[i] = h[i] < threshold;
+#ifdef FAKE_KEPT // from the given label alone, so that a test can count: peer 1 keeps all, peer 0 corrects
+            ((float *)c->outputs[11 + k])[i] = k == 1 || y[i] % 3 != 0;
+            if (k == 0) ((float *)c->outputs[13])[i] = (float)((y[i] + (y[i] % 2)) % C);
+#endif
         }
         *(float *)c->outputs[k] = (float)(loss / (double)c->batch);
     }

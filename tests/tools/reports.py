@@ -45,8 +45,8 @@ for at, (name, r) in enumerate(networks.items()):
         assert re.search(rf"^{c}( .*)? +{shown}$", next(b for b in blocks if b.startswith(name + "\nclass ") and "precision" in b), re.M), (name, c, shown)
     for m in mean:
         close(r["macro"][m], mean[m] / there, f"{name}: mean {m}")
-    assert 0 <= r["aurc"] <= 100
+    assert 0 <= r["eaurc"] <= r["aurc"] <= 1000
     line = re.search(rf"^{name} +(.*)$", table, re.M)[1].split()
-    assert line == [f"{r['top1']:.2f}", f"{r['top5']:.2f}", f"{r['nll']:.4f}", f"{r['ece']:.2f}", f"{r['aurc']:.2f}", f"{r['macro']['f1']:.2f}"], line
+    assert line == [f"{r['top1']:.2f}", f"{r['top5']:.2f}", f"{r['nll']:.4f}", f"{r['ece']:.2f}", f"{r['aurc']:.2f}", f"{r['eaurc']:.2f}", f"{r['macro']['f1']:.2f}"], line
     shown = next(b for b in blocks if b.startswith(name + "\nclass \\"))
     assert [[0 if v == "." else int(v) for v in x.split()[-len(classes):]] for x in shown.strip().split("\n")[2:]] == matrix, shown

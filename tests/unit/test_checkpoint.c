@@ -55,7 +55,7 @@ static int make_artifact(const char *flag, const char *out) {
 }
 
 struct job {
-    const char *out, *threads, *epochs, *noise, *eta, *lr, *decay, *labels;
+    const char *out, *threads, *epochs, *noise, *eta, *lr, *decay, *labels, *val_split, *loss;
     bool resume, overwrite;
     bool equal; // peers that start alike
     FILE *notes, *warnings;
@@ -96,7 +96,7 @@ static enum smkd_result train(const struct job *j) {
                  {"lr", j->lr ? j->lr : "0.1"},
                  {"noise", j->noise ? j->noise : "symmetric:0.2"},
                  {"threads", j->threads ? j->threads : "1"},
-                 {"val-split", "0.1"},
+                 {"val-split", j->val_split ? j->val_split : "0.1"},
                  {"augment", "flip"},
                  {"weight-decay", j->decay ? j->decay : "5e-4"},
                  {"eta", j->eta ? j->eta : "2"},
@@ -111,7 +111,7 @@ static enum smkd_result train(const struct job *j) {
         snprintf(path[k], sizeof path[k], "%s", at("fake.smkd"));
         if (r == SMKD_R_OK) r = rt_peer_load(&t.peers[k], path[k], &(struct rt_peer_want){0});
     }
-    t.loss = smkd_model_load(at("loss.smkd"));
+    t.loss = smkd_model_load(at(j->loss ? j->loss : "loss.smkd"));
     if (!t.loss) r = SMKD_R_INVALID;
     if (r == SMKD_R_OK) {
         // Peers that start differently.
@@ -203,6 +203,75 @@ static void learns(void **state) {
     free(m);
     m = slurp("a", "config.json", &n);
     assert_non_null(strstr(m, "\"content_hash\":\t\"0000000000000005\""));
+    free(m);
+}
+
+// The number behind a name in a line of metrics.jsonl, at the `nth` place where it stands; NAN for null.
+static double value_of(const char *line, const char *name, int nth) {
+    char key[80];
+    snprintf(key, sizeof key, "\"%s\":", name);
+    for (;; nth--) {
+        line = strstr(line, key);
+        if (!line) fail_msg("no %s", key);
+        line += strlen(key);
+        if (nth == 0) return strncmp(line, "null", 4) ? strtod(line, NULL) : NAN;
+    }
+}
+
+static void close_to(double got, double want) {
+    if (!(fabs(got - want) < 1e-9)) fail_msg("%.17g is not %.17g", got, want);
+}
+
+// What a program keeps and corrects, beside counts over labels.npy and the data set's own labels.
+static void detects(void **state) {
+    (void)state;
+    needs_artifacts();
+    ok(train(
+        &(struct job){.out = "kept", .epochs = "1", .val_split = "0", .noise = "symmetric:0.4", .loss = "kept.smkd"}));
+    size_t size;
+    char *npy = slurp("kept", "labels.npy", &size), *m = slurp("kept", "metrics.jsonl", &size);
+    const char *head = npy + 10 + (uint8_t)npy[8];
+    double wrong = 0, out = 0, found = 0, right = 0;
+    for (int i = 0; i < 300; i++) {
+        int64_t y, truth = i * 7 % 10;
+        memcpy(&y, head + 8 * i, sizeof y);
+        wrong += y != truth;
+        out += y % 3 == 0;
+        found += y % 3 == 0 && y != truth;
+        right += (y + y % 2) % 10 == truth;
+    }
+    assert_true(wrong > 90 && wrong < 150 && found > 0 && found < out);
+    double p = 100 * found / out, r = 100 * found / wrong;
+    close_to(value_of(m, "noise_precision", 0), p);
+    close_to(value_of(m, "noise_recall", 0), r);
+    close_to(value_of(m, "noise_f1", 0), 2 * p * r / (p + r));
+    close_to(value_of(m, "correction_precision", 0), 100 * right / 300);
+    close_to(value_of(m, "kept_count", 0), 300 - out);
+    // Who keeps all has found nothing.
+    close_to(value_of(m, "noise_precision", 1), 0);
+    close_to(value_of(m, "noise_recall", 1), 0);
+    close_to(value_of(m, "noise_f1", 1), 0);
+    assert_null(strstr(m, "mean_kept"));
+    assert_null(strstr(m, "corrected"));
+    close_to(value_of(m, "communication_frequency", 0),
+             value_of(m, "selected_count", 0) + value_of(m, "selected_count", 1));
+    close_to(value_of(m, "mean_test_top1", 0), (value_of(m, "test_top1", 0) + value_of(m, "test_top1", 1)) / 2);
+    free(npy);
+    free(m);
+    // Labels that nobody replaced have no truth beside them; those that a file brought do.
+    ok(train(&(struct job){.out = "own", .epochs = "1", .val_split = "0", .noise = "none", .loss = "kept.smkd"}));
+    m = slurp("own", "metrics.jsonl", &size);
+    assert_null(strstr(m, "noise_"));
+    assert_null(strstr(m, "correction"));
+    assert_non_null(strstr(m, "kept_share"));
+    free(m);
+    char clean[160];
+    snprintf(clean, sizeof clean, "%s", at("own/labels.npy"));
+    ok(train(&(struct job){
+        .out = "same", .epochs = "1", .val_split = "0", .noise = "none", .labels = clean, .loss = "kept.smkd"}));
+    m = slurp("same", "metrics.jsonl", &size);
+    close_to(value_of(m, "noise_precision", 0), 0); // nothing is wrong, and some are not kept
+    assert_true(isnan(value_of(m, "noise_recall", 0)) && isnan(value_of(m, "noise_f1", 0)));
     free(m);
 }
 
@@ -545,22 +614,17 @@ int main(void) {
     if (!mkdtemp(dir)) return 1;
     write_part("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 300);
     write_part("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 100);
-    have = make_artifact("", "fake.smkd") == 0 && make_artifact("-DFAKE_LOSS", "loss.smkd") == 0;
+    have = make_artifact("", "fake.smkd") == 0 && make_artifact("-DFAKE_LOSS", "loss.smkd") == 0 &&
+           make_artifact("-DFAKE_LOSS -DFAKE_KEPT", "kept.smkd") == 0;
     // Tests that fork come before OpenMP has made threads in this process, whose copies would have none.
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ranks_and_scores),
-        cmocka_unit_test(full_disk),
-        cmocka_unit_test(learns),
-        cmocka_unit_test(same_bits),
-        cmocka_unit_test(keeps_results),
-        cmocka_unit_test(mends_metrics),
-        cmocka_unit_test(survives_kills),
-        cmocka_unit_test(diverges),
-        cmocka_unit_test(checks_files),
-        cmocka_unit_test(damage),
-        cmocka_unit_test(suggests_eta),
-        cmocka_unit_test(moved_labels),
-        cmocka_unit_test(tells_equal_peers),
+        cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk),
+        cmocka_unit_test(learns),           cmocka_unit_test(detects),
+        cmocka_unit_test(same_bits),        cmocka_unit_test(keeps_results),
+        cmocka_unit_test(mends_metrics),    cmocka_unit_test(survives_kills),
+        cmocka_unit_test(diverges),         cmocka_unit_test(checks_files),
+        cmocka_unit_test(damage),           cmocka_unit_test(suggests_eta),
+        cmocka_unit_test(moved_labels),     cmocka_unit_test(tells_equal_peers),
         cmocka_unit_test(diverges_last),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
