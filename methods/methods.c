@@ -92,15 +92,23 @@ bool method_flag(const struct method *m, const struct method_values *v, const ch
     return v->flag[place_of(m, name, METHOD_FLAG)];
 }
 
-// Looks for "NAME=" at the start of an item of "a=1,b=2".
-const char *method_fixed(const struct method *m, const struct method_param *p, char text[32]) {
+// Looks for "NAME" and the sign at the start of an item of "a=1,b:2".
+static const char *set_by_row(const struct method *m, const struct method_param *p, char sign, char text[32]) {
     size_t n = strlen(p->name);
     for (const char *s = m->set; s && *s; s += strcspn(s, ","), s += *s == ',') {
-        if (strncmp(s, p->name, n) != 0 || s[n] != '=') continue;
+        if (strncmp(s, p->name, n) != 0 || s[n] != sign) continue;
         snprintf(text, 32, "%.*s", (int)strcspn(s + n + 1, ","), s + n + 1);
         return text;
     }
     return NULL;
+}
+
+const char *method_fixed(const struct method *m, const struct method_param *p, char text[32]) {
+    return set_by_row(m, p, '=', text);
+}
+
+const char *method_default(const struct method *m, const struct method_param *p, char text[32]) {
+    return set_by_row(m, p, ':', text);
 }
 
 bool method_set(const struct method *m, struct method_values *v, int place, const char *text) {
@@ -108,6 +116,7 @@ bool method_set(const struct method *m, struct method_values *v, int place, cons
     char fixed[32];
     if (strcmp(text, "auto") == 0) {
         const char *s = method_fixed(m, p, fixed);
+        if (!s) s = method_default(m, p, fixed);
         text = s ? s : p->kind == METHOD_FLAG ? "false" : p->def;
     }
     double x;

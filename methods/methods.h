@@ -46,20 +46,26 @@ struct method_begin {
 struct method;
 struct method_family {
     const char *name, *doc;
-    const struct method_param *params; // ends with a NULL name
-    bool regression;                   // learns numbers (`targets`) instead of classes (`labels`)
+    // Ends with a NULL name. A number called `rounds` that is more than 1: the method trains so many times --epochs,
+    // and between two rounds what a network has become turns into its teacher, and the network begins anew.
+    const struct method_param *params;
+    bool regression; // learns numbers (`targets`) instead of classes (`labels`)
     // Whether the loss of a batch is the mean of its rows' losses, each of which depends on its own row alone: then
     // batches may be summed up in parts. NULL: always.
     bool (*by_rows)(const struct method *m, const struct method_values *v);
     // What is wrong with values that are possible one by one, with what to do; NULL: nothing.
     const char *(*refuse)(const struct method *m, const struct method_values *v);
+    // Whether it learns from a frozen network that a user gives. NULL: never.
+    bool (*teacher)(const struct method *m, const struct method_values *v);
+    // Whether all training images are looked at, without training, before this epoch (from 1). NULL: never.
+    bool (*survey)(const struct method *m, const struct method_values *v, int64_t epoch);
     const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
 };
 
 struct method {
     const char *name;
     const struct method_family *family;
-    const char *set; // "gate=below,b2=0": parameters of the family that it fixes
+    const char *set; // "gate=below,b2=0,eta:2": parameters of the family that it fixes, and others' defaults
     int least, most; // peers
     const char *doc, *paper;
 };
@@ -71,6 +77,7 @@ void method_names(struct str *out);
 // A parameter of the family by its name, and its place; NULL: it has none.
 const struct method_param *method_param(const struct method *m, const char *name, int *place);
 // The text of what the method itself fixes; NULL where it is free.
+const char *method_default(const struct method *m, const struct method_param *p, char text[32]); // of the method itself
 const char *method_fixed(const struct method *m, const struct method_param *p, char text[32]);
 
 // Every parameter's default, or what the method fixes.

@@ -61,9 +61,4 @@ void rt_average_update(struct rt_average *a) {
     }
 }
 
-void rt_average_exchange(struct rt_average *a) {
-    void *own = a->model->params;
-    a->model->params = a->block;
-    a->block = own;
-    a->model->changes++;
-}
+void rt_average_exchange(struct rt_average *a) { rt_exchange_params(a->model, &a->block); }

@@ -14,16 +14,16 @@ bool rt_program_asks(const smkd_model *m, enum method_role role) {
 
 static enum smkd_result start_one(struct rt_feeds *f, struct rt_program *p, const char *input,
                                   const struct method_name *name, size_t batch) {
-    if (name->role == METHOD_TEACHER) {
+    if (name->role == METHOD_TEACHER && !f->snapshots) {
         if (!f->n_teachers)
             return rt_fail(SMKD_R_INVALID, "%s asks what a teacher says (\"%s\"): give one with --teacher",
                            smkd_model_info(p->model)->name, input);
         return rt_program_bind(p, input, f->teachers[name->peer % f->n_teachers].out);
     }
-    CHECK(f->averages, "\"%s\" without averages", input);
+    CHECK(f->snapshots || f->averages, "\"%s\" without averages", input);
     float **said = &f->said[name->peer];
     *said = rt_floats(batch * (size_t)f->peers[name->peer].classes);
-    if (!*said) return rt_fail(SMKD_R_NOMEM, "out of memory for what averages say");
+    if (!*said) return rt_fail(SMKD_R_NOMEM, "out of memory for \"%s\"", input);
     return rt_program_bind(p, input, *said);
 }
 
@@ -42,21 +42,23 @@ void rt_feeds_release(struct rt_feeds *f) {
     *f = (struct rt_feeds){0};
 }
 
-static enum smkd_result run_average(struct rt_feeds *f, int k, const float *images, size_t n) {
+// Peer k with its average or former numbers, its outputs elsewhere.
+static enum smkd_result run_other_self(struct rt_feeds *f, int k, const float *images, size_t n) {
     struct rt_peer *p = &f->peers[k];
     enum smkd_result e = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, f->said[k]);
-    rt_average_exchange(&f->averages[k]);
+    void **other = f->snapshots ? &f->snapshots[k] : &f->averages[k].block;
+    rt_exchange_params(p->model, other);
     if (e == SMKD_R_OK) e = rt_peer_run(p, SMKD_ABI_INFER, images, n);
-    rt_average_exchange(&f->averages[k]);
+    rt_exchange_params(p->model, other);
     enum smkd_result back = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
     return e == SMKD_R_OK ? back : e;
 }
 
-enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n) {
+enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n, bool former) {
     enum smkd_result e = SMKD_R_OK;
     for (int k = 0; k < f->n_teachers && e == SMKD_R_OK; k++)
         e = rt_peer_run(&f->teachers[k], SMKD_ABI_INFER, images, n);
     for (int k = 0; k < METHOD_MAX_PEERS && e == SMKD_R_OK; k++)
-        if (f->said[k]) e = run_average(f, k, images, n);
+        if (f->said[k] && (former || !f->snapshots)) e = run_other_self(f, k, images, n);
     return e;
 }

@@ -12,7 +12,9 @@ struct rt_feeds {
     int n_teachers;
     struct rt_peer *peers; // whose averages speak; borrowed
     struct rt_average *averages;
-    float *said[METHOD_MAX_PEERS]; // [batch][classes] of the average of each peer; NULL: not asked for; owned
+    void **snapshots; // blocks of the peers' own former numbers, which are then the teachers; borrowed; NULL: none
+    float *said[METHOD_MAX_PEERS]; // [batch][classes] of the average or the former self of each peer; NULL: not asked
+                                   // for; owned
 };
 
 // Whether the program asks for any `teacher.K` or `average.K`.
@@ -20,7 +22,7 @@ bool rt_program_asks(const smkd_model *m, enum method_role role);
 // Binds them. SMKD_R_INVALID where it asks for a teacher and there is none. Release also after a failure.
 enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t batch);
 void rt_feeds_release(struct rt_feeds *f);
-// All of them on the images of a batch.
-enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n);
+// All of them on the images of a batch. `former`: there are snapshots that say something; else that is 0.
+enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n, bool former);
 
 #endif

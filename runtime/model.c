@@ -31,6 +31,13 @@ void *rt_block_alloc(size_t bytes) {
     return p + head;
 }
 
+void rt_exchange_params(smkd_model *m, void **block) {
+    void *own = m->params;
+    m->params = *block;
+    *block = own;
+    m->changes++;
+}
+
 float *rt_floats(size_t n) {
     if (n > (SIZE_MAX - 63) / sizeof(float)) return NULL;
     size_t bytes = (n * sizeof(float) + 63) / 64 * 64;

@@ -135,6 +135,11 @@ enum smkd_result rt_optimizer_start(struct rt_optimizer *o, const struct rt_conf
     return start_program(o, team);
 }
 
+void rt_optimizer_reset(struct rt_optimizer *o) {
+    for (int i = 0; i < OPTIMIZER_STATES; i++)
+        if (o->state[i]) memset(o->state[i], 0, o->bytes);
+}
+
 void rt_optimizer_release(struct rt_optimizer *o) {
     smkd_session_free(o->session);
     for (int i = 0; i < OPTIMIZER_STATES; i++)

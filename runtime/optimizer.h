@@ -52,6 +52,8 @@ enum smkd_result rt_optimizer_check(const smkd_model *m, const char *path, const
 // After rt_peer_start. Release also after a failure. A note of what was guessed goes to *guessed.
 enum smkd_result rt_optimizer_start(struct rt_optimizer *o, const struct rt_config *c, struct rt_peer *p,
                                     smkd_model *program, smkd_team *team, bool *guessed);
+// All states are 0 again.
+void rt_optimizer_reset(struct rt_optimizer *o);
 void rt_optimizer_release(struct rt_optimizer *o);
 // Registers the states, as "opt.STATE.K.NAME"; SGD's is "momentum.K.NAME".
 void rt_optimizer_keep(const struct rt_optimizer *o, struct rt_kept *k, int peer);

@@ -15,6 +15,9 @@ struct smkd_model {
     uint64_t changes; // of the parameters: grows whenever they may have been written
 };
 
+// The model computes with *block from now on, and *block is what it computed with.
+void rt_exchange_params(smkd_model *m, void **block);
+
 // Bytes of an element (enum smkd_abi_dtype).
 static inline size_t rt_abi_size(uint32_t dtype) {
     static const size_t size_of[] = {4, 8, 4, 1, 1, 8, 1, 2, 2, 4, 8};

@@ -13,8 +13,8 @@ struct run {
     struct rt_train *t;
     struct rt_config *c;
     struct rt_train_data data;
-    struct rt_transform plain; // test images: no augmentation
-    struct rt_loader *train, *validation, *test;
+    struct rt_transform plain;                         // test images: no augmentation
+    struct rt_loader *train, *validation, *test, *all; // all: the training images as they are, for surveys
     smkd_team *team;
     struct rt_program loss;
     struct rt_tables tables;
@@ -23,14 +23,16 @@ struct run {
     struct rt_schedule schedule;
     struct rt_progress progress;
     struct rt_progress_state state;
-    struct rt_kept kept;            // what checkpoints hold
-    struct rt_gradients *gradients; // of each peer; NULL: nothing happens to them
-    struct rt_optimizer *optimizer; // of each peer
-    struct rt_average *average;     // of each peer; NULL: there are none
-    int64_t average_steps;          // updates between two of theirs
-    double *norm, *norms;           // of each peer: the largest and the sum of its gradients' norms in the epoch
-    int64_t updates;                // of the epoch
-    size_t *given, *truth;          // of each peer: rows classified as their given and as their true label
+    struct rt_kept kept;              // what checkpoints hold
+    struct rt_gradients *gradients;   // of each peer; NULL: nothing happens to them
+    struct rt_optimizer *optimizer;   // of each peer
+    struct rt_average *average;       // of each peer; NULL: there are none
+    int64_t average_steps;            // updates between two of theirs
+    double *norm, *norms;             // of each peer: the largest and the sum of its gradients' norms in the epoch
+    void *snapshot[METHOD_MAX_PEERS]; // parameters of each peer at the end of the last round; NULL: no rounds
+    int64_t all_epochs;               // of all rounds
+    int64_t updates;                  // of the epoch
+    size_t *given, *truth;            // of each peer: rows classified as their given and as their true label
     struct rt_detection
         *detection;           // of each peer, of the epoch; NULL: the true labels are the given ones, or not known
     float *entropies;         // [peers][rows] of the epoch, for the threshold's warning; NULL: there is no threshold
@@ -47,6 +49,9 @@ struct run {
 // One step: forward of every peer, the program, backward and update of every peer; then what the epoch sums up. `at`:
 // rows of the epoch before it.
 enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at);
+// The parts of it: the scalars of the clock, and the program on a batch that the peers have seen.
+enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epoch);
+enum smkd_result rt_step_program(struct run *r, const struct rt_batch *b);
 // printf shows the sign of a NaN, which means nothing to a reader.
 double rt_plain(double v);
 

@@ -212,6 +212,8 @@ void rt_schedule_measured(struct rt_schedule *s, int64_t epoch, double measure, 
     }
 }
 
+void rt_schedule_restart(struct rt_schedule *s) { s->plateau.seen = 0; }
+
 void rt_keep_schedule(struct rt_kept *k, struct rt_schedule *s) {
     struct rt_plateau_state *p = &s->plateau;
     if (!(s->kind->uses & RT_USES_PATIENCE)) return;

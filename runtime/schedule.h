@@ -89,6 +89,9 @@ void rt_keep_schedule(struct rt_kept *k, struct rt_schedule *s);
 // nothing for other schedulers.
 void rt_schedule_measured(struct rt_schedule *s, int64_t epoch, double measure, bool less_is_better);
 
+// Forgets what was measured: another round begins.
+void rt_schedule_restart(struct rt_schedule *s);
+
 // --patience: whether a run ends after `epoch`, whose best epoch so far was `best_epoch` (0: none was good).
 bool rt_out_of_patience(const struct rt_config *c, int64_t epoch, int64_t best_epoch);
 

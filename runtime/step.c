@@ -1,6 +1,6 @@
 // One step: forward of every peer, the method's program, backward and update of every peer. Nothing is copied between
 // them: the peers' logits are the program's inputs and its gradients their cotangents, in the same memory.
-#include "run.h"
+#include "rounds.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,21 +9,19 @@
 
 double rt_plain(double v) { return isnan(v) ? NAN : v; }
 
-static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_in_epoch) {
+enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epoch) {
     struct rt_train *t = r->t;
-    int64_t steps = r->schedule.steps;
+    const int64_t steps = r->schedule.steps, at = rt_in_round(r, epoch);
+    const int64_t step = (at - 1) * steps + step_in_epoch; // of the round, from 0
     bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
-    r->now_progress =
-        by_step ? (double)(r->state.step + 1) / (double)(steps * r->c->epochs) : (double)epoch / (double)r->c->epochs;
-    r->now_lr = rt_schedule_lr(&r->schedule, epoch, step_in_epoch);
+    r->now_progress = by_step ? (double)(step + 1) / (double)(steps * r->c->epochs) : (double)at / (double)r->c->epochs;
+    r->now_lr = rt_schedule_lr(&r->schedule, at, step_in_epoch);
     const struct {
         const char *name;
         double now;
-    } clock[] = {{"progress", r->now_progress},
-                 {"epoch", (double)epoch},
-                 {"epochs", (double)r->c->epochs},
-                 {"step", (double)r->state.step},
-                 {"steps", (double)steps}};
+    } clock[] = {{"progress", r->now_progress},         {"epoch", (double)at},
+                 {"epochs", (double)r->c->epochs},      {"step", (double)step},
+                 {"round", (double)rt_round(r, epoch)}, {"steps", (double)steps}};
     enum smkd_result e = SMKD_R_OK;
     for (size_t i = 0; i < sizeof clock / sizeof *clock && e == SMKD_R_OK; i++)
         e = rt_program_set(&r->loss, clock[i].name, clock[i].now);
@@ -41,7 +39,7 @@ static enum smkd_result set_scalars(struct run *r, int64_t epoch, int64_t step_i
     return e;
 }
 
-static enum smkd_result run_loss(struct run *r, const struct rt_batch *b) {
+enum smkd_result rt_step_program(struct run *r, const struct rt_batch *b) {
     enum smkd_result e = rt_program_bind(&r->loss, "labels", b->labels);
     if (e == SMKD_R_OK) e = rt_program_bind(&r->loss, "index", b->index);
     if (e == SMKD_R_OK && r->drawn) {
@@ -114,11 +112,13 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
     }
     const int64_t steps = (r->schedule.steps + r->c->accumulate - 1) / r->c->accumulate; // updates of an epoch
     for (int k = 0; k < n && e == SMKD_R_OK; k++)
-        e = rt_optimizer_step(&r->optimizer[k], r->now_lr, r->state.epoch * steps + r->updates + 1);
+        e = rt_optimizer_step(&r->optimizer[k], r->now_lr,
+                              (rt_in_round(r, r->state.epoch + 1) - 1) * steps + r->updates + 1);
     // As torchvision: by the step's number in the epoch; what the warm-up leaves is forgotten.
     for (int k = 0; k < n && r->average && e == SMKD_R_OK && r->updates % r->average_steps == 0; k++) {
         rt_average_update(&r->average[k]);
-        if (r->state.epoch < r->c->lr_warmup_epochs && !r->average[k].ramps) r->average[k].count = 0;
+        if (rt_in_round(r, r->state.epoch + 1) <= r->c->lr_warmup_epochs && !r->average[k].ramps)
+            r->average[k].count = 0;
     }
     r->updates++;
     return e;
@@ -127,10 +127,10 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
 enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at) {
     struct rt_peer *p = r->t->peers;
     const int n = r->t->n_peers;
-    enum smkd_result e = set_scalars(r, epoch, number);
-    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, b->images, b->n);
+    enum smkd_result e = rt_step_clock(r, epoch, number);
+    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, b->images, b->n, rt_round(r, epoch) > 1);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, b->images, b->n);
-    if (e == SMKD_R_OK) e = run_loss(r, b);
+    if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
     if (e == SMKD_R_OK) rt_tables_write(&r->tables, b->index, b->n);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, b->images, b->n);

@@ -1,8 +1,10 @@
 // The run: what it needs, its epochs, and what it leaves behind.
 #include "run.h"
 
+#include "rounds.h"
 #include "rt_internal.h"
 #include "run_folder.h"
+#include "survey.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -40,8 +42,11 @@ static enum smkd_result start_loss(struct run *r) {
         r->drawn = xcalloc((size_t)r->c->batch_size, sizeof *r->drawn);
     if (e == SMKD_R_OK && t->n_teachers && !rt_program_asks(t->loss, METHOD_TEACHER))
         e = rt_fail(SMKD_R_INVALID, "--teacher: the method %s learns from no teacher", r->c->method);
-    r->feeds = (struct rt_feeds){
-        .teachers = t->teachers, .n_teachers = t->n_teachers, .peers = t->peers, .averages = r->average};
+    r->feeds = (struct rt_feeds){.snapshots = rt_rounds(r->c) > 1 ? r->snapshot : NULL,
+                                 .teachers = t->teachers,
+                                 .n_teachers = t->n_teachers,
+                                 .peers = t->peers,
+                                 .averages = r->average};
     if (e == SMKD_R_OK) e = rt_feeds_start(&r->feeds, &r->loss, (size_t)r->c->batch_size);
     const struct method *m = r->c->row;
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
@@ -102,9 +107,10 @@ static enum smkd_result start_loaders(struct run *r) {
     r->plain = d->transform;
     r->plain.flags = 0;
     r->train = loader(r, &d->set.train, d->given, d->train, d->n_train, true);
+    r->all = loader(r, &d->set.train, d->given, d->train, d->n_train, false);
     r->test = loader(r, &d->set.test, NULL, NULL, d->set.test.n, false);
     if (d->n_validation) r->validation = loader(r, &d->set.train, d->given, d->validation, d->n_validation, false);
-    return r->train && r->test && (r->validation || !d->n_validation) ? SMKD_R_OK : SMKD_R_NOMEM;
+    return r->train && r->test && r->all && (r->validation || !d->n_validation) ? SMKD_R_OK : SMKD_R_NOMEM;
 }
 
 // Whether every batch of an epoch can be trained on, and how many images they hold.
@@ -200,6 +206,7 @@ static enum smkd_result keep(struct run *r) {
     enum smkd_result e = SMKD_R_OK;
     for (int k = 0; k < r->t->n_peers && r->average; k++) keep_average(r, k);
     rt_tables_keep(&r->tables, &r->kept);
+    rt_rounds_keep(r);
     rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) rt_optimizer_keep(&r->optimizer[k], &r->kept, k);
@@ -223,8 +230,8 @@ static enum smkd_result start(struct run *r) {
         if ((e = start_peer(r, k)) != SMKD_R_OK) return e;
     for (int k = 0; k < t->n_teachers; k++)
         if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size)) != SMKD_R_OK) return e;
-    if ((e = start_extras(r)) != SMKD_R_OK || (e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK ||
-        (e = keep(r)) != SMKD_R_OK)
+    if ((e = rt_rounds_start(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
+        (e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = keep(r)) != SMKD_R_OK)
         return e;
     const size_t n = (size_t)t->n_peers;
     r->given = xcalloc(n, sizeof *r->given);
@@ -252,6 +259,7 @@ static enum smkd_result start(struct run *r) {
 static void finish(struct run *r) {
     rt_loader_free(r->train);
     rt_loader_free(r->validation);
+    rt_loader_free(r->all);
     rt_loader_free(r->test);
     rt_program_release(&r->loss);
     finish_extras(r);
@@ -263,6 +271,7 @@ static void finish(struct run *r) {
     }
     rt_kept_release(&r->kept);
     rt_tables_release(&r->tables);
+    rt_rounds_finish(r);
     rt_feeds_release(&r->feeds);
     for (int k = 0; k < r->t->n_teachers; k++) {
         smkd_session_free(r->t->teachers[k].session);
@@ -414,7 +423,7 @@ static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
     // Metrics, best, last: whatever a kill leaves behind is at most an epoch ahead of `last` and made again.
     enum smkd_result e = rt_metrics_append(r->t->dir, m);
     r->state.epoch = m->epoch;
-    rt_schedule_measured(&r->schedule, m->epoch, r->c->row->family->regression ? -measure : measure,
+    rt_schedule_measured(&r->schedule, rt_in_round(r, m->epoch), r->c->row->family->regression ? -measure : measure,
                          r->c->row->family->regression);
     if (e == SMKD_R_OK && measure > r->state.best) {
         r->state.best = measure;
@@ -455,7 +464,6 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     struct rt_batch b;
     size_t done = 0;
     enum smkd_result e = SMKD_R_OK;
-    rt_program_begin(&r->loss);
     memset(r->norm, 0, (size_t)r->t->n_peers * sizeof *r->norm);
     memset(r->norms, 0, (size_t)r->t->n_peers * sizeof *r->norms);
     r->updates = 0;
@@ -463,6 +471,9 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     memset(r->truth, 0, (size_t)r->t->n_peers * sizeof *r->truth);
     if (r->detection) memset(r->detection, 0, (size_t)r->t->n_peers * sizeof *r->detection);
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
+    rt_rounds_enter(r, epoch);
+    if ((e = rt_survey_before(r, epoch)) != SMKD_R_OK) return e;
+    rt_program_begin(&r->loss);
     for (int64_t i = 0; rt_loader_next(r->train, &b); i++) {
         if ((e = rt_step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;
         done += b.n;
@@ -472,7 +483,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     if ((e = rt_loader_result(r->train)) != SMKD_R_OK) return e;
     const double took = rt_now() - begin, waited = rt_loader_waited(r->train) / took;
     // The next epoch's first batches are prepared while this one is evaluated.
-    if (epoch < r->c->epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
+    if (epoch < r->all_epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
     struct rt_epoch_metrics m;
     rt_metrics_init(&m, epoch, r->t->n_peers);
     e = end_epoch(r, &m, (double)done / took, waited, begin);
@@ -486,18 +497,18 @@ static enum smkd_result go_on(struct run *r, bool resuming) {
     if (!resuming) return rt_metrics_truncate(t->dir, 0);
     char *path = rt_path_join(t->dir, "last.safetensors");
     enum smkd_result e = rt_checkpoint_read(path, &r->kept, &r->state.unchecked);
-    if (e == SMKD_R_OK && (r->state.epoch > r->c->epochs || r->state.step != r->state.epoch * r->schedule.steps))
+    if (e == SMKD_R_OK && (r->state.epoch > r->all_epochs || r->state.step != r->state.epoch * r->schedule.steps))
         e = rt_fail(SMKD_R_INVALID,
                     "%s: is at epoch %lld, step %lld, which this run of %lld epochs of %lld steps never "
                     "passes",
-                    path, (long long)r->state.epoch, (long long)r->state.step, (long long)r->c->epochs,
+                    path, (long long)r->state.epoch, (long long)r->state.step, (long long)r->all_epochs,
                     (long long)r->schedule.steps);
     free(path);
     return e == SMKD_R_OK ? rt_metrics_truncate(t->dir, r->state.epoch) : e;
 }
 
 static bool ended(struct run *r) {
-    if (r->state.epoch >= r->c->epochs) return true;
+    if (r->state.epoch >= r->all_epochs) return true;
     if (!rt_out_of_patience(r->c, r->state.epoch, r->state.best_epoch)) return false;
     rt_progress_note(&r->progress, "epoch %lld: no better one since epoch %lld: --patience %lld ends the run",
                      (long long)r->state.epoch, (long long)r->state.best_epoch, (long long)r->c->patience);
@@ -516,9 +527,9 @@ enum smkd_result rt_train(struct rt_train *t) {
     if (e == SMKD_R_OK && t->save_labels) e = rt_labels_write(t->save_labels, r.data.given, r.data.set.train.n);
     if (e == SMKD_R_OK) e = go_on(&r, resuming);
     if (e == SMKD_R_OK) {
-        rt_progress_init(&r.progress, t->progress, t->warnings, t->config->epochs, r.schedule.steps, r.state.step);
+        rt_progress_init(&r.progress, t->progress, t->warnings, r.all_epochs, r.schedule.steps, r.state.step);
         rt_tell_start(&r, threads, resuming);
-        if (r.state.epoch < t->config->epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
+        if (r.state.epoch < r.all_epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
     }
     while (e == SMKD_R_OK && !ended(&r)) e = train_epoch(&r, r.state.epoch + 1);
     if (e != SMKD_R_OK && r.progress.terminal) fputc('\n', t->progress);

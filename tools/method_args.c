@@ -15,11 +15,30 @@ const char *method_in_args(int argc, char **argv, const char *const *flags) {
     return NULL;
 }
 
+void method_value_text(const struct method *m, int place, char text[40]) {
+    struct method_values v;
+    method_defaults(m, &v);
+    switch (m->family->params[place].kind) {
+    case METHOD_NUMBER:
+        snprintf(text, 40, "%g", v.number[place]);
+        break;
+    case METHOD_WORD:
+        snprintf(text, 40, "%s", v.word[place]);
+        break;
+    case METHOD_FLAG:
+        snprintf(text, 40, "off");
+        break;
+    }
+}
+
 size_t method_opts(const struct method *m, struct args_opt *opts, size_t n, size_t cap) {
-    for (const struct method_param *p = m->family->params; p->name; p++) {
+    static char defaults[METHOD_PARAMS][40];
+    for (int i = 0; m->family->params[i].name; i++) {
+        const struct method_param *p = &m->family->params[i];
         if (!p->help) continue;
         CHECK(n + 1 < cap, "more options than there is room for");
-        opts[n++] = (struct args_opt){p->name, 0, p->value, p->def, p->help, 0};
+        method_value_text(m, i, defaults[i]);
+        opts[n++] = (struct args_opt){p->name, 0, p->value, p->value ? defaults[i] : NULL, p->help, 0};
     }
     return n;
 }

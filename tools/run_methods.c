@@ -23,23 +23,6 @@ static void networks(const struct method *m, char text[32]) {
         snprintf(text, 32, "%d to %d", m->least, m->most);
 }
 
-// The value a parameter has where nobody sets it, as text.
-static void value_text(const struct method *m, int place, char text[40]) {
-    struct method_values v;
-    method_defaults(m, &v);
-    switch (m->family->params[place].kind) {
-    case METHOD_NUMBER:
-        snprintf(text, 40, "%g", v.number[place]);
-        break;
-    case METHOD_WORD:
-        snprintf(text, 40, "%s", v.word[place]);
-        break;
-    case METHOD_FLAG:
-        snprintf(text, 40, "off");
-        break;
-    }
-}
-
 // Whether a parameter is a flag of this method that does something.
 static bool is_flag(const struct method *m, const struct method_param *p) {
     char fixed[32];
@@ -66,6 +49,10 @@ static void print_one(const struct method *m) {
     method_defaults(m, &v);
     printf("%s: %s\nFrom %s. Family %s (%s).\nNetworks: %s. Learns: %s.\n", m->name, m->doc, m->paper, m->family->name,
            m->family->doc, count, m->family->regression ? "numbers" : "classes");
+    if (m->family->teacher && m->family->teacher(m, &v)) printf("Teacher: a frozen network, which --teacher names.\n");
+    if (method_param(m, "rounds", NULL) && method_number(m, &v, "rounds") > 1)
+        printf("Rounds: %g of --epochs each; what a network has become teaches it in the next.\n",
+               method_number(m, &v, "rounds"));
     printf("Batches in parts (--accumulate): %s.\n",
            method_by_rows(m, &v) ? "yes" : "no, its rows depend on each other");
     for (int i = 0; m->family->params[i].name; i++) {
@@ -78,7 +65,7 @@ static void print_one(const struct method *m) {
         const struct method_param *p = &m->family->params[i];
         if (!is_flag(m, p)) continue;
         struct str flag = STR_INIT;
-        value_text(m, i, text);
+        method_value_text(m, i, text);
         str_addf(&flag, "--%s%s%s", p->name, p->value ? " " : "", p->value ? p->value : "");
         printf("  %-22s %s (%s)%s%s\n", flag.s, p->help, text, p->only ? ", with " : "", where(p, only));
         str_release(&flag);

@@ -1,0 +1,12 @@
+// A pass over the training images as they are, in inference: nothing is trained. What a method has to know of all
+// images at once comes from it: MyLC's mean confidence of networks that come trained, rows of tables, states.
+#ifndef SMKD_RT_SURVEY_H
+#define SMKD_RT_SURVEY_H
+
+#include "run.h"
+
+// Before an epoch: does one where the method asks for it (its `survey`), or MyLC before the first epoch. The program
+// runs with the scalar `survey` at 1 for the first batch and at 2 for others; it is 0 otherwise.
+enum smkd_result rt_survey_before(struct run *r, int64_t epoch);
+
+#endif
