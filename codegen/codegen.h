@@ -72,6 +72,8 @@ struct cg_model {
     const char *notes;           // JSON
     const struct ir_head *heads; // attached, to both graphs
     size_t n_heads;
+    const char *const *taps; // outputs that are there for training alone
+    size_t n_taps;
     struct diag_loc mixing; // of ir_first_mixing(infer); empty: nothing mixes
 };
 

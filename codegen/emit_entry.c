@@ -499,6 +499,15 @@ static LLVMValueRef head_table(const struct cg_model *m, struct cg_fn *f, LLVMTa
     return g;
 }
 
+static LLVMValueRef tap_table(const struct cg_model *m, struct cg_fn *f) {
+    if (!m->n_taps) return LLVMConstNull(f->p);
+    LLVMValueRef *names = xcalloc(m->n_taps, sizeof *names);
+    for (size_t i = 0; i < m->n_taps; i++) names[i] = text(f, m->taps[i]);
+    LLVMValueRef g = cg_constant(f, LLVMConstArray2(f->p, names, m->n_taps), "taps");
+    free(names);
+    return g;
+}
+
 // What a phase runs, for profiles.
 static LLVMValueRef kernel_table(const struct cg_program *p, struct cg_fn *f, LLVMTargetDataRef td, int phase) {
     const struct cg_phase *ph = &p->phases[phase];
@@ -568,6 +577,7 @@ static uint64_t content_hash(const struct cg_program *p) {
     const struct cg_model *m = p->model;
     for (size_t i = 0; i < m->n_heads; i++)
         if (m->n_heads > 1 || m->heads[i].added) h = fnv1a(h, m->heads[i].logits, strlen(m->heads[i].logits));
+    for (size_t i = 0; i < m->n_taps; i++) h = fnv1a(h, m->taps[i], strlen(m->taps[i]) + 1);
     h = fnv1a(h, p->t->cpu, strlen(p->t->cpu));
     return fnv1a(h, cg_version(), strlen(cg_version()));
 }
@@ -600,8 +610,8 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
         entries[i] = LLVMConstStructInContext(cx, v, 6, 0);
     }
     LLVMTypeRef entries_t = LLVMArrayType2(entry_t, SMKD_ABI_PHASES);
-    LLVMTypeRef ae[] = {f.i32, f.i32, f.p,   f.p,   f.p, f.p, f.p,   f.i64, entries_t, f.i64, f.i64, f.i64,
-                        f.p,   f.p,   f.i64, f.i64, f.p, f.p, f.i64, f.p,   f.i64,     f.p,   f.p};
+    LLVMTypeRef ae[] = {f.i32, f.i32, f.p,   f.p, f.p, f.p,   f.p, f.i64, entries_t, f.i64, f.i64, f.i64, f.p,
+                        f.p,   f.i64, f.i64, f.p, f.p, f.i64, f.p, f.i64, f.p,       f.p,   f.p,   f.i64};
     enum { N_FIELDS = sizeof ae / sizeof *ae };
     LLVMTypeRef at = LLVMStructTypeInContext(cx, ae, N_FIELDS, 0);
     static const struct {
@@ -619,6 +629,7 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
         {18, offsetof(struct smkd_artifact, fma_loop_flops)},
         {20, offsetof(struct smkd_artifact, n_heads)},
         {22, offsetof(struct smkd_artifact, mixing_op)},
+        {24, offsetof(struct smkd_artifact, n_taps)},
     };
     for (size_t i = 0; i < sizeof check / sizeof *check; i++)
         check_offset(td, at, check[i].element, check[i].offset, "smkd_artifact");
@@ -653,7 +664,9 @@ LLVMModuleRef cg_emit_entry(const struct cg_program *p, LLVMContextRef cx, const
                          head_table(m, &f, td),
                          u64(&f, m->n_heads),
                          text(&f, m->mixing.node),
-                         text(&f, m->mixing.op)};
+                         text(&f, m->mixing.op),
+                         tap_table(m, &f),
+                         u64(&f, m->n_taps)};
     LLVMValueRef art = cg_constant(&f, LLVMConstStructInContext(cx, av, N_FIELDS, 0), SMKD_TABLE_SYMBOL);
     LLVMSetLinkage(art, LLVMExternalLinkage);
     LLVMSetUnnamedAddress(art, LLVMNoUnnamedAddr);

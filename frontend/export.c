@@ -144,21 +144,6 @@ static void to_inference(Onnx__ModelProto *m) {
     drop_value_info(g);
 }
 
-static void set_meta(Onnx__ModelProto *m, const char *key, const char *value) {
-    for (size_t i = 0; i < m->n_metadata_props; i++)
-        if (m->metadata_props[i]->key && !strcmp(m->metadata_props[i]->key, key)) {
-            free(m->metadata_props[i]->value);
-            m->metadata_props[i]->value = fe_text(value);
-            return;
-        }
-    Onnx__StringStringEntryProto *e = xmalloc(sizeof *e);
-    onnx__string_string_entry_proto__init(e);
-    e->key = fe_text(key);
-    e->value = fe_text(value);
-    m->metadata_props = xrealloc(m->metadata_props, (m->n_metadata_props + 1) * sizeof *m->metadata_props);
-    m->metadata_props[m->n_metadata_props++] = e;
-}
-
 // --- weights
 
 // Points t at the trained values. They are float32, as the model is: what was another type has been raised (raise.c).
@@ -256,9 +241,10 @@ static enum smkd_status write_model(const Onnx__ModelProto *m, const char *path,
 }
 
 enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_tensor *tensors, size_t n_tensors,
-                           const struct fe_meta *meta, size_t n_meta, const char *path, struct diag *d) {
+                           const struct fe_meta *meta, size_t n_meta, bool taps, const char *path, struct diag *d) {
     Onnx__ModelProto *m = fe_unpack(d, skeleton, size);
     if (!m) return SMKD_INVALID;
+    if (!taps) fe_drop_taps(m);
     to_inference(m);
     size_t n;
     struct target *ts = targets(m->graph, &n);
@@ -286,7 +272,7 @@ enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_te
         }
     }
     if (st == SMKD_OK) {
-        for (size_t i = 0; i < n_meta; i++) set_meta(m, meta[i].key, meta[i].value);
+        for (size_t i = 0; i < n_meta; i++) fe_set_metadata(m, meta[i].key, meta[i].value);
         st = write_model(m, path, d);
     }
     for (size_t i = 0; i < n; i++) {

@@ -39,6 +39,17 @@ struct fe_head_options {
 };
 const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head_options *o);
 
+// Values that training looks at and that are no results of the model: its file has them as outputs, and "smkd.taps" in
+// its metadata tells which they are.
+struct fe_tap {
+    const char *name; // of the output
+    ir_vid value;     // f32 [N,...], after fe_import, which makes no output of the graph of it
+};
+const struct fe_tap *fe_taps(const struct fe_model *m, size_t *n);
+// Makes one of a value inside, or of the only value that the node of that name makes, under the name `name` (NULL: its
+// own). An edit of the opened file: before fe_import. False after a report.
+bool fe_tap(struct fe_model *m, struct diag *d, const char *value, const char *name);
+
 // The file's metadata_props whose keys begin with `prefix`; the arena of fe_open owns them.
 struct fe_meta {
     const char *key, *value;
@@ -67,9 +78,9 @@ size_t fe_norms(const struct fe_model *m, size_t *frozen);
 // The model without weight data, for the artifact; *size bytes owned by the arena. What fe_export needs.
 void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size);
 
-// Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, nothing that no
-// output needs, BatchNormalization in inference form (training_mode 0, one output) with its trained statistics, Dropout
-// in inference form, metadata_props set.
+// Writes inference-mode ONNX from a skeleton and tensors by name: dynamic batch axis, names kept, taps only where
+// `taps` asks for them, nothing that no output needs, BatchNormalization in inference form (training_mode 0, one
+// output) with its trained statistics, Dropout in inference form, metadata_props set.
 struct fe_tensor {
     const char *name;
     int rank;
@@ -77,7 +88,7 @@ struct fe_tensor {
     const float *data;
 };
 enum smkd_status fe_export(const void *skeleton, size_t size, const struct fe_tensor *tensors, size_t n_tensors,
-                           const struct fe_meta *meta, size_t n_meta, const char *path, struct diag *d);
+                           const struct fe_meta *meta, size_t n_meta, bool taps, const char *path, struct diag *d);
 
 // Built-in backbones (smkdc new). Writes a complete ONNX file with initialised weights.
 struct fe_arch {

@@ -261,6 +261,10 @@ static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphP
             diag_error(c->d, NULL, "output \"%s\" is made by no node", name);
             continue;
         }
+        if (fe_is_tap(c->m, name) && !v->unknown) {
+            fe_import_tap(c, name, v);
+            continue;
+        }
         if (v->is_buffer || v->unknown) continue; // running statistics come back under IR_OUT_BUFFER
         if (v->is_moved) {
             diag_error(c->d, NULL, "output \"%s\" has the batch away from the first axis; make it the first", name);

@@ -18,6 +18,21 @@ const struct fe_meta *fe_metadata(const struct fe_model *m, const char *prefix, 
     return all;
 }
 
+void fe_set_metadata(Onnx__ModelProto *m, const char *key, const char *value) {
+    for (size_t i = 0; i < m->n_metadata_props; i++)
+        if (m->metadata_props[i]->key && !strcmp(m->metadata_props[i]->key, key)) {
+            free(m->metadata_props[i]->value);
+            m->metadata_props[i]->value = fe_text(value);
+            return;
+        }
+    Onnx__StringStringEntryProto *e = xmalloc(sizeof *e);
+    onnx__string_string_entry_proto__init(e);
+    e->key = fe_text(key);
+    e->value = fe_text(value);
+    m->metadata_props = xrealloc(m->metadata_props, (m->n_metadata_props + 1) * sizeof *m->metadata_props);
+    m->metadata_props[m->n_metadata_props++] = e;
+}
+
 void fe_drop_metadata(struct fe_model *m, const char *key) {
     Onnx__ModelProto *p = m->proto;
     size_t kept = 0;

@@ -41,6 +41,8 @@ struct fe_model {
     } *meanings;
     size_t n_meanings;
     size_t n_norms, n_frozen; // BatchNormalization nodes
+    struct fe_tap *taps;
+    size_t n_taps, cap_taps;
 };
 // Decides what is trained and what is not, with its reports (parameters.c); the model may be raised to float32.
 void fe_decide_parameters(struct fe_model *m, struct diag *d, const struct fe_options *o);
@@ -54,8 +56,13 @@ struct fe_raise {
 struct fe_blob;
 void fe_raise_count(struct fe_raise *r, const struct fe_blob *weight);
 void fe_raise(struct fe_model *m, struct diag *d, const struct fe_raise *r);
-// Removes a pair of the file's metadata_props.
+// Sets or removes a pair of the file's metadata_props.
+void fe_set_metadata(Onnx__ModelProto *p, const char *key, const char *value);
 void fe_drop_metadata(struct fe_model *m, const char *key);
+// Taps (taps.c): those of the file's metadata; whether an output is one; a model without any.
+void fe_taps_read(struct fe_model *m);
+bool fe_is_tap(const struct fe_model *m, const char *name);
+void fe_drop_taps(Onnx__ModelProto *p);
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
 // Makes initializers of the float tables in Constant nodes (hoist.c).
 void fe_hoist(struct fe_model *m);
@@ -72,10 +79,13 @@ void fe_prune(Onnx__GraphProto *g);
 char *fe_text(const char *s);
 // The initializer of that name; NULL: there is none (skeleton.c).
 Onnx__TensorProto *fe_initializer(const Onnx__GraphProto *g, const char *name);
-// Edits of a graph (skeleton.c): an initializer i64[n], a node, a node put in front of the one at `at`.
+// Edits of a graph (skeleton.c): an initializer i64[n], a node, a node put in front of the one at `at`, an output
+// without a type, a type.
 void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t n);
 Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in);
 void fe_insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p);
+void fe_add_output(Onnx__GraphProto *g, const char *name);
+Onnx__TypeProto *fe_new_type(int32_t onnx_type, const struct ir_type *t);
 
 // A tensor of the file whose size, dtype and place have been checked. Elements are in the file's dtype.
 struct fe_blob {
@@ -328,6 +338,9 @@ struct fe_slot;
 void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorShapeProto *said, const int64_t *dims);
 void fe_declared_compare(struct fe_ctx *c, const struct diag_loc *loc, const struct fe_slot *slot);
 void fe_declared_report(struct fe_ctx *c);
+
+// The value of the output that is a tap, with a report where it can be none (taps.c).
+void fe_import_tap(struct fe_ctx *c, const char *name, struct fe_val *v);
 
 // Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *graph);

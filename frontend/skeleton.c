@@ -64,6 +64,41 @@ void fe_insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p) {
     g->n_node++;
 }
 
+void fe_add_output(Onnx__GraphProto *g, const char *name) {
+    Onnx__ValueInfoProto *v = xmalloc(sizeof *v);
+    onnx__value_info_proto__init(v);
+    v->name = fe_text(name);
+    g->output = xrealloc(g->output, (g->n_output + 1) * sizeof *g->output);
+    g->output[g->n_output++] = v;
+}
+
+Onnx__TypeProto *fe_new_type(int32_t onnx_type, const struct ir_type *t) {
+    Onnx__TensorShapeProto *shape = xmalloc(sizeof *shape);
+    onnx__tensor_shape_proto__init(shape);
+    shape->n_dim = (size_t)t->rank;
+    shape->dim = xmalloc(sizeof *shape->dim * (size_t)(t->rank + 1));
+    for (int i = 0; i < t->rank; i++) {
+        Onnx__TensorShapeProto__Dimension *d = shape->dim[i] = xmalloc(sizeof *d);
+        onnx__tensor_shape_proto__dimension__init(d);
+        d->value_case = t->dims[i] < 0 ? ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM
+                                       : ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE;
+        if (t->dims[i] < 0)
+            d->dim_param = fe_text("N");
+        else
+            d->dim_value = t->dims[i];
+    }
+    Onnx__TypeProto__Tensor *tensor = xmalloc(sizeof *tensor);
+    onnx__type_proto__tensor__init(tensor);
+    tensor->has_elem_type = 1;
+    tensor->elem_type = onnx_type;
+    tensor->shape = shape;
+    Onnx__TypeProto *type = xmalloc(sizeof *type);
+    onnx__type_proto__init(type);
+    type->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
+    type->tensor_type = tensor;
+    return type;
+}
+
 static const char *batched_input(const struct fe_model *m) {
     const Onnx__GraphProto *g = m->proto->graph;
     for (size_t i = 0; i < g->n_input; i++) {

@@ -3,6 +3,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -303,9 +304,17 @@ static bool holds(const struct rt_elf_image *m, const void *p, uint64_t n, uint6
 }
 static bool text(const struct rt_elf_image *m, const char *s) { return !s || holds(m, s, 1, 1); }
 
+size_t rt_table_bytes(uint32_t abi_version) {
+    return abi_version < 3   ? offsetof(struct smkd_artifact, heads)
+           : abi_version < 4 ? offsetof(struct smkd_artifact, taps)
+                             : sizeof(struct smkd_artifact);
+}
+
 static bool tables_inside(const struct rt_elf_image *m) {
     const struct smkd_artifact *a = m->artifact;
-    if (!holds(m, a, 1, sizeof *a) || (uintptr_t)a % sizeof(uint64_t)) return false;
+    if ((uintptr_t)a % sizeof(uint64_t) || !holds(m, a, 1, sizeof a->abi_version) ||
+        !holds(m, a, 1, rt_table_bytes(a->abi_version)))
+        return false;
     const char *const texts[] = {a->name, a->producer, a->target_cpu, a->required_features, a->notes};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!text(m, texts[i])) return false;
@@ -326,6 +335,11 @@ static bool tables_inside(const struct rt_elf_image *m) {
         if (a->n_heads && (!holds(m, a->heads, a->n_heads, sizeof *a->heads) || (uintptr_t)a->heads % 8)) return false;
         for (uint64_t i = 0; i < a->n_heads; i++)
             if (!text(m, a->heads[i].output) || !text(m, a->heads[i].logits) || !text(m, a->heads[i].op)) return false;
+    }
+    if (a->abi_version >= 4 && a->n_taps) {
+        if (!holds(m, a->taps, a->n_taps, sizeof *a->taps) || (uintptr_t)a->taps % 8) return false;
+        for (uint64_t i = 0; i < a->n_taps; i++)
+            if (!text(m, a->taps[i])) return false;
     }
     return (!a->initial || holds(m, a->initial, a->param_bytes, 1)) &&
            (!a->onnx || holds(m, a->onnx, a->onnx_bytes, 1));

@@ -27,4 +27,7 @@ struct rt_elf_image {
 // SMKD_R_MISMATCH for artifacts from before there was a table to find.
 enum smkd_result rt_elf_image(const struct rt_elf *e, struct rt_elf_image *out);
 
+// Where the table of a version ends; later fields are not the artifact's.
+size_t rt_table_bytes(uint32_t abi_version);
+
 #endif

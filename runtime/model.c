@@ -109,9 +109,20 @@ static bool check_heads(const struct smkd_artifact *a) {
     return true;
 }
 
+static bool check_taps(const struct smkd_artifact *a) {
+    if (a->n_taps > a->n_tensors || (a->n_taps && !a->taps)) return false;
+    for (uint64_t i = 0; i < a->n_taps; i++) {
+        const struct smkd_abi_tensor *t = a->taps[i] ? find_row(a, SMKD_ABI_OUTPUT, a->taps[i]) : NULL;
+        if (!t || t->dtype != SMKD_ABI_F32 || t->rank < 1 || t->dims[0] != -1 ||
+            !find_row(a, SMKD_ABI_COTANGENT, a->taps[i]))
+            return false;
+    }
+    return true;
+}
+
 // The artifact's table, taken as far as its version goes.
 static void take_table(smkd_model *m, const struct smkd_artifact *a) {
-    memcpy(&m->table, a, a->abi_version < 3 ? offsetof(struct smkd_artifact, heads) : sizeof *a);
+    memcpy(&m->table, a, rt_table_bytes(a->abi_version));
     m->art = &m->table;
 }
 
@@ -125,7 +136,7 @@ static enum smkd_result check_tables(const char *path, const struct smkd_artifac
     bool ok = a->kind < SMKD_ABI_KINDS && a->abi_version >= SMKD_ABI_OLDEST && a->abi_version <= SMKD_ABI_VERSION &&
               a->trained_bytes <= a->param_bytes && a->param_bytes <= SMKD_ABI_MAX_BYTES && a->max_batch > 0 &&
               a->max_batch <= INT32_MAX && a->n_tensors <= UINT32_MAX && (a->n_tensors == 0 || a->tensors) && a->name &&
-              a->target_cpu && (a->onnx || !a->onnx_bytes) && check_entries(a) && check_heads(a);
+              a->target_cpu && (a->onnx || !a->onnx_bytes) && check_entries(a) && check_heads(a) && check_taps(a);
     uint32_t next[SMKD_ABI_SCALAR + 1] = {0};
     for (uint64_t i = 0; ok && i < a->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &a->tensors[i];

@@ -11,6 +11,8 @@ bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t) {
     const struct smkd_artifact *a = smkd_model_info(m);
     for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_heads; i++)
         if (a->heads[i].added && !strcmp(a->heads[i].logits, t->name)) return true;
+    for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_taps; i++)
+        if (!strcmp(a->taps[i], t->name)) return true;
     return false;
 }
 

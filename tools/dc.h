@@ -90,8 +90,10 @@ struct dc_model {
     // Of dc_model_open:
     struct ir_head *heads;
     size_t n_heads;
-    bool one_head; // --logits said which
-    bool frozen;   // --freeze is given: no gradient by the inputs, for which everything before them would be needed
+    bool one_head;     // --logits said which
+    const char **taps; // outputs that are there for training alone
+    size_t n_taps;
+    bool frozen; // --freeze is given: no gradient by the inputs, for which everything before them would be needed
     // Of dc_model_graphs:
     struct ir_graph *infer, *train;
     size_t n_params, n_untrained; // of these, no gradient reaches so many
@@ -116,6 +118,13 @@ struct dc_model {
         {"freeze-bn", 0, NULL, NULL, "every BatchNorm uses its running statistics in training, too, and keeps them", 0}
 #define DC_LOGITS_OPT                                                                                                  \
     {"logits", 0, "NAME", NULL, "the output to train, where a model has several, or a value inside it [N,classes]", 0}
+#define DC_TAP_OPTS                                                                                                    \
+    {"tap",                                                                                                            \
+     0,                                                                                                                \
+     "VALUE[=NAME]",                                                                                                   \
+     NULL,                                                                                                             \
+     "make a value inside (or that of a node of this name) an output for training, with a gradient",                   \
+     ARGS_REPEAT}
 #define DC_CLASSES_OPTS                                                                                                \
     {"classes", 0, "K", NULL, "give the last linear layer K outputs and fresh weights: for fine-tuning", 0},           \
         {"seed", 0, "N", "0", "of the fresh weights", 0}
@@ -132,8 +141,11 @@ enum smkd_status dc_model_graphs(struct dc_model *m, const struct dc_build *b, e
 struct cg_model dc_codegen_model(struct dc_model *m, const struct dc_build *b);
 
 // What training looks at (dc_heads.c): finds the outputs that could be logits, or the one that `logits` names, and
-// makes outputs of them. Called by dc_model_open.
+// makes outputs of them. Then of the file's taps. Called by dc_model_open.
 enum smkd_status dc_find_heads(struct dc_model *m, const char *logits);
+void dc_attach_taps(struct dc_model *m);
+// Whether an output is none of the model's results.
+bool dc_is_added(const struct dc_model *m, const char *output);
 // Fills m->mixing, with a warning. Called by dc_model_graphs.
 void dc_report_mixing(struct dc_model *m);
 void dc_type_text(const struct ir_type *t, struct str *out); // "f32[N,3,8]"

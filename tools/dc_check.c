@@ -9,6 +9,7 @@ static const struct args_opt opts[] = {
     DC_PARAMETER_OPTS,
     DC_LOGITS_OPT,
     DC_CLASSES_OPTS,
+    DC_TAP_OPTS,
     {"verbose", 'v', NULL, NULL, "list every float tensor, with the rule that made it a parameter or a constant", 0},
     {0}};
 static const struct args_cmd cmd = {
@@ -28,13 +29,6 @@ static void print_row(const char *what, const char *name, const struct ir_type *
     dc_type_text(t, &type);
     printf("%-11s %s %s%s\n", what, printable(name), type.s, rest);
     str_release(&type);
-}
-
-// An output that training alone looks at.
-static bool is_added(const struct dc_model *m, const char *output) {
-    for (size_t i = 0; i < m->n_heads; i++)
-        if (m->heads[i].added && !strcmp(m->heads[i].logits, output)) return true;
-    return false;
 }
 
 static int by_name(const void *name, const void *d) { return strcmp(name, ((const struct fe_decision *)d)->name); }
@@ -65,7 +59,7 @@ static void print_summary(const struct dc_model *m) {
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
         const struct ir_output *o = &g->outputs[i];
-        if (o->kind == IR_OUT_OUTPUT && !is_added(m, o->name))
+        if (o->kind == IR_OUT_OUTPUT && !dc_is_added(m, o->name))
             print_row("output", o->name, &g->values[o->value].type, "");
     }
     printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
@@ -113,6 +107,9 @@ static void print_heads(const struct dc_model *m) {
         print_row(i ? "         or" : "logits", h->logits, &m->imported->values[h->value].type, rest.len ? rest.s : "");
         str_release(&rest);
     }
+    size_t n;
+    const struct fe_tap *taps = fe_taps(m->file, &n);
+    for (size_t i = 0; i < n; i++) print_row("tap", taps[i].name, &m->imported->values[taps[i].value].type, "");
 }
 
 // The last line, once the model is known to compile.

@@ -7,6 +7,7 @@ static const struct args_opt opts[] = {
     DC_PARAMETER_OPTS,
     DC_LOGITS_OPT,
     DC_CLASSES_OPTS,
+    DC_TAP_OPTS,
     {"dtype", 0, "f32|bf16", "f32", "what activations and gradients are kept in; parameters and sums stay f32", 0},
     DC_CODEGEN_OPTS(DC_MAX_BATCH),
     DC_TUNE_OPTS,

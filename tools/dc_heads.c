@@ -54,6 +54,33 @@ enum smkd_status dc_find_heads(struct dc_model *m, const char *logits) {
     return logits && !found ? SMKD_INVALID : SMKD_OK;
 }
 
+bool dc_is_added(const struct dc_model *m, const char *output) {
+    for (size_t i = 0; i < m->n_heads; i++)
+        if (m->heads[i].added && !strcmp(m->heads[i].logits, output)) return true;
+    for (size_t i = 0; i < m->n_taps; i++)
+        if (!strcmp(m->taps[i], output)) return true;
+    return false;
+}
+
+// Behind the heads, which they are none of.
+void dc_attach_taps(struct dc_model *m) {
+    struct ir_graph *g = m->imported;
+    size_t n;
+    const struct fe_tap *taps = fe_taps(m->file, &n);
+    m->taps = ARENA_ARRAY(&m->arena, const char *, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        ir_vid x = taps[i].value;
+        bool there = false, twice = g->values[x].role != IR_ROLE_NODE;
+        for (size_t k = 0; k < g->n_outputs; k++) {
+            there |= g->outputs[k].kind == IR_OUT_OUTPUT && !strcmp(g->outputs[k].name, taps[i].name);
+            twice |= g->outputs[k].value == x;
+        }
+        m->taps[m->n_taps++] = taps[i].name;
+        if (there) continue; // --logits names it: it is what is trained, too
+        ir_set_output(g, IR_OUT_OUTPUT, taps[i].name, twice ? ir_unary(g, IR_OP_copy, x) : x);
+    }
+}
+
 void dc_report_mixing(struct dc_model *m) {
     ir_nid n = ir_first_mixing(m->infer);
     if (n == IR_NONE) return;

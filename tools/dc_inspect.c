@@ -77,7 +77,9 @@ static bool is_frozen(const struct frozen *f, const struct smkd_abi_tensor *t) {
     return f->n && t->role == SMKD_ABI_BUFFER && bsearch(&t->name, f->names, f->n, sizeof *f->names, by_text);
 }
 
-static const char *role_of(const struct frozen *f, const struct smkd_abi_tensor *t) {
+static const char *role_of(const struct smkd_artifact *a, const struct frozen *f, const struct smkd_abi_tensor *t) {
+    for (uint64_t i = 0; i < a->n_taps && t->role == SMKD_ABI_OUTPUT; i++)
+        if (!strcmp(a->taps[i], t->name)) return "tap";
     return is_frozen(f, t) ? "frozen" : NAME(role_names, t->role);
 }
 
@@ -133,7 +135,7 @@ static void print_text(const struct smkd_artifact *a, const cJSON *notes, bool a
         if (!all && (t->role == SMKD_ABI_PARAM || t->role == SMKD_ABI_BUFFER)) continue;
         struct str type = STR_INIT;
         type_text(t, &type);
-        printf("%-11s %s %s\n", role_of(&f, t), printable(t->name), type.s);
+        printf("%-11s %s %s\n", role_of(a, &f, t), printable(t->name), type.s);
         str_release(&type);
     }
     for (uint64_t i = 0; i < a->n_heads; i++) {
@@ -160,10 +162,10 @@ static cJSON *heads_json(const struct smkd_artifact *a) {
     return all;
 }
 
-static cJSON *tensor_json(const struct smkd_abi_tensor *t, const struct frozen *f) {
+static cJSON *tensor_json(const struct smkd_artifact *a, const struct smkd_abi_tensor *t, const struct frozen *f) {
     cJSON *j = cJSON_CreateObject(), *dims = cJSON_CreateArray();
     cJSON_AddStringToObject(j, "name", t->name);
-    cJSON_AddStringToObject(j, "role", role_of(f, t));
+    cJSON_AddStringToObject(j, "role", role_of(a, f, t));
     cJSON_AddStringToObject(j, "dtype", NAME(dtype_names, t->dtype));
     for (uint32_t i = 0; i < t->rank && i < SMKD_ABI_MAX_RANK; i++) {
         char buf[24];
@@ -209,7 +211,7 @@ static void print_json(const struct smkd_artifact *a, const cJSON *notes) {
     cJSON_AddItemToObject(j, "heads", heads_json(a));
     if (a->mixing_node) cJSON_AddStringToObject(j, "mixing_node", a->mixing_node);
     cJSON *tensors = cJSON_AddArrayToObject(j, "tensors");
-    for (uint64_t i = 0; i < a->n_tensors; i++) cJSON_AddItemToArray(tensors, tensor_json(&a->tensors[i], &f));
+    for (uint64_t i = 0; i < a->n_tensors; i++) cJSON_AddItemToArray(tensors, tensor_json(a, &a->tensors[i], &f));
     free(f.names);
     cJSON_AddItemToObject(j, "notes", cJSON_IsObject(notes) ? cJSON_Duplicate(notes, 1) : cJSON_CreateObject());
     char *text = cJSON_Print(j);

@@ -66,6 +66,16 @@ static int check_head(struct dc_model *m, const struct args *a, const char *head
     return right ? EXIT_DONE : EXIT_FAILED;
 }
 
+// --tap, edits of the file, too.
+static int add_taps(struct dc_model *m, const struct args *a) {
+    for (size_t i = 0; i < args_count(a, "tap"); i++) {
+        char *value = arena_strdup(&m->arena, args_nth(a, "tap", i)), *name = strrchr(value, '=');
+        if (name) *name++ = 0;
+        if (!fe_tap(m->file, &m->diag, value, name)) return EXIT_FAILED;
+    }
+    return EXIT_DONE;
+}
+
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     *m = (struct dc_model){.diag = {.file = path}};
     arena_init(&m->arena);
@@ -83,7 +93,8 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     m->file = fe_open(&m->arena, &m->diag, path);
     if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
     const char *head;
-    const int code = new_head(m, a, &head);
+    int code = new_head(m, a, &head);
+    if (code == EXIT_DONE) code = add_taps(m, a);
     if (code != EXIT_DONE) return code;
     struct fe_options o = {.shapes = shapes, .n_shapes = n};
     o.train_only = all_of(&m->arena, a, "train-only", &o.n_train_only);
@@ -95,7 +106,9 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     if (!m->imported) return dc_exit(SMKD_INVALID, &m->diag);
     m->one_head = args_given(a, "logits");
     const enum smkd_status s = dc_find_heads(m, args_str(a, "logits"));
-    return s == SMKD_OK ? check_head(m, a, head) : dc_exit(s, &m->diag);
+    if (s != SMKD_OK) return dc_exit(s, &m->diag);
+    dc_attach_taps(m);
+    return check_head(m, a, head);
 }
 
 // Outputs that get a gradient: those of floats, or the one that --logits says. Not where probabilities are written out:
@@ -104,6 +117,7 @@ static size_t differentiated(struct dc_model *m, const char **of) {
     size_t n = 0;
     for (size_t i = 0; i < m->train->n_outputs; i++) {
         const struct ir_output *o = &m->train->outputs[i];
+        const bool added = dc_is_added(m, o->name);
         bool wanted = o->kind == IR_OUT_OUTPUT && m->train->values[o->value].type.dtype == IR_F32, of_head = false;
         for (size_t k = 0; k < m->n_heads; k++) {
             const struct ir_head *h = &m->heads[k];
@@ -111,7 +125,7 @@ static size_t differentiated(struct dc_model *m, const char **of) {
             of_head |= logits || output;
             wanted &= logits || !output || !h->written;
         }
-        if (wanted && (of_head || !m->one_head)) of[n++] = o->name;
+        if (wanted && (of_head || added || !m->one_head)) of[n++] = o->name;
     }
     return n;
 }
@@ -153,6 +167,8 @@ struct cg_model dc_codegen_model(struct dc_model *m, const struct dc_build *b) {
                           .notes = dc_model_notes(&m->arena, m->infer, m->train, b->cg.bf16, m->file),
                           .heads = m->heads,
                           .n_heads = m->n_heads,
+                          .taps = m->taps,
+                          .n_taps = m->n_taps,
                           .mixing = m->mixing};
     cm.onnx = fe_skeleton(m->file, &m->arena, &cm.onnx_bytes);
     return cm;

@@ -11,6 +11,7 @@ static const struct args_opt opts[] = {
     {"peer", 0, "K", "0", "which of the peers, from 0", 0},
     {"checkpoint", 0, "WHICH", "last", "best or last", 0},
     {"ema", 0, NULL, NULL, "the average of --model-ema instead of the network itself", 0},
+    {"heads", 0, NULL, NULL, "with the side heads and taps that it was trained with as outputs", 0},
     {"artifact", 0, "A.smkd", NULL, "the peer's artifact, where it's no longer where the run found it", 0},
     {0}};
 static const struct args_cmd cmd = {
@@ -25,7 +26,7 @@ static char *checkpoint_path(const char *dir, bool best) {
     return rt_path_join(dir, best ? "best.safetensors" : "last.safetensors");
 }
 
-static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_peer *p, int64_t trained,
+static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_peer *p, int64_t trained, bool taps,
                                    const char *out) {
     const struct smkd_artifact *info = smkd_model_info(p->model);
     const char *block = smkd_model_params(p->model);
@@ -56,7 +57,7 @@ static enum smkd_status write_onnx(const struct run_saved *s, const struct rt_pe
     const cJSON *one;
     cJSON_ArrayForEach(one, preparation) meta[n_meta++] = (struct fe_meta){one->string, one->valuestring};
     struct diag d = {.file = out};
-    enum smkd_status r = fe_export(info->onnx, info->onnx_bytes, tensors, n, meta, n_meta, out, &d);
+    enum smkd_status r = fe_export(info->onnx, info->onnx_bytes, tensors, n, meta, n_meta, taps, out, &d);
     if (r != SMKD_OK && !d.errors) diag_error(&d, NULL, "%s", smkd_status_text(r));
     struct str *all[] = {&classes, &input, &epochs, &producer};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) str_release(all[i]);
@@ -79,7 +80,8 @@ static int export_peer(const struct run_saved *s, const struct args *a, int k, b
         code = run_failed("export");
     } else {
         if (state.unchecked) run_note_unchecked(weights);
-        if (write_onnx(s, &p, state.epoch, args_str(a, "output")) != SMKD_OK) code = EXIT_FAILED; // said by the export
+        if (write_onnx(s, &p, state.epoch, args_given(a, "heads"), args_str(a, "output")) != SMKD_OK)
+            code = EXIT_FAILED; // said by the export
     }
     rt_peer_release(&p);
     free(weights);

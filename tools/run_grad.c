@@ -11,6 +11,7 @@ static const struct args_opt opts[] = {
     RUN_WEIGHTS_OPTS,
     {"dropout", 0, NULL, NULL, "dropout and stochastic depth on (off by default, to compare with a reference)", 0},
     {"seed", 0, "S", "0", "seed of the dropout masks", 0},
+    RUN_TAPS_OPT,
     RUN_THREADS_OPT,
     {0}};
 static const struct args_cmd cmd = {
@@ -25,10 +26,10 @@ static const struct args_cmd cmd = {
 
 // Allocates a result for every row of `role` and binds it.
 static enum smkd_result bind_results(struct rt_tensors *out, smkd_session *s, const smkd_model *m,
-                                     enum smkd_abi_role role, const char *prefix, int64_t batch) {
+                                     enum smkd_abi_role role, const char *prefix, bool taps, int64_t batch) {
     const struct smkd_abi_tensor *t;
     for (size_t i = 0; (t = smkd_model_nth(m, role, i)); i++) {
-        if (rt_is_added(m, t)) continue; // the session has memory for it
+        if (!taps && rt_is_added(m, t)) continue; // the session has memory for it
         struct str name = STR_INIT;
         str_addf(&name, "%s%s", prefix, t->name);
         struct rt_tensor *x = run_result(out, name.s, t, batch, NULL);
@@ -76,8 +77,8 @@ static enum smkd_result grad(const struct args *a, smkd_model *m, smkd_session *
     if (r == SMKD_R_OK) r = run_feeds_complete(&in, m);
     if (r == SMKD_R_OK) r = run_feeds_read(&in, m, SMKD_ABI_COTANGENT, a, "cotangent", &batch);
     if (batch == 0) batch = 1;
-    if (r == SMKD_R_OK) r = bind_results(&out, s, m, SMKD_ABI_OUTPUT, "", batch);
-    if (r == SMKD_R_OK) r = bind_results(&out, s, m, SMKD_ABI_GRAD_INPUT, "grad.", batch);
+    if (r == SMKD_R_OK) r = bind_results(&out, s, m, SMKD_ABI_OUTPUT, "", args_given(a, "taps"), batch);
+    if (r == SMKD_R_OK) r = bind_results(&out, s, m, SMKD_ABI_GRAD_INPUT, "grad.", false, batch);
     if (r == SMKD_R_OK) r = bind_feeds(&in, &zeros, s, m, batch);
     // A negative seed turns every mask off (ir/hash.h).
     if (r == SMKD_R_OK) r = rt_set_if_there(s, m, "seed", args_given(a, "dropout") ? (double)seed : -1);

@@ -8,6 +8,7 @@ static const struct args_opt opts[] = {
     {"output", 'o', "OUT.safetensors", NULL, "file to write", ARGS_REQUIRED},
     RUN_WEIGHTS_OPTS,
     {"batch-size", 0, "N", NULL, "samples at once (default: as many as the artifact takes)", 0},
+    RUN_TAPS_OPT,
     RUN_THREADS_OPT,
     {0}};
 static const struct args_cmd cmd = {
@@ -22,10 +23,10 @@ static const struct args_cmd cmd = {
     "refuses.",
     opts};
 
-// The artifact's outputs without those that only training looks at.
-static const struct smkd_abi_tensor *next_output(const smkd_model *m, size_t *i) {
+// The artifact's outputs, those that only training looks at where they are wanted.
+static const struct smkd_abi_tensor *next_output(const smkd_model *m, bool taps, size_t *i) {
     const struct smkd_abi_tensor *t;
-    while ((t = smkd_model_nth(m, SMKD_ABI_OUTPUT, (*i)++)) && rt_is_added(m, t)) continue;
+    while ((t = smkd_model_nth(m, SMKD_ABI_OUTPUT, (*i)++)) && !taps && rt_is_added(m, t)) continue;
     return t;
 }
 
@@ -53,7 +54,7 @@ static enum smkd_result check_split(const smkd_model *m, const char *path, int64
 
 // Samples [at, at+n) of every input and output.
 static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, const struct rt_tensors *out,
-                                  const smkd_model *m, int64_t at, int64_t n) {
+                                  const smkd_model *m, bool taps, int64_t at, int64_t n) {
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < in->n && r == SMKD_R_OK; i++) {
         const struct smkd_abi_tensor *t = in->f[i].row;
@@ -61,7 +62,7 @@ static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, c
                       (char *)in->f[i].tensor.data + (run_row_batched(t) ? run_row_bytes(t, at) : 0));
     }
     for (size_t i = 0, at_row = 0; i < out->n && r == SMKD_R_OK; i++) {
-        const struct smkd_abi_tensor *t = next_output(m, &at_row);
+        const struct smkd_abi_tensor *t = next_output(m, taps, &at_row);
         r = smkd_bind(s, SMKD_ABI_OUTPUT, t->name,
                       (char *)out->t[i].data + (run_row_batched(t) ? run_row_bytes(t, at) : 0));
     }
@@ -71,16 +72,17 @@ static enum smkd_result run_batch(smkd_session *s, const struct run_feeds *in, c
 static enum smkd_result infer(const struct args *a, smkd_model *m, smkd_session *s, int64_t step) {
     struct run_feeds in = {0};
     struct rt_tensors out = {0};
+    const bool taps = args_given(a, "taps");
     int64_t batch = 0;
     const struct smkd_abi_tensor *t;
     enum smkd_result r = run_feeds_read(&in, m, SMKD_ABI_INPUT, a, "input", &batch);
     if (r == SMKD_R_OK) r = run_feeds_complete(&in, m);
     if (batch == 0) batch = 1; // a model whose inputs have no batch
     if (r == SMKD_R_OK) r = check_split(m, a->pos[0], batch, step);
-    for (size_t i = 0; r == SMKD_R_OK && (t = next_output(m, &i));)
+    for (size_t i = 0; r == SMKD_R_OK && (t = next_output(m, taps, &i));)
         if (!run_result(&out, t->name, t, batch, NULL)) r = SMKD_R_NOMEM;
     for (int64_t at = 0; r == SMKD_R_OK && at < batch; at += step)
-        r = run_batch(s, &in, &out, m, at, batch - at < step ? batch - at : step);
+        r = run_batch(s, &in, &out, m, taps, at, batch - at < step ? batch - at : step);
     if (r == SMKD_R_OK) r = rt_safetensors_write(args_str(a, "output"), &out);
     rt_tensors_release(&out);
     run_feeds_release(&in);

@@ -15,6 +15,9 @@ int run_bench(int argc, char **argv);
 // The value of --threads: 0 to 1024, 0 for all cores.
 #define RUN_THREADS_OPT {"threads", 0, "N", "0", "threads (0: all cores)", 0}
 
+// Whether results are to hold what is there for training alone.
+#define RUN_TAPS_OPT {"taps", 0, NULL, NULL, "taps, side heads and logits in front of a Softmax, too", 0}
+
 // Elements of a row for a batch of n (n is ignored where the row has no batch), and their bytes. Tables of a loaded
 // model are checked, and n is at most 2^31, so that neither overflows.
 size_t run_row_numel(const struct smkd_abi_tensor *t, int64_t n);

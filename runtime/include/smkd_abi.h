@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-#define SMKD_ABI_VERSION  3u // of what is written; 2, which ends in front of `heads`, is still read
+#define SMKD_ABI_VERSION  4u // of what is written; 2 and 3, whose tables end earlier, are still read
 #define SMKD_ABI_OLDEST   2u
 #define SMKD_ABI_MAX_RANK 8
 // No arena (of the largest batch) and no block of parameters is larger: more than any machine has, and small enough
@@ -154,6 +154,11 @@ struct smkd_artifact {
     // The first node at which the samples of a batch meet in INFER, so that its results depend on what else is in the
     // batch: ONNX name and operator. NULL: every row of every output depends on its own sample alone.
     const char *mixing_node, *mixing_op;
+    // --- since version 4
+    // OUTPUT rows of floats [N,...], each with a COTANGENT, that training looks at and that are none of the model's
+    // results: values inside it, and classifiers at its side with their features. Not in a loss.
+    const char *const *taps;
+    uint64_t n_taps;
 };
 
 // In the notes where it applies: the ONNX node of a BatchNorm with one value a sample and channel. FORWARD of a batch

@@ -68,6 +68,8 @@ static void infer(const struct smkd_call *c, int32_t thread, int32_t threads) {
 }
 
 static _Alignas(64) const float initial[32] = {1, 2, 3, 4, [16] = 10, 20, 30, 40};
+// 22: no such output; 23: not of floats; 24: more than there are rows; 25: a good one.
+static const char *const taps[] = {BAD == 22 ? "z" : BAD == 23 ? "threads" : "y"};
 // BAD 20 is good, but of the oldest version: what lies behind its table's end is nobody's to read.
 #define VERSION (BAD == 20 ? SMKD_ABI_OLDEST : SMKD_ABI_VERSION)
 extern const struct smkd_artifact smkd_table;
@@ -91,7 +93,9 @@ const struct smkd_artifact smkd_table = {.abi_version = BAD == 7 ? 99 : VERSION,
                                          .notes = "{}",
                                          .heads = BAD == 20 ? (const void *)initial : NULL,
                                          .n_heads = BAD == 20 || BAD == 21,
-                                         .mixing_node = BAD == 20 ? "nobody" : NULL};
+                                         .mixing_node = BAD == 20 ? "nobody" : NULL,
+                                         .taps = BAD == 20 ? (const void *)initial : taps,
+                                         .n_taps = BAD == 20 || BAD == 24 ? 1000 : BAD >= 22};
 
 __attribute__((visibility("default"))) const struct smkd_artifact *smkd_query(uint32_t version);
 const struct smkd_artifact *smkd_query(uint32_t version) {

@@ -1015,7 +1015,7 @@ static void test_export(void **state) {
     struct fe_meta meta[] = {{"classes", "5"}};
     char out[96];
     snprintf(out, sizeof out, "%s/out.onnx", dir);
-    assert_int_equal(fe_export(skeleton, size, t, n, meta, 1, out, &diag), SMKD_OK);
+    assert_int_equal(fe_export(skeleton, size, t, n, meta, 1, false, out, &diag), SMKD_OK);
     diag = (struct diag){.sink = listen};
     struct fe_model *back = fe_open(&arena, &diag, out);
     assert_non_null(back);
@@ -1027,12 +1027,12 @@ static void test_export(void **state) {
     fe_close(back);
     unlink(out);
     said[0] = 0;
-    assert_int_equal(fe_export(skeleton, size, t, n - 1, NULL, 0, out, &diag), SMKD_MISMATCH);
+    assert_int_equal(fe_export(skeleton, size, t, n - 1, NULL, 0, false, out, &diag), SMKD_MISMATCH);
     says("the weights lack");
     assert_int_not_equal(access(out, F_OK), 0);
     snprintf(out, sizeof out, "%s/nowhere/out.onnx", dir);
-    assert_int_equal(fe_export(skeleton, size, t, n, NULL, 0, out, &diag), SMKD_IO);
-    assert_int_equal(fe_export(skeleton, size / 2, t, n, NULL, 0, out, &diag), SMKD_INVALID);
+    assert_int_equal(fe_export(skeleton, size, t, n, NULL, 0, false, out, &diag), SMKD_IO);
+    assert_int_equal(fe_export(skeleton, size / 2, t, n, NULL, 0, false, out, &diag), SMKD_INVALID);
 }
 
 // What only training needs, or nobody, is not in the exported file.
@@ -1055,7 +1055,7 @@ static void test_export_prunes(void **state) {
     struct fe_tensor t = {.name = "used", .rank = 1, .dims = {3}, .data = ones};
     char out[96];
     snprintf(out, sizeof out, "%s/out.onnx", dir);
-    assert_int_equal(fe_export(skeleton, size, &t, 1, NULL, 0, out, &diag), SMKD_OK);
+    assert_int_equal(fe_export(skeleton, size, &t, 1, NULL, 0, false, out, &diag), SMKD_OK);
     const void *bytes;
     size_t n;
     assert_int_equal(io_map(out, &bytes, &n), SMKD_OK);
@@ -1453,7 +1453,7 @@ static void test_raised(void **state) {
     char out[96];
     snprintf(out, sizeof out, "%s/out.onnx", dir);
     struct fe_tensor trained = {.name = "w", .rank = 1, .dims = {3}, .data = w};
-    assert_int_equal(fe_export(skeleton, size, &trained, 1, NULL, 0, out, &diag), SMKD_OK);
+    assert_int_equal(fe_export(skeleton, size, &trained, 1, NULL, 0, false, out, &diag), SMKD_OK);
     fe_close(model);
     said[0] = 0;
     model = fe_open(&arena, &diag, out);

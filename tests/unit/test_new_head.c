@@ -442,7 +442,7 @@ static void test_export(void **state) {
         memcpy(ts[n++].dims, v->type.dims, sizeof ts->dims);
     }
     const void *skeleton = fe_skeleton(model, &arena, &size);
-    assert_int_equal(fe_export(skeleton, size, ts, n, NULL, 0, path, &diag), SMKD_OK);
+    assert_int_equal(fe_export(skeleton, size, ts, n, NULL, 0, false, path, &diag), SMKD_OK);
     struct fe_model *again = fe_open(&arena, &diag, path);
     assert_non_null(again);
     said[0] = 0;

@@ -1,5 +1,5 @@
 // Loading artifacts, sessions, the thread team, weights: over a handmade artifact, so without the compiler.
-#include "../../runtime/runtime.h"
+#include "../../runtime/peer.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -51,9 +51,10 @@ static void faulty_artifacts(void **state) {
     static const struct {
         int bad;
         const char *words;
-    } cases[] = {{1, "damaged"},  {2, "damaged"},          {3, "damaged"},         {4, "damaged"}, {5, "damaged"},
-                 {6, "damaged"},  {7, "damaged"},          {8, "avx512imaginary"}, {9, "damaged"}, {10, "damaged"},
-                 {11, "damaged"}, {12, "another version"}, {21, "damaged"}};
+    } cases[] = {{1, "damaged"},  {2, "damaged"},  {3, "damaged"},  {4, "damaged"},
+                 {5, "damaged"},  {6, "damaged"},  {7, "damaged"},  {8, "avx512imaginary"},
+                 {9, "damaged"},  {10, "damaged"}, {11, "damaged"}, {12, "another version"},
+                 {21, "damaged"}, {22, "damaged"}, {23, "damaged"}, {24, "damaged"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) refuses(artifact(cases[i].bad), cases[i].words);
     refuses(artifact(8), "--mcpu native");
     smkd_model *m = smkd_model_read(artifact(8)); // its description can be read all the same, but not run
@@ -78,6 +79,22 @@ static void older_artifact(void **state) {
         assert_int_equal(a->n_heads, 0);
         assert_null(a->heads);
         assert_null(a->mixing_node);
+        assert_int_equal(a->n_taps, 0);
+        assert_null(a->taps);
+        smkd_model_free(m);
+    }
+}
+
+// What is there for training is told from the model's results.
+static void taps(void **state) {
+    (void)state;
+    smkd_model *(*const ways[])(const char *path) = {smkd_model_load, smkd_model_read};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        smkd_model *m = ways[i](artifact(25));
+        if (!m) fail_msg("%s", smkd_last_error());
+        assert_true(rt_is_added(m, smkd_model_find(m, SMKD_ABI_OUTPUT, "y")));
+        assert_false(rt_is_added(m, smkd_model_find(m, SMKD_ABI_OUTPUT, "threads")));
+        assert_false(rt_is_added(m, smkd_model_find(m, SMKD_ABI_COTANGENT, "y")));
         smkd_model_free(m);
     }
 }
@@ -495,10 +512,19 @@ static int drop_dir(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(faulty_artifacts), cmocka_unit_test(older_artifact), cmocka_unit_test(not_artifacts),
-        cmocka_unit_test(damaged_elf),      cmocka_unit_test(runs_nothing),   cmocka_unit_test(two_tongues),
-        cmocka_unit_test(hostile_tables),   cmocka_unit_test(many_at_once),   cmocka_unit_test(steps),
-        cmocka_unit_test(misuse),           cmocka_unit_test(barrier),        cmocka_unit_test(weights),
+        cmocka_unit_test(faulty_artifacts),
+        cmocka_unit_test(older_artifact),
+        cmocka_unit_test(taps),
+        cmocka_unit_test(not_artifacts),
+        cmocka_unit_test(damaged_elf),
+        cmocka_unit_test(runs_nothing),
+        cmocka_unit_test(two_tongues),
+        cmocka_unit_test(hostile_tables),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(steps),
+        cmocka_unit_test(misuse),
+        cmocka_unit_test(barrier),
+        cmocka_unit_test(weights),
         cmocka_unit_test(foreign_weights),
     };
     return cmocka_run_group_tests(tests, make_dir, drop_dir);

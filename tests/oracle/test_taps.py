@@ -1,0 +1,172 @@
+"""Values inside a model that training looks at (--tap) against PyTorch: a loss of logits, of a feature map and of pooled features,
+whose gradients by these three are what smkdc's backward pass is given.
+
+Values and all gradients agree with the float64 module; what is exported has no taps and computes the model's logits in
+onnxruntime, and with --heads it has them. Tensors compare as in test_models: |got - want| / |want|, with up to INPUTS inputs for
+those at a ReLU's kink.
+"""
+import sys
+
+import numpy as np
+
+from common import RUN, SMKDC, Report, compiled, need, need_tools, onnx_of, read_safetensors, rel, run, take_weights, torch_model
+
+FLOOR, INPUTS, SIDE, N = 1e-5, 8, 64, 8
+
+
+def batch(attempt, side=SIDE, n=N):
+    return np.random.default_rng(100 + attempt).normal(size=(n, 3, side, side)).astype(np.float32)
+
+
+def gradients(artifact, x, cotangents, tmp):
+    np.save(tmp / "x.npy", x)
+    more = []
+    for k, (name, v) in enumerate(cotangents.items()):
+        np.save(tmp / f"d{k}.npy", v.astype(np.float32))
+        more += ["--cotangent", f"{name}={tmp / f'd{k}.npy'}"]
+    run(RUN, "grad", artifact, "--input", f"x={tmp / 'x.npy'}", *more, "--taps", "-o", tmp / "g.safetensors")
+    return read_safetensors(tmp / "g.safetensors")
+
+
+def against(report, what, artifact, model, outputs, loss, tmp, side=SIDE):
+    """outputs(model, x) -> {name: tensor}; loss of these. Everything in float64, in training mode."""
+    import torch
+    model = model.double().train()
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    errors, values = {}, {}
+    for attempt in range(INPUTS):
+        model.load_state_dict(state)
+        model.zero_grad(set_to_none=True)
+        x = batch(attempt, side)
+        xt = torch.from_numpy(x).double().requires_grad_()
+        y = outputs(model, xt)
+        for v in y.values():
+            v.retain_grad()
+        loss(y).backward()
+        want = {k: p.grad.numpy() for k, p in model.named_parameters() if p.grad is not None}
+        want["grad.x"] = xt.grad.numpy()
+        # The gradient that a value gets from the loss itself: what it gets from behind it is the compiler's to add.
+        leaves = {k: v.detach().requires_grad_() for k, v in y.items()}
+        loss(leaves).backward()
+        own = {k: v.grad.numpy() for k, v in leaves.items() if v.grad is not None}
+        got = gradients(artifact, x, own, tmp)
+        values = {k: rel(got[k], v.detach().numpy()) for k, v in y.items()}
+        floor = FLOOR * np.sqrt(sum(float((v ** 2).sum()) for v in want.values()))
+        errors = {k: min(rel(got[k], v, floor), errors.get(k, np.inf)) for k, v in want.items()}
+        worst = max(errors, key=errors.get)
+        if errors[worst] <= 1e-3:
+            break
+    far = max(values, key=values.get)
+    report.check(f"{what}: values ({len(values)}, worst {far})", values[far], 1e-4)
+    report.check(f"{what}: gradients ({len(want)}, worst {worst}, inputs {attempt + 1})", errors[worst], 1e-3)
+    left = [k for k, v in got.items() if k in state and k not in want and "running" not in k and v.any()]
+    report.check(f"{what}: gradients where PyTorch has none {left[:3]}", len(left), 0)
+
+
+# --- --tap
+
+def tapped(model, x):
+    x = model.maxpool(model.relu(model.bn1(model.conv1(x))))
+    mid = model.layer2(model.layer1(x))
+    feat = model.layer4(model.layer3(mid)).mean((2, 3))
+    return {"logits": model.fc(feat), "mid": mid, "feat": feat}
+
+
+def of_all(y):
+    """Neither linear nor equal for all elements; each part alone gives most parameters a gradient."""
+    return y["logits"].sin().sum() + (y["mid"] ** 2).sum() / 500 + (y["feat"] ** 3).sum() / 10
+
+
+def of_map(y):
+    return (y["mid"] ** 2).sum()
+
+
+def value_before(path, weight):
+    """Name of the value that the convolution or product with this weight reads."""
+    import onnx
+    g = onnx.load(str(path)).graph
+    made = {o: n for n in g.node for o in n.output}
+    for n in g.node:
+        for w in n.input[1:]:
+            while w in made and made[w].op_type in ("Transpose", "Identity"):
+                w = made[w].input[0]
+            if w == weight:
+                return n.input[0], made[n.input[0]].name
+    raise AssertionError(f"nothing reads {weight}")
+
+
+def taps(report, dialect, tmp):
+    path = onnx_of("resnet18", dialect, SIDE, tmp)
+    model = take_weights(torch_model("resnet18"), path)
+    (mid, node), (feat, _) = value_before(path, "layer3.0.conv1.weight"), value_before(path, "fc.weight")
+    artifact = compiled(path, 64, "--tap", f"{mid}=mid", "--tap", f"{feat}=feat")
+    against(report, f"taps {dialect}", artifact, model, tapped, of_all, tmp)
+    # By the node's name; a loss that the logits have no part in.
+    artifact = compiled(path, 64, "--tap", f"{node}=mid", "--logits", "logits")
+    against(report, f"taps {dialect}, one by its node", artifact, take_weights(torch_model("resnet18"), path),
+            lambda m, x: {k: v for k, v in tapped(m, x).items() if k != "feat"}, of_map, tmp)
+
+
+# --- export
+
+def exported(report, what, artifact, taps, tmp, side=SIDE):
+    """Trains a little from arrays, exports with and without taps, and compares onnxruntime with the artifact."""
+    import onnx
+    import onnxruntime
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 32), ("test", 16)):
+        np.save(tmp / f"{name}_x.npy", rng.normal(size=(n, 3, side, side)).astype(np.float32))
+        np.save(tmp / f"{name}_y.npy", rng.integers(0, 10, n))
+    data = ",".join(str(tmp / f"{a}_{b}.npy") for a in ("train", "test") for b in "xy")
+    run(RUN, "train", "--peer", artifact, "--data", data, "--method", "ce", "--epochs", 1, "--batch-size", 16, "--lr", 0.01, "-o",
+        tmp / "run")
+    run(RUN, "export", tmp / "run", "--checkpoint", "last", "-o", tmp / "out.onnx")
+    run(RUN, "export", tmp / "run", "--checkpoint", "last", "--heads", "-o", tmp / "heads.onnx")
+    peer = {k.removeprefix("peer.0."): v for k, v in read_safetensors(tmp / "run" / "last.safetensors").items() if k.startswith("peer.0.")}
+    weights = tmp / "run" / "last.safetensors"
+    x = batch(0, side)
+    np.save(tmp / "x.npy", x)
+    run(RUN, "infer", artifact, "--weights", weights, "--peer", 0, "--input", f"x={tmp / 'x.npy'}", "--taps", "-o", tmp / "o.safetensors")
+    want = read_safetensors(tmp / "o.safetensors")
+    run(RUN, "infer", artifact, "--weights", weights, "--peer", 0, "--input", f"x={tmp / 'x.npy'}", "-o", tmp / "o.safetensors")
+    report.check(f"{what}: outputs that infer writes without --taps beside logits", len(set(read_safetensors(tmp / "o.safetensors")) ^ {"logits"}), 0)
+    for file, names in (("out", ["logits"]), ("heads", ["logits", *taps])):
+        path = tmp / f"{file}.onnx"
+        onnx.checker.check_model(str(path), full_check=True)
+        s = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        report.check(f"{what}: {file}.onnx has other outputs {[o.name for o in s.get_outputs()]}", [o.name for o in s.get_outputs()] != names, 0)
+        for name, got in zip(names, s.run(names, {"x": x})):
+            report.check(f"{what}: {name} of {file}.onnx in onnxruntime", rel(got, want[name]), 1e-4)
+        meta = {p.key: p.value for p in onnx.load(str(path)).metadata_props}
+        report.check(f"{what}: {file}.onnx: taps in its metadata {meta.get('smkd.taps')}", meta.get("smkd.taps") != (",".join(taps) if len(names) > 1 else None), 0)
+        there = {t.name for t in onnx.load(str(path)).graph.initializer}
+        report.check(f"{what}: {file}.onnx lacks tensors of the checkpoint", len([k for k in peer if k not in there]) > 0, len(names) == 1)
+    # What has the taps in it can be trained again, with them.
+    again = compiled(tmp / "heads.onnx")
+    run(RUN, "infer", again, "--input", f"x={tmp / 'x.npy'}", "--taps", "-o", tmp / "o.safetensors")
+    got = read_safetensors(tmp / "o.safetensors")
+    report.check(f"{what}: compiled again", max(rel(got[k], want[k]) for k in want), 1e-5)
+
+
+def export_of_taps(report, tmp):
+    path = onnx_of("resnet18", "ts", SIDE, tmp)
+    (mid, _), (feat, _) = value_before(path, "layer3.0.conv1.weight"), value_before(path, "fc.weight")
+    artifact = compiled(path, 64, "--tap", f"{mid}=mid", "--tap", feat)
+    exported(report, "export", artifact, ["mid", feat], tmp)
+
+
+def main():
+    need("torch", "onnx", "onnxruntime")
+    need_tools(SMKDC, RUN)
+    import types
+    sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
+    need("torchvision")
+    report = Report()
+    for dialect in ("ts", "dyntrain"):
+        report.guard_in_folder(f"taps {dialect}", taps, report, dialect)
+    report.guard_in_folder("export of taps", export_of_taps, report)
+    report.end()
+
+
+if __name__ == "__main__":
+    main()

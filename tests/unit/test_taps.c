@@ -1,0 +1,233 @@
+// Taps on a small file written here: which value a name stands for, what the import leaves, what goes into the skeleton
+// and comes out of the export, and what is refused in one line.
+#include "onnx_writer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/smkd_taps_XXXXXX", path[64], said[8192];
+static struct arena arena;
+static struct diag diag;
+static struct fe_model *model;
+
+static void listen(void *env, enum diag_severity sev, const char *line) {
+    (void)env;
+    (void)sev;
+    strncat(said, line, sizeof said - strlen(said) - 2);
+    strcat(said, "\n");
+}
+
+static int setup(void **state) {
+    (void)state;
+    arena_init(&arena);
+    return 0;
+}
+static int teardown(void **state) {
+    (void)state;
+    fe_close(model);
+    model = NULL;
+    arena_release(&arena);
+    return 0;
+}
+static int make_dir(void **state) {
+    (void)state;
+    snprintf(path, sizeof path, "%s/m.onnx", mkdtemp(dir));
+    return 0;
+}
+static int remove_dir(void **state) {
+    (void)state;
+    unlink(path);
+    return rmdir(dir);
+}
+
+static void open_again(void) {
+    diag = (struct diag){.sink = listen};
+    said[0] = 0;
+    fe_close(model);
+    model = fe_open(&arena, &diag, path);
+    if (!model) fail_msg("%s", said);
+}
+
+// x [N,4,6,6] -> c, r [N,8,6,6] -> two halves a, b -> p [N,4] -> y [N,3]; beside it integers, and [6,N,..].
+static void open_model(void) {
+    INPUT("x", 0, 4, 6, 6);
+    WEIGHT("w", 8, 4, 1, 1);
+    WEIGHT("fc.weight", 3, 4);
+    WEIGHT("fc.bias", 3);
+    OUTPUT("y", 0, 3);
+    node("Conv", "x,w", "c");
+    node("Relu", "c", "r");
+    attr_i("axis", 1);
+    node("Split", "r", "a,b");
+    node("Add", "a,b", "s");
+    node("GlobalAveragePool", "s", "g");
+    node("Flatten", "g", "p");
+    attr_i("transB", 1);
+    node("Gemm", "p,fc.weight,fc.bias", "y");
+    node("Shape", "r", "shape");
+    attr_ints("perm", DIMS(2, 0, 1, 3));
+    node("Transpose", "r", "moved");
+    attr_i("axis", 1);
+    node("ArgMax", "p", "best");
+    node("Mul", "w,w", "ww");
+    struct str m = finish();
+    assert_int_equal(io_write_file(path, m.s, m.len), SMKD_OK);
+    str_release(&m);
+    open_again();
+}
+
+static struct ir_graph *import(void) {
+    struct ir_graph *g = fe_import(model, &arena, &diag, NULL);
+    if (!g) fail_msg("%s", said);
+    return g;
+}
+
+static const struct ir_type *tap(const struct ir_graph *g, size_t k, const char *name) {
+    size_t n;
+    const struct fe_tap *t = fe_taps(model, &n);
+    assert_true(k < n);
+    assert_string_equal(t[k].name, name);
+    assert_true(t[k].value != IR_NONE);
+    return &g->values[t[k].value].type;
+}
+
+static void values_by_their_names(void **state) {
+    (void)state;
+    open_model();
+    assert_true(fe_tap(model, &diag, "r", NULL));
+    assert_true(fe_tap(model, &diag, "p", "features"));
+    assert_true(fe_tap(model, &diag, "y", "again")); // what is an output, under another name
+    assert_true(fe_tap(model, &diag, "b", NULL));    // one of two of a node
+    struct ir_graph *g = import();
+    assert_string_equal(said, "");
+    assert_int_equal(g->n_outputs, 1); // taps are none of the model's
+    assert_string_equal(g->outputs[0].name, "y");
+    const struct ir_type *t = tap(g, 0, "r");
+    assert_true(t->rank == 4 && t->dims[0] == IR_N && t->dims[1] == 8 && t->dims[3] == 6);
+    t = tap(g, 1, "features");
+    assert_true(t->rank == 2 && t->dims[0] == IR_N && t->dims[1] == 4);
+    assert_int_equal(tap(g, 2, "again")->dims[1], 3);
+    assert_int_equal(tap(g, 3, "b")->dims[1], 4);
+}
+
+// A node's name is its first result's here; so only a node whose result has another name tells them apart.
+static void nodes_by_their_names(void **state) {
+    (void)state;
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    for (int i = 0; i < 3; i++) { // "one", "two", "two"
+        struct str n = STR_INIT;
+        txt(&n, 1, i == 0 ? "x" : i == 1 ? "h0" : "h1");
+        txt(&n, 2, i == 0 ? "h0" : i == 1 ? "h1" : "y");
+        txt(&n, 3, i ? "two" : "one");
+        txt(&n, 4, "Relu");
+        sub(&graph, 1, &n);
+    }
+    struct str m = finish();
+    assert_int_equal(io_write_file(path, m.s, m.len), SMKD_OK);
+    str_release(&m);
+    open_again();
+    assert_true(fe_tap(model, &diag, "one", NULL));
+    assert_false(fe_tap(model, &diag, "two", NULL));
+    assert_non_null(strstr(said, "--tap two: 2 nodes have this name; give that of a value\n"));
+    tap(import(), 0, "h0");
+}
+
+static void refusals(void **state) {
+    (void)state;
+    static const struct {
+        const char *value, *name, *words;
+        bool imports; // it shows when the model is imported
+    } cases[] = {
+        {"fc.wieght", NULL, "the model has no such value; near to it are \"", false},
+        {"", NULL, "the model has no such value", false},
+        {"x", NULL, "it is an input or a weight", false},
+        {"w", NULL, "it is an input or a weight", false},
+        {"y", NULL, "it is an output of the model, which methods can use as it is", false},
+        {"r", "x", "the model has a value of that name", false},
+        {"r", "fc.bias", "the model has a value of that name", false},
+        {"r", "y", "the model has a value of that name", false},
+        {"r", "a", "the model has a value of that name", false},
+        {"r", "one,two", "no comma", false},
+        {"r", "", "no comma", false},
+        {"shape", NULL, "tap \"shape\" is i64[4]", true},
+        {"best", NULL, "tap \"best\" is i64[N,1]", true},
+        {"ww", NULL, "tap \"ww\" is f32[8,4,1,1]", true},
+        {"moved", NULL, "tap \"moved\" has the batch away from the first axis", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_model();
+        assert_true(fe_tap(model, &diag, cases[i].value, cases[i].name) == cases[i].imports);
+        if (cases[i].imports) assert_null(fe_import(model, &arena, &diag, NULL));
+        assert_int_equal(diag.errors, 1);
+        if (!strstr(said, cases[i].words)) fail_msg("expected \"%s\" in: %s", cases[i].words, said);
+    }
+    open_model();
+    assert_true(fe_tap(model, &diag, "r", "m"));
+    assert_false(fe_tap(model, &diag, "s", "m"));
+    assert_false(fe_tap(model, &diag, "r", "m"));
+    assert_int_equal(diag.errors, 2);
+    open_model();
+    assert_true(fe_tap(model, &diag, "r", NULL));
+    assert_false(fe_tap(model, &diag, "r", NULL));
+    assert_int_equal(diag.errors, 1);
+}
+
+static void write_back(const struct ir_graph *g, bool taps) {
+    struct fe_tensor ts[8];
+    size_t n = 0, size;
+    for (size_t i = 0; i < g->n_boundary; i++) {
+        const struct ir_value *v = &g->values[g->boundary[i]];
+        if (v->role != IR_ROLE_PARAM) continue;
+        ts[n] = (struct fe_tensor){.name = v->name, .rank = v->type.rank, .data = v->data};
+        memcpy(ts[n++].dims, v->type.dims, sizeof ts->dims);
+    }
+    const void *skeleton = fe_skeleton(model, &arena, &size);
+    assert_int_equal(fe_export(skeleton, size, ts, n, NULL, 0, taps, path, &diag), SMKD_OK);
+    open_again();
+}
+
+static size_t with_key(const char *key) {
+    size_t n;
+    fe_metadata(model, key, &n);
+    return n;
+}
+
+static void exported_without_and_with(void **state) {
+    (void)state;
+    for (int taps = 0; taps < 2; taps++) {
+        open_model();
+        assert_true(fe_tap(model, &diag, "r", NULL));
+        assert_true(fe_tap(model, &diag, "p", "features"));
+        write_back(import(), taps);
+        struct ir_graph *g = import();
+        assert_string_equal(said, ""); // nothing that is declared contradicts
+        assert_int_equal(g->n_outputs, 1);
+        assert_int_equal(with_key("smkd.taps"), taps);
+        size_t n;
+        fe_taps(model, &n);
+        assert_int_equal(n, taps ? 2 : 0);
+        if (!taps) continue;
+        tap(g, 0, "r");
+        tap(g, 1, "features");
+        assert_false(fe_tap(model, &diag, "r", NULL)); // it is one
+        assert_true(fe_tap(model, &diag, "s", NULL));  // more can be had
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        TEST(values_by_their_names),
+        TEST(nodes_by_their_names),
+        TEST(refusals),
+        TEST(exported_without_and_with),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
