@@ -9,6 +9,7 @@ static const struct {
     void (*draw)(struct loss_builder *b);
 } drawers[] = {
     {"mutual", loss_draw_mutual},
+    {"distill", loss_draw_distill},
     {"regression", loss_draw_regression},
     {"targets", loss_draw_targets},
 };
@@ -41,7 +42,16 @@ static bool check_options(struct diag *d, const struct loss_options *o) {
         diag_error(d, NULL, "the method %s takes %d to %d networks, not %d", m->name, m->least, m->most, o->peers);
         ok = false;
     }
-    return ok;
+    const char *why = method_refuse(m, &o->values, o->peers);
+    if (why) diag_error(d, NULL, "%s", why);
+    return ok && !why;
+}
+
+// The options as their program knows them.
+static struct method_values settled(const struct loss_options *o) {
+    struct method_values v = o->values;
+    method_resolve(o->method, &v, o->classes);
+    return method_canonical(o->method, &v);
 }
 
 // --- what builders ask for -------------------------------------------------------------------------------------------
@@ -152,7 +162,7 @@ static struct ir_graph *draw(struct loss_builder *b, struct loss_options *canoni
                              struct arena *a, struct diag *d) {
     if (!check_options(d, o)) return NULL;
     *canonical = *o;
-    canonical->values = method_canonical(o->method, &o->values);
+    canonical->values = settled(o);
     *b = (struct loss_builder){.g = ir_graph_new(a, d, o->method->name), .o = canonical, .a = a};
     b->g->cur_loc = (struct diag_loc){.node = o->method->name, .op = "loss"};
     for (int k = 0; k < o->peers; k++) loss_logits(b, k); // first in the artifact's table, in their order
@@ -214,7 +224,7 @@ struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struc
 }
 
 char *loss_key(const struct loss_options *o, struct arena *a) {
-    struct method_values v = method_canonical(o->method, &o->values);
+    struct method_values v = settled(o);
     char *key = arena_printf(a, "%s peers=%d classes=%lld mixed=%d weighted=%d", o->method->name, o->peers,
                              (long long)o->classes, o->mixed, o->weighted);
     for (int i = 0; o->method->family->params[i].name; i++) {

@@ -22,24 +22,19 @@ struct peer {
     ir_vid count;   // number of those rows, []
 };
 
+static double number(const struct loss_builder *b, const char *name) {
+    return method_number(b->o->method, &b->o->values, name);
+}
+
 static const char *word(const struct loss_builder *b, const char *name) {
     return method_word(b->o->method, &b->o->values, name);
-}
-
-static bool is(const struct loss_builder *b, const char *name, const char *value) {
-    return strcmp(word(b, name), value) == 0;
-}
-
-static ir_vid cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, const char *floor) {
-    double e = method_number(b->o->method, &b->o->values, floor);
-    return ir_emit(b->g, IR_OP_cross_entropy, (ir_vid[]){target, z}, 2, IR_ATTRS(IR_F("log_floor", e)));
 }
 
 // What model trust is a function of: ProSelfLC looks at the clock, MyLC at the model's own mean confidence r (Eq. 7).
 static ir_vid trust_input(struct loss_builder *b, int k, ir_vid h) {
     struct ir_graph *g = b->g;
-    if (!is(b, "refine", "mylc")) return loss_scalar(b, "progress");
-    if (!is(b, "r-scope", "batch")) return loss_scalar_of(b, "r", k);
+    if (!loss_is(b, "refine", "mylc")) return loss_scalar(b, "progress");
+    if (!loss_is(b, "r-scope", "batch")) return loss_scalar_of(b, "r", k);
     ir_vid mean = ir_div(g, loss_sum_rows(b, h), ir_batch_size(g));
     ir_vid r = ir_sub(g, ir_const_f(g, 1), ir_div(g, mean, ir_const_f(g, log((double)b->o->classes))));
     return ir_stop_gradient(g, r);
@@ -48,7 +43,7 @@ static ir_vid trust_input(struct loss_builder *b, int k, ir_vid h) {
 static ir_vid trust(struct loss_builder *b, int k, const struct peer *x) {
     struct ir_graph *g = b->g;
     ir_vid in[4] = {x->z};
-    if (is(b, "refine", "none")) { // looks at none of them
+    if (loss_is(b, "refine", "none")) { // looks at none of them
         in[1] = in[2] = in[3] = ir_const_f(g, 0);
     } else {
         in[1] = trust_input(b, k, x->h);
@@ -74,7 +69,8 @@ static ir_vid spread(struct loss_builder *b, ir_vid p, ir_vid q) {
     struct ir_graph *g = b->g;
     int64_t c = b->o->classes;
     (void)p;
-    if (is(b, "ls-mode", "others")) return ir_div(g, ir_sub(g, ir_const_f(g, 1), q), ir_const_f(g, (double)(c - 1)));
+    if (loss_is(b, "ls-mode", "others"))
+        return ir_div(g, ir_sub(g, ir_const_f(g, 1), q), ir_const_f(g, (double)(c - 1)));
     return ir_emit(g, IR_OP_fill, NULL, 0,
                    IR_ATTRS(IR_IS("shape", ((int64_t[]){IR_N, c}), 2), IR_F("value", 1.0 / (double)c)));
 }
@@ -82,13 +78,14 @@ static ir_vid spread(struct loss_builder *b, ir_vid p, ir_vid q) {
 static const struct rule {
     const char *name;
     ir_vid (*toward)(struct loss_builder *b, ir_vid p, ir_vid q);
-    bool trusts; // eps is a trust in each prediction; else the number --epsilon
-} rules[] = {{"mylc", own, true},   {"proselflc", own, true}, {"none", own, true},
-             {"ls", spread, false}, {"cp", against, false},   {"boot-soft", own, false}};
+    bool trusts;   // eps is a trust in each prediction; else the number --epsilon
+    bool corrects; // the largest share of a target may be another class's than the label's
+} rules[] = {{"mylc", own, true, true},    {"proselflc", own, true, true}, {"none", own, true, false},
+             {"ls", spread, false, false}, {"cp", against, false, false},  {"boot-soft", own, false, true}};
 
 static const struct rule *rule_of(const struct loss_builder *b) {
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (is(b, "refine", rules[i].name)) return &rules[i];
+        if (loss_is(b, "refine", rules[i].name)) return &rules[i];
     BUG("no rule for --refine %s", word(b, "refine"));
 }
 
@@ -98,7 +95,7 @@ static ir_vid refined(struct loss_builder *b, const struct peer *x, ir_vid q) {
     bool detach = method_flag(b->o->method, &b->o->values, "detach-target");
     ir_vid eps = rule->trusts ? ir_reshape(g, x->eps, 2, (int64_t[]){IR_N, 1}) : loss_scalar(b, "epsilon");
     ir_vid toward = rule->toward(b, x->p, q);
-    if (is(b, "cp-mode", "penalty")) // H(q - eps p, p) = H(q, p) - eps H(p)
+    if (loss_is(b, "cp-mode", "penalty")) // H(q - eps p, p) = H(q, p) - eps H(p)
         return ir_add(g, q, ir_mul(g, eps, detach ? ir_stop_gradient(g, toward) : toward));
     ir_vid in[] = {toward, q, eps};
     return ir_emit(g, IR_OP_smkd_refine, in, 3, IR_ATTRS(IR_I("detach", detach)));
@@ -107,26 +104,13 @@ static ir_vid refined(struct loss_builder *b, const struct peer *x, ir_vid q) {
 static struct peer describe(struct loss_builder *b, int k, ir_vid q, ir_vid chi) {
     struct ir_graph *g = b->g;
     struct peer x = {.z = loss_logits(b, k)};
-    x.p = ir_emit(g, IR_OP_softmax, &x.z, 1, IR_ATTRS(IR_I("axis", 1)));
-    x.h = ir_emit(g, IR_OP_entropy, &x.z, 1, IR_NO_ATTRS);
+    x.p = loss_softmax(b, x.z);
+    x.h = loss_entropy(b, x.z);
     x.eps = rule_of(b)->trusts ? trust(b, k, &x) : IR_NONE;
     x.target = refined(b, &x, q);
     x.teaches = ir_emit(g, IR_OP_smkd_select, (ir_vid[]){x.h, chi}, 2, IR_ATTRS(IR_S("mode", word(b, "gate"))));
     x.count = loss_sum_rows(b, x.teaches);
     return x;
-}
-
-// mean_i H(q~, p); with weights w of the classes sum_i H(w q~_i, p_i) / sum_i w of the given labels, as PyTorch's
-// CrossEntropyLoss.
-static ir_vid own_term(struct loss_builder *b, const struct peer *x, ir_vid given) {
-    struct ir_graph *g = b->g;
-    if (!b->o->weighted)
-        return ir_div(g, loss_sum_rows(b, cross_entropy(b, x->target, x->z, "log-floor")), ir_batch_size(g));
-    int64_t c = b->o->classes, axis = 1;
-    ir_vid w = ir_reshape(g, loss_input(b, "class.weight", IR_F32, 1, &c), 2, (int64_t[]){1, c});
-    ir_vid sum = loss_sum_rows(b, cross_entropy(b, ir_mul(g, w, x->target), x->z, "log-floor"));
-    ir_vid total = loss_sum_rows(b, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, w, given), &axis, 1, 0));
-    return ir_div(g, sum, total);
 }
 
 // sum_i m_t H(sg q~_t, p_s) over a denominator, [] : what `t` teaches `s`.
@@ -138,13 +122,13 @@ static ir_vid peer_term(struct loss_builder *b, const struct peer *s, const stru
     ir_vid taught = ir_binary(g, IR_OP_lt, zero, ir_reshape(g, t->teaches, 2, (int64_t[]){IR_N, 1}));
     ir_vid target = ir_where(g, taught, ir_stop_gradient(g, t->target), zero);
     // A penalty pushes every logit that the teacher gives a share down for good: its floor is its own.
-    const char *floor = is(b, "refine", "cp") ? "peer-log-floor" : "log-floor";
-    ir_vid sum = loss_sum_rows(b, cross_entropy(b, target, s->z, floor));
-    if (is(b, "peer-denom", "N")) return ir_div(g, sum, ir_batch_size(g));
+    double floor = number(b, loss_is(b, "refine", "cp") ? "peer-log-floor" : "log-floor");
+    ir_vid sum = loss_sum_rows(b, loss_cross_entropy(b, target, s->z, floor));
+    if (loss_is(b, "peer-denom", "N")) return ir_div(g, sum, ir_batch_size(g));
 
     // K is the count of the rows that t chose; the paper's listing has the two counts swapped ("typo"). No rows: no
     // term, and 0/0 is never evaluated.
-    ir_vid k = is(b, "peer-denom", "typo") ? s->count : t->count;
+    ir_vid k = loss_is(b, "peer-denom", "typo") ? s->count : t->count;
     ir_vid mean = ir_div(g, sum, ir_binary(g, IR_OP_max, k, ir_const_f(g, 1)));
     return ir_where(g, ir_binary(g, IR_OP_lt, zero, k), mean, zero);
 }
@@ -162,7 +146,7 @@ static ir_vid taught_by_others(struct loss_builder *b, const struct peer *peers,
 
 static ir_vid threshold(struct loss_builder *b) {
     struct ir_graph *g = b->g;
-    if (is(b, "gate", "below")) {
+    if (loss_is(b, "gate", "below")) {
         char fixed[32];
         const struct method *m = b->o->method;
         const char *still = method_fixed(m, method_param(m, "b2", NULL), fixed); // smkd-s: 0, in the program
@@ -171,7 +155,7 @@ static ir_vid threshold(struct loss_builder *b) {
         return ir_emit(g, IR_OP_smkd_threshold, in, 4, IR_NO_ATTRS);
     }
     // Not compared with anything: the limit of the formula, for the log.
-    double limit = is(b, "gate", "all") ? INFINITY : 0;
+    double limit = loss_is(b, "gate", "all") ? INFINITY : 0;
     return ir_emit(g, IR_OP_fill, NULL, 0, IR_ATTRS(IR_IS("shape", NULL, 0), IR_F("value", limit)));
 }
 
@@ -181,7 +165,7 @@ void loss_draw_mutual(struct loss_builder *b) {
     ir_vid given, q = loss_targets(b, &given), chi = threshold(b);
     for (int k = 0; k < n; k++) peers[k] = describe(b, k, q, chi);
     for (int k = 0; k < n; k++) {
-        ir_vid own = own_term(b, &peers[k], given);
+        ir_vid own = loss_label_term(b, peers[k].target, given, peers[k].z, number(b, "log-floor"));
         loss_output_of(b, "loss", k, n > 1 ? ir_add(b->g, own, taught_by_others(b, peers, k)) : own);
     }
     if (n > 1) loss_output(b, "threshold", chi); // one network has nobody to choose rows for
@@ -189,6 +173,6 @@ void loss_draw_mutual(struct loss_builder *b) {
         loss_output_of(b, "entropy", k, peers[k].h);
         if (peers[k].eps != IR_NONE) loss_output_of(b, "trust", k, peers[k].eps);
         if (n > 1) loss_output_of(b, "selected", k, peers[k].teaches);
-        if (!is(b, "refine", "none")) loss_output_of(b, "corrected", k, loss_class(b, peers[k].target));
+        if (rule_of(b)->corrects) loss_output_of(b, "corrected", k, loss_class(b, peers[k].target));
     }
 }

@@ -5,7 +5,15 @@
 #include "methods.h"
 
 extern const struct method_family method_mutual;     // mutual.c
+extern const struct method_family method_distill;    // distill.c
 extern const struct method_family method_targets;    // targets.c
 extern const struct method_family method_regression; // regression.c
+
+// A parameter of every family that learns classes: loss_targets of losses/ looks at it.
+// clang-format off
+#define METHOD_LABEL_SMOOTHING                                                                                         \
+    {.name = "label-smoothing", .value = "A", .kind = METHOD_NUMBER, .def = "0", .min = 0, .max = 1,                   \
+     .scalar = "label_smoothing", .optional = true, .help = "labels become (1-A) one-hot + A/classes"}
+// clang-format on
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MANY = METHOD_MAX_PEERS };
+enum { MANY = METHOD_MAX_PEERS, FEW_CLASSES = 10 };
 
 const struct method methods[] = {
     {"smkd-p", &method_mutual, "gate=below", 2, MANY, "selective mutual distillation, progressive threshold",
@@ -38,6 +38,10 @@ const struct method methods[] = {
      "agrees with the average of its earlier predictions", "Laine and Aila 2017"},
     {"mean-teacher", &method_targets, "rule=mean-teacher", 1, MANY, "agrees with the average of its parameters",
      "Tarvainen and Valpola 2017"},
+    {"mkd", &method_distill, "from=peer,several=mean,balance=split", 2, MANY,
+     "mutual distillation: cross entropy and the others' predictions, each its share", "SMKD Eq. 2"},
+    {"dml", &method_distill, "from=peer,several=sum,balance=added", 2, MANY,
+     "deep mutual learning: cross entropy plus the others' predictions", "DML, CVPR 2018"},
     {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
     {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
     {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
@@ -69,8 +73,8 @@ bool method_by_rows(const struct method *m, const struct method_values *v) {
     return !m->family->by_rows || m->family->by_rows(m, v);
 }
 
-const char *method_refuse(const struct method *m, const struct method_values *v) {
-    return m->family->refuse ? m->family->refuse(m, v) : NULL;
+const char *method_refuse(const struct method *m, const struct method_values *v, int peers) {
+    return m->family->refuse ? m->family->refuse(m, v, peers) : NULL;
 }
 
 static int place_of(const struct method *m, const char *name, enum method_kind kind) {
@@ -108,20 +112,22 @@ const char *method_fixed(const struct method *m, const struct method_param *p, c
 }
 
 const char *method_default(const struct method *m, const struct method_param *p, char text[32]) {
-    return set_by_row(m, p, ':', text);
+    if (method_fixed(m, p, text) || set_by_row(m, p, ':', text)) return text;
+    snprintf(text, 32, "%s", p->kind == METHOD_FLAG ? "false" : p->def);
+    return text;
 }
 
 bool method_set(const struct method *m, struct method_values *v, int place, const char *text) {
     const struct method_param *p = &m->family->params[place];
-    char fixed[32];
-    if (strcmp(text, "auto") == 0) {
-        const char *s = method_fixed(m, p, fixed);
-        if (!s) s = method_default(m, p, fixed);
-        text = s ? s : p->kind == METHOD_FLAG ? "false" : p->def;
-    }
+    char def[32];
+    if (strcmp(text, "auto") == 0) text = method_default(m, p, def);
     double x;
     switch (p->kind) {
     case METHOD_NUMBER:
+        if (text == def && strchr(text, '|')) {
+            v->number[place] = NAN; // until the classes are known
+            return true;
+        }
         if (!parse_f64(text, &x) || isnan(x)) return false;
         if (isinf(x) ? !p->infinite : x < p->min || x > p->max) return false;
         v->number[place] = x;
@@ -171,6 +177,17 @@ void method_defaults(const struct method *m, struct method_values *v) {
     for (int i = 0; m->family->params[i].name; i++) {
         CHECK(i < METHOD_PARAMS, "more parameters than METHOD_PARAMS in family %s", m->family->name);
         CHECK(method_set(m, v, i, "auto"), "default of %s", m->family->params[i].name);
+    }
+}
+
+void method_resolve(const struct method *m, struct method_values *v, int64_t classes) {
+    for (int i = 0; m->family->params[i].name; i++) {
+        char text[32];
+        if (m->family->params[i].kind != METHOD_NUMBER || !isnan(v->number[i])) continue;
+        char *bar = strchr(method_default(m, &m->family->params[i], text), '|');
+        CHECK(bar, "%s has no default above %d classes", m->family->params[i].name, FEW_CLASSES);
+        *bar = 0;
+        CHECK(method_set(m, v, i, classes > FEW_CLASSES ? bar + 1 : text), "default of %s", m->family->params[i].name);
     }
 }
 

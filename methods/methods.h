@@ -14,7 +14,7 @@ struct method_param {
     const char *name;  // of the flag; in config.json with _ for -
     const char *value; // what --help calls the value; NULL for a flag
     enum method_kind kind;
-    const char *def;          // as text; NULL for a flag, which is off
+    const char *def;          // as text, "A|B" for A up to 10 classes and B above; NULL for a flag, which is off
     double min, max;          // of a number
     bool infinite;            // infinity of either sign is a value, too
     const char *const *words; // of a word; ends with NULL
@@ -53,8 +53,8 @@ struct method_family {
     // Whether the loss of a batch is the mean of its rows' losses, each of which depends on its own row alone: then
     // batches may be summed up in parts. NULL: always.
     bool (*by_rows)(const struct method *m, const struct method_values *v);
-    // What is wrong with values that are possible one by one, with what to do; NULL: nothing.
-    const char *(*refuse)(const struct method *m, const struct method_values *v);
+    // What is wrong with values that are possible one by one, with what to do; NULL: nothing. Peers 0: not known yet.
+    const char *(*refuse)(const struct method *m, const struct method_values *v, int peers);
     // Whether it learns from a frozen network that a user gives. NULL: never.
     bool (*teacher)(const struct method *m, const struct method_values *v);
     // Whether all training images are looked at, without training, before this epoch (from 1). NULL: never.
@@ -65,7 +65,7 @@ struct method_family {
 struct method {
     const char *name;
     const struct method_family *family;
-    const char *set; // "gate=below,b2=0,eta:2": parameters of the family that it fixes, and others' defaults
+    const char *set; // "gate=below,b2=0,eta:2|3": parameters of the family that it fixes, and others' defaults
     int least, most; // peers
     const char *doc, *paper;
 };
@@ -77,11 +77,14 @@ void method_names(struct str *out);
 // A parameter of the family by its name, and its place; NULL: it has none.
 const struct method_param *method_param(const struct method *m, const char *name, int *place);
 // The text of what the method itself fixes; NULL where it is free.
-const char *method_default(const struct method *m, const struct method_param *p, char text[32]); // of the method itself
 const char *method_fixed(const struct method *m, const struct method_param *p, char text[32]);
+// The text of what a parameter is where nobody sets it: fixed, the method's default, the family's, "false" for a flag.
+const char *method_default(const struct method *m, const struct method_param *p, char text[32]);
 
-// Every parameter's default, or what the method fixes.
+// Every parameter's default, or what the method fixes. A number whose default depends on the classes is NaN until
+// method_resolve.
 void method_defaults(const struct method *m, struct method_values *v);
+void method_resolve(const struct method *m, struct method_values *v, int64_t classes);
 // Sets the parameter at `place` from text ("auto": its default). Flags take "true" or "false". False: it does not take
 // that.
 bool method_set(const struct method *m, struct method_values *v, int place, const char *text);
@@ -95,14 +98,14 @@ void method_expected(const struct method_param *p, struct str *out);
 bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p);
 // The family's questions, answered.
 bool method_by_rows(const struct method *m, const struct method_values *v);
-const char *method_refuse(const struct method *m, const struct method_values *v);
+const char *method_refuse(const struct method *m, const struct method_values *v, int peers);
 // By name; a name that the family lacks is a BUG.
 double method_number(const struct method *m, const struct method_values *v, const char *name);
 const char *method_word(const struct method *m, const struct method_values *v, const char *name);
 bool method_flag(const struct method *m, const struct method_values *v, const char *name);
 
-// Values under which two equal programs are equal texts: what does not matter is brought to its default, numbers that
-// are set at run time to 0, or to 1 where their program differs from that for 0.
+// Of resolved values: those under which two equal programs are equal texts: what does not matter is brought to its
+// default, numbers that are set at run time to 0, or to 1 where their program differs from that for 0.
 struct method_values method_canonical(const struct method *m, const struct method_values *v);
 
 // --- names: the interface of programs --------------------------------------------------------------------------------

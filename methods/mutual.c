@@ -112,15 +112,7 @@ static const struct method_param params[] = {
      .max = 0.5,
      .only = "refine=cp,gate=below|all",
      .help = "the same where a penalty is taught, whose loss has no least value without it"},
-    {.name = "label-smoothing",
-     .value = "A",
-     .kind = METHOD_NUMBER,
-     .def = "0",
-     .min = 0,
-     .max = 1,
-     .scalar = "label_smoothing",
-     .optional = true,
-     .help = "labels become (1-A) one-hot + A/classes"},
+    METHOD_LABEL_SMOOTHING,
     {.name = NULL},
 };
 
@@ -130,7 +122,8 @@ static bool by_rows(const struct method *m, const struct method_values *v) {
     return !batch && (strcmp(gate, "below") != 0 || strcmp(method_word(m, v, "peer-denom"), "N") == 0);
 }
 
-static const char *refuse(const struct method *m, const struct method_values *v) {
+static const char *refuse(const struct method *m, const struct method_values *v, int peers) {
+    (void)peers;
     if (strcmp(method_word(m, v, "gate"), "below") == 0 && method_number(m, v, "eta") == 0)
         return "--eta 0: no threshold; use --method all for everything, zero for nothing";
     return NULL;

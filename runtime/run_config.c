@@ -347,7 +347,7 @@ static enum smkd_result resolve_optimizer(struct rt_config *c) {
 
 enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
-    const char *why = method_refuse(c->row, &c->values);
+    const char *why = method_refuse(c->row, &c->values, 0);
     if (why) return rt_fail(SMKD_R_INVALID, "%s", why);
     if (c->accumulate > 1 && !method_by_rows(c->row, &c->values))
         return rt_fail(

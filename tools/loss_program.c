@@ -49,7 +49,9 @@ static const char *const *command(const struct loss_request *want, struct arena 
     if (want->mixed) argv[n++] = "--mixed";
     if (want->weighted) argv[n++] = "--class-weights";
     const struct method *m = want->method;
-    const struct method_values v = method_canonical(m, &want->values);
+    struct method_values v = want->values;
+    method_resolve(m, &v, want->classes);
+    v = method_canonical(m, &v);
     char fixed[32];
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];
@@ -70,6 +72,11 @@ static smkd_model *build(const struct loss_request *want) {
         rt_fail(SMKD_R_INVALID, "there is no method \"%s\"; expected one of %s, or a file made with smkdc loss",
                 want->name, all.s);
         str_release(&all);
+        return NULL;
+    }
+    const char *why = method_refuse(want->method, &want->values, want->peers);
+    if (why) {
+        rt_fail(SMKD_R_INVALID, "%s", why);
         return NULL;
     }
     struct arena a;

@@ -15,29 +15,21 @@ const char *method_in_args(int argc, char **argv, const char *const *flags) {
     return NULL;
 }
 
-void method_value_text(const struct method *m, int place, char text[40]) {
-    struct method_values v;
-    method_defaults(m, &v);
-    switch (m->family->params[place].kind) {
-    case METHOD_NUMBER:
-        snprintf(text, 40, "%g", v.number[place]);
-        break;
-    case METHOD_WORD:
-        snprintf(text, 40, "%s", v.word[place]);
-        break;
-    case METHOD_FLAG:
-        snprintf(text, 40, "off");
-        break;
-    }
+const char *method_default_words(const struct method *m, const struct method_param *p, char text[METHOD_TEXT]) {
+    char def[32];
+    const char *is = p->kind == METHOD_FLAG ? "off" : method_default(m, p, def), *many = strchr(is, '|');
+    snprintf(text, METHOD_TEXT, "%.*s%s%s", (int)strcspn(is, "|"), is, many ? ", above 10 classes " : "",
+             many ? many + 1 : "");
+    return text;
 }
 
 size_t method_opts(const struct method *m, struct args_opt *opts, size_t n, size_t cap) {
-    static char defaults[METHOD_PARAMS][40];
+    static char defaults[METHOD_PARAMS][METHOD_TEXT];
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];
         if (!p->help) continue;
         CHECK(n + 1 < cap, "more options than there is room for");
-        method_value_text(m, i, defaults[i]);
+        method_default_words(m, p, defaults[i]);
         opts[n++] = (struct args_opt){p->name, 0, p->value, p->value ? defaults[i] : NULL, p->help, 0};
     }
     return n;
@@ -70,6 +62,6 @@ void method_read(const struct method *m, const struct args *a, struct method_val
         if (p->scalar && method_fixed(m, p, fixed)) continue;
         if (p->help && args_given(a, p->name)) method_assign(m, v, i, args_nth(a, p->name, 0), wrong);
     }
-    const char *why = wrong->len ? NULL : method_refuse(m, v);
+    const char *why = wrong->len ? NULL : method_refuse(m, v, 0);
     if (why) str_add(wrong, why);
 }

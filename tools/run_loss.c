@@ -218,7 +218,10 @@ static int run(const struct args *a) {
     if (!read_numbers(&g, a)) return EXIT_USAGE;
     g.input = xcalloc(args_count(a, "input") + 1, sizeof *g.input);
     enum smkd_result r = read_tensors(&g, a);
-    if (r == SMKD_R_OK) r = load_and_evaluate(&g, a);
+    if (r == SMKD_R_OK) {
+        method_resolve(g.method, &g.values, g.logits[0].dims[1]);
+        r = load_and_evaluate(&g, a);
+    }
     for (int k = 0; k < METHOD_MAX_PEERS; k++) rt_tensor_release(&g.logits[k]);
     for (size_t i = 0; i < g.inputs; i++) rt_tensor_release(&g.input[i]);
     free(g.input);

@@ -43,7 +43,7 @@ static const char *where(const struct method_param *p, char text[64]) {
 }
 
 static void print_one(const struct method *m) {
-    char text[40], count[32], fixed[32], only[64];
+    char text[METHOD_TEXT], count[32], fixed[32], only[64];
     struct method_values v;
     networks(m, count);
     method_defaults(m, &v);
@@ -65,7 +65,7 @@ static void print_one(const struct method *m) {
         const struct method_param *p = &m->family->params[i];
         if (!is_flag(m, p)) continue;
         struct str flag = STR_INIT;
-        method_value_text(m, i, text);
+        method_default_words(m, p, text);
         str_addf(&flag, "--%s%s%s", p->name, p->value ? " " : "", p->value ? p->value : "");
         printf("  %-22s %s (%s)%s%s\n", flag.s, p->help, text, p->only ? ", with " : "", where(p, only));
         str_release(&flag);
@@ -74,30 +74,37 @@ static void print_one(const struct method *m) {
 
 static void print_markdown(void) {
     char only[64];
-    printf(
-        "# Methods\n\nMade with `smkd-run methods --markdown` from the rows of `methods/`. Equations and what to "
-        "choose when: "
-        "[losses.md](losses.md).\n\n| method | networks | what | from | fixed | flags |\n|---|---|---|---|---|---|\n");
+    printf("# Methods\n\nMade with `smkd-run methods --markdown` from the rows of `methods/`. Equations and what to "
+           "choose when: "
+           "[losses.md](losses.md).\n\n| method | networks | what | from | fixed (=), defaults (:) | flags "
+           "|\n|---|---|---|---|---|---|\n");
     for (const struct method *m = methods; m->name; m++) {
         char count[32];
         networks(m, count);
         struct str flags = STR_INIT, set = STR_INIT;
         for (const struct method_param *p = m->family->params; p->name; p++)
             if (is_flag(m, p)) str_addf(&flags, "%s`--%s`", flags.len ? " " : "", p->name);
-        for (const char *s = m->set; *s; s++) str_addf(&set, "%c%s", *s, *s == ',' ? " " : "");
+        for (const char *s = m->set; *s; s++)
+            if (*s == '|')
+                str_add(&set, " or ");
+            else
+                str_addf(&set, "%c%s", *s, *s == ',' ? " " : "");
         printf("| `%s` | %s | %s | %s | %s | %s |\n", m->name, count, m->doc, m->paper, set.s,
                flags.len ? flags.s : "");
         str_release(&flags);
         str_release(&set);
     }
-    printf("\n| flag | default | what it is | counts where |\n|---|---|---|---|\n");
     for (const struct method *m = methods; m->name; m++) {
-        bool first = true; // of its family
+        bool first = true, any = false; // of its family
         for (const struct method *x = methods; x < m; x++) first = first && x->family != m->family;
-        for (int i = 0; first && m->family->params[i].name; i++) {
-            const struct method_param *p = &m->family->params[i];
-            if (p->help)
-                printf("| `--%s` | %s | %s | %s |\n", p->name, p->def ? p->def : "off", p->help, where(p, only));
+        for (const struct method_param *p = m->family->params; first && p->name; p++) {
+            if (!p->help) continue;
+            if (!any)
+                printf("\n## Flags of the family `%s`: %s\n\n| flag | default | what it is | counts where "
+                       "|\n|---|---|---|---|\n",
+                       m->family->name, m->family->doc);
+            any = true;
+            printf("| `--%s` | %s | %s | %s |\n", p->name, p->def ? p->def : "off", p->help, where(p, only));
         }
     }
 }

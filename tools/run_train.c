@@ -143,6 +143,7 @@ static int run(const struct args *a) {
         r = rt_fail(SMKD_R_INVALID,
                     "%s: holds the results of a run; go on with --resume or start again with --overwrite", t.dir);
     if (r == SMKD_R_OK) r = load_peers(&t, a, &saved);
+    if (r == SMKD_R_OK) method_resolve(c.row, &c.values, t.peers[0].classes);
     // A loss of the user's own is a program, too: one that only config.json names has to be the one that it was.
     struct rt_known loss = {.hash = saved.loss_hash, .what = "the loss that the run began with", .option = "--loss"};
     const bool from_folder = saved.n_peers && !named;

@@ -47,6 +47,13 @@ def xent(z, t, floor=0.0):
     return self_xent(z, t, 0.0, floor)
 
 
+def kl(z, a, T=1.0):
+    """T^2 KL(a || softmax(z/T)) of a constant distribution a, 0 log 0 = 0."""
+    log_a = np.log(np.where(a > 0, a, 1))
+    rows = (a * log_a).sum(axis=1) - (a * log_softmax(z / T)).sum(axis=1)
+    return T * T * rows, T * (a.sum(axis=1, keepdims=True) * softmax(z / T) - a)
+
+
 # --- sums over a batch ----------------------------------------------------------------------------------------------------
 
 def mean(x, term, rows=None, divisor=None):
@@ -125,10 +132,30 @@ def mutual(x, *, gate="none", refine="mylc", still=False, eta=4.0, b2=-5.0, b1=1
         put(out, k, total(terms), entropy=h[k])
         if eps is not None:
             out[f"trust.{k}"] = eps
+        if refine in ("mylc", "proselflc", "boot-soft"):
+            out[f"corrected.{k}"] = targets[k].argmax(axis=1)
         if others:
             out[f"selected.{k}"] = np.isin(np.arange(x.n), rows[k]).astype(float)
     if x.peers > 1:
         out["threshold"] = chi
+    return out
+
+
+# --- distill: predictions of others, as they are (methods.md 3) -----------------------------------------------------------------
+
+def label_term(x, k, smoothing, floor=0.0):
+    return mean(x, xent(x.z[k], weigh(x, labels_of(x, smoothing)), floor), divisor=weight_sum(x))
+
+
+def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, distill_weight=1.0, temperature=1.0, label_smoothing=0.0):
+    a, b = (1 - epsilon, epsilon) if balance == "split" else (1, distill_weight)
+    out = {}
+    for k in range(x.peers):
+        teachers = {"peer": lambda: [z for j, z in enumerate(x.z) if j != k], "teacher": lambda: [x.teachers[k]]}[sources]()
+        terms = [kl(x.z[k], softmax(z / temperature), temperature) for z in teachers]
+        shared = len(terms) if several == "mean" else 1
+        d = [sum(t[i] for t in terms) / shared for i in range(2)]
+        put(out, k, total([(a, label_term(x, k, label_smoothing)), (b, mean(x, d))]), entropy=entropy(x.z[k]), divergence=d[0])
     return out
 
 
@@ -154,6 +181,9 @@ def self_check():
         check_term("own target", lambda z: self_xent(z, t, eps, floor))
         check_term("own target, penalised", lambda z: self_xent(z, t, -eps, floor))
         check_term("own target, detached", lambda z: self_xent(z, t, eps, floor, p0))
+
+    check_term("KL", lambda z: kl(z, p0))
+    check_term("KL, softened", lambda z: kl(z, p0, 3.0))
 
     # Golden vectors of methods.md 12: mean over three rows, and its gradient by zA.
     za = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]])
@@ -192,6 +222,14 @@ def self_check():
         golden(f"smkd-s peer, {denom}", (got[0] - own[0], (got[1] - own[1])[1:]), loss, row, (0, 0, 0, 0))
     got = first(mutual(two, gate="all", **clock))
     golden("all peer", (got[0] - own[0], got[1] - own[1]), .757003, (0.004716, -0.009852, -0.003624, 0.008760))
+    # KL(pB || pA) and its like are the parts of mutual distillation beside cross entropy; T2S of zB is half and half.
+    golden("mkd", first(distill(two)), 0.638520, (0.009377, -0.013139, -0.004834, 0.008597), (0.085252, -0.046527, -0.091925, 0.053200),
+           (-0.039885, -0.007006, 0.072620, -0.025730))
+    golden("mkd, labels unseen", first(distill(two, epsilon=1)), 0.606403, (0.036206, -0.032064, -0.011796, 0.007654))
+    golden("KL, T=2", first(distill(two, epsilon=1, temperature=2)), 0.861767, (0.080741, -0.081733, -0.049574, 0.050565),
+           (0.074888, -0.194047, 0.098929, 0.020230), (-0.128405, 0.149627, 0.063560, -0.084783))
+    t2s = distill(batch([za], y, teachers=[zb]), sources="teacher")
+    golden("t2s", first(t2s), 0.638520, (0.009377, -0.013139, -0.004834, 0.008597))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ REFINED = [dict(refine="ls"), dict(refine="ls", ls_mode="others"), dict(refine="
            dict(refine="boot-soft", detach_target=True, epsilon=0.6)]
 CLOCK = dict(progress=0.6, eta=1.6, b2=-2.0)
 SELECTED = [{**CLOCK, **r} for r in REFINED] + [dict(CLOCK, refine="ls", peer_denom="N"), dict(CLOCK, refine="cp", peer_log_floor=1e-3),
-                                                dict(CLOCK, refine="mylc", r=(0.5, 0.4, 0.6)), dict(CLOCK, refine="proselflc")]
+                                                dict(CLOCK, refine="mylc", r=(0.55, 0.4, 0.6)), dict(CLOCK, refine="proselflc")]
 SMKD = functools.partial(entry, ref.mutual, (2, 3), SELECTED, near_threshold, gate="below")
 SELF = functools.partial(entry, ref.mutual, (1, 2), gate="none")
 
@@ -46,15 +46,18 @@ METHODS = {
     "cmd-p": SMKD(),
     "cmd-s": SMKD(still=True),
     "all": entry(ref.mutual, (2, 3), REFINED, gate="all"),
-    "zero": SELF(switches=REFINED + [dict(refine="mylc", r=(0.5, 0.4)), dict(refine="proselflc", progress=0.6), dict(refine="none")]),
+    "zero": SELF(switches=REFINED + [dict(refine="mylc", r=(0.55, 0.4)), dict(refine="proselflc", progress=0.6), dict(refine="none")]),
     "ce": SELF(refine="none"),
     "ls": SELF(refine="ls", switches=[{}, dict(ls_mode="others"), dict(epsilon=1)]),
     "cp": SELF(refine="cp", switches=[{}, dict(cp_mode="penalty", epsilon=0.1), dict(detach_target=True), dict(epsilon=0)]),
     "boot-soft": SELF(refine="boot-soft", switches=[{}, dict(detach_target=True), dict(epsilon=0.05)]),
     "proselflc": SELF(refine="proselflc", switches=[dict(progress=0.6), dict(progress=0.6, detach_target=True)]),
-    "mylc": SELF(refine="mylc", switches=[dict(r=(0.5, 0.4)), dict(r_scope="batch"), dict(r=(0.5, 0.4), detach_target=True)]),
+    "mylc": SELF(refine="mylc", switches=[dict(r=(0.55, 0.4)), dict(r_scope="batch"), dict(r=(0.55, 0.4), detach_target=True)]),
+    "mkd": entry(ref.distill, (2, 3), [{}, dict(epsilon=0.2), dict(temperature=4)]),
+    "dml": entry(ref.distill, (2, 3), [{}, dict(distill_weight=0.3, temperature=2)], several="sum", balance="added"),
 }
-ELSEWHERE = {"mse", "l1", "huber"}  # numbers instead of classes: test_recipes.py
+ELSEWHERE = {"mse", "l1", "huber",  # numbers instead of classes: test_recipes.py
+             "elr", "sop", "temporal-ensembling", "mean-teacher"}  # tables: train_methods.sh
 
 
 # --- batches --------------------------------------------------------------------------------------------------------------
@@ -120,7 +123,7 @@ def loss_of(tmp, name, x, z, more, kind, numbers):
 
 def off(key, got, want):
     got = np.asarray(got, np.float64).reshape(np.shape(want))
-    if key.startswith("selected") or np.isinf(want).any():
+    if key.startswith(("selected", "corrected")) or np.isinf(want).any():
         return 0.0 if np.array_equal(got, want) else np.inf
     if np.ndim(want) == 0:
         return abs(got - want) / max(abs(want), 1e-3)

@@ -1,0 +1,36 @@
+// Terms that several families have.
+#include "losses_internal.h"
+
+#include <string.h>
+
+bool loss_is(const struct loss_builder *b, const char *name, const char *word) {
+    return strcmp(method_word(b->o->method, &b->o->values, name), word) == 0;
+}
+
+ir_vid loss_cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, double floor) {
+    return ir_emit(b->g, IR_OP_cross_entropy, (ir_vid[]){target, z}, 2, IR_ATTRS(IR_F("log_floor", floor)));
+}
+
+ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x) {
+    int64_t axis = 1;
+    return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 0);
+}
+
+ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows) {
+    return ir_div(b->g, loss_sum_rows(b, rows), ir_batch_size(b->g));
+}
+
+ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_vid z, double floor) {
+    struct ir_graph *g = b->g;
+    if (!b->o->weighted) return loss_mean_rows(b, loss_cross_entropy(b, target, z, floor));
+    int64_t c = b->o->classes;
+    ir_vid w = ir_reshape(g, loss_input(b, "class.weight", IR_F32, 1, &c), 2, (int64_t[]){1, c});
+    ir_vid sum = loss_sum_rows(b, loss_cross_entropy(b, ir_mul(g, w, target), z, floor));
+    return ir_div(g, sum, loss_sum_rows(b, loss_sum_columns(b, ir_mul(g, w, given))));
+}
+
+ir_vid loss_softmax(struct loss_builder *b, ir_vid z) {
+    return ir_emit(b->g, IR_OP_softmax, &z, 1, IR_ATTRS(IR_I("axis", 1)));
+}
+
+ir_vid loss_entropy(struct loss_builder *b, ir_vid z) { return ir_emit(b->g, IR_OP_entropy, &z, 1, IR_NO_ATTRS); }
