@@ -8,10 +8,8 @@ static const struct {
     const char *family;
     void (*draw)(struct loss_builder *b);
 } drawers[] = {
-    {"mutual", loss_draw_mutual},
-    {"distill", loss_draw_distill},
-    {"regression", loss_draw_regression},
-    {"targets", loss_draw_targets},
+    {"mutual", loss_draw_mutual},         {"distill", loss_draw_distill}, {"robust", loss_draw_robust},
+    {"regression", loss_draw_regression}, {"targets", loss_draw_targets},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {

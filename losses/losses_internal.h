@@ -22,6 +22,7 @@ struct loss_builder {
 // Builders of the families: draw the loss, all outputs but the gradients. Options have been checked.
 void loss_draw_mutual(struct loss_builder *b);
 void loss_draw_distill(struct loss_builder *b);
+void loss_draw_robust(struct loss_builder *b);
 void loss_draw_regression(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 
@@ -51,6 +52,7 @@ ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x);   // over the batch
 
 bool loss_is(const struct loss_builder *b, const char *name, const char *word); // whether a switch has a value
 ir_vid loss_softmax(struct loss_builder *b, ir_vid z);
+ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z);
 ir_vid loss_entropy(struct loss_builder *b, ir_vid z);                                    // [N], of softmax(z)
 ir_vid loss_cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, double floor); // [N], of ln(p + floor)
 ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x);                                // [N] of [N,C]
@@ -58,5 +60,7 @@ ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows);                     
 // mean_i H(t_i, p_i); with weights w of the classes sum_i H(w t_i, p_i) / sum_i w of the given labels, as PyTorch's
 // CrossEntropyLoss.
 ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_vid z, double floor);
+// The mean of rows [N]; with weights of the classes each counts as much as its given label: sum w_i x_i / sum w_i.
+ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given);
 
 #endif

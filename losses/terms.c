@@ -20,17 +20,33 @@ ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows) {
     return ir_div(b->g, loss_sum_rows(b, rows), ir_batch_size(b->g));
 }
 
+// [1,C]
+static ir_vid class_weights(struct loss_builder *b) {
+    int64_t c = b->o->classes;
+    return ir_reshape(b->g, loss_input(b, "class.weight", IR_F32, 1, &c), 2, (int64_t[]){1, c});
+}
+
 ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_vid z, double floor) {
     struct ir_graph *g = b->g;
     if (!b->o->weighted) return loss_mean_rows(b, loss_cross_entropy(b, target, z, floor));
-    int64_t c = b->o->classes;
-    ir_vid w = ir_reshape(g, loss_input(b, "class.weight", IR_F32, 1, &c), 2, (int64_t[]){1, c});
+    ir_vid w = class_weights(b);
     ir_vid sum = loss_sum_rows(b, loss_cross_entropy(b, ir_mul(g, w, target), z, floor));
     return ir_div(g, sum, loss_sum_rows(b, loss_sum_columns(b, ir_mul(g, w, given))));
 }
 
+ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given) {
+    struct ir_graph *g = b->g;
+    if (!b->o->weighted) return loss_mean_rows(b, rows);
+    ir_vid w = loss_sum_columns(b, ir_mul(g, class_weights(b), given));
+    return ir_div(g, loss_sum_rows(b, ir_mul(g, w, rows)), loss_sum_rows(b, w));
+}
+
 ir_vid loss_softmax(struct loss_builder *b, ir_vid z) {
     return ir_emit(b->g, IR_OP_softmax, &z, 1, IR_ATTRS(IR_I("axis", 1)));
+}
+
+ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z) {
+    return ir_emit(b->g, IR_OP_log_softmax, &z, 1, IR_ATTRS(IR_I("axis", 1)));
 }
 
 ir_vid loss_entropy(struct loss_builder *b, ir_vid z) { return ir_emit(b->g, IR_OP_entropy, &z, 1, IR_NO_ATTRS); }

@@ -54,6 +54,37 @@ def kl(z, a, T=1.0):
     return T * T * rows, T * (a.sum(axis=1, keepdims=True) * softmax(z / T) - a)
 
 
+def through_softmax(z, g):
+    """The gradient by z of what has the gradient g by p."""
+    p = softmax(z)
+    return p * (g - (g * p).sum(axis=1, keepdims=True))
+
+
+def gce(z, t, q):
+    """sum_j t_j (1 - p_j^q) / q"""
+    power = np.exp(q * log_softmax(z))
+    w = t * power
+    return (t * (1 - power)).sum(axis=1) / q, w.sum(axis=1, keepdims=True) * softmax(z) - w
+
+
+def rce(z, t):
+    """-sum p ln max(t, 1e-4)"""
+    a = -np.log(np.maximum(t, 1e-4)) * np.ones_like(z)
+    return (softmax(z) * a).sum(axis=1), through_softmax(z, a)
+
+
+def nce(z, t):
+    """sum t ln p / sum ln p"""
+    logs, p = log_softmax(z), softmax(z)
+    above, below = (t * logs).sum(axis=1, keepdims=True), logs.sum(axis=1, keepdims=True)
+    return (above / below)[:, 0], (t - t.sum(axis=1, keepdims=True) * p) / below - above / below**2 * (1 - z.shape[1] * p)
+
+
+def mae(z, t):
+    """1 - sum t p"""
+    return ((1 - t) * softmax(z)).sum(axis=1), through_softmax(z, -t * np.ones_like(z))
+
+
 # --- sums over a batch ----------------------------------------------------------------------------------------------------
 
 def mean(x, term, rows=None, divisor=None):
@@ -141,6 +172,26 @@ def mutual(x, *, gate="none", refine="mylc", still=False, eta=4.0, b2=-5.0, b1=1
     return out
 
 
+# --- robust: each network by itself (methods.md 6.2-6.4) --------------------------------------------------------------------------
+
+def by_row_weights(x, term):
+    """Mean over rows; with class weights each row counts as its given label."""
+    w = np.ones(x.n) if x.weight is None else (x.weight * x.given).sum(axis=1)
+    return mean(x, (w * term[0], w[:, None] * term[1]), divisor=w.sum())
+
+
+def robust(x, *, rule, gce_q=0.7, few=(1, 1), many=(1, 1), loss_alpha=None, loss_beta=None, label_smoothing=0.0):
+    q = labels_of(x, label_smoothing)
+    a, b = few if x.c <= 10 else many
+    a, b = a if loss_alpha is None else loss_alpha, b if loss_beta is None else loss_beta
+    pairs = {"sce": (xent, rce), "nce-rce": (nce, rce), "nce-mae": (nce, mae)}
+    out = {}
+    for k, z in enumerate(x.z):
+        terms = [(1, gce(z, q, gce_q))] if rule == "gce" else [(a, pairs[rule][0](z, q)), (b, pairs[rule][1](z, q))]
+        put(out, k, total([(f, by_row_weights(x, t)) for f, t in terms]), entropy=entropy(z))
+    return out
+
+
 # --- distill: predictions of others, as they are (methods.md 3) -----------------------------------------------------------------
 
 def label_term(x, k, smoothing, floor=0.0):
@@ -184,6 +235,9 @@ def self_check():
 
     check_term("KL", lambda z: kl(z, p0))
     check_term("KL, softened", lambda z: kl(z, p0, 3.0))
+
+    for what, f in (("GCE", lambda z: gce(z, t, .7)), ("RCE", lambda z: rce(z, t)), ("NCE", lambda z: nce(z, t)), ("MAE", lambda z: mae(z, t))):
+        check_term(what, f)
 
     # Golden vectors of methods.md 12: mean over three rows, and its gradient by zA.
     za = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]])
@@ -230,6 +284,14 @@ def self_check():
            (0.074888, -0.194047, 0.098929, 0.020230), (-0.128405, 0.149627, 0.063560, -0.084783))
     t2s = distill(batch([za], y, teachers=[zb]), sources="teacher")
     golden("t2s", first(t2s), 0.638520, (0.009377, -0.013139, -0.004834, 0.008597))
+    golden("gce", first(robust(one, rule="gce")), 0.464575, (-0.016808, 0.005572, 0.002050, 0.009186), (0.035052, 0.031716, -0.092736, 0.025967),
+           (0.002541, -0.093602, 0.084153, 0.006908))
+    golden("rce", first(robust(one, rule="sce", few=(0, 1))), 3.742114, (-0.152329, 0.050497, 0.018577, 0.083255))
+    golden("sce", first(robust(one, rule="sce", few=(6, .1))), 4.398028, (-0.119949, 0.039763, 0.014628, 0.065558),
+           (0.598246, 0.541315, -1.582753, 0.443192), (0.023879, -0.879564, 0.790774, 0.064911))
+    golden("nce", first(robust(one, rule="nce-mae", few=(1, 0))), 0.105708, (-0.001682, 0.000558, 0.000275, 0.000848))
+    golden("nce-rce", first(robust(one, rule="nce-rce", few=(10, .1))), 1.431295, (-0.032053, 0.010632, 0.004612, 0.016809),
+           (0.169720, 0.168317, -0.503936, 0.165899), (0.023791, -0.240385, 0.184220, 0.032374))
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ METHODS = {
     "mylc": SELF(refine="mylc", switches=[dict(r=(0.55, 0.4)), dict(r_scope="batch"), dict(r=(0.55, 0.4), detach_target=True)]),
     "mkd": entry(ref.distill, (2, 3), [{}, dict(epsilon=0.2), dict(temperature=4)]),
     "dml": entry(ref.distill, (2, 3), [{}, dict(distill_weight=0.3, temperature=2)], several="sum", balance="added"),
+    "gce": entry(ref.robust, switches=[{}, dict(gce_q=0.1), dict(gce_q=1)], rule="gce"),
+    "sce": entry(ref.robust, switches=[{}, dict(loss_alpha=2, loss_beta=0.5)], rule="sce", few=(.1, 1), many=(6, .1)),
+    "apl": entry(ref.robust, rule="nce-rce", few=(1, 1), many=(10, .1)),
+    "nce-rce": entry(ref.robust, switches=[{}, dict(loss_beta=0.5)], rule="nce-rce", few=(1, 1), many=(10, .1)),
+    "nce-mae": entry(ref.robust, switches=[{}, dict(loss_alpha=3)], rule="nce-mae", few=(1, 1), many=(10, 1)),
 }
 ELSEWHERE = {"mse", "l1", "huber",  # numbers instead of classes: test_recipes.py
              "elr", "sop", "temporal-ensembling", "mean-teacher"}  # tables: train_methods.sh
