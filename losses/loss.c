@@ -8,8 +8,8 @@ static const struct {
     const char *family;
     void (*draw)(struct loss_builder *b);
 } drawers[] = {
-    {"mutual", loss_draw_mutual},         {"distill", loss_draw_distill}, {"robust", loss_draw_robust},
-    {"regression", loss_draw_regression}, {"targets", loss_draw_targets},
+    {"mutual", loss_draw_mutual}, {"distill", loss_draw_distill},       {"robust", loss_draw_robust},
+    {"heads", loss_draw_heads},   {"regression", loss_draw_regression}, {"targets", loss_draw_targets},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {
@@ -67,6 +67,16 @@ ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int
 
 ir_vid loss_logits(struct loss_builder *b, int k) {
     return loss_input(b, arena_printf(b->a, "logits.%d", k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
+}
+
+ir_vid loss_tap(struct loss_builder *b, int k, const char *name) {
+    for (size_t i = 0; i < b->o->n_taps; i++) {
+        const struct loss_tap *t = &b->o->taps[i];
+        if (t->peer != k || strcmp(t->name, name) != 0) continue;
+        b->tapped[i] = true;
+        return loss_input(b, arena_printf(b->a, "tap.%d.%s", k, name), IR_F32, t->rank, t->dims);
+    }
+    return IR_NONE;
 }
 
 ir_vid loss_labels(struct loss_builder *b) { return loss_input(b, "labels", IR_I64, 1, (int64_t[]){IR_N}); }
@@ -161,13 +171,17 @@ static struct ir_graph *draw(struct loss_builder *b, struct loss_options *canoni
     if (!check_options(d, o)) return NULL;
     *canonical = *o;
     canonical->values = settled(o);
-    *b = (struct loss_builder){.g = ir_graph_new(a, d, o->method->name), .o = canonical, .a = a};
+    *b = (struct loss_builder){.g = ir_graph_new(a, d, o->method->name),
+                               .o = canonical,
+                               .a = a,
+                               .d = d,
+                               .tapped = ARENA_ARRAY(a, bool, o->n_taps + 1)};
     b->g->cur_loc = (struct diag_loc){.node = o->method->name, .op = "loss"};
     for (int k = 0; k < o->peers; k++) loss_logits(b, k); // first in the artifact's table, in their order
     for (size_t i = 0; i < sizeof drawers / sizeof *drawers; i++) {
         if (strcmp(drawers[i].family, o->method->family->name) != 0) continue;
         drawers[i].draw(b);
-        return b->g;
+        return d->errors ? NULL : b->g;
     }
     BUG("no builder for the family %s", o->method->family->name);
 }
@@ -193,6 +207,39 @@ static ir_vid loss_of(const struct ir_graph *g, int k) {
     return own != IR_NONE ? own : all;
 }
 
+// The gradients of all losses by what they look at, and trained tables after their step.
+static enum smkd_status differentiate(struct loss_builder *b) {
+    struct ir_graph *g = b->g;
+    const struct loss_options *o = b->o;
+    const size_t peers = (size_t)o->peers, most = peers + b->n_trained + o->n_taps;
+    struct ir_grad_seed *seeds = ARENA_ARRAY(b->a, struct ir_grad_seed, most);
+    ir_vid *grads = ARENA_ARRAY(b->a, ir_vid, most);
+    const char **names = ARENA_ARRAY(b->a, const char *, most); // of the outputs
+    size_t n = 0;
+    for (int k = 0; k < o->peers; k++) {
+        names[n] = arena_printf(b->a, "grad.%d", k);
+        seeds[n++] = (struct ir_grad_seed){loss_of(g, k), declared(g, arena_printf(b->a, "logits.%d", k))};
+    }
+    for (size_t i = 0; i < o->n_taps; i++) {
+        if (!b->tapped[i]) continue;
+        const char *tap = arena_printf(b->a, "tap.%d.%s", o->taps[i].peer, o->taps[i].name);
+        names[n] = arena_printf(b->a, "grad.%s", tap);
+        seeds[n++] = (struct ir_grad_seed){loss_of(g, o->taps[i].peer), declared(g, tap)};
+    }
+    const size_t trained = n;
+    for (size_t i = 0; i < b->n_trained; i++) {
+        names[n] = b->trained[i].table;
+        seeds[n++] = (struct ir_grad_seed){loss_of(g, b->trained[i].peer), declared(g, b->trained[i].table)};
+    }
+    TRY(ir_gradients(g, seeds, n, grads));
+    for (size_t i = 0; i < n; i++) {
+        ir_vid v = grads[i];
+        if (i >= trained) v = ir_sub(g, seeds[i].wrt, ir_mul(g, declared(g, b->trained[i - trained].rate), v));
+        ir_set_output(g, IR_OUT_OUTPUT, names[i], v);
+    }
+    return SMKD_OK;
+}
+
 struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d) {
     struct loss_builder b;
     struct loss_options canonical;
@@ -200,20 +247,7 @@ struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struc
     if (!g) return NULL;
     struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
     if (ir_run_passes(g, "expand", &po) != SMKD_OK) return NULL;
-    struct ir_grad_seed seeds[METHOD_MAX_PEERS + LOSS_MAX_TRAINED];
-    ir_vid grads[METHOD_MAX_PEERS + LOSS_MAX_TRAINED];
-    const size_t peers = (size_t)o->peers;
-    for (int k = 0; k < o->peers; k++)
-        seeds[k] = (struct ir_grad_seed){loss_of(g, k), declared(g, arena_printf(a, "logits.%d", k))};
-    for (size_t i = 0; i < b.n_trained; i++)
-        seeds[peers + i] = (struct ir_grad_seed){loss_of(g, b.trained[i].peer), declared(g, b.trained[i].table)};
-    if (ir_gradients(g, seeds, peers + b.n_trained, grads) != SMKD_OK) return NULL;
-    for (int k = 0; k < o->peers; k++) ir_set_output(g, IR_OUT_OUTPUT, arena_printf(a, "grad.%d", k), grads[k]);
-    for (size_t i = 0; i < b.n_trained; i++) {
-        ir_vid row = seeds[peers + i].wrt;
-        ir_set_output(g, IR_OUT_OUTPUT, b.trained[i].table,
-                      ir_sub(g, row, ir_mul(g, declared(g, b.trained[i].rate), grads[peers + i])));
-    }
+    if (!o->predict && differentiate(&b) != SMKD_OK) return NULL;
 
     // The program of a loss has one entry: its gradients are results like any other.
     for (size_t i = 0; i < g->n_nodes; i++) g->nodes[i].phase = IR_FORWARD;
@@ -233,6 +267,11 @@ char *loss_key(const struct loss_options *o, struct arena *a) {
             key = arena_printf(a, "%s %s=%d", key, p->name, v.flag[i]);
         else
             key = arena_printf(a, "%s %s=%.17g", key, p->name, v.number[i]);
+    }
+    if (o->predict) key = arena_printf(a, "%s predict", key);
+    for (size_t i = 0; i < o->n_taps; i++) {
+        key = arena_printf(a, "%s tap.%d.%s=", key, o->taps[i].peer, o->taps[i].name);
+        for (int d = 1; d < o->taps[i].rank; d++) key = arena_printf(a, "%sx%lld", key, (long long)o->taps[i].dims[d]);
     }
     return key;
 }

@@ -14,8 +14,17 @@ struct loss_options {
     struct method_values values;
     int peers;
     int64_t classes; // columns of the peers' outputs: classes, or numbers to learn
-    bool mixed;      // images are mixed with others of their batch: labels.mix and mix.lambda
-    bool weighted;   // classes have weights: class.weight
+    // Outputs of the peers beside their logits that the method may look at.
+    const struct loss_tap {
+        int peer;
+        const char *name;
+        int rank; // with the batch in front
+        int64_t dims[IR_MAX_RANK];
+    } *taps;
+    size_t n_taps;
+    bool predict;  // the program that predicts, instead of the one that is trained with
+    bool mixed;    // images are mixed with others of their batch: labels.mix and mix.lambda
+    bool weighted; // classes have weights: class.weight
 };
 // Defaults of a method, for two peers (one where it takes no more) and 10 classes. False after reporting that there is
 // no such method.

@@ -11,23 +11,28 @@ struct loss_builder {
     struct ir_graph *g;
     const struct loss_options *o;
     struct arena *a;
+    struct diag *d;
     struct loss_trained {
         const char *table; // the name of the input
         int peer;
         const char *rate; // of the scalar
     } trained[LOSS_MAX_TRAINED];
     size_t n_trained;
+    bool *tapped; // of the options' taps: those that the program looks at
 };
 
 // Builders of the families: draw the loss, all outputs but the gradients. Options have been checked.
 void loss_draw_mutual(struct loss_builder *b);
 void loss_draw_distill(struct loss_builder *b);
 void loss_draw_robust(struct loss_builder *b);
+void loss_draw_heads(struct loss_builder *b);
 void loss_draw_regression(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
-ir_vid loss_logits(struct loss_builder *b, int k);                      // f32[N,C]
+ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]
+// A tap of peer k; IR_NONE where it has none of that name.
+ir_vid loss_tap(struct loss_builder *b, int k, const char *name);
 ir_vid loss_labels(struct loss_builder *b);                             // i64[N]
 ir_vid loss_scalar(struct loss_builder *b, const char *name);           // f32[]
 ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k); // "r", 0: r.0

@@ -5,21 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-static ir_vid mean_rows(struct loss_builder *b, ir_vid rows) {
-    return ir_div(b->g, loss_sum_rows(b, rows), ir_batch_size(b->g));
-}
-
-static ir_vid sum_classes(struct loss_builder *b, ir_vid x, int keep) {
-    int64_t axis = 1;
-    return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, keep);
-}
-
-static ir_vid softmax(struct loss_builder *b, ir_vid z) {
-    return ir_emit(b->g, IR_OP_softmax, &z, 1, IR_ATTRS(IR_I("axis", 1)));
-}
-
-static ir_vid cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z) {
-    return ir_emit(b->g, IR_OP_cross_entropy, (ir_vid[]){target, z}, 2, IR_ATTRS(IR_F("log_floor", 0)));
+static ir_vid row_sums(struct loss_builder *b, ir_vid x) { // [N,1]
+    return ir_reshape(b->g, loss_sum_columns(b, x), 2, (int64_t[]){IR_N, 1});
 }
 
 static ir_vid clamp(struct ir_graph *g, ir_vid x, double lo, double hi) {
@@ -28,85 +15,81 @@ static ir_vid clamp(struct ir_graph *g, ir_vid x, double lo, double hi) {
 
 static ir_vid one_minus(struct ir_graph *g, ir_vid x) { return ir_sub(g, ir_const_f(g, 1), x); }
 
-// The class with the largest share of rows [N,C], as a number.
-static void corrected(struct loss_builder *b, int k, ir_vid rows) {
-    ir_vid best = ir_emit(b->g, IR_OP_argmax, &rows, 1, IR_ATTRS(IR_I("axis", 1), IR_I("keepdims", 0)));
-    loss_output_of(b, "corrected", k, ir_emit(b->g, IR_OP_cast, &best, 1, IR_ATTRS(IR_S("dtype", "f32"))));
-}
-
 // L = CE + lambda mean log(1 - t.c), with c = clamp(p, 1e-4, 1-1e-4) and t <- beta t + (1-beta) sg(c / sum c), which
 // is taken after this step's prediction has come in.
-static void draw_elr(struct loss_builder *b, int k, ir_vid q) {
+static void draw_elr(struct loss_builder *b, int k, ir_vid q, ir_vid given) {
     struct ir_graph *g = b->g;
-    ir_vid z = loss_logits(b, k), c = clamp(g, softmax(b, z), 1e-4, 1 - 1e-4), beta = loss_scalar(b, "beta");
-    ir_vid said = ir_stop_gradient(g, ir_div(g, c, sum_classes(b, c, 1)));
+    ir_vid z = loss_logits(b, k), c = clamp(g, loss_softmax(b, z), 1e-4, 1 - 1e-4), beta = loss_scalar(b, "beta");
+    ir_vid said = ir_stop_gradient(g, ir_div(g, c, row_sums(b, c)));
     ir_vid t =
         ir_add(g, ir_mul(g, beta, loss_table(b, "target", k, b->o->classes)), ir_mul(g, one_minus(g, beta), said));
-    ir_vid term = ir_unary(g, IR_OP_log, one_minus(g, sum_classes(b, ir_mul(g, t, c), 0)));
+    ir_vid term = ir_unary(g, IR_OP_log, one_minus(g, loss_sum_columns(b, ir_mul(g, t, c))));
     loss_output_of(
         b, "loss", k,
-        ir_add(g, mean_rows(b, cross_entropy(b, q, z)), ir_mul(g, loss_scalar(b, "lambda"), mean_rows(b, term))));
+        ir_add(g, loss_label_term(b, q, given, z, 0), ir_mul(g, loss_scalar(b, "lambda"), loss_mean_rows(b, term))));
     loss_set_table(b, "target", k, t);
-    corrected(b, k, t);
+    loss_output_of(b, "corrected", k, loss_class(b, t));
 }
 
 // L = -mean sum y log p~ + mean ||onehot(argmax z) + U - V - y||^2 with U = clamp(u^2 y), V = clamp(v^2 (1-y)) and p~ =
 // max(p + U - sg V, 1e-4) divided by its sum. The network learns by the first term alone; u and v by SGD of their own.
-static void draw_sop(struct loss_builder *b, int k, ir_vid y) {
+static void draw_sop(struct loss_builder *b, int k, ir_vid y, ir_vid given) {
     struct ir_graph *g = b->g;
     ir_vid z = loss_logits(b, k), u = loss_table(b, "u", k, 1), v = loss_table(b, "v", k, b->o->classes);
     ir_vid up = clamp(g, ir_mul(g, ir_mul(g, u, u), y), 0, 1);
     ir_vid vp = clamp(g, ir_mul(g, ir_mul(g, v, v), one_minus(g, y)), 0, 1);
-    ir_vid moved = ir_sub(g, ir_add(g, softmax(b, z), up), ir_stop_gradient(g, vp));
+    ir_vid moved = ir_sub(g, ir_add(g, loss_softmax(b, z), up), ir_stop_gradient(g, vp));
     ir_vid p = ir_binary(g, IR_OP_max, moved, ir_const_f(g, 1e-4));
-    ir_vid log_p = ir_unary(g, IR_OP_log, ir_div(g, p, sum_classes(b, p, 1)));
+    ir_vid log_p = ir_unary(g, IR_OP_log, ir_div(g, p, row_sums(b, p)));
     ir_vid best = ir_emit(g, IR_OP_argmax, &z, 1, IR_ATTRS(IR_I("axis", 1), IR_I("keepdims", 0)));
     ir_vid said = ir_emit(g, IR_OP_one_hot, &best, 1, IR_ATTRS(IR_I("classes", b->o->classes)));
     ir_vid d = ir_sub(g, ir_sub(g, ir_add(g, said, up), vp), y);
-    ir_vid ce = ir_unary(g, IR_OP_neg, mean_rows(b, sum_classes(b, ir_mul(g, y, log_p), 0)));
-    loss_output_of(b, "loss", k, ir_add(g, ce, mean_rows(b, sum_classes(b, ir_mul(g, d, d), 0))));
+    ir_vid ce = loss_weighted_mean(b, loss_sum_columns(b, ir_mul(g, y, log_p)), given);
+    ir_vid mse = loss_mean_rows(b, loss_sum_columns(b, ir_mul(g, d, d)));
+    loss_output_of(b, "loss", k, ir_sub(g, mse, ce));
     loss_train_table(b, "u", k, "lr_u");
     loss_train_table(b, "v", k, "lr_v");
 }
 
 // L = CE + w mean (p - t)^2 over all numbers, w = weight exp(-5 (1 - min(epoch/ramp, 1))^2) and 0 where `ready` is not
 // more than 0.
-static void draw_consistent(struct loss_builder *b, int k, ir_vid q, ir_vid target, ir_vid ready) {
+static void draw_consistent(struct loss_builder *b, int k, ir_vid q, ir_vid given, ir_vid target, ir_vid ready) {
     struct ir_graph *g = b->g;
     ir_vid z = loss_logits(b, k), one = ir_const_f(g, 1);
     ir_vid x = one_minus(g, ir_binary(g, IR_OP_min, ir_div(g, loss_scalar(b, "epoch"), loss_scalar(b, "ramp")), one));
     ir_vid rise = ir_unary(g, IR_OP_exp, ir_mul(g, ir_const_f(g, -5), ir_mul(g, x, x)));
     ir_vid w = ir_mul(g, loss_scalar(b, "consistency"), rise);
     if (ready != IR_NONE) w = ir_where(g, ir_binary(g, IR_OP_lt, ir_const_f(g, 0), ready), w, ir_const_f(g, 0));
-    ir_vid d = ir_sub(g, softmax(b, z), ir_stop_gradient(g, target));
-    ir_vid mse = ir_div(g, mean_rows(b, sum_classes(b, ir_mul(g, d, d), 0)), ir_const_f(g, (double)b->o->classes));
-    loss_output_of(b, "loss", k, ir_add(g, mean_rows(b, cross_entropy(b, q, z)), ir_mul(g, w, mse)));
+    ir_vid d = ir_sub(g, loss_softmax(b, z), ir_stop_gradient(g, target));
+    ir_vid mse =
+        ir_div(g, loss_mean_rows(b, loss_sum_columns(b, ir_mul(g, d, d))), ir_const_f(g, (double)b->o->classes));
+    loss_output_of(b, "loss", k, ir_add(g, loss_label_term(b, q, given, z, 0), ir_mul(g, w, mse)));
 }
 
 // The target is what was accumulated in the epochs before, Z / (1 - alpha^(epoch-1)); then Z <- alpha Z + (1-alpha) p.
-static void draw_temporal(struct loss_builder *b, int k, ir_vid q) {
+static void draw_temporal(struct loss_builder *b, int k, ir_vid q, ir_vid given) {
     struct ir_graph *g = b->g;
     ir_vid z = loss_logits(b, k), alpha = loss_scalar(b, "alpha_z"), old = loss_table(b, "z", k, b->o->classes);
     ir_vid past = ir_sub(g, loss_scalar(b, "epoch"), ir_const_f(g, 1));
     ir_vid weight = one_minus(g, ir_binary(g, IR_OP_pow, alpha, past)); // 0 in the first epoch, which has no target
     ir_vid target = ir_div(g, old, ir_binary(g, IR_OP_max, weight, ir_const_f(g, 1e-6)));
-    draw_consistent(b, k, q, target, past);
-    ir_vid p = ir_stop_gradient(g, softmax(b, z));
+    draw_consistent(b, k, q, given, target, past);
+    ir_vid p = ir_stop_gradient(g, loss_softmax(b, z));
     loss_set_table(b, "z", k, ir_add(g, ir_mul(g, alpha, old), ir_mul(g, one_minus(g, alpha), p)));
 }
 
-static void draw_mean_teacher(struct loss_builder *b, int k, ir_vid q) {
-    draw_consistent(b, k, q, softmax(b, loss_average(b, k)), IR_NONE);
+static void draw_mean_teacher(struct loss_builder *b, int k, ir_vid q, ir_vid given) {
+    draw_consistent(b, k, q, given, loss_softmax(b, loss_average(b, k)), IR_NONE);
 }
 
 void loss_draw_targets(struct loss_builder *b) {
     static const struct {
         const char *rule;
-        void (*draw)(struct loss_builder *b, int k, ir_vid q);
+        void (*draw)(struct loss_builder *b, int k, ir_vid q, ir_vid given);
     } rules[] = {
         {"elr", draw_elr}, {"sop", draw_sop}, {"temporal", draw_temporal}, {"mean-teacher", draw_mean_teacher}};
     const char *rule = method_word(b->o->method, &b->o->values, "rule");
     ir_vid given, q = loss_targets(b, &given);
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        for (int k = 0; k < b->o->peers && strcmp(rules[i].rule, rule) == 0; k++) rules[i].draw(b, k, q);
+        for (int k = 0; k < b->o->peers && strcmp(rules[i].rule, rule) == 0; k++) rules[i].draw(b, k, q, given);
 }

@@ -51,6 +51,16 @@ const struct method methods[] = {
      "normalised and reverse cross entropy", "Ma 2020"},
     {"nce-mae", &method_robust, "rule=nce-mae,loss-alpha:1|10,loss-beta:1", 1, MANY,
      "normalised cross entropy and mean absolute error", "Ma 2020"},
+    {"ps-kd", &method_heads, "ps-kd=on,byot=off,dmfl=off", 1, MANY,
+     "its own predictions of the epoch before refine the labels", "Kim 2021"},
+    {"byot", &method_heads, "ps-kd=off,byot=on,dmfl=off", 1, MANY, "its deepest classifier teaches those at its sides",
+     "Zhang 2019"},
+    {"dmfl", &method_heads, "ps-kd=off,byot=off", 1, MANY, "features of all depths learn from each other",
+     "PS-KD+BYOT+DMFL Eq. 3"},
+    {"ps-kd+byot", &method_heads, "ps-kd=on,byot=on,dmfl=off", 1, MANY, "both", "PS-KD+BYOT+DMFL"},
+    {"ps-kd+dmfl", &method_heads, "ps-kd=on,byot=off", 1, MANY, "both", "PS-KD+BYOT+DMFL"},
+    {"byot+dmfl", &method_heads, "ps-kd=off,byot=on", 1, MANY, "both", "PS-KD+BYOT+DMFL"},
+    {"ps-kd+byot+dmfl", &method_heads, "ps-kd=on,byot=on", 1, MANY, "all three", "PS-KD+BYOT+DMFL"},
     {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
     {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
     {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
@@ -268,6 +278,13 @@ struct method_name method_parse(const char *name) {
                  {"loss.all", METHOD_LOSS_ALL, false},
                  {"grad", METHOD_GRAD, true}};
     struct method_name r = {.role = METHOD_OTHER, .peer = -1};
+    if (str_has_prefix(name, "tap.") || str_has_prefix(name, "grad.tap.")) {
+        const char *peer = strstr(name, "tap.") + 4;
+        size_t n = strspn(peer, "0123456789");
+        if (n < 1 || n > 3 || peer[n] != '.' || !peer[n + 1]) return r;
+        return (struct method_name){
+            .role = name[0] == 't' ? METHOD_TAP : METHOD_TAP_GRAD, .peer = atoi(peer), .tap = peer + n + 1};
+    }
     size_t n = strlen(name), digits = 0;
     while (digits < n && name[n - 1 - digits] >= '0' && name[n - 1 - digits] <= '9') digits++;
     if (digits > 0 && digits < 4 && n > digits && name[n - 1 - digits] == '.') {
@@ -279,6 +296,7 @@ struct method_name method_parse(const char *name) {
         if (strcmp(known[i].stem, r.stem) == 0 && known[i].of_peer == (r.peer >= 0)) r.role = known[i].role;
     if (str_has_prefix(r.stem, "table.")) r.role = METHOD_TABLE;
     if (str_has_prefix(r.stem, "state.")) r.role = METHOD_STATE;
+    if (str_has_prefix(r.stem, "probs.")) r.role = METHOD_PROBS;
     return r;
 }
 

@@ -59,6 +59,8 @@ struct method_family {
     bool (*teacher)(const struct method *m, const struct method_values *v);
     // Whether all training images are looked at, without training, before this epoch (from 1). NULL: never.
     bool (*survey)(const struct method *m, const struct method_values *v, int64_t epoch);
+    bool taps; // looks at outputs inside the networks and at their sides (tap.K.NAME)
+    bool (*predicts)(const struct method *m, const struct method_values *v); // has a program that predicts; NULL: never
     const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
 };
 
@@ -116,6 +118,7 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            labels.mix i64[N]    labels of the images mixed in        targets f32[N,T]  numbers to learn
 //            class.weight f32[C]                                       index i64[N]   numbers of the images
 //            labels.draw i64[N]   given labels of images drawn at random
+//            tap.K.NAME f32[N,..] output NAME of peer K, inside it or at its side
 //            teacher.K f32[N,C]   what a frozen teacher says of the batch, for peer K
 //            average.K f32[N,C]   what the moving average of peer K says of it
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
@@ -124,10 +127,14 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //   r.K,
 //            and the numbers of the method by their names
 //   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
+//            grad.tap.K.NAME: of the sum of losses of peer K, by that tap
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images
 //            kept.K f32[N]        1 where a row's given label is trusted, 0 where it is taken for wrong
 //            corrected.K f32[N]   the class that a row's label is taken for; both are compared with the true labels
 //            anything else, f32 [N] or []: a metric, with .K of peer K
+
+// A program that predicts takes logits.K and tap.K.NAME, and puts out f32[N,C]: probs.NAME.K, what peer K says in
+// another way than by its logits, and probs.ensemble, what all of them say.
 
 enum method_role {
     METHOD_LOGITS,
@@ -135,6 +142,9 @@ enum method_role {
     METHOD_LABELS_MIX,
     METHOD_TARGETS,
     METHOD_CLASS_WEIGHT,
+    METHOD_TAP,
+    METHOD_TAP_GRAD,
+    METHOD_PROBS,
     METHOD_INDEX,
     METHOD_LABELS_DRAW,
     METHOD_TEACHER,
@@ -148,8 +158,9 @@ enum method_role {
 };
 struct method_name {
     enum method_role role;
-    int peer;      // -1: of none
-    char stem[48]; // without the peer: "entropy", "table.target"
+    int peer;        // -1: of none
+    char stem[48];   // without the peer: "entropy", "table.target"
+    const char *tap; // of a tap: NAME, in the text that was parsed
 };
 struct method_name method_parse(const char *name);
 // How the table or state of that stem starts; NULL: as zeros.

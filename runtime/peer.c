@@ -137,8 +137,11 @@ void rt_peer_release(struct rt_peer *p) {
     smkd_model_free(p->model);
     free(p->out);
     free(p->cotangent);
-    for (size_t i = 0; i < p->n_zeros; i++) free(p->zeros[i]);
-    free(p->zeros);
+    for (size_t i = 0; i < p->n_taps; i++) {
+        free(p->tap[i].out);
+        free(p->tap[i].cotangent);
+    }
+    free(p->tap);
     *p = (struct rt_peer){0};
 }
 
@@ -169,21 +172,33 @@ enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b
 }
 
 // An output that no loss looks at gets the gradient zero.
-static enum smkd_result bind_zeros(struct rt_peer *p, size_t batch) {
+static enum smkd_result bind_taps(struct rt_peer *p) {
     const struct smkd_abi_tensor *t;
     size_t count = 0;
     while (smkd_model_nth(p->model, SMKD_ABI_COTANGENT, count)) count++;
-    p->zeros = calloc(count ? count : 1, sizeof *p->zeros);
-    if (!p->zeros) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
+    p->tap = xcalloc(count + 1, sizeof *p->tap);
     for (size_t i = 0; (t = smkd_model_nth(p->model, SMKD_ABI_COTANGENT, i)); i++) {
         if (strcmp(t->name, p->logits->name) == 0) continue;
-        float *z = rt_floats(batch * (size_t)t->numel);
-        if (!z) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
-        p->zeros[p->n_zeros++] = z;
-        enum smkd_result r = smkd_bind(p->session, SMKD_ABI_COTANGENT, t->name, z);
+        struct rt_tap *x = &p->tap[p->n_taps++];
+        *x = (struct rt_tap){.row = smkd_model_find(p->model, SMKD_ABI_OUTPUT, t->name),
+                             .cotangent = rt_floats(p->batch * (size_t)t->numel)};
+        if (!x->cotangent) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
+        enum smkd_result r = smkd_bind(p->session, SMKD_ABI_COTANGENT, t->name, x->cotangent);
         if (r != SMKD_R_OK) return r;
     }
     return SMKD_R_OK;
+}
+
+struct rt_tap *rt_peer_tap(struct rt_peer *p, const char *name) {
+    for (size_t i = 0; i < p->n_taps; i++) {
+        struct rt_tap *t = &p->tap[i];
+        if (!t->row || strcmp(t->row->name, name) != 0) continue;
+        if (t->out) return t;
+        t->out = rt_floats(p->batch * (size_t)t->row->numel);
+        if (!t->out) rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", p->path, name);
+        return t->out && smkd_bind(p->session, SMKD_ABI_OUTPUT, name, t->out) == SMKD_R_OK ? t : NULL;
+    }
+    return NULL;
 }
 
 enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch) {
@@ -194,13 +209,14 @@ enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch)
                        p->path, (unsigned long long)info->max_batch, batch);
     p->session = smkd_session_new(p->model, team);
     if (!p->session) return SMKD_R_NOMEM;
+    p->batch = batch;
     p->out = rt_floats(batch * (size_t)p->classes);
     p->cotangent = rt_floats(batch * (size_t)p->classes);
     if (!p->out || !p->cotangent) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
     enum smkd_result r = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
     if (r != SMKD_R_OK || !smkd_model_find(p->model, SMKD_ABI_COTANGENT, p->logits->name)) return r;
     r = smkd_bind(p->session, SMKD_ABI_COTANGENT, p->logits->name, p->cotangent);
-    return r == SMKD_R_OK ? bind_zeros(p, batch) : r;
+    return r == SMKD_R_OK ? bind_taps(p) : r;
 }
 
 enum smkd_result rt_peer_run(struct rt_peer *p, enum smkd_abi_phase phase, const float *images, size_t n) {

@@ -15,8 +15,14 @@ struct rt_peer {
     bool image;                           // else the input is numbers: channels and height are 1, width their count
     bool channels_last;                   // the input is [N,H,W,C], as TensorFlow has it
     float *out, *cotangent;               // [batch][classes]; owned
-    float **zeros;                        // cotangents of further outputs, all zero
-    size_t n_zeros;
+    struct rt_tap *tap;                   // its further outputs with gradients; owned
+    size_t n_taps, batch;
+};
+// An output beside the logits.
+struct rt_tap {
+    const struct smkd_abi_tensor *row;
+    float *out;       // [batch]...; NULL until somebody asks for it
+    float *cotangent; // likewise; zeros as long as no loss looks at it
 };
 
 // How an artifact is to be loaded.
@@ -36,6 +42,9 @@ void rt_peer_release(struct rt_peer *p);
 char *rt_peer_single_statistic(const struct rt_peer *p);
 // SMKD_R_MISMATCH naming both where two peers cannot see the same images and labels.
 enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b);
+// The tap of that name, with memory for what it says; NULL: it has none, or after rt_fail there is no memory. After
+// rt_peer_start.
+struct rt_tap *rt_peer_tap(struct rt_peer *p, const char *name);
 // Makes the session and binds logits and cotangents for batches of at most `batch`.
 enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch);
 enum smkd_result rt_peer_run(struct rt_peer *p, enum smkd_abi_phase phase, const float *images, size_t n);

@@ -19,6 +19,9 @@ static const struct face {
     uint32_t dtype, rank;
     bool batched, columns;
 } faces[] = {
+    {METHOD_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
+    {METHOD_TAP_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false},
+    {METHOD_PROBS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true},
     {METHOD_INDEX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
     {METHOD_LABELS_DRAW, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
     {METHOD_TEACHER, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
@@ -53,11 +56,11 @@ static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *p
     const struct face *f = face_of(n.role, (enum smkd_abi_role)t->role);
     const char *what = t->role == SMKD_ABI_INPUT ? "input" : "output";
     if (t->role == SMKD_ABI_INPUT && !f)
-        return rt_fail(SMKD_R_MISMATCH,
-                       "%s: has an input \"%s\", which no run can give; inputs are logits.K, labels, labels.mix, "
-                       "labels.draw, index, "
-                       "targets, class.weight, teacher.K, average.K, table.NAME and state.NAME",
-                       path, t->name);
+        return rt_fail(
+            SMKD_R_MISMATCH,
+            "%s: has an input \"%s\", which no run can give; inputs are logits.K, tap.K.NAME, labels, "
+            "labels.mix, labels.draw, index, targets, class.weight, teacher.K, average.K, table.NAME and state.NAME",
+            path, t->name);
     if (!f) return SMKD_R_OK;
     if (!looks_like(t, f))
         return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",
@@ -91,7 +94,12 @@ enum smkd_result rt_program_check(const smkd_model *m, const char *path, int pee
         enum smkd_result r = check_row(&info->tensors[i], path, peers, columns);
         if (r != SMKD_R_OK) return r;
     }
-    for (int k = 0; k < peers; k++) {
+    // One that predicts has no losses.
+    bool predicts = false;
+    const struct smkd_abi_tensor *out;
+    for (size_t i = 0; (out = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++)
+        predicts = predicts || method_parse(out->name).role == METHOD_PROBS;
+    for (int k = 0; k < peers && !predicts; k++) {
         struct {
             enum smkd_abi_role role;
             char name[32];
@@ -114,6 +122,25 @@ enum smkd_result rt_program_check(const smkd_model *m, const char *path, int pee
     return SMKD_R_OK;
 }
 
+// A network's output beside its logits as the program's input, and the gradient by it, where the program has one, as
+// what its BACKWARD begins with.
+static enum smkd_result bind_tap(struct rt_program *p, struct rt_peer *peers, const struct smkd_abi_tensor *row) {
+    const struct method_name name = method_parse(row->name);
+    struct rt_peer *peer = &peers[name.peer];
+    struct rt_tap *t = rt_peer_tap(peer, name.tap);
+    if (!t && smkd_model_find(peer->model, SMKD_ABI_COTANGENT, name.tap)) return SMKD_R_NOMEM;
+    bool same = t && t->row->rank == row->rank;
+    for (uint32_t d = 1; same && d < row->rank; d++) same = t->row->dims[d] == row->dims[d];
+    if (!same)
+        return rt_fail(
+            SMKD_R_MISMATCH,
+            "%s: looks at \"%s\" of network %d, %s: there is no such output with a gradient of that shape; make "
+            "one with smkdc compile --tap or --head",
+            smkd_model_info(p->model)->name, name.tap, name.peer, peer->path);
+    return smkd_bind(p->session, (enum smkd_abi_role)row->role, row->name,
+                     row->role == SMKD_ABI_INPUT ? t->out : t->cotangent);
+}
+
 enum smkd_result rt_program_start(struct rt_program *p, smkd_model *m, struct rt_peer *peers, int n, smkd_team *team) {
     const struct smkd_artifact *info = smkd_model_info(m);
     *p = (struct rt_program){.model = m, .peers = n};
@@ -128,12 +155,17 @@ enum smkd_result rt_program_start(struct rt_program *p, smkd_model *m, struct rt
         snprintf(grad, sizeof grad, "grad.%d", k);
         loss_name(m, k, p->loss[k]);
         enum smkd_result r = smkd_bind(p->session, SMKD_ABI_INPUT, logits, peers[k].out);
-        if (r == SMKD_R_OK) r = smkd_bind(p->session, SMKD_ABI_OUTPUT, grad, peers[k].cotangent);
+        if (r == SMKD_R_OK && rt_program_has(m, SMKD_ABI_OUTPUT, grad))
+            r = smkd_bind(p->session, SMKD_ABI_OUTPUT, grad, peers[k].cotangent);
         if (r != SMKD_R_OK) return r;
     }
     for (uint64_t i = 0; i < info->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &info->tensors[i];
         const struct method_name name = method_parse(t->name);
+        if ((name.role == METHOD_TAP || name.role == METHOD_TAP_GRAD) && t->role <= SMKD_ABI_OUTPUT) {
+            enum smkd_result r = bind_tap(p, peers, t);
+            if (r != SMKD_R_OK) return r;
+        }
         bool number = t->dtype == SMKD_ABI_F32 && (t->rank == 0 || (t->rank == 1 && t->dims[0] == -1));
         if (t->role != SMKD_ABI_OUTPUT || name.role != METHOD_OTHER || !number || name.peer >= n) continue;
         struct rt_program_metric *x = &p->metric[p->n_metrics++];

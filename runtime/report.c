@@ -114,28 +114,71 @@ void rt_report_finish(struct rt_report *r) {
     r->eaurc = r->aurc - least_area(r);
 }
 
-enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
-                               struct rt_report *reports) {
+enum smkd_result rt_predictor_start(struct rt_predictor *p, smkd_model *m, struct rt_peer *peers, int n,
+                                    smkd_team *team) {
+    const struct smkd_abi_tensor *t;
+    *p = (struct rt_predictor){.said = xcalloc(smkd_model_info(m)->n_tensors + 1, sizeof *p->said)};
+    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_OUTPUT, i)); i++) {
+        const struct method_name name = method_parse(t->name);
+        if (name.role != METHOD_PROBS) continue;
+        if (name.peer < 0) {
+            p->ensemble = true;
+            continue;
+        }
+        struct rt_said *s = &p->said[p->n++];
+        *s = (struct rt_said){.output = t->name, .peer = name.peer};
+        snprintf(s->name, sizeof s->name, "%s", name.stem + strlen("probs."));
+    }
+    return rt_program_start(&p->program, m, peers, n, team);
+}
+
+void rt_predictor_release(struct rt_predictor *p) {
+    rt_program_release(&p->program);
+    free(p->said);
+    *p = (struct rt_predictor){0};
+}
+
+static void add_said(struct rt_report *r, const float *said, size_t row, size_t classes, double *scratch,
+                     int64_t label) {
+    for (size_t c = 0; c < classes; c++) scratch[c] = said[row * classes + c];
+    rt_report_add(r, said + row * classes, scratch, label);
+}
+
+static void add_batch(struct rt_peer *peers, int n, const struct rt_predictor *p, const struct rt_batch *b,
+                      double *scratch, struct rt_report *reports) {
     const size_t classes = (size_t)peers[0].classes;
-    double *p = scratch, *together = scratch + classes;
+    double *probs = scratch, *together = scratch + classes;
+    const float *ensemble = p && p->ensemble ? smkd_output(p->program.session, "probs.ensemble") : NULL;
+    for (size_t i = 0; i < b->n; i++) {
+        memset(together, 0, classes * sizeof *together);
+        for (int k = 0; k < n; k++) {
+            const float *z = peers[k].out + i * classes;
+            rt_softmax(z, (int)classes, probs);
+            rt_report_add(&reports[k], z, probs, b->labels[i]);
+            for (size_t c = 0; c < classes; c++) together[c] += probs[c] / n;
+        }
+        if (ensemble)
+            add_said(&reports[n], ensemble, i, classes, probs, b->labels[i]);
+        else
+            rt_report_add(&reports[n], NULL, together, b->labels[i]);
+        for (int j = 0; p && j < p->n; j++)
+            add_said(&reports[n + 1 + j], smkd_output(p->program.session, p->said[j].output), i, classes, probs,
+                     b->labels[i]);
+    }
+}
+
+enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_predictor *p, struct rt_loader *loader,
+                               double *scratch, struct rt_report *reports) {
     struct rt_batch b;
     enum smkd_result r = SMKD_R_OK;
     rt_loader_begin(loader, 0);
     while (rt_loader_next(loader, &b)) { // to the end of the epoch also after a failure
         for (int k = 0; k < n && r == SMKD_R_OK; k++) r = rt_peer_run(&peers[k], SMKD_ABI_INFER, b.images, b.n);
-        for (size_t i = 0; i < b.n && r == SMKD_R_OK; i++) {
-            memset(together, 0, classes * sizeof *together);
-            for (int k = 0; k < n; k++) {
-                const float *z = peers[k].out + i * classes;
-                rt_softmax(z, (int)classes, p);
-                rt_report_add(&reports[k], z, p, b.labels[i]);
-                for (size_t c = 0; c < classes; c++) together[c] += p[c] / n;
-            }
-            rt_report_add(&reports[n], NULL, together, b.labels[i]);
-        }
+        if (p && r == SMKD_R_OK) r = rt_program_run(&p->program, b.n);
+        if (r == SMKD_R_OK) add_batch(peers, n, p, &b, scratch, reports);
     }
     if (r == SMKD_R_OK) r = rt_loader_result(loader);
-    for (int k = 0; k <= n; k++) rt_report_finish(&reports[k]);
+    for (int k = 0; k < n + 1 + (p ? p->n : 0); k++) rt_report_finish(&reports[k]);
     return r;
 }
 

@@ -4,6 +4,7 @@
 #define SMKD_RT_REPORT_H
 
 #include "metrics.h"
+#include "program.h"
 
 // A class of the data. NAN where nothing was divided by nothing: the precision of a class that nothing was taken for,
 // the recall of one that has no image.
@@ -39,10 +40,28 @@ void rt_report_release(struct rt_report *r);
 // in the support of its class, an error of confidence 0, in no column of the matrix.
 void rt_report_add(struct rt_report *r, const float *scores, const double *p, int64_t label);
 
+// What a method's program that predicts says beside the peers' own logits: its outputs probs.NAME.K, and
+// probs.ensemble, which then is the ensemble.
+struct rt_predictor {
+    struct rt_program program;
+    struct rt_said {
+        const char *output; // "probs.head1.0"; borrowed
+        char name[64];      // "head1"
+        int peer;
+    } *said; // all but the ensemble; owned
+    int n;
+    bool ensemble;
+};
+// Release also after a failure.
+enum smkd_result rt_predictor_start(struct rt_predictor *p, smkd_model *m, struct rt_peer *peers, int n,
+                                    smkd_team *team);
+void rt_predictor_release(struct rt_predictor *p);
+
 // Runs `loader` through epoch 0 with all peers in inference mode: reports[k] is peer k's, reports[n] their ensemble's
-// (mean of the probabilities); all n + 1 initialised, and finished afterwards. `scratch` has 2 * classes elements.
-enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_loader *loader, double *scratch,
-                               struct rt_report *reports);
+// (mean of the probabilities, or what `p` says), and reports[n+1+i] that of p->said[i] (NULL: nobody); all initialised,
+// and finished afterwards. `scratch` has 2 * classes elements.
+enum smkd_result rt_report_run(struct rt_peer *peers, int n, struct rt_predictor *p, struct rt_loader *loader,
+                               double *scratch, struct rt_report *reports);
 
 // Computes what stands above, when all images are in; needed before everything below.
 //

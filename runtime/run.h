@@ -18,6 +18,7 @@ struct run {
     smkd_team *team;
     struct rt_program loss;
     struct rt_tables tables;
+    struct rt_predictor predictor; // said by the method in another way than by logits
     struct rt_feeds feeds;
     int64_t *drawn; // [batch] labels of images drawn at random; NULL: the program does not ask for them
     struct rt_schedule schedule;

@@ -40,6 +40,10 @@ static enum smkd_result start_loss(struct run *r) {
     if (e == SMKD_R_OK) e = check_mixing(r);
     if (rt_program_has(t->loss, SMKD_ABI_INPUT, "labels.draw"))
         r->drawn = xcalloc((size_t)r->c->batch_size, sizeof *r->drawn);
+    if (e == SMKD_R_OK && t->predictor)
+        e = rt_program_check(t->predictor, r->c->method, t->n_peers, r->classes, r->c->batch_size);
+    if (e == SMKD_R_OK && t->predictor)
+        e = rt_predictor_start(&r->predictor, t->predictor, t->peers, t->n_peers, r->team);
     if (e == SMKD_R_OK && t->n_teachers && !rt_program_asks(t->loss, METHOD_TEACHER))
         e = rt_fail(SMKD_R_INVALID, "--teacher: the method %s learns from no teacher", r->c->method);
     r->feeds = (struct rt_feeds){.snapshots = rt_rounds(r->c) > 1 ? r->snapshot : NULL,
@@ -243,8 +247,9 @@ static enum smkd_result start(struct run *r) {
     }
     r->probabilities = xcalloc(2 * (size_t)r->classes, sizeof(double));
     const size_t seen = r->data.set.test.n > r->data.n_validation ? r->data.set.test.n : r->data.n_validation;
-    if (!r->c->row->family->regression) r->report = xcalloc(n + 1, sizeof *r->report);
-    for (size_t k = 0; k <= n && r->report; k++) rt_report_init(&r->report[k], r->classes, seen);
+    const size_t reports = n + 1 + (size_t)r->predictor.n;
+    if (!r->c->row->family->regression) r->report = xcalloc(reports, sizeof *r->report);
+    for (size_t k = 0; k < reports && r->report; k++) rt_report_init(&r->report[k], r->classes, seen);
     if ((e = start_loaders(r)) != SMKD_R_OK) return e;
     int at;
     if (method_param(r->c->row, "r-scope", &at)) {
@@ -278,7 +283,8 @@ static void finish(struct run *r) {
         r->t->teachers[k].session = NULL;
     }
     free(r->drawn);
-    for (int k = 0; k <= r->t->n_peers && r->report; k++) rt_report_release(&r->report[k]);
+    for (int k = 0; k < r->t->n_peers + 1 + r->predictor.n && r->report; k++) rt_report_release(&r->report[k]);
+    rt_predictor_release(&r->predictor);
     free(r->report);
     free(r->given);
     free(r->truth);
@@ -361,11 +367,18 @@ static enum smkd_result measure_classes(struct run *r, struct rt_loader *l, cons
     const int n = r->t->n_peers;
     double sum = 0;
     char name[48];
-    for (int k = 0; k <= n; k++) rt_report_clear(&r->report[k]);
-    enum smkd_result e = rt_report_run(r->t->peers, n, l, r->probabilities, r->report);
+    const struct rt_predictor *p = &r->predictor;
+    for (int k = 0; k < n + 1 + p->n; k++) rt_report_clear(&r->report[k]);
+    enum smkd_result e =
+        rt_report_run(r->t->peers, n, r->t->predictor ? &r->predictor : NULL, l, r->probabilities, r->report);
     for (int k = 0; k <= n; k++)
         for (size_t i = 0; i < N_SCORES; i++)
             set_measured(m, prefix, scores[i].name, k, n, scores[i].of(&r->report[k]));
+    for (int i = 0; i < p->n; i++) {
+        char column[128];
+        snprintf(column, sizeof column, "%s_%s_top1", p->said[i].name, prefix);
+        rt_metrics_set(m, RT_OF_PEER, p->said[i].peer, column, top1(&r->report[n + 1 + i]));
+    }
     for (int k = 0; k < n; k++) sum += top1(&r->report[k]);
     snprintf(name, sizeof name, "mean_%s_top1", prefix);
     rt_metrics_set(m, RT_OF_EPOCH, 0, name, sum / n);

@@ -62,6 +62,7 @@ struct rt_train {
     int n_peers;
     struct rt_peer *teachers; // frozen networks whose predictions the method learns from; likewise
     int n_teachers;
+    smkd_model *predictor; // the method's program that predicts; likewise; NULL: it has none
     smkd_model *loss;      // the method's program; owned by the caller
     smkd_model *optimizer; // the optimizer's; likewise; NULL where rt_optimizer_is_plain
     const char *dir;       // run folder, made when missing

@@ -3,6 +3,7 @@
 #include "dc.h"
 #include "method_args.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct args_opt own_opts[] = {
@@ -11,6 +12,8 @@ static const struct args_opt own_opts[] = {
     {"peers", 0, "P", "2", "number of networks", 0},
     {"class-weights", 0, NULL, NULL, "classes have weights", 0},
     {"mixed", 0, NULL, NULL, "images are mixed (MixUp, CutMix)", 0},
+    {"tap", 0, "K.NAME=D[xD..]", NULL, "an output NAME [N,D,..] of network K that the method may look at", ARGS_REPEAT},
+    {"predict", 0, NULL, NULL, "the program that predicts, where the method has one", 0},
     {"list", 0, NULL, NULL, "list the methods", 0},
     DC_CODEGEN_OPTS("4096"),
     {0}};
@@ -53,7 +56,36 @@ static enum smkd_status build(const struct loss_options *o, struct dc_build *b, 
     return cg_compile(&cm, &b->cg, out, d);
 }
 
-static int read_options(const struct args *a, struct loss_options *o) {
+// "0.feat1=512", "1.map=64x8x8".
+static bool read_tap(const char *text, struct loss_tap *t, struct arena *arena) {
+    char *end;
+    const char *sign = strrchr(text, '=');
+    long peer = strtol(text, &end, 10);
+    *t = (struct loss_tap){.peer = (int)peer, .rank = 1, .dims = {IR_N}};
+    if (end == text || *end != '.' || !sign || sign <= end + 1 || peer < 0 || peer >= METHOD_MAX_PEERS) return false;
+    t->name = arena_printf(arena, "%.*s", (int)(sign - end - 1), end + 1);
+    for (const char *p = sign; *p && t->rank < IR_MAX_RANK;) {
+        long long d = strtoll(p + 1, &end, 10);
+        if (end == p + 1 || d < 1 || d > INT32_MAX || (*end && *end != 'x')) return false;
+        t->dims[t->rank++] = d;
+        p = end;
+        if (!*p) return true;
+    }
+    return false;
+}
+
+static int read_taps(const struct args *a, struct loss_options *o, struct arena *arena) {
+    o->n_taps = args_count(a, "tap");
+    struct loss_tap *taps = ARENA_ARRAY(arena, struct loss_tap, o->n_taps + 1);
+    for (size_t i = 0; i < o->n_taps; i++)
+        if (!read_tap(args_nth(a, "tap", i), &taps[i], arena))
+            return args_fail(&cmd, "--tap %s: expected K.NAME=D or K.NAME=DxD.., such as 0.feat1=512",
+                             args_nth(a, "tap", i));
+    o->taps = taps;
+    return EXIT_DONE;
+}
+
+static int read_options(const struct args *a, struct loss_options *o, struct arena *arena) {
     struct diag d = {0};
     struct str wrong = STR_INIT;
     int64_t peers = 2;
@@ -63,10 +95,14 @@ static int read_options(const struct args *a, struct loss_options *o) {
     o->peers = (int)peers;
     o->weighted = args_given(a, "class-weights");
     o->mixed = args_given(a, "mixed");
+    o->predict = args_given(a, "predict");
     method_read(o->method, a, &o->values, &wrong);
+    const struct method_family *f = o->method->family;
+    if (o->predict && !wrong.len && !(f->predicts && f->predicts(o->method, &o->values)))
+        str_addf(&wrong, "--predict: %s predicts by its logits alone", o->method->name);
     int code = wrong.len ? args_fail(&cmd, "%s", wrong.s) : EXIT_DONE;
     str_release(&wrong);
-    return code;
+    return code == EXIT_DONE ? read_taps(a, o, arena) : code;
 }
 
 static int run(const struct args *a) {
@@ -77,13 +113,11 @@ static int run(const struct args *a) {
     if (!args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
     if (!dc_build_options(&b, a)) return EXIT_USAGE;
     int code = dc_output_check(&b, a);
-    if (code == EXIT_DONE) code = read_options(a, &o);
-    if (code != EXIT_DONE) return code;
-
     struct arena arena;
     struct diag d = {0};
     arena_init(&arena);
-    code = dc_exit(build(&o, &b, args_str(a, "output"), &arena, &d), &d);
+    if (code == EXIT_DONE) code = read_options(a, &o, &arena);
+    if (code == EXIT_DONE) code = dc_exit(build(&o, &b, args_str(a, "output"), &arena, &d), &d);
     arena_release(&arena);
     return code;
 }

@@ -25,18 +25,37 @@ static int64_t batch_limit(const struct loss_request *want) {
     return n;
 }
 
+struct loss_tap *loss_taps(const struct rt_peer *peers, int n, size_t *count) {
+    const struct smkd_abi_tensor *t;
+    size_t most = 0;
+    for (int k = 0; k < n; k++) most += (size_t)smkd_model_info(peers[k].model)->n_tensors;
+    struct loss_tap *taps = xcalloc(most + 1, sizeof *taps);
+    *count = 0;
+    for (int k = 0; k < n; k++)
+        for (size_t i = 0; (t = smkd_model_nth(peers[k].model, SMKD_ABI_COTANGENT, i)); i++) {
+            if (strcmp(t->name, peers[k].logits->name) == 0 || t->dtype != SMKD_ABI_F32) continue;
+            struct loss_tap *x = &taps[(*count)++];
+            *x = (struct loss_tap){.peer = k, .name = t->name, .rank = (int)t->rank};
+            for (uint32_t d = 0; d < t->rank; d++) x->dims[d] = t->dims[d];
+        }
+    return taps;
+}
+
 static struct loss_options options(const struct loss_request *want) {
     return (struct loss_options){.method = want->method,
                                  .values = want->values,
                                  .peers = want->peers,
                                  .classes = want->classes,
+                                 .taps = want->taps,
+                                 .n_taps = want->method->family->taps ? want->n_taps : 0,
+                                 .predict = want->predict,
                                  .mixed = want->mixed,
                                  .weighted = want->weighted};
 }
 
 // What is a matter of structure; the others are set when it runs.
-static const char *const *command(const struct loss_request *want, struct arena *a) {
-    const char **argv = arena_array(a, 24 + 2 * METHOD_PARAMS, sizeof *argv);
+static const char *const *command(const struct loss_request *want, const struct loss_options *o, struct arena *a) {
+    const char **argv = arena_array(a, 24 + 2 * METHOD_PARAMS + 2 * o->n_taps, sizeof *argv);
     size_t n = 0;
     const struct {
         const char *flag;
@@ -46,6 +65,16 @@ static const char *const *command(const struct loss_request *want, struct arena 
         argv[n++] = numbers[i].flag;
         argv[n++] = arena_printf(a, "%lld", (long long)numbers[i].value);
     }
+    for (size_t i = 0; i < o->n_taps; i++) {
+        struct str tap = STR_INIT;
+        str_addf(&tap, "%d.%s=", o->taps[i].peer, o->taps[i].name);
+        for (int d = 1; d < o->taps[i].rank; d++)
+            str_addf(&tap, "%s%lld", d > 1 ? "x" : "", (long long)o->taps[i].dims[d]);
+        argv[n++] = "--tap";
+        argv[n++] = arena_printf(a, "%s", tap.s);
+        str_release(&tap);
+    }
+    if (want->predict) argv[n++] = "--predict";
     if (want->mixed) argv[n++] = "--mixed";
     if (want->weighted) argv[n++] = "--class-weights";
     const struct method *m = want->method;
@@ -85,7 +114,7 @@ static smkd_model *build(const struct loss_request *want) {
     const struct program_request p = {
         .kind = "loss",
         .name = want->name,
-        .options = command(want, &a),
+        .options = command(want, &o, &a),
         .key = arena_printf(&a, "%s batch=%lld", loss_key(&o, &a), (long long)batch_limit(want)),
         .beforehand = arena_printf(&a, "smkdc loss %s -o L.smkd --classes %lld and give --loss L.smkd", want->name,
                                    (long long)want->classes),
@@ -98,4 +127,15 @@ static smkd_model *build(const struct loss_request *want) {
 
 smkd_model *loss_program(const struct loss_request *want) {
     return loss_is_file(want->name) ? load(want->name, want) : build(want);
+}
+
+enum smkd_result loss_predictor(const struct loss_request *want, smkd_model **m) {
+    const struct method_family *f = want->method->family;
+    *m = NULL;
+    if (!f->predicts || !f->predicts(want->method, &want->values) || loss_is_file(want->name)) return SMKD_R_OK;
+    struct loss_request other = *want;
+    other.predict = true;
+    other.mixed = other.weighted = false;
+    *m = loss_program(&other);
+    return *m ? SMKD_R_OK : SMKD_R_INVALID;
 }

@@ -1,6 +1,7 @@
 // smkd-run eval: accuracy of trained networks and of their ensemble on the test images.
 #include "../runtime/report.h"
 #include "../runtime/transform_flags.h"
+#include "loss_program.h"
 #include "run_train.h"
 
 #include <cjson/cJSON.h>
@@ -64,8 +65,10 @@ struct eval {
     smkd_team *team;
     struct rt_loader *loader;
     struct rt_transform transform;
-    struct rt_pipeline pipeline;             // which the transform may use
-    struct rt_report reports[MAX_PEERS + 1]; // of the peers, then of the ensemble
+    struct rt_pipeline pipeline; // which the transform may use
+    struct rt_report *reports;   // of the peers, of the ensemble, and of what the method says beside
+    smkd_model *predicts;        // the program for that; NULL: the method has none
+    struct rt_predictor predictor;
     struct rt_class_names names;
     struct rt_error errors[MAX_PEERS + 1]; // likewise, of numbers
     bool numbers;
@@ -168,6 +171,8 @@ static bool take_over(struct rt_config *flags, const struct rt_preparation *know
     return true;
 }
 
+static int all(const struct eval *e) { return e->n + 1 + e->predictor.n; }
+
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
     const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
@@ -239,7 +244,23 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                   .strict = args_given(a, "strict-data"),
                                   .warn = warn};
     e->loader = rt_loader_new(&lc);
-    for (int k = 0; k <= e->n && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes, e->set.test.n);
+    size_t n_taps;
+    struct loss_tap *taps = loss_taps(e->peers, e->n, &n_taps);
+    const struct loss_request of = {.name = e->saved.config.method,
+                                    .method = e->saved.config.row,
+                                    .values = e->saved.config.values,
+                                    .peers = e->n,
+                                    .classes = p->classes,
+                                    .taps = taps,
+                                    .n_taps = n_taps,
+                                    .max_batch = batch};
+    if (e->dir) r = loss_predictor(&of, &e->predicts);
+    free(taps);
+    if (r != SMKD_R_OK) return r;
+    if (e->predicts && (r = rt_predictor_start(&e->predictor, e->predicts, e->peers, e->n, e->team)) != SMKD_R_OK)
+        return r;
+    e->reports = xcalloc((size_t)all(e), sizeof *e->reports);
+    for (int k = 0; k < all(e) && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes, e->set.test.n);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
 }
 
@@ -250,6 +271,10 @@ static void print_json(const struct eval *e) {
     for (int k = 0; k < e->n; k++) {
         cJSON *o = rt_report_json(&e->reports[k], &e->names);
         cJSON_AddStringToObject(o, "artifact", e->paths[k]);
+        for (int i = 0; i < e->predictor.n; i++)
+            if (e->predictor.said[i].peer == k)
+                cJSON_AddItemToObject(o, e->predictor.said[i].name,
+                                      rt_report_json(&e->reports[e->n + 1 + i], &e->names));
         cJSON_AddItemToArray(peers, o);
     }
     cJSON_AddItemToObject(root, "peers", peers);
@@ -260,13 +285,17 @@ static void print_json(const struct eval *e) {
     cJSON_Delete(root);
 }
 
-// Which reports are printed: an ensemble of one network is that network.
-static int reported(const struct eval *e) { return e->n > 1 ? e->n + 1 : 1; }
+// Which reports are printed: an ensemble of one network is that network, unless the method says otherwise.
+static int reported(const struct eval *e) { return e->predictor.n ? all(e) : e->n > 1 ? e->n + 1 : 1; }
 
 static const char *network(const struct eval *e, int k) {
-    static char name[24];
-    snprintf(name, sizeof name, "peer %d", k);
-    return k < e->n ? name : "ensemble";
+    static char name[80];
+    const struct rt_said *s = k > e->n ? &e->predictor.said[k - e->n - 1] : NULL;
+    if (s)
+        snprintf(name, sizeof name, "%s %d", s->name, s->peer);
+    else
+        snprintf(name, sizeof name, "peer %d", k);
+    return k == e->n ? "ensemble" : name;
 }
 
 static void print_scores(const struct eval *e) {
@@ -321,8 +350,9 @@ static enum smkd_result print(const struct eval *e, const struct args *a) {
 
 static enum smkd_result evaluate(struct eval *e) {
     double *scratch = xcalloc(2 * (size_t)e->peers[0].classes, sizeof *scratch);
-    enum smkd_result r = e->numbers ? rt_evaluate_numbers(e->peers, e->n, e->loader, scratch, e->errors)
-                                    : rt_report_run(e->peers, e->n, e->loader, scratch, e->reports);
+    enum smkd_result r =
+        e->numbers ? rt_evaluate_numbers(e->peers, e->n, e->loader, scratch, e->errors)
+                   : rt_report_run(e->peers, e->n, e->predicts ? &e->predictor : NULL, e->loader, scratch, e->reports);
     free(scratch);
     return r;
 }
@@ -379,11 +409,14 @@ static int run(const struct args *a) {
     if (r == SMKD_R_OK && e.numbers) print_numbers(&e, args_given(a, "json"));
     if (r == SMKD_R_OK && !e.numbers) r = print(&e, a);
     rt_loader_free(e.loader);
+    for (int k = 0; k < all(&e) && e.reports; k++) rt_report_release(&e.reports[k]);
+    free(e.reports);
+    rt_predictor_release(&e.predictor);
+    smkd_model_free(e.predicts);
     for (int k = 0; k < e.n; k++) rt_peer_release(&e.peers[k]);
     smkd_team_free(e.team);
     rt_dataset_release(&e.set);
     run_saved_release(&e.saved);
-    for (int k = 0; k <= e.n; k++) rt_report_release(&e.reports[k]);
     for (int k = 0; k <= e.n; k++) rt_error_release(&e.errors[k]);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("eval");
 }

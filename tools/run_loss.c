@@ -15,6 +15,7 @@ static const struct args_opt own_opts[] = {
      ARGS_REPEAT | ARGS_REQUIRED},
     {"labels", 0, "FILE", NULL, "labels, 0 to C-1: a .npy or text file, as for smkd-run train", 0},
     {"input", 0, "NAME=FILE.npy", NULL, "an input by its name: labels.mix, targets, class.weight ...", ARGS_REPEAT},
+    {"predict", 0, NULL, NULL, "the program that predicts, where the method has one", 0},
     {"scalar", 0, "NAME=X", NULL, "a scalar by its name", ARGS_REPEAT},
     {"output", 'o', "L.safetensors", NULL, "file to write", ARGS_REQUIRED},
     {"progress", 0, "T", "1", "how far training is, 0 to 1", 0},
@@ -190,6 +191,27 @@ static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_mod
     return r;
 }
 
+// Outputs of the networks beside their logits that are given, as --input tap.K.NAME=FILE: a program is for their
+// shapes.
+static enum smkd_result read_taps(const struct args *a, struct loss_tap *taps, size_t *n, struct arena *arena) {
+    for (size_t i = 0; i < args_count(a, "input"); i++) {
+        const char *text = args_nth(a, "input", i), *sign = strchr(text, '=');
+        if (!sign || !str_has_prefix(text, "tap.")) continue;
+        const struct method_name name = method_parse(arena_printf(arena, "%.*s", (int)(sign - text), text));
+        struct rt_tensor x;
+        if (name.role != METHOD_TAP) continue; // said when it is bound
+        enum smkd_result r = rt_npy_read(sign + 1, &x);
+        if (r == SMKD_R_OK && (x.rank < 2 || x.rank > IR_MAX_RANK))
+            r = rt_fail(SMKD_R_MISMATCH, "%s: expected [N,..] of two to %d dimensions", sign + 1, IR_MAX_RANK);
+        if (r != SMKD_R_OK) return r;
+        struct loss_tap *t = &taps[(*n)++];
+        *t = (struct loss_tap){.peer = name.peer, .name = name.tap, .rank = x.rank, .dims = {-1}};
+        for (int d = 1; d < x.rank; d++) t->dims[d] = x.dims[d];
+        rt_tensor_release(&x);
+    }
+    return SMKD_R_OK;
+}
+
 static enum smkd_result load_and_evaluate(struct given *g, const struct args *a) {
     struct loss_request want = {.name = a->pos[0],
                                 .method = g->method,
@@ -201,7 +223,20 @@ static enum smkd_result load_and_evaluate(struct given *g, const struct args *a)
         want.mixed = want.mixed || str_has_prefix(args_nth(a, "input", i), "labels.mix=");
         want.weighted = want.weighted || str_has_prefix(args_nth(a, "input", i), "class.weight=");
     }
-    smkd_model *m = loss_program(&want);
+    struct arena arena;
+    arena_init(&arena);
+    struct loss_tap *taps = ARENA_ARRAY(&arena, struct loss_tap, args_count(a, "input") + 1);
+    want.taps = taps;
+    smkd_model *m = NULL;
+    if (read_taps(a, taps, &want.n_taps, &arena) == SMKD_R_OK) {
+        if (args_given(a, "predict"))
+            loss_predictor(&want, &m);
+        else
+            m = loss_program(&want);
+        if (!m && args_given(a, "predict") && !*smkd_last_error())
+            rt_fail(SMKD_R_INVALID, "--predict: %s predicts by its logits alone", g->method->name);
+    }
+    arena_release(&arena);
     smkd_team *team = m ? smkd_team_new((int)g->threads) : NULL;
     smkd_session *s = team ? smkd_session_new(m, team) : NULL;
     enum smkd_result r = s ? evaluate(g, a, m, s) : SMKD_R_INVALID;

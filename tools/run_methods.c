@@ -50,6 +50,8 @@ static void print_one(const struct method *m) {
     printf("%s: %s\nFrom %s. Family %s (%s).\nNetworks: %s. Learns: %s.\n", m->name, m->doc, m->paper, m->family->name,
            m->family->doc, count, m->family->regression ? "numbers" : "classes");
     if (m->family->teacher && m->family->teacher(m, &v)) printf("Teacher: a frozen network, which --teacher names.\n");
+    if (m->family->predicts && m->family->predicts(m, &v))
+        printf("Heads: networks have classifiers at their sides (smkdc new --heads, smkdc compile --head).\n");
     if (method_param(m, "rounds", NULL) && method_number(m, &v, "rounds") > 1)
         printf("Rounds: %g of --epochs each; what a network has become teaches it in the next.\n",
                method_number(m, &v, "rounds"));

@@ -165,20 +165,28 @@ static int run(const struct args *a) {
         if (!t.optimizer) r = SMKD_R_INVALID;
     }
     if (r == SMKD_R_OK) {
+        size_t n_taps;
+        struct loss_tap *taps = loss_taps(t.peers, t.n_peers, &n_taps);
         const struct loss_request want = {.known = from_folder ? &loss : NULL,
                                           .name = c.method,
                                           .method = c.row,
                                           .values = c.values,
                                           .peers = t.n_peers,
                                           .classes = t.peers[0].classes,
+                                          .taps = taps,
+                                          .n_taps = n_taps,
                                           .mixed =
                                               c.augmentation.mix.mixup_alpha > 0 || c.augmentation.mix.cutmix_alpha > 0,
                                           .weighted = c.class_weights != NULL,
                                           .max_batch = c.batch_size};
         t.loss = loss_program(&want);
-        r = t.loss ? rt_train(&t) : SMKD_R_INVALID;
+        r = t.loss ? SMKD_R_OK : SMKD_R_INVALID;
+        if (r == SMKD_R_OK) r = loss_predictor(&want, &t.predictor);
+        free(taps);
+        if (r == SMKD_R_OK) r = rt_train(&t);
     }
     smkd_model_free(t.loss);
+    smkd_model_free(t.predictor);
     smkd_model_free(t.optimizer);
     run_teachers_release(&teachers);
     for (int k = 0; k < t.n_peers; k++) rt_peer_release(&t.peers[k]);

@@ -5,17 +5,22 @@
 make_peers
 "$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 7 -o teacher.onnx
 "$smkdc" compile teacher.onnx -o teacher.smkd
-common=("${few[@]}" --augment crop-flip --noise symmetric:0.4 --epochs 2 --batch-size 64 --seed 3)
+common=(--data fashion-mnist --train-limit 256 --test-limit 200 --augment crop-flip --noise symmetric:0.4 --epochs 2 --batch-size 64 --seed 3)
 "$run" train --peer teacher.smkd --method ce "${common[@]}" -o teach 2>teach.log
 python3 - <<'P' # numbers to learn: as many as --train-limit takes
 import numpy as np
 rng = np.random.default_rng(0)
 w = rng.normal(size=(784, 10)).astype(np.float32) / 28
-for part, n in (("train", 512), ("test", 128)):
+for part, n in (("train", 256), ("test", 128)):
     x = rng.normal(size=(n, 1, 28, 28)).astype(np.float32)
     np.save(f"{part}_x.npy", x)
     np.save(f"{part}_y.npy", x.reshape(n, -1) @ w)
 P
+
+heads=0
+if "$smkdc" new --help | grep -q -- --heads; then
+    "$smkdc" new resnet18 --width 8 --input 1x28x28 --classes 10 --heads 3 -o heads.onnx && "$smkdc" compile heads.onnx && heads=1
+fi
 
 # What a method needs beside the common flags.
 flags_of() {
@@ -31,6 +36,10 @@ while read -r name least _; do
     "$run" methods "$name" >"what.$name"
     read -ra flags <<<"$(flags_of "$name" | tr '\n' ' ')"
     peers=(--peer a.smkd)
+    if grep -q '^Heads: ' "what.$name"; then
+        [ $heads = 1 ] || continue
+        peers=(--peer heads.smkd)
+    fi
     case $least in 2*) peers+=(--peer b.smkd) ;; esac
     go() { ${exec:-} "$run" train "${peers[@]}" --method "$name" "${flags[@]}" "$@"; }
     go -o "$name" 2>"$name.log" || fail "$name: $(tail -n 1 "$name.log")"

@@ -10,6 +10,7 @@ import types
 
 import numpy as np
 
+import memory_ref as memory
 import methods_ref as ref
 from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
 
@@ -40,6 +41,50 @@ SELECTED = [{**CLOCK, **r} for r in REFINED] + [dict(CLOCK, refine="ls", peer_de
 SMKD = functools.partial(entry, ref.mutual, (2, 3), SELECTED, near_threshold, gate="below")
 SELF = functools.partial(entry, ref.mutual, (1, 2), gate="none")
 
+def tables(widths):
+    """Inputs table.NAME.K with rows that sum to 1, or numbers around 0 where there is a width: {name: None, "classes" or a number}."""
+    def draw_tables(rng, n, c, peers):
+        out = {}
+        for k in range(peers):
+            for name, w in widths.items():
+                v = rng.normal(size=(n, w if isinstance(w, int) else c))
+                out[f"{name}.{k}"] = (ref.softmax(2 * v) if w is None else v * 0.4).astype(np.float32)
+        return out
+    return draw_tables
+
+
+def sides(rng, n, c, peers):
+    out = tables({"table.prev": None})(rng, n, c, peers)
+    for k in range(peers):
+        out.update({f"tap.{k}.head{i}": (3 * rng.normal(size=(n, c))).astype(np.float32) for i in (1, 2, 3)})
+        out.update({f"tap.{k}.feat{i}": rng.normal(size=(n, 7)).astype(np.float32) for i in (1, 2, 3, 4)})
+    return out
+
+
+def past(rng, n, c, peers):
+    return tables({"table.prev": None})(rng, n, c, peers)
+
+
+def without_past(rng, n, c, peers):
+    return {k: v for k, v in sides(rng, n, c, peers).items() if not k.startswith("table")}
+
+
+def near_clamp(x, **_):  # of 1e-4
+    return any(np.abs(np.log(np.concatenate([ref.softmax(z), 1 - ref.softmax(z)])) - np.log(1e-4)).min() < 1e-3 for z in x.z)
+
+
+def near_floor(x, **_):  # of p + U - V
+    for k, z in enumerate(x.z):
+        u, v, p = memory.at(x, "table.u", k), memory.at(x, "table.v", k), ref.softmax(z)
+        raw = p + np.clip(u * u * x.given, 0, 1) - np.clip(v * v * (1 - x.given), 0, 1)
+        if np.abs(raw - 1e-4).min() < 1e-6:
+            return True
+    return False
+
+
+HEADS = functools.partial(entry, memory.heads)
+CLOCKED = ("epoch", "round")
+
 METHODS = {
     "smkd-p": SMKD(),
     "smkd-s": SMKD(still=True),
@@ -60,9 +105,21 @@ METHODS = {
     "apl": entry(ref.robust, rule="nce-rce", few=(1, 1), many=(10, .1)),
     "nce-rce": entry(ref.robust, switches=[{}, dict(loss_beta=0.5)], rule="nce-rce", few=(1, 1), many=(10, .1)),
     "nce-mae": entry(ref.robust, switches=[{}, dict(loss_alpha=3)], rule="nce-mae", few=(1, 1), many=(10, 1)),
+    "elr": entry(memory.elr, switches=[{}, dict(lambda_=2.5, beta=0.6)], avoid=near_clamp, inputs=tables({"table.target": None})),
+    "sop": entry(memory.sop, switches=[{}, dict(lr_u=0.3, lr_v=2)], avoid=near_floor, inputs=tables({"table.u": 1, "table.v": "classes"})),
+    "temporal-ensembling": entry(memory.temporal, switches=[dict(epoch=1), dict(epoch=5, ramp=10, consistency=4), dict(epoch=90, alpha_z=0.9)],
+                                 inputs=tables({"table.z": None})),
+    "mean-teacher": entry(memory.mean_teacher, switches=[dict(epoch=1), dict(epoch=7, ramp=5, consistency=2)],
+                          inputs=tables({"average": "classes"})),
+    "ps-kd": HEADS(switches=[dict(progress=0.5), dict(alpha_t=0.3)], inputs=past, ps_kd=True),
+    "byot": HEADS(switches=[{}, dict(byot_alpha=0.4, byot_beta=0.01, temperature=2)], inputs=without_past, byot=True),
+    "dmfl": HEADS(switches=[dict(dmfl="live"), dict(dmfl="value")], inputs=without_past),
+    "ps-kd+byot": HEADS(switches=[dict(progress=0.5)], inputs=sides, ps_kd=True, byot=True),
+    "ps-kd+dmfl": HEADS(switches=[dict(progress=0.5, dmfl="live"), dict(progress=0.5, dmfl="value")], inputs=sides, ps_kd=True),
+    "byot+dmfl": HEADS(switches=[dict(dmfl="live")], inputs=without_past, byot=True),
+    "ps-kd+byot+dmfl": HEADS(switches=[dict(progress=0.5, dmfl="live"), dict(dmfl="value")], inputs=sides, ps_kd=True, byot=True),
 }
-ELSEWHERE = {"mse", "l1", "huber",  # numbers instead of classes: test_recipes.py
-             "elr", "sop", "temporal-ensembling", "mean-teacher"}  # tables: train_methods.sh
+ELSEWHERE = {"mse", "l1", "huber"}  # numbers instead of classes: test_recipes.py
 
 
 # --- batches --------------------------------------------------------------------------------------------------------------
@@ -101,10 +158,12 @@ def draw(rng, e, shape, peers, numbers, labelled):
 def flags(numbers):
     out = []
     for name, v in numbers.items():
-        if v is True:
+        if name in CLOCKED:
+            out += ["--scalar", f"{name}={v}"]
+        elif v is True:
             out += [f"--{name.replace('_', '-')}"]
         elif v is not False:
-            out += [f"--{name.replace('_', '-')}", ",".join(map(repr, v)) if isinstance(v, tuple) else str(v)]
+            out += [f"--{name.strip('_').replace('_', '-')}", ",".join(map(repr, v)) if isinstance(v, tuple) else str(v)]
     return out
 
 
@@ -162,6 +221,7 @@ def cases(e):
 
 def main():
     ref.self_check()
+    memory.self_check()
     need_tools(RUN)
     report = Report()
     rows = [line.split()[0] for line in run(RUN, "methods").stdout.splitlines()]

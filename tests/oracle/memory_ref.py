@@ -1,0 +1,199 @@
+"""Losses that remember images (methods.md 6.18, 6.19, 6.23) or look at the sides of networks (methods.md 4), in float64 numpy.
+
+As methods_ref.py, whose terms and sums these use; `python memory_ref.py` checks closed forms and golden vectors."""
+import numpy as np
+
+from methods_ref import batch, check_term, label_term, labels_of, mean, put, softmax, total, weigh, weight_sum, xent
+
+
+def at(x, name, k):
+    return getattr(x, f"{name}_{k}".replace(".", "_"))
+
+
+def through_softmax(p, g):
+    return p * (g - (g * p).sum(axis=1, keepdims=True))
+
+
+# --- early-learning regularisation ------------------------------------------------------------------------------------------
+
+def elr_term(z, t):
+    p = softmax(z)
+    c = np.clip(p, 1e-4, 1 - 1e-4)
+    room = 1 - (t * c).sum(axis=1)
+    g = np.where((p > 1e-4) & (p < 1 - 1e-4), -t / room[:, None], 0)
+    return np.log(room), through_softmax(p, g)
+
+
+def elr(x, *, lambda_=None, beta=None, label_smoothing=0.0):
+    lam = (3 if x.c <= 10 else 7) if lambda_ is None else lambda_
+    beta = (.7 if x.c <= 10 else .9) if beta is None else beta
+    out = {}
+    for k in range(x.peers):
+        c = np.clip(softmax(x.z[k]), 1e-4, 1 - 1e-4)
+        t = beta * at(x, "table.target", k) + (1 - beta) * c / c.sum(axis=1, keepdims=True)
+        put(out, k, total([(1, label_term(x, k, label_smoothing)), (lam, mean(x, elr_term(x.z[k], t)))]),
+            corrected=t.argmax(axis=1))
+        out[f"table.target.{k}"] = t
+    return out
+
+
+# --- sparse over-parameterisation -------------------------------------------------------------------------------------------
+
+def sop_parts(x, z, u, v, y):
+    """(loss, gradient by z, by u, by v); u [N,1], v [N,C]; the argmax and, in the cross entropy, V are constants."""
+    p = softmax(z)
+    U, V = np.clip(u * u * y, 0, 1), np.clip(v * v * (1 - y), 0, 1)
+    raw = p + U - V
+    m = np.maximum(raw, 1e-4)
+    s = m.sum(axis=1, keepdims=True)
+    wy, w = y if x.weight is None else y * (x.given * x.weight).sum(axis=1, keepdims=True), weight_sum(x)
+    live = raw > 1e-4
+    dm = (-wy / m + wy.sum(axis=1, keepdims=True) / s) / w * live
+    d = np.eye(x.c)[z.argmax(axis=1)] + U - V - y
+    loss = -(wy * np.log(m / s)).sum() / w + (d * d).sum() / x.n
+    inside_u, inside_v = u * u * y < 1, v * v * (1 - y) < 1
+    du = ((dm + 2 * d / x.n) * inside_u * 2 * u * y).sum(axis=1, keepdims=True)
+    dv = -2 * d / x.n * inside_v * 2 * v * (1 - y)
+    return loss, through_softmax(p, dm), du, dv
+
+
+def sop(x, *, lr_u=1.0, lr_v=10.0, label_smoothing=0.0):
+    out, y = {}, labels_of(x, label_smoothing)
+    for k in range(x.peers):
+        u, v = at(x, "table.u", k), at(x, "table.v", k)
+        loss, dz, du, dv = sop_parts(x, x.z[k], u, v, y)
+        put(out, k, (loss, dz))
+        out[f"table.u.{k}"], out[f"table.v.{k}"] = u - lr_u * du, v - lr_v * dv
+    return out
+
+
+# --- consistency ------------------------------------------------------------------------------------------------------------
+
+def squares(z, t):
+    """mean over the classes of (p - t)^2"""
+    p = softmax(z)
+    return ((p - t) ** 2).mean(axis=1), through_softmax(p, 2 * (p - t) / z.shape[1])
+
+
+def consistent(x, k, target, ready, epoch, consistency, ramp, smoothing):
+    w = consistency * np.exp(-5 * (1 - min(epoch / ramp, 1)) ** 2) * ready
+    return total([(1, label_term(x, k, smoothing)), (w, mean(x, squares(x.z[k], target)))])
+
+
+def temporal(x, *, epoch=1, consistency=30.0, ramp=80.0, alpha_z=.6, label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        old = at(x, "table.z", k)
+        target = old / (1 - alpha_z ** (epoch - 1)) if epoch > 1 else old
+        put(out, k, consistent(x, k, target, epoch > 1, epoch, consistency, ramp, label_smoothing))
+        out[f"table.z.{k}"] = alpha_z * old + (1 - alpha_z) * softmax(x.z[k])
+    return out
+
+
+def mean_teacher(x, *, epoch=1, consistency=30.0, ramp=80.0, label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        put(out, k, consistent(x, k, softmax(at(x, "average", k)), True, epoch, consistency, ramp, label_smoothing))
+    return out
+
+
+# --- heads ------------------------------------------------------------------------------------------------------------------
+
+def heads(x, *, ps_kd=False, byot=False, dmfl="off", alpha_t=.8, byot_alpha=.1, byot_beta=1e-6, temperature=3.0, progress=1.0,
+          label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        z, q = x.z[k], labels_of(x, label_smoothing)
+        if ps_kd:
+            a = alpha_t * progress
+            q = (1 - a) * q + a * at(x, "table.prev", k)
+            out[f"table.prev.{k}"] = softmax(z)
+            out[f"corrected.{k}"] = q.argmax(axis=1)
+
+        def labelled(z):
+            return mean(x, xent(z, weigh(x, q)), divisor=weight_sum(x))
+
+        parts, grads = [(1, labelled(z))], {}
+        H = [getattr(x, f"tap_{k}_head{i}") for i in (1, 2, 3)] if byot or dmfl != "off" else []
+        F = [getattr(x, f"tap_{k}_feat{i}") for i in (1, 2, 3, 4)] if H else []
+        dF = [np.zeros_like(f) for f in F]
+        dH = [np.zeros_like(h) for h in H]
+        extra = 0.0
+        if byot:
+            parts.append((1 - byot_alpha, labelled(z)))
+            said = softmax(z / temperature)
+            for i, h in enumerate(H):
+                taught = xent(h / temperature, said)
+                value, g = mean(x, (taught[0] * temperature ** 2, taught[1] * temperature))
+                own, own_g = labelled(h)
+                counts = (F[i] > 0) | (F[3] > 0)
+                d = (F[i] - F[3]) * counts
+                extra += byot_alpha * value + (1 - byot_alpha) * own + byot_beta * (d * d).sum()
+                dH[i] += byot_alpha * g + (1 - byot_alpha) * own_g
+                dF[i] += byot_beta * 2 * d
+        if dmfl != "off":
+            value = 0.0
+            for i in range(3):
+                for a, b in ((i, 3), (3, i)):  # what is said of a by b's
+                    rows, g = xent(F[a], softmax(F[b]))
+                    value += rows.mean() / 3
+                    if dmfl == "live":
+                        dF[a] += g / x.n / 3
+            extra += value
+            out[f"feature_loss.{k}"] = value
+        loss, grad = total(parts)
+        put(out, k, (loss + extra, grad))
+        for i in range(len(H)):
+            out[f"grad.tap.{k}.head{i + 1}"] = dH[i]
+        if F and (byot or dmfl == "live"):
+            for i in range(3 if dmfl == "off" else 4):
+                out[f"grad.tap.{k}.feat{i + 1}"] = dF[i]
+    return out
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------------
+
+def self_check():
+    rng = np.random.default_rng(1)
+    t = softmax(rng.normal(size=(4, 5)))
+    check_term("ELR", lambda z: elr_term(z, t))
+    check_term("squares", lambda z: squares(z, t))
+    za = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]])
+    y = np.array([0, 2, 1])
+    prev = np.array([(.7, .1, .1, .1), (.1, .6, .2, .1), (.25,) * 4])
+    given = np.array([(.9, .05, .03, .02), (.2, .3, .3, .2), (.1, .6, .2, .1)])
+    x = batch([za], y, table_target_0=given, table_prev_0=prev)
+    reg = mean(x, elr_term(za, given))
+    np.testing.assert_allclose(reg[0], -0.928518, atol=1.5e-6)
+    np.testing.assert_allclose(reg[1][0], (-0.098767, 0.031992, 0.012062, 0.054713), atol=1.5e-6)
+    got = elr(x, beta=1.0)
+    np.testing.assert_allclose(got["loss.0"], -2.114918, atol=3e-6)
+    np.testing.assert_allclose(got["grad.0"][2], (0.010124, -0.308828, 0.271184, 0.027520), atol=3e-6)
+    got = heads(x, ps_kd=True, alpha_t=.4)
+    np.testing.assert_allclose(got["loss.0"], 1.077969, atol=1.5e-6)
+    np.testing.assert_allclose(got["grad.0"][1], (0.082884, 0.007061, -0.147891, 0.057946), atol=1.5e-6)
+    np.testing.assert_allclose(mean(x, squares(za, prev))[0], 0.040454, atol=1.5e-6)
+    # SOP's cross entropy, from the whole by taking the squares away; its gradients by central differences.
+    u = np.array([[.1], [.5], [1.2]])
+    v = np.array([(.1, .2, .3, .4), (.5, .6, .7, .1), (.2, .2, .9, .2)])
+    one = np.eye(4)[y]
+    loss, dz, du, dv = sop_parts(x, za, u, v, one)
+    d = np.eye(4)[za.argmax(axis=1)] + np.clip(u * u * one, 0, 1) - np.clip(v * v * (1 - one), 0, 1) - one
+    np.testing.assert_allclose(loss - (d * d).sum() / 3, 0.135060, atol=1.5e-6)
+    np.testing.assert_allclose(dz[1], (0.081232, -0.045937, -0.095474, 0.060178), atol=1.5e-6)
+    for i in range(2):
+        step = np.zeros((3, 1))
+        step[i] = 1e-6
+        num = (sop_parts(x, za, u + step, v, one)[0] - sop_parts(x, za, u - step, v, one)[0]) / 2e-6
+        np.testing.assert_allclose(du[i, 0], num, atol=1e-7)
+    # BYOT's feature example and its distillation term.
+    F1, FN = np.array([[1, -1, 0], [.5, .2, -.3]]), np.array([[.5, -.2, .1], [-.1, .4, -.2]])
+    counts = (F1 > 0) | (FN > 0)
+    np.testing.assert_allclose((((F1 - FN) * counts) ** 2).sum(), .66, atol=1e-9)
+    zb = np.array([[3, 1, 0, -2], [0, 2.5, -1, .5], [.1, 0, .2, -.1]])
+    np.testing.assert_allclose(9 * xent(za / 3, softmax(zb / 3))[0].mean(), 12.636031, atol=1.5e-6)
+
+
+if __name__ == "__main__":
+    self_check()
+    print("memory_ref: closed forms and golden vectors agree")
