@@ -56,6 +56,7 @@ void rt_source_done(const struct rt_images *im, size_t i, struct rt_image *rgb);
 struct rt_dataset {
     char name[64];      // "cifar10", "cifar100", or the folder's name for IDX files
     int classes;        // CIFAR's; of IDX files one more than the largest label of both parts
+    bool cifar;         // CIFAR's binary files: labels are numbered as in its papers
     int max_classes;    // below which labels of the user's own must lie: CIFAR's, or what the model tells apart
     char **class_names; // `classes` of them, UTF-8; owned; NULL where the format has none
     char **notes;       // n_notes lines about the files that the user should see; owned
@@ -109,7 +110,7 @@ enum smkd_result rt_data_unknown(const char *where);
 char *rt_path_join(const char *dir, const char *file);
 bool rt_path_exists(const char *path);
 
-// --- labels and noise ------------------------------------------------------------------------------------------------
+// --- labels (noise: noise.h) ----------------------------------------------------------------------------------------
 
 // Reads labels that replace the training labels: a .npy of whole numbers of any type, [total] or with further
 // dimensions of 1; or text with one number a line (or all in a single one), as numpy.savetxt writes it. Which of them
@@ -119,16 +120,6 @@ bool rt_path_exists(const char *path);
 enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int classes, int32_t *labels);
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n); // .npy, i64
 
-enum rt_noise_kind { RT_NOISE_NONE, RT_NOISE_SYMMETRIC, RT_NOISE_SYMMETRIC_INCLUSIVE, RT_NOISE_PAIRFLIP };
-struct rt_noise {
-    enum rt_noise_kind kind;
-    double rate;
-};
-// "none", "symmetric:R" (to one of the other classes), "symmetric-inclusive:R" (to any class, the own one included) or
-// "pairflip:R" (class i to (i+1) mod C), 0 <= R <= 1.
-enum smkd_result rt_noise_parse(const char *text, struct rt_noise *out);
-// Flips each label independently with the given probability. The first k labels do not depend on n.
-void rt_noise_apply(const struct rt_noise *noise, uint64_t seed, int classes, int32_t *labels, size_t n);
 // Share of positions in which the two differ.
 double rt_labels_differ(const int32_t *a, const int32_t *b, size_t n);
 

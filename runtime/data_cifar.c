@@ -143,6 +143,7 @@ enum smkd_result rt_cifar_load(const char *dir, const struct rt_data_want *want,
     if (!v) return rt_fail(SMKD_R_INVALID, "%s: no CIFAR binary files", dir);
     snprintf(out->name, sizeof out->name, "%s", v->name);
     out->classes = out->max_classes = v->classes;
+    out->cifar = true;
     enum smkd_result r = SMKD_R_OK;
     if (classes < v->classes)
         r = rt_fail(SMKD_R_MISMATCH, "%s: %s has %d classes%s, the model %d; make the model with --classes %d", dir,

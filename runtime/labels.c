@@ -1,5 +1,6 @@
 // Label files: what CIFAR-N and one's own annotators come as. What a file is shows in its bytes, not in its name.
 #include "data.h"
+#include "words.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -65,8 +66,6 @@ static enum smkd_result read_npy(struct target *t, const void *bytes, size_t siz
 
 // --- text ------------------------------------------------------------------------------------------------------------
 
-static bool is_separator(char c) { return c == ' ' || c == '\t' || c == ',' || c == ';' || c == '\r'; }
-
 // One number of a text file, which may be written as a real one (numpy.savetxt does).
 static enum smkd_result add_word(struct target *t, size_t line, const char *word, size_t len) {
     char text[64], where[40];
@@ -86,41 +85,17 @@ static enum smkd_result add_word(struct target *t, size_t line, const char *word
     return add(t, (int64_t)f, where);
 }
 
-// The next word of a line that ends at `end`, *len bytes of it; NULL where there is none. numpy.savetxt's header is a
-// comment.
-static const char *next_word(const char *p, const char *end, size_t *len) {
-    while (p < end && is_separator(*p)) p++;
-    if (p == end || *p == '#') return NULL;
-    const char *word = p;
-    while (p < end && !is_separator(*p)) p++;
-    *len = (size_t)(p - word);
-    return word;
-}
-
-// Lines end with \n, \r\n or, on very old machines, \r.
-static const char *line_end(const char *p, const char *end) {
-    const char *stop = memchr(p, '\n', (size_t)(end - p));
-    if (!stop) stop = end;
-    const char *cr = memchr(p, '\r', (size_t)(stop - p));
-    return cr && cr + 1 < stop ? cr : stop;
-}
-
 // One number a line, or all of them in a single one.
-static enum smkd_result check_columns(const struct target *t, const char *p, const char *end) {
+static enum smkd_result check_columns(const struct target *t, struct rt_words w) {
     size_t lines = 0, widest = 0, where = 0, len;
-    for (size_t line = 1; p < end; line++) {
-        const char *stop = line_end(p, end), *word = p;
+    while (rt_words_line(&w)) {
         size_t words = 0;
-        while ((word = next_word(word, stop, &len))) {
-            word += len;
-            words++;
-        }
+        while (rt_words_next(&w, &len)) words++;
         lines += words > 0;
         if (words > widest) {
             widest = words;
-            where = line;
+            where = w.line;
         }
-        p = stop + 1;
     }
     if (lines < 2 || widest < 2) return SMKD_R_OK;
     return rt_fail(SMKD_R_INVALID, "%s: line %zu has %zu words, expected one label a line; keep the column of labels",
@@ -128,19 +103,13 @@ static enum smkd_result check_columns(const struct target *t, const char *p, con
 }
 
 static enum smkd_result read_text(struct target *t, const char *p, size_t size) {
-    const char *end = p + size, *nul = memchr(p, 0, size);
-    if (nul)
-        return rt_fail(SMKD_R_INVALID, "%s: is neither a .npy nor text: byte %zu is 0", t->path, (size_t)(nul - p));
-    if (size >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) p += 3; // a byte-order mark
-    enum smkd_result r = check_columns(t, p, end);
-    for (size_t line = 1; p < end && r == SMKD_R_OK; line++) {
-        const char *stop = line_end(p, end), *word = p;
+    struct rt_words w;
+    enum smkd_result r = rt_words_begin(&w, t->path, p, size);
+    if (r == SMKD_R_OK) r = check_columns(t, w);
+    while (r == SMKD_R_OK && rt_words_line(&w)) {
+        const char *word;
         size_t len;
-        while (r == SMKD_R_OK && (word = next_word(word, stop, &len))) {
-            r = add_word(t, line, word, len);
-            word += len;
-        }
-        p = stop + 1;
+        while (r == SMKD_R_OK && (word = rt_words_next(&w, &len))) r = add_word(t, w.line, word, len);
     }
     return r == SMKD_R_OK ? check_count(t, t->count) : r;
 }

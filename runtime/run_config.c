@@ -1,5 +1,6 @@
 #include "run_config.h"
 
+#include "noise.h"
 #include "schedule.h"
 #include "transform_flags.h"
 
@@ -63,7 +64,9 @@ const struct rt_field rt_fields[] = {
         "order of an epoch: shuffle, or balanced (each class equally often, with replacement)", sampler, sampler_words),
     FLAG("ra-sampler", "repeated augmentation: each image of an epoch three times, of a third of the images",
          ra_sampler),
-    STR("noise", "KIND:R", "none", "flip labels: symmetric:R, symmetric-inclusive:R or pairflip:R", noise, NULL),
+    STR("noise", "KIND:R", "none",
+        "wrong labels: symmetric:R, symmetric-inclusive:R, pairflip:R, asymmetric:R (CIFAR), instance:R or matrix:FILE",
+        noise, NULL),
     WHOLE("noise-seed", "auto", "seed of the noise (auto: the seed)", noise_seed),
     STR("augment", "KIND", "auto", "crop-flip, crop, flip or none (auto: crop-flip for CIFAR, none for IDX)", augment,
         augment_words),

@@ -1,4 +1,5 @@
 // Images, given labels, split and input transform of a run.
+#include "noise.h"
 #include "train.h"
 #include "transform_flags.h"
 
@@ -106,6 +107,26 @@ static uint64_t add_names(uint64_t h, const struct rt_images *im) {
     return h;
 }
 
+static enum smkd_result add_noise(struct rt_train_data *d, const struct rt_config *c) {
+    const struct rt_noise_job j = {.text = c->noise,
+                                   .data = c->data,
+                                   .seed = (uint64_t)c->noise_seed,
+                                   .classes = d->classes,
+                                   .labels = d->given,
+                                   .n = d->set.train.n,
+                                   .set = &d->set,
+                                   .transform = &d->transform,
+                                   .threads = (int)c->threads,
+                                   .workers = (int)c->workers,
+                                   .strict = c->strict_data};
+    struct rt_noise noise;
+    enum smkd_result r = rt_noise_parse(c->noise, &noise);
+    if (r == SMKD_R_OK) r = rt_noise_apply(&noise, &j);
+    d->replaced = c->labels || noise.kind;
+    d->noise_rate = rt_labels_differ(d->given, d->set.train.labels, d->set.train.n);
+    return r;
+}
+
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
     *d = (struct rt_train_data){0};
     struct rt_dataset *s = &d->set;
@@ -136,15 +157,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     for (size_t i = 0; r == SMKD_R_OK && i < n; i++)
         if (d->given[i] >= d->classes) d->classes = d->given[i] + 1;
     d->by_chance = r == SMKD_R_OK && c->labels && agree_by_chance(d->given, s->train.labels, n, d->classes);
-    struct rt_noise noise;
-    if (r == SMKD_R_OK) r = rt_noise_parse(c->noise, &noise);
     if (r != SMKD_R_OK) return r;
-    if (noise.kind != RT_NOISE_NONE && d->classes < 2)
-        return rt_fail(SMKD_R_INVALID, "--noise %s: all labels of %s are 0; noise needs two classes", c->noise,
-                       c->data);
-    rt_noise_apply(&noise, (uint64_t)c->noise_seed, d->classes, d->given, n);
-    d->replaced = c->labels || noise.kind != RT_NOISE_NONE;
-    d->noise_rate = rt_labels_differ(d->given, s->train.labels, n);
 
     split(d, c);
     if (c->val_split > 0 && d->n_validation == 0)
@@ -161,6 +174,8 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if ((r = channels("std", &c->std, ch, s->std)) != SMKD_R_OK) return r;
     const struct rt_input in = {model->channels, model->height, model->width, model->channels_last};
     r = rt_transform_from_flags(&d->transform, &d->pipeline, c, flags, &s->train, &in, s->mean, s->std);
+    if (r == SMKD_R_OK) r = add_noise(d, c);
+    if (r != SMKD_R_OK) return r;
 
     uint64_t sizes[] = {s->train.n, s->test.n, (uint64_t)d->classes, (uint64_t)ch, (uint64_t)s->train.height};
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);

@@ -13,6 +13,10 @@ refuses '--data is missing' "$run" train --peer a.smkd --peer b.smkd -o r
 refuses 'no such data folder' "$run" train --peer a.smkd --peer b.smkd --data nowhere -o r
 refuses 'no data set recognised' "$run" train --peer a.smkd --peer b.smkd --data . -o r
 refuses 'expected none, symmetric:R' train --noise symmetric:2 -o r
+refuses 'similar is known of CIFAR-10 and CIFAR-100 (their binary files) only, not of fashion-mnist; give --noise matrix:FILE' train --noise asymmetric:0.4 -o r
+refuses 'T.csv: cannot be read' train --noise matrix:T.csv -o r
+printf '1,0\n0,1\n' >T.csv
+refuses 'T.csv: line 1 has 2 numbers, expected 10, one for each class' train --noise matrix:T.csv -o r
 refuses '--lr -1: expected a number' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --lr=-1 -o r
 refuses '--std 0: expected numbers from 1e-06' train --std 0 -o r
 refuses '--mean 0.5,0.5,0.5: expected 1 number' train --mean 0.5,0.5,0.5 -o r

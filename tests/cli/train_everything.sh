@@ -17,7 +17,7 @@ for s in 0 1 2; do
     "$smkdc" compile $s.onnx -o $s.smkd
 done
 cat >all.json <<'J'
-{"data": "photos", "val-split": 0.2, "noise": "symmetric:0.3", "seed": 5, "epochs": 5, "batch-size": 8, "drop-last": true,
+{"data": "photos", "val-split": 0.2, "noise": "instance:0.3", "seed": 5, "epochs": 5, "batch-size": 8, "drop-last": true,
  "method": "smkd-p", "refine": "mylc", "r-scope": "ema", "eta": 1.2, "peer-denom": "N", "label-smoothing": 0.1,
  "class-weights": "balanced", "t-unit": "iteration",
  "opt": "adamw", "lr": 0.01, "weight-decay": 0.01, "norm-weight-decay": 0, "bias-weight-decay": 0,
