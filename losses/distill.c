@@ -37,7 +37,7 @@ static ir_vid from_teacher(struct loss_builder *b, int k) { return divergence(b,
 static const struct {
     const char *from;
     ir_vid (*distilled)(struct loss_builder *b, int k); // D_k, [N]
-} sources[] = {{"peer", from_peers}, {"teacher", from_teacher}};
+} sources[] = {{"peer", from_peers}, {"teacher", from_teacher}, {"former", from_teacher}};
 
 static ir_vid distilled(struct loss_builder *b, int k) {
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
@@ -51,8 +51,14 @@ void loss_draw_distill(struct loss_builder *b) {
     ir_vid given, q = loss_targets(b, &given), weight = loss_scalar(b, split ? "epsilon" : "distill_weight");
     for (int k = 0; k < b->o->peers; k++) {
         ir_vid z = loss_logits(b, k), own = loss_label_term(b, q, given, z, 0), d = distilled(b, k);
-        if (split) own = ir_mul(g, ir_sub(g, ir_const_f(g, 1), weight), own);
-        loss_output_of(b, "loss", k, ir_add(g, own, ir_mul(g, weight, loss_mean_rows(b, d))));
+        ir_vid part = split ? ir_mul(g, ir_sub(g, ir_const_f(g, 1), weight), own) : own;
+        ir_vid loss = ir_add(g, part, ir_mul(g, weight, loss_mean_rows(b, d)));
+        if (loss_is(b, "from", "former")) { // there is none in the first round
+            ir_vid first = ir_binary(g, IR_OP_lt, loss_scalar(b, "round"), ir_const_f(g, 1.5));
+            loss = ir_where(g, first, own, loss);
+            d = ir_where(g, first, ir_const_f(g, 0), d);
+        }
+        loss_output_of(b, "loss", k, loss);
         loss_output_of(b, "divergence", k, d);
         loss_output_of(b, "entropy", k, loss_entropy(b, z));
     }

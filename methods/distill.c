@@ -2,7 +2,9 @@
 // trained, of an ensemble (methods.md 3). What is distilled is the prediction as it is; mutual.c distils targets.
 #include "families.h"
 
-static const char *const sources[] = {"peer", "teacher", NULL};
+#include <string.h>
+
+static const char *const sources[] = {"peer", "teacher", "former", NULL};
 static const char *const combined[] = {"mean", "sum", NULL};
 static const char *const balances[] = {"split", "added", NULL};
 
@@ -36,9 +38,24 @@ static const struct method_param params[] = {
      .max = 1e6,
      .scalar = "temperature",
      .help = "logits are divided by T on both sides, and the divergence multiplied by T^2"},
+    {.name = "rounds",
+     .value = "N",
+     .kind = METHOD_NUMBER,
+     .def = "2",
+     .min = 2,
+     .max = 1000,
+     .scalar = "rounds",
+     .only = "from=former",
+     .help = "how often it trains for --epochs"},
     METHOD_LABEL_SMOOTHING,
     {.name = NULL},
 };
 
-const struct method_family method_distill = {
-    .name = "distill", .doc = "classifiers that learn from labels and from predictions", .params = params};
+static bool teacher(const struct method *m, const struct method_values *v) {
+    return strcmp(method_word(m, v, "from"), "teacher") == 0;
+}
+
+const struct method_family method_distill = {.name = "distill",
+                                             .doc = "classifiers that learn from labels and from predictions",
+                                             .params = params,
+                                             .teacher = teacher};

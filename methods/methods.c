@@ -42,6 +42,14 @@ const struct method methods[] = {
      "mutual distillation: cross entropy and the others' predictions, each its share", "SMKD Eq. 2"},
     {"dml", &method_distill, "from=peer,several=sum,balance=added", 2, MANY,
      "deep mutual learning: cross entropy plus the others' predictions", "DML, CVPR 2018"},
+    {"t2s", &method_distill, "from=teacher,several=mean,balance=split", 1, MANY,
+     "knowledge distillation from a frozen teacher", "SMKD Eq. 1"},
+    {"two-round", &method_distill, "from=former,several=mean,balance=split", 1, MANY,
+     "trained, then taught anew by what it became", "two-round self-distillation"},
+    {"born-again", &method_distill, "from=former,several=mean,balance=added,rounds:3", 1, MANY,
+     "generations, each taught by the one before", "Furlanello 2018"},
+    {"tf-kd-self", &method_distill, "from=former,several=mean,balance=split,epsilon:0.9,temperature:20", 1, MANY,
+     "trained, then taught anew by what it became, softened", "Tf-KD, CVPR 2020"},
     {"gce", &method_robust, "rule=gce", 1, MANY, "generalised cross entropy", "Zhang and Sabuncu 2018"},
     {"sce", &method_robust, "rule=sce,loss-alpha:0.1|6,loss-beta:1|0.1", 1, MANY,
      "symmetric cross entropy: of the label, and of the prediction the other way round", "Wang 2019"},
@@ -243,6 +251,12 @@ bool method_matters(const struct method *m, const struct method_values *v, const
         if ((now && !is_among(now, s + n + 1)) || !method_matters(m, v, on)) return false;
     }
     return true;
+}
+
+int64_t method_rounds(const struct method *m, const struct method_values *v) {
+    int place;
+    const struct method_param *p = method_param(m, "rounds", &place);
+    return p && method_matters(m, v, p) ? (int64_t)v->number[place] : 1;
 }
 
 struct method_values method_canonical(const struct method *m, const struct method_values *v) {

@@ -101,6 +101,8 @@ bool method_matters(const struct method *m, const struct method_values *v, const
 // The family's questions, answered.
 bool method_by_rows(const struct method *m, const struct method_values *v);
 const char *method_refuse(const struct method *m, const struct method_values *v, int peers);
+// In how many rounds of --epochs it trains: its `rounds`, or 1.
+int64_t method_rounds(const struct method *m, const struct method_values *v);
 // By name; a name that the family lacks is a BUG.
 double method_number(const struct method *m, const struct method_values *v, const char *name);
 const char *method_word(const struct method *m, const struct method_values *v, const char *name);

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int64_t rt_rounds(const struct rt_config *c) {
-    return method_param(c->row, "rounds", NULL) ? (int64_t)method_number(c->row, &c->values, "rounds") : 1;
-}
+int64_t rt_rounds(const struct rt_config *c) { return method_rounds(c->row, &c->values); }
 
 int64_t rt_round(const struct run *r, int64_t epoch) { return (epoch - 1) / r->c->epochs + 1; }
 

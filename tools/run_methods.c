@@ -52,9 +52,9 @@ static void print_one(const struct method *m) {
     if (m->family->teacher && m->family->teacher(m, &v)) printf("Teacher: a frozen network, which --teacher names.\n");
     if (m->family->predicts && m->family->predicts(m, &v))
         printf("Heads: networks have classifiers at their sides (smkdc new --heads, smkdc compile --head).\n");
-    if (method_param(m, "rounds", NULL) && method_number(m, &v, "rounds") > 1)
-        printf("Rounds: %g of --epochs each; what a network has become teaches it in the next.\n",
-               method_number(m, &v, "rounds"));
+    if (method_rounds(m, &v) > 1)
+        printf("Rounds: %lld of --epochs each; what a network has become teaches it in the next.\n",
+               (long long)method_rounds(m, &v));
     printf("Batches in parts (--accumulate): %s.\n",
            method_by_rows(m, &v) ? "yes" : "no, its rows depend on each other");
     for (int i = 0; m->family->params[i].name; i++) {

@@ -5,13 +5,13 @@
 make_peers
 "$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 7 -o teacher.onnx
 "$smkdc" compile teacher.onnx -o teacher.smkd
-common=(--data fashion-mnist --train-limit 256 --test-limit 200 --augment crop-flip --noise symmetric:0.4 --epochs 2 --batch-size 64 --seed 3)
+common=(--data fashion-mnist --train-limit 512 --test-limit 300 --augment crop-flip --noise symmetric:0.4 --epochs 2 --batch-size 32 --seed 3)
 "$run" train --peer teacher.smkd --method ce "${common[@]}" -o teach 2>teach.log
 python3 - <<'P' # numbers to learn: as many as --train-limit takes
 import numpy as np
 rng = np.random.default_rng(0)
 w = rng.normal(size=(784, 10)).astype(np.float32) / 28
-for part, n in (("train", 256), ("test", 128)):
+for part, n in (("train", 512), ("test", 128)):
     x = rng.normal(size=(n, 1, 28, 28)).astype(np.float32)
     np.save(f"{part}_x.npy", x)
     np.save(f"{part}_y.npy", x.reshape(n, -1) @ w)
@@ -52,10 +52,11 @@ while read -r name least _; do
     wait $pid 2>/dev/null || true
     "$run" train --resume -o "$name.killed" 2>"$name.log" || fail "$name, resumed: $(tail -n 1 "$name.log")"
     same_run "$name" "$name.killed"
-    python3 - "$name" <<'P'
+    rounds=$(sed -n 's/^Rounds: \([0-9]*\) of.*/\1/p' "what.$name")
+    python3 - "$name" "${rounds:-1}" <<'P'
 import csv, math, sys
 rows = list(csv.DictReader(open(f"{sys.argv[1]}/metrics.csv")))
-assert len(rows) == 2, f"{sys.argv[1]}: {len(rows)} epochs"
+assert len(rows) == 2 * int(sys.argv[2]), f"{sys.argv[1]}: {len(rows)} epochs"
 last = rows[-1]
 for k, v in last.items():
     assert "loss" not in k or math.isfinite(float(v)), f"{sys.argv[1]}: {k} is {v}"

@@ -198,14 +198,17 @@ def label_term(x, k, smoothing, floor=0.0):
     return mean(x, xent(x.z[k], weigh(x, labels_of(x, smoothing)), floor), divisor=weight_sum(x))
 
 
-def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, distill_weight=1.0, temperature=1.0, label_smoothing=0.0):
+def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, distill_weight=1.0, temperature=1.0, round=2, label_smoothing=0.0):
     a, b = (1 - epsilon, epsilon) if balance == "split" else (1, distill_weight)
+    alone = sources == "former" and round == 1  # nobody has been anything yet
+    if alone:
+        a, b = 1, 0
     out = {}
     for k in range(x.peers):
-        teachers = {"peer": lambda: [z for j, z in enumerate(x.z) if j != k], "teacher": lambda: [x.teachers[k]]}[sources]()
+        teachers = [z for j, z in enumerate(x.z) if j != k] if sources == "peer" else [getattr(x, f"teacher_{k}")]
         terms = [kl(x.z[k], softmax(z / temperature), temperature) for z in teachers]
         shared = len(terms) if several == "mean" else 1
-        d = [sum(t[i] for t in terms) / shared for i in range(2)]
+        d = [(not alone) * sum(t[i] for t in terms) / shared for i in range(2)]
         put(out, k, total([(a, label_term(x, k, label_smoothing)), (b, mean(x, d))]), entropy=entropy(x.z[k]), divergence=d[0])
     return out
 
@@ -282,7 +285,7 @@ def self_check():
     golden("mkd, labels unseen", first(distill(two, epsilon=1)), 0.606403, (0.036206, -0.032064, -0.011796, 0.007654))
     golden("KL, T=2", first(distill(two, epsilon=1, temperature=2)), 0.861767, (0.080741, -0.081733, -0.049574, 0.050565),
            (0.074888, -0.194047, 0.098929, 0.020230), (-0.128405, 0.149627, 0.063560, -0.084783))
-    t2s = distill(batch([za], y, teachers=[zb]), sources="teacher")
+    t2s = distill(batch([za], y, teacher_0=zb), sources="teacher")
     golden("t2s", first(t2s), 0.638520, (0.009377, -0.013139, -0.004834, 0.008597))
     golden("gce", first(robust(one, rule="gce")), 0.464575, (-0.016808, 0.005572, 0.002050, 0.009186), (0.035052, 0.031716, -0.092736, 0.025967),
            (0.002541, -0.093602, 0.084153, 0.006908))

@@ -61,6 +61,10 @@ def sides(rng, n, c, peers):
     return out
 
 
+def said(rng, n, c, peers):
+    return {f"teacher.{k}": (3 * rng.normal(size=(n, c))).astype(np.float32) for k in range(peers)}
+
+
 def past(rng, n, c, peers):
     return tables({"table.prev": None})(rng, n, c, peers)
 
@@ -100,6 +104,10 @@ METHODS = {
     "mylc": SELF(refine="mylc", switches=[dict(r=(0.55, 0.4)), dict(r_scope="batch"), dict(r=(0.55, 0.4), detach_target=True)]),
     "mkd": entry(ref.distill, (2, 3), [{}, dict(epsilon=0.2), dict(temperature=4)]),
     "dml": entry(ref.distill, (2, 3), [{}, dict(distill_weight=0.3, temperature=2)], several="sum", balance="added"),
+    "t2s": entry(ref.distill, switches=[{}, dict(epsilon=0.2, temperature=4)], inputs=said, sources="teacher"),
+    "two-round": entry(ref.distill, switches=[dict(round=1), dict(round=2, epsilon=0.2)], inputs=said, sources="former"),
+    "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
+    "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),
     "gce": entry(ref.robust, switches=[{}, dict(gce_q=0.1), dict(gce_q=1)], rule="gce"),
     "sce": entry(ref.robust, switches=[{}, dict(loss_alpha=2, loss_beta=0.5)], rule="sce", few=(.1, 1), many=(6, .1)),
     "apl": entry(ref.robust, rule="nce-rce", few=(1, 1), many=(10, .1)),
