@@ -41,6 +41,7 @@ const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head
 
 // Values that training looks at and that are no results of the model: its file has them as outputs, and "smkd.taps" in
 // its metadata tells which they are.
+#define FE_TAPS_KEY "smkd.taps" // names, with commas between them
 struct fe_tap {
     const char *name; // of the output
     ir_vid value;     // f32 [N,...], after fe_import, which makes no output of the graph of it
@@ -99,6 +100,7 @@ struct fe_new_options {
     int channels, height, width; // input, default 3x32x32 (ImageNet archs: 3x224x224 unless given)
     int classes;                 // default 10
     int width_base;              // --width: channels of the first stage of CIFAR ResNets (default 16)
+    int heads;                   // side heads, of those that can have them
     uint64_t seed;
 };
 enum smkd_status fe_new(const char *arch, const struct fe_new_options *o, const char *path, struct diag *d);

@@ -519,6 +519,26 @@ static bool replace(struct head *h, int64_t classes, uint64_t seed) {
     return true;
 }
 
+// The file's side heads tell the same classes apart as the head that is `made`: each gets as many fresh outputs.
+static bool replace_side_heads(const struct head *made, int64_t old, int64_t classes, uint64_t seed) {
+    size_t n;
+    const struct fe_tap *taps = fe_taps(made->m, &n);
+    for (size_t i = 0; i < n; i++) {
+        struct diag quiet = {.sink = fe_quiet};
+        const Onnx__NodeProto *other;
+        struct head h = {.m = made->m, .d = &quiet, .g = made->g, .from = taps[i].name};
+        if (uses(h.g, h.from, NULL, &other) > 1 || !find_layer(&h) || h.old != old || h.layer == made->layer) continue;
+        h.d = made->d;
+        if (!replace(&h, classes, seed)) return false;
+    }
+    return true;
+}
+
+static bool replace_all(struct head *h, int64_t classes, uint64_t seed) {
+    const int64_t old = h->old;
+    return replace(h, classes, seed) && replace_side_heads(h, old, classes, seed);
+}
+
 const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head_options *o) {
     Onnx__GraphProto *g = m->proto->graph;
     struct head h = {.m = m, .d = d, .g = g, .from = o->logits};
@@ -527,7 +547,7 @@ const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head
             refuse(&h, NULL, "--logits %s: no node of the model makes a value of that name", o->logits);
             return NULL;
         }
-        return find_layer(&h) && replace(&h, o->classes, o->seed) ? h.from : NULL;
+        return find_layer(&h) && replace_all(&h, o->classes, o->seed) ? h.from : NULL;
     }
     // Every output is asked; those that end in no linear layer are no heads, as long as one does.
     struct diag quiet = {.sink = fe_quiet};
@@ -536,7 +556,7 @@ const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head
     bool ok = true;
     for (size_t i = 0; i < g->n_output; i++) {
         struct head t = {.m = m, .d = &quiet, .g = g, .from = g->output[i]->name};
-        if (!t.from || !find_layer(&t)) continue;
+        if (!t.from || fe_is_tap(m, t.from) || !find_layer(&t)) continue;
         ok &= !one.layer || one.layer == t.layer;
         str_addf(&several, "%s\"%s\" (node \"%s\")", several.len ? ", " : "", t.from, t.loc.node);
         if (!one.layer) one = t;
@@ -550,5 +570,5 @@ const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head
         return NULL;
     }
     one.d = d;
-    return replace(&one, o->classes, o->seed) ? one.from : NULL;
+    return replace_all(&one, o->classes, o->seed) ? one.from : NULL;
 }

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define KEY "smkd.taps" // names, with commas between them
-
 static const Onnx__ValueInfoProto *output_named(const Onnx__GraphProto *g, const char *name) {
     for (size_t i = 0; i < g->n_output; i++)
         if (g->output[i]->name && !strcmp(g->output[i]->name, name)) return g->output[i];
@@ -34,9 +32,9 @@ static void remember(struct fe_model *m, const char *name) {
 // What the file's metadata has, of names that are outputs: other programs may have taken some out.
 void fe_taps_read(struct fe_model *m) {
     size_t n;
-    const struct fe_meta *meta = fe_metadata(m, KEY, &n);
+    const struct fe_meta *meta = fe_metadata(m, FE_TAPS_KEY, &n);
     for (size_t i = 0; i < n; i++) {
-        if (strcmp(meta[i].key, KEY)) continue;
+        if (strcmp(meta[i].key, FE_TAPS_KEY)) continue;
         char *text = arena_strdup(m->arena, meta[i].value), *end = text + strlen(text);
         for (char *at = text; at < end; at += strlen(at) + 1) {
             at[strcspn(at, ",")] = 0;
@@ -48,7 +46,7 @@ void fe_taps_read(struct fe_model *m) {
 static void write_metadata(struct fe_model *m) {
     struct str all = STR_INIT;
     for (size_t i = 0; i < m->n_taps; i++) str_addf(&all, "%s%s", i ? "," : "", m->taps[i].name);
-    fe_set_metadata(m->proto, KEY, all.s);
+    fe_set_metadata(m->proto, FE_TAPS_KEY, all.s);
     str_release(&all);
 }
 
@@ -66,7 +64,7 @@ void fe_drop_taps(Onnx__ModelProto *p) {
             g->output[kept++] = g->output[i];
     }
     g->n_output = kept;
-    fe_drop_metadata(&m, KEY);
+    fe_drop_metadata(&m, FE_TAPS_KEY);
     arena_release(&scratch);
 }
 

@@ -9,6 +9,7 @@ static const struct args_opt opts[] = {
     {"input", 0, "CxHxW", NULL, "channels, height and width (default 3x32x32; Inception-ResNet-v2: 3x299x299)", 0},
     {"classes", 0, "N", "10", "number of classes", 0},
     {"width", 0, "N", NULL, "channels of the first stage of CIFAR ResNets (default 16)", 0},
+    {"heads", 0, "N", "0", "side heads of ResNets behind their first N stages, for self-distillation: 3 are BYOT's", 0},
     {"seed", 0, "N", "0", "seed of the initial weights; equal seeds give equal files", 0},
     {"list", 0, NULL, NULL, "list the architectures", 0},
     {0}};
@@ -46,17 +47,18 @@ static int list(void) {
 
 static int run(const struct args *a) {
     struct fe_new_options o = {0};
-    int64_t classes = 0, width = 0;
+    int64_t classes = 0, width = 0, heads = 0;
     if (args_given(a, "list")) return list();
     if (!a->n_pos) return args_fail(&cmd, "missing ARCH (smkdc new --list prints them)");
     if (!args_given(a, "output")) return args_fail(&cmd, "-o F.onnx is missing");
     if (args_given(a, "input") && !parse_input(args_str(a, "input"), &o))
         return args_fail(&cmd, "--input %s: expected CxHxW such as 3x32x32", args_str(a, "input"));
     if (!args_i64(a, "classes", 1, 1000000, &classes) || !args_i64(a, "width", 1, 4096, &width) ||
-        !args_u64(a, "seed", &o.seed))
+        !args_i64(a, "heads", 0, 1000, &heads) || !args_u64(a, "seed", &o.seed))
         return EXIT_USAGE;
     o.classes = (int)classes;
     o.width_base = (int)width;
+    o.heads = (int)heads;
     struct diag d = {0};
     return dc_exit(fe_new(a->pos[0], &o, args_str(a, "output"), &d), &d);
 }

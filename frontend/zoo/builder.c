@@ -132,6 +132,12 @@ static void attr_f(struct zoo *z, Onnx__NodeProto *n, const char *name, double v
     a->f = (float)v;
 }
 
+static void attr_s(struct zoo *z, Onnx__NodeProto *n, const char *name, const char *v) {
+    Onnx__AttributeProto *a = add_attr(z, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING);
+    a->has_s = 1;
+    a->s = (ProtobufCBinaryData){strlen(v), (uint8_t *)arena_strdup(z->arena, v)};
+}
+
 static void attr_ints(struct zoo *z, Onnx__NodeProto *n, const char *name, const int64_t *v, size_t count) {
     Onnx__AttributeProto *a = add_attr(z, n, name, ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS);
     a->n_ints = count;
@@ -227,27 +233,64 @@ struct zoo_val zoo_relu(struct zoo *z, struct zoo_val x, const char *path) {
     return result(add_node(z, "Relu", path, &x.name, 1, 1), x.c, x.h, x.w);
 }
 
-struct zoo_val zoo_add(struct zoo *z, struct zoo_val a, struct zoo_val b, const char *path) {
+static struct zoo_val elementwise(struct zoo *z, const char *op, struct zoo_val a, struct zoo_val b, const char *path) {
     if (z->failed) return a;
-    CHECK(a.c == b.c && a.h == b.h && a.w == b.w, "%s: adds unequal shapes", path);
-    return result(add_node(z, "Add", path, (const char *[]){a.name, b.name}, 2, 1), a.c, a.h, a.w);
+    CHECK(a.c == b.c && a.h == b.h && a.w == b.w, "%s: %s of unequal shapes", path, op);
+    return result(add_node(z, op, path, (const char *[]){a.name, b.name}, 2, 1), a.c, a.h, a.w);
 }
 
-struct zoo_val zoo_scale(struct zoo *z, struct zoo_val x, float by, const char *path) {
-    void *p;
-    if (z->failed) return x;
-    // Not a weight: the name of a constant starts with the slash of a node's name, and it enters through a Constant
-    // node, because a float initializer would be trained.
+struct zoo_val zoo_add(struct zoo *z, struct zoo_val a, struct zoo_val b, const char *path) {
+    return elementwise(z, "Add", a, b, path);
+}
+
+struct zoo_val zoo_mul(struct zoo *z, struct zoo_val a, struct zoo_val b, const char *path) {
+    return elementwise(z, "Mul", a, b, path);
+}
+
+// Floats that are no weight: the name of a constant starts with the slash of a node's name, and it enters through a
+// Constant node, because a float initializer would be trained.
+static const char *constant(struct zoo *z, const char *path, const float *v, size_t n) {
     Onnx__TensorProto *t = ARENA_NEW(z->arena, Onnx__TensorProto);
     onnx__tensor_proto__init(t);
     t->has_data_type = 1;
     t->data_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
+    t->n_dims = n > 1;
+    t->dims = n > 1 ? arena_dup(z->arena, &(int64_t){(int64_t)n}, sizeof *t->dims) : NULL;
     t->has_raw_data = 1;
-    t->raw_data.len = sizeof by;
-    t->raw_data.data = p = arena_dup(z->arena, &by, sizeof by);
+    t->raw_data.len = n * sizeof *v;
+    t->raw_data.data = arena_dup(z->arena, v, n * sizeof *v);
     Onnx__NodeProto *c = add_node(z, "Constant", path, NULL, 0, 1);
     add_attr(z, c, "value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR)->t = t;
-    return result(add_node(z, "Mul", path, (const char *[]){x.name, c->output[0]}, 2, 1), x.c, x.h, x.w);
+    return c->output[0];
+}
+
+struct zoo_val zoo_scale(struct zoo *z, struct zoo_val x, float by, const char *path) {
+    if (z->failed) return x;
+    const char *in[] = {x.name, constant(z, path, &by, 1)};
+    return result(add_node(z, "Mul", path, in, 2, 1), x.c, x.h, x.w);
+}
+
+struct zoo_val zoo_sigmoid(struct zoo *z, struct zoo_val x, const char *path) {
+    if (z->failed) return x;
+    return result(add_node(z, "Sigmoid", path, &x.name, 1, 1), x.c, x.h, x.w);
+}
+
+struct zoo_val zoo_double(struct zoo *z, struct zoo_val x, struct zoo_val like, const char *path) {
+    if (z->failed) return x;
+    if (2 * x.h != like.h || 2 * x.w != like.w) {
+        diag_error(
+            z->diag, NULL,
+            "%s needs feature maps of even height and width where it has side heads, which input %dx%dx%d does not "
+            "give: %s is %lldx%lld; use another --input",
+            z->arch, z->o.channels, z->o.height, z->o.width, path, (long long)like.h, (long long)like.w);
+        z->failed = true;
+        return x;
+    }
+    const char *in[] = {x.name, "", constant(z, path, (const float[]){1, 1, 2, 2}, 4)};
+    Onnx__NodeProto *n = add_node(z, "Resize", path, in, 3, 1);
+    attr_s(z, n, "coordinate_transformation_mode", "half_pixel");
+    attr_s(z, n, "mode", "linear");
+    return result(n, x.c, like.h, like.w);
 }
 
 static struct zoo_val pool(struct zoo *z, const char *op, struct zoo_val x, const char *path, struct zoo_window w,
@@ -336,4 +379,25 @@ struct zoo_val zoo_pad_shortcut(struct zoo *z, struct zoo_val x, int64_t out, in
         y.name = n->output[0];
     }
     return y;
+}
+
+// --- outputs --------------------------------------------------------------------------------------------------------
+
+struct zoo_val zoo_named(struct zoo *z, struct zoo_val x, const char *name) {
+    if (z->failed) return x;
+    for (size_t i = z->graph.n_node; i-- > 0;) {
+        Onnx__NodeProto *n = z->graph.node[i];
+        for (size_t k = 0; k < n->n_input; k++)
+            if (!strcmp(n->input[k], x.name)) n->input[k] = (char *)name;
+        if (strcmp(n->output[0], x.name)) continue;
+        n->output[0] = (char *)name;
+        x.name = name;
+        return x;
+    }
+    BUG("no node makes %s", x.name);
+}
+
+void zoo_tap(struct zoo *z, struct zoo_val x) {
+    if (z->failed) return;
+    *ARENA_PUSH(z->arena, z->taps, z->n_taps, z->cap_taps) = x;
 }

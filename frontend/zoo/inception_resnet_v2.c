@@ -18,7 +18,10 @@ struct branch {
     struct layer layers[3];
 };
 #define K1(out) {(out), {1, 1, 1, 0, 0}}
-#define K3(out, s, p)  {(out), {3, 3, (s), (p), (p)}}
+#define K3(out, s, p)                                                                                                  \
+    {                                                                                                                  \
+        (out), { 3, 3, (s), (p), (p) }                                                                                 \
+    }
 #define K5(out)        {(out), {5, 5, 1, 2, 2}}
 #define K(out, kh, kw) {(out), {(kh), (kw), 1, (kh) / 2, (kw) / 2}}
 

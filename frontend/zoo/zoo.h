@@ -27,6 +27,8 @@ struct zoo {
     int64_t n_params;       // trained elements so far
     Onnx__GraphProto graph; // arrays grow in the arena
     size_t cap_nodes, cap_inits;
+    struct zoo_val *taps; // outputs beside the logits, which training alone looks at
+    size_t n_taps, cap_taps;
 };
 
 // One architecture: the network from the input `x` to the logits [N, classes].
@@ -37,6 +39,7 @@ struct zoo_arch {
     int min_size;     // smallest height and width that leave something at the end
     int default_size; // height and width when --input is not given
     bool has_width;   // --width means something
+    int heads;        // most side heads
 };
 extern const struct zoo_arch zoo_archs[]; // same order as fe_archs, ends with a NULL name
 
@@ -57,8 +60,12 @@ struct zoo_val zoo_bn(struct zoo *z, struct zoo_val x, const char *path);
 struct zoo_val zoo_linear(struct zoo *z, struct zoo_val x, const char *path, int64_t out);
 struct zoo_val zoo_relu(struct zoo *z, struct zoo_val x, const char *path);
 struct zoo_val zoo_add(struct zoo *z, struct zoo_val a, struct zoo_val b, const char *path);
+struct zoo_val zoo_mul(struct zoo *z, struct zoo_val a, struct zoo_val b, const char *path);
+struct zoo_val zoo_sigmoid(struct zoo *z, struct zoo_val x, const char *path);
 struct zoo_val zoo_scale(struct zoo *z, struct zoo_val x, float by, const char *path); // x times a constant
 struct zoo_val zoo_max_pool(struct zoo *z, struct zoo_val x, const char *path, struct zoo_window w);
+// Twice as high and wide, bilinear; that has to be the size of `like`.
+struct zoo_val zoo_double(struct zoo *z, struct zoo_val x, struct zoo_val like, const char *path);
 // Padding is not counted.
 struct zoo_val zoo_avg_pool(struct zoo *z, struct zoo_val x, const char *path, struct zoo_window w);
 struct zoo_val zoo_global_pool(struct zoo *z, struct zoo_val x, const char *path);              // [N,c,h,w] -> [N,c]
@@ -69,6 +76,18 @@ void zoo_halves(struct zoo *z, struct zoo_val x, const char *path, struct zoo_va
 struct zoo_val zoo_shuffle(struct zoo *z, struct zoo_val x, int64_t groups, const char *path);
 // He et al.'s option A: every stride-th pixel, missing channels zero, half of them on each side. No parameters.
 struct zoo_val zoo_pad_shortcut(struct zoo *z, struct zoo_val x, int64_t out, int64_t stride, const char *path);
+
+// x under another name, here and for all who read it; and as an output.
+struct zoo_val zoo_named(struct zoo *z, struct zoo_val x, const char *name);
+void zoo_tap(struct zoo *z, struct zoo_val x);
+
+// Side heads (side_heads.c) on a feature map, of a backbone whose last one is `last`: pooled features [N, last.c], and
+// logits.
+struct zoo_side {
+    struct zoo_val logits, feat;
+};
+typedef struct zoo_side zoo_head_fn(struct zoo *z, struct zoo_val x, const char *path, struct zoo_val last);
+zoo_head_fn zoo_head_bottleneck, zoo_head_separable;
 
 // Initial values (init.c). The stream of random numbers is named by (seed, parameter name), so a parameter's values do
 // not depend on what else the network has.

@@ -197,6 +197,13 @@ static const struct {
     {"shufflenet_v2_x1_0", {3, 224, 224, .classes = 1000}, 2278604},
     {"shufflenet_v2_x1_0", {.classes = 1000}, 2278604},
     {"inception_resnet_v2", {.classes = 1000}, 55843464},
+    // With the side heads of PS-KD + BYOT + DMFL: 13.0, 50.4 and 37.9 million for CIFAR-100.
+    {"resnet18", {.classes = 100, .heads = 3}, 13011152},
+    {"resnet50", {.classes = 100, .heads = 3}, 50430928},
+    {"resnext50_32x4d", {.classes = 100, .heads = 3}, 37898448},
+    {"resnext50", {.classes = 100, .heads = 3}, 37898448},
+    {"resnet18", {3, 224, 224, .classes = 1000, .heads = 3}, 14865632},
+    {"resnet18", {.classes = 100, .heads = 1}, 12396040},
 };
 
 static void counts_equal_the_published_ones(void **state) {
@@ -229,6 +236,10 @@ static void odd_inputs_and_widths(void **state) {
                  {"resnet20", {1, 29, 31, .classes = 2, .width_base = 5}},
                  {"resnet8", {1, 1, 1, .classes = 1, .width_base = 1}},
                  {"resnet50", {4, 65, 33, .classes = 7}},
+                 {"resnet50", {4, 65, 33, .classes = 7, .heads = 3}},
+                 {"resnet18", {1, 28, 28, .classes = 2, .heads = 2}},
+                 {"resnet34", {1, 1, 1, .classes = 1, .heads = 3}},
+                 {"resnext50", {1, 16, 64, .classes = 2, .heads = 3}},
                  {"shufflenet_v2_x1_0", {1, 28, 28, .classes = 10}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct heard h;
@@ -280,6 +291,11 @@ static void bad_requests_get_one_line_and_no_file(void **state) {
                  {"resnet8", {3, 32, -1, .classes = 10}, "input width -1"},
                  {"resnet8", {3, 0, 32, .classes = 10}, "input height 0"},
                  {"resnet8", {.classes = -1}, "classes -1"},
+                 {"resnet8", {.heads = 1}, "--heads is for ResNet-18"},
+                 {"resnet18", {.heads = 4}, "--heads 4: expected 0 to 3"},
+                 {"resnext50", {3, 28, 28, .heads = 3}, "even height and width"},
+                 {"resnext", {0}, "unknown architecture"},
+                 {"resnet", {0}, "unknown architecture"},
                  {"resnet8", {.classes = 1000000, .width_base = 4096}, "more than 500000000 parameters"}};
     unlink(path);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
