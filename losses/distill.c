@@ -19,9 +19,10 @@ static ir_vid divergence(struct loss_builder *b, ir_vid source, int k) {
     return ir_mul(g, ir_mul(g, t, t), ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS));
 }
 
-static ir_vid from_peers(struct loss_builder *b, int k) {
+static ir_vid from_peers(struct loss_builder *b, int k, ir_vid shared) {
     struct ir_graph *g = b->g;
     ir_vid sum = IR_NONE;
+    (void)shared;
     for (int j = 0; j < b->o->peers; j++) {
         if (j == k) continue;
         ir_vid d = divergence(b, loss_logits(b, j), k);
@@ -31,26 +32,118 @@ static ir_vid from_peers(struct loss_builder *b, int k) {
     return mean ? ir_div(g, sum, ir_const_f(g, b->o->peers - 1)) : sum;
 }
 
-// A frozen network's output, which a run gives beside each peer's: teacher.K.
-static ir_vid from_teacher(struct loss_builder *b, int k) { return divergence(b, loss_teacher(b, k), k); }
+// A frozen network's output, which a run gives beside each peer's.
+static ir_vid from_teacher(struct loss_builder *b, int k, ir_vid shared) {
+    (void)shared;
+    return divergence(b, loss_teacher(b, k), k);
+}
 
-static const struct {
+// --- a teacher that nobody trained (Tf-KD_reg) -----------------------------------------------------------------------
+
+// It gives the label the share a and each other class (1-a)/(C-1). The paper's code takes these probabilities for
+// logits, softmax(v/T); the paper softens them, softmax(ln v / T). The student is not softened in either.
+static ir_vid virtual_teacher(struct loss_builder *b, ir_vid given) {
+    struct ir_graph *g = b->g;
+    ir_vid a = loss_scalar(b, "teacher_prob"), one = ir_const_f(g, 1);
+    ir_vid rest = ir_div(g, ir_sub(g, one, a), ir_const_f(g, (double)(b->o->classes - 1)));
+    ir_vid v = ir_add(g, ir_mul(g, a, given), ir_mul(g, rest, ir_sub(g, one, given)));
+    if (loss_is(b, "teacher-as", "probabilities")) v = ir_unary(g, IR_OP_log, v);
+    return loss_softmax(b, cooled(b, v));
+}
+
+static ir_vid from_virtual(struct loss_builder *b, int k, ir_vid teacher) {
+    struct ir_graph *g = b->g;
+    ir_vid in[] = {teacher, loss_logits(b, k)}, mult = loss_scalar(b, "mult");
+    ir_vid kl = ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS);
+    return ir_mul(g, ir_div(g, mult, ir_const_f(g, (double)b->o->classes)), kl);
+}
+
+// --- an ensemble of all networks (KDCL) -----------------------------------------------------------------------------
+
+static ir_vid keep_columns(struct loss_builder *b, ir_vid x) { // sums over classes, [N,1]
+    int64_t axis = 1;
+    return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 1);
+}
+
+// The logits of the network with the least cross entropy, row by row; the first of equal ones.
+static ir_vid naive(struct loss_builder *b, ir_vid given) {
+    struct ir_graph *g = b->g;
+    ir_vid best = loss_logits(b, 0), least = loss_cross_entropy(b, given, best, 0);
+    for (int k = 1; k < b->o->peers; k++) {
+        ir_vid z = loss_logits(b, k), ce = loss_cross_entropy(b, given, z, 0), less = ir_binary(g, IR_OP_lt, ce, least);
+        best = ir_where(g, ir_reshape(g, less, 2, (int64_t[]){IR_N, 1}), z, best);
+        least = ir_where(g, less, ce, least);
+    }
+    return best;
+}
+
+// The least of what each network gives a class over the label's: min_k (z_k - z_k[label]).
+static ir_vid min_logit(struct loss_builder *b, ir_vid given) {
+    struct ir_graph *g = b->g;
+    ir_vid least = IR_NONE;
+    for (int k = 0; k < b->o->peers; k++) {
+        ir_vid z = loss_logits(b, k), over = ir_sub(g, z, keep_columns(b, ir_mul(g, given, z)));
+        least = least == IR_NONE ? over : ir_binary(g, IR_OP_min, least, over);
+    }
+    return least;
+}
+
+// a z_0 + (1-a) z_1 with the a in [0,1] of least cross entropy, which is convex in a: with d = z_0 - z_1 its slope
+// sum_j (p_j - q_j) d_j is 0 there, and where it is not the interval is halved towards it. As sum_j p_j (d_j - sum q d)
+// the slope has its sign even where p is 1 at the label but for what float32 rounds away.
+static ir_vid linear(struct loss_builder *b, ir_vid given) {
+    enum { STEPS = 30 }; // more than float32 has digits
+    struct ir_graph *g = b->g;
+    ir_vid z0 = loss_logits(b, 0), z1 = loss_logits(b, 1), d = ir_sub(g, z0, z1), half = ir_const_f(g, 0.5);
+    ir_vid over = ir_sub(g, d, keep_columns(b, ir_mul(g, given, d))), a = half, step = half;
+    for (int i = 0; i < STEPS; i++) {
+        ir_vid p = loss_softmax(b, ir_add(g, z1, ir_mul(g, a, d)));
+        ir_vid slope = keep_columns(b, ir_mul(g, p, over));
+        step = ir_mul(g, step, half);
+        ir_vid falls = ir_binary(g, IR_OP_lt, slope, ir_const_f(g, 0));
+        a = ir_where(g, falls, ir_add(g, a, step), ir_sub(g, a, step));
+    }
+    return ir_add(g, z1, ir_mul(g, a, d));
+}
+
+static ir_vid ensemble(struct loss_builder *b, ir_vid given) {
+    static const struct {
+        const char *mode;
+        ir_vid (*logits)(struct loss_builder *b, ir_vid given);
+    } modes[] = {{"naive", naive}, {"min-logit", min_logit}, {"linear", linear}};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        if (loss_is(b, "kdcl-mode", modes[i].mode)) return ir_stop_gradient(b->g, modes[i].logits(b, given));
+    BUG("no such ensemble");
+}
+
+static ir_vid from_ensemble(struct loss_builder *b, int k, ir_vid logits) { return divergence(b, logits, k); }
+
+// --- the loss -------------------------------------------------------------------------------------------------------
+
+static const struct source {
     const char *from;
-    ir_vid (*distilled)(struct loss_builder *b, int k); // D_k, [N]
-} sources[] = {{"peer", from_peers}, {"teacher", from_teacher}, {"former", from_teacher}};
+    ir_vid (*shared)(struct loss_builder *b, ir_vid given); // what is the same for all networks; NULL: nothing
+    ir_vid (*distilled)(struct loss_builder *b, int k, ir_vid shared); // D_k, [N]
+} sources[] = {{"peer", NULL, from_peers},
+               {"teacher", NULL, from_teacher},
+               {"former", NULL, from_teacher},
+               {"virtual", virtual_teacher, from_virtual},
+               {"ensemble", ensemble, from_ensemble}};
 
-static ir_vid distilled(struct loss_builder *b, int k) {
+static const struct source *source_of(const struct loss_builder *b) {
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
-        if (loss_is(b, "from", sources[i].from)) return sources[i].distilled(b, k);
+        if (loss_is(b, "from", sources[i].from)) return &sources[i];
     BUG("nothing to distil from");
 }
 
 void loss_draw_distill(struct loss_builder *b) {
     struct ir_graph *g = b->g;
+    const struct source *s = source_of(b);
     const bool split = loss_is(b, "balance", "split");
     ir_vid given, q = loss_targets(b, &given), weight = loss_scalar(b, split ? "epsilon" : "distill_weight");
+    ir_vid shared = s->shared ? s->shared(b, given) : IR_NONE;
     for (int k = 0; k < b->o->peers; k++) {
-        ir_vid z = loss_logits(b, k), own = loss_label_term(b, q, given, z, 0), d = distilled(b, k);
+        ir_vid z = loss_logits(b, k), own = loss_label_term(b, q, given, z, 0), d = s->distilled(b, k, shared);
         ir_vid part = split ? ir_mul(g, ir_sub(g, ir_const_f(g, 1), weight), own) : own;
         ir_vid loss = ir_add(g, part, ir_mul(g, weight, loss_mean_rows(b, d)));
         if (loss_is(b, "from", "former")) { // there is none in the first round

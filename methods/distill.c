@@ -4,13 +4,15 @@
 
 #include <string.h>
 
-static const char *const sources[] = {"peer", "teacher", "former", NULL};
+static const char *const sources[] = {"peer", "teacher", "former", "virtual", "ensemble", NULL};
 static const char *const combined[] = {"mean", "sum", NULL};
 static const char *const balances[] = {"split", "added", NULL};
+static const char *const forms[] = {"logits", "probabilities", NULL};
+static const char *const ensembles[] = {"min-logit", "naive", "linear", NULL};
 
 static const struct method_param params[] = {
     {.name = "from", .kind = METHOD_WORD, .def = "peer", .words = sources},
-    {.name = "several", .kind = METHOD_WORD, .def = "mean", .words = combined},
+    {.name = "several", .kind = METHOD_WORD, .def = "mean", .words = combined, .only = "from=peer"},
     {.name = "balance", .kind = METHOD_WORD, .def = "split", .words = balances},
     {.name = "epsilon",
      .value = "E",
@@ -37,7 +39,7 @@ static const struct method_param params[] = {
      .min = 1e-3,
      .max = 1e6,
      .scalar = "temperature",
-     .help = "logits are divided by T on both sides, and the divergence multiplied by T^2"},
+     .help = "logits are divided by T on both sides, and the divergence multiplied by T^2; a virtual teacher's alone"},
     {.name = "rounds",
      .value = "N",
      .kind = METHOD_NUMBER,
@@ -47,6 +49,39 @@ static const struct method_param params[] = {
      .scalar = "rounds",
      .only = "from=former",
      .help = "how often it trains for --epochs"},
+    {.name = "kdcl-mode",
+     .value = "M",
+     .kind = METHOD_WORD,
+     .def = "min-logit",
+     .words = ensembles,
+     .only = "from=ensemble",
+     .help =
+         "the ensemble: min-logit, naive (the best network of each row) or linear (the best mixture, two networks)"},
+    {.name = "teacher-as",
+     .value = "F",
+     .kind = METHOD_WORD,
+     .def = "logits",
+     .words = forms,
+     .only = "from=virtual",
+     .help = "the virtual teacher's numbers are softmaxed as logits (its code), or are probabilities (its paper)"},
+    {.name = "teacher-prob",
+     .value = "P",
+     .kind = METHOD_NUMBER,
+     .def = "0.99",
+     .min = 0,
+     .max = 0.999999,
+     .scalar = "teacher_prob",
+     .only = "from=virtual",
+     .help = "what the virtual teacher gives the label; the others share the rest"},
+    {.name = "mult",
+     .value = "M",
+     .kind = METHOD_NUMBER,
+     .def = "100",
+     .min = 0,
+     .max = 1e6,
+     .scalar = "mult",
+     .only = "from=virtual",
+     .help = "factor of the virtual teacher's divergence, which is a mean over rows and classes"},
     METHOD_LABEL_SMOOTHING,
     {.name = NULL},
 };
@@ -55,7 +90,16 @@ static bool teacher(const struct method *m, const struct method_values *v) {
     return strcmp(method_word(m, v, "from"), "teacher") == 0;
 }
 
+static const char *refuse(const struct method *m, const struct method_values *v, int peers) {
+    bool linear =
+        strcmp(method_word(m, v, "from"), "ensemble") == 0 && strcmp(method_word(m, v, "kdcl-mode"), "linear") == 0;
+    if (linear && peers && peers != 2)
+        return "--kdcl-mode linear: mixes two networks; take min-logit or naive for more";
+    return NULL;
+}
+
 const struct method_family method_distill = {.name = "distill",
                                              .doc = "classifiers that learn from labels and from predictions",
                                              .params = params,
+                                             .refuse = refuse,
                                              .teacher = teacher};

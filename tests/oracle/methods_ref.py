@@ -4,6 +4,7 @@ A *term* returns (rows [N], gradients of the rows by the logits [N,C]); whatever
 of its own, so that central differences of the term are its gradient. A *method* makes of a batch `x` and its numbers all that
 `smkd-run loss` puts out. `python methods_ref.py` checks each term against central differences and the golden vectors.
 """
+import functools
 import types
 
 import numpy as np
@@ -198,14 +199,46 @@ def label_term(x, k, smoothing, floor=0.0):
     return mean(x, xent(x.z[k], weigh(x, labels_of(x, smoothing)), floor), divisor=weight_sum(x))
 
 
-def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, distill_weight=1.0, temperature=1.0, round=2, label_smoothing=0.0):
+def min_logit(x):
+    return np.min([z - (x.given * z).sum(axis=1, keepdims=True) for z in x.z], axis=0)
+
+
+def naive(x):
+    ce = np.array([xent(z, x.given)[0] for z in x.z])
+    return np.array(x.z)[ce.argmin(axis=0), np.arange(x.n)]
+
+
+def linear(x):
+    """The mixture of two networks' logits of least cross entropy: a root of the slope in the share of the first."""
+    lo, hi = np.zeros((x.n, 1)), np.ones((x.n, 1))
+    for _ in range(60):
+        a = (lo + hi) / 2
+        slope = ((softmax(a * x.z[0] + (1 - a) * x.z[1]) - x.given) * (x.z[0] - x.z[1])).sum(axis=1, keepdims=True)
+        lo, hi = np.where(slope < 0, a, lo), np.where(slope < 0, hi, a)
+    return lo * x.z[0] + (1 - lo) * x.z[1]
+
+
+def virtual(x, form, prob, temperature):
+    v = prob * x.given + (1 - prob) * (1 - x.given) / (x.c - 1)
+    return softmax((v if form == "logits" else np.log(v)) / temperature)
+
+
+def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, distill_weight=1.0, temperature=1.0, kdcl_mode="min-logit",
+            teacher_as="logits", teacher_prob=0.99, mult=100.0, round=2, label_smoothing=0.0):
     a, b = (1 - epsilon, epsilon) if balance == "split" else (1, distill_weight)
     alone = sources == "former" and round == 1  # nobody has been anything yet
     if alone:
         a, b = 1, 0
     out = {}
+    ensemble = {"min-logit": min_logit, "naive": naive, "linear": linear}[kdcl_mode]
     for k in range(x.peers):
-        teachers = [z for j, z in enumerate(x.z) if j != k] if sources == "peer" else [getattr(x, f"teacher_{k}")]
+        if sources == "virtual":
+            rows, grad = kl(x.z[k], virtual(x, teacher_as, teacher_prob, temperature))
+            d = rows * mult / x.c, grad * mult / x.c
+            put(out, k, total([(a, label_term(x, k, label_smoothing)), (b, mean(x, d))]), entropy=entropy(x.z[k]), divergence=d[0])
+            continue
+        teachers = {"peer": lambda: [z for j, z in enumerate(x.z) if j != k], "ensemble": lambda: [ensemble(x)]}.get(
+            sources, lambda: [getattr(x, f"teacher_{k}")])()
         terms = [kl(x.z[k], softmax(z / temperature), temperature) for z in teachers]
         shared = len(terms) if several == "mean" else 1
         d = [(not alone) * sum(t[i] for t in terms) / shared for i in range(2)]
@@ -287,6 +320,17 @@ def self_check():
            (0.074888, -0.194047, 0.098929, 0.020230), (-0.128405, 0.149627, 0.063560, -0.084783))
     t2s = distill(batch([za], y, teacher_0=zb), sources="teacher")
     golden("t2s", first(t2s), 0.638520, (0.009377, -0.013139, -0.004834, 0.008597))
+    golden("tf-kd-reg", first(distill(one, sources="virtual", epsilon=.1, temperature=20)), 2.888507,
+           (0.557858, -0.186061, -0.198496, -0.173301), (0.121406, 0.090275, -0.248298, 0.036618), (-0.193337, 0.160629, 0.204746, -0.172038))
+    np.testing.assert_allclose(min_logit(two), [[0, -4, -5, -5], [.2, .1, 0, -.1], [-4, 0, -.5, -3]], atol=1e-12)
+    kdcl = functools.partial(distill, sources="ensemble", epsilon=1, temperature=2)
+    golden("kdcl naive", first(kdcl(two, kdcl_mode="naive")), 0, (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0))
+    golden("kdcl min-logit", first(kdcl(two)), 0.027739, (-0.033811, -0.004576, -0.002775, 0.041162), (0, 0, 0, 0), (0, 0, 0, 0))
+    shares = np.linspace(0, 1, 1001)[:, None, None]  # of all mixtures of two networks none is better than the linear ensemble
+    mixed = batch([2 * zb, za], np.array([1, 0, 2]))
+    every = [xent(s * mixed.z[0] + (1 - s) * mixed.z[1], mixed.given)[0] for s in shares[:, 0]]
+    np.testing.assert_allclose(xent(linear(mixed), mixed.given)[0], np.min(every, axis=0), atol=1e-5)
+    assert 0 < np.argmin(every, axis=0)[2] < 1000, "no row whose best mixture is inside"
     golden("gce", first(robust(one, rule="gce")), 0.464575, (-0.016808, 0.005572, 0.002050, 0.009186), (0.035052, 0.031716, -0.092736, 0.025967),
            (0.002541, -0.093602, 0.084153, 0.006908))
     golden("rce", first(robust(one, rule="sce", few=(0, 1))), 3.742114, (-0.152329, 0.050497, 0.018577, 0.083255))

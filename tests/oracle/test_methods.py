@@ -89,6 +89,9 @@ def near_floor(x, **_):  # of p + U - V
 HEADS = functools.partial(entry, memory.heads)
 CLOCKED = ("epoch", "round")
 
+KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added", temperature=2.0)
+
+# Several entries where switches go with numbers of networks.
 METHODS = {
     "smkd-p": SMKD(),
     "smkd-s": SMKD(still=True),
@@ -108,6 +111,10 @@ METHODS = {
     "two-round": entry(ref.distill, switches=[dict(round=1), dict(round=2, epsilon=0.2)], inputs=said, sources="former"),
     "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
     "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),
+    "kdcl": [KDCL(peers=(2, 3), switches=[{}, dict(kdcl_mode="naive"), dict(distill_weight=0.5, temperature=1)]),
+             KDCL(peers=(2,), switches=[dict(kdcl_mode="linear"), dict(kdcl_mode="linear", temperature=1)])],
+    "tf-kd-reg": entry(ref.distill, switches=[{}, dict(teacher_as="probabilities"), dict(mult=3, epsilon=0.95, temperature=2, teacher_prob=0.9)],
+                       sources="virtual", epsilon=0.1, temperature=20.0),
     "gce": entry(ref.robust, switches=[{}, dict(gce_q=0.1), dict(gce_q=1)], rule="gce"),
     "sce": entry(ref.robust, switches=[{}, dict(loss_alpha=2, loss_beta=0.5)], rule="sce", few=(.1, 1), many=(6, .1)),
     "apl": entry(ref.robust, rule="nce-rce", few=(1, 1), many=(10, .1)),
@@ -213,8 +220,14 @@ def compare(report, tmp, what, rng, name, e, shape, peers, numbers, labelled="pl
     report.check(f"{what} ({worst[1]})", worst[0], LIMIT)
 
 
-def cases(e):
-    """(what, shape, peers, numbers, labelled) of everything that is compared for an entry."""
+def cases(entries):
+    """(entry, what, shape, peers, numbers, labelled) of everything that is compared for a method."""
+    for e in entries if isinstance(entries, list) else [entries]:
+        for case in cases_of(e):
+            yield e, *case
+
+
+def cases_of(e):
     for numbers in e.switches:
         for peers in e.peers:
             for what, shape in {**ORDINARY, **(HOSTILE if peers == e.peers[0] else {})}.items():
@@ -237,11 +250,11 @@ def main():
         if name not in METHODS and name not in ELSEWHERE:
             report.fail(name, "the method has no entry in METHODS")
     with temp_dir() as tmp:
-        for name, e in METHODS.items():
+        for name, entries in METHODS.items():
             if len(sys.argv) > 1 and name not in sys.argv[1:]:
                 continue
             rng = np.random.default_rng(7)
-            for what, shape, peers, numbers, labelled in cases(e):
+            for e, what, shape, peers, numbers, labelled in cases(entries):
                 text = " ".join([name, *(f"{k}={v}" for k, v in numbers.items()), f"{what}, {peers} peer{'s' * (peers > 1)}"])
                 report.guard(text, compare, report, tmp, text, rng, name, e, shape, peers, numbers, labelled)
     report.end()
