@@ -27,6 +27,7 @@ void loss_draw_distill(struct loss_builder *b);
 void loss_draw_robust(struct loss_builder *b);
 void loss_draw_heads(struct loss_builder *b);
 void loss_draw_regression(struct loss_builder *b);
+void loss_draw_sieve(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
@@ -66,6 +67,7 @@ ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows);                     
 // CrossEntropyLoss.
 ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_vid z, double floor);
 // The mean of rows [N]; with weights of the classes each counts as much as its given label: sum w_i x_i / sum w_i.
+ir_vid loss_row_weights(struct loss_builder *b, ir_vid given); // [N]: of the given labels' classes; 1 without weights
 ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given);
 
 #endif

@@ -34,11 +34,14 @@ ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_v
     return ir_div(g, sum, loss_sum_rows(b, loss_sum_columns(b, ir_mul(g, w, given))));
 }
 
+ir_vid loss_row_weights(struct loss_builder *b, ir_vid given) {
+    return loss_sum_columns(b, b->o->weighted ? ir_mul(b->g, class_weights(b), given) : given);
+}
+
 ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given) {
-    struct ir_graph *g = b->g;
     if (!b->o->weighted) return loss_mean_rows(b, rows);
-    ir_vid w = loss_sum_columns(b, ir_mul(g, class_weights(b), given));
-    return ir_div(g, loss_sum_rows(b, ir_mul(g, w, rows)), loss_sum_rows(b, w));
+    ir_vid w = loss_row_weights(b, given);
+    return ir_div(b->g, loss_sum_rows(b, ir_mul(b->g, w, rows)), loss_sum_rows(b, w));
 }
 
 ir_vid loss_softmax(struct loss_builder *b, ir_vid z) {

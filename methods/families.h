@@ -8,6 +8,7 @@ extern const struct method_family method_heads;      // heads.c
 extern const struct method_family method_mutual;     // mutual.c
 extern const struct method_family method_distill;    // distill.c
 extern const struct method_family method_robust;     // robust.c
+extern const struct method_family method_sieve;      // sieve.c
 extern const struct method_family method_targets;    // targets.c
 extern const struct method_family method_regression; // regression.c
 

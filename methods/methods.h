@@ -36,11 +36,12 @@ struct method_values {
 };
 
 // How a table or a state of a program starts: one that no row names starts as zeros.
-enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL };
+enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL, METHOD_SHARES };
 struct method_begin {
     const char *name; // "table.NAME" or "state.NAME", without the peer
     enum method_start start;
-    double value; // VALUE: of every number; ONE_HOT: unused, the given labels; NORMAL: the deviation around 0
+    double value; // VALUE: of every number; ONE_HOT: unused, the given labels; NORMAL: the deviation around 0; SHARES:
+                  // unused, of a state of as many numbers as there are classes: their shares of the given labels
 };
 
 struct method;

@@ -12,6 +12,7 @@
 struct fill {
     const struct method_begin *begin;
     const int32_t *labels;
+    size_t images;
     uint64_t seed, stream;
 };
 
@@ -37,6 +38,11 @@ static void fill_rows(float *v, size_t rows, size_t width, const struct fill *f)
     case METHOD_ONE_HOT:
         for (size_t i = 0; i < rows; i++)
             if ((size_t)f->labels[i] < width) v[i * width + (size_t)f->labels[i]] = 1;
+        return;
+    case METHOD_SHARES:
+        for (size_t i = 0; i < f->images; i++)
+            if ((size_t)f->labels[i] < width) v[f->labels[i]] += 1;
+        for (size_t c = 0; c < width; c++) v[c] /= (float)f->images;
         return;
     case METHOD_NORMAL:
         fill_normal(v, rows * width, f);
@@ -84,7 +90,7 @@ enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, cons
             if (e != SMKD_R_OK) return e;
             x = find(t, row->name);
             const struct fill f = {
-                method_begin(m, name.stem), labels, seed,
+                method_begin(m, name.stem), labels, images, seed,
                 rt_stream_id(RT_STREAM_TABLE, fnv1a(FNV_INIT, x->name, strlen(x->name)) & 0xffff, 0)};
             fill_rows(x->data, x->state ? 1 : images, x->width, &f);
         }

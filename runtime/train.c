@@ -56,7 +56,10 @@ static enum smkd_result start_loss(struct run *r) {
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
         if (m->family->params[i].scalar)
             e = rt_program_set(&r->loss, m->family->params[i].scalar, r->c->values.number[i]);
-    if (e != SMKD_R_OK || !rt_program_has(t->loss, SMKD_ABI_INPUT, "class.weight")) return e;
+    const bool weighs = rt_program_has(t->loss, SMKD_ABI_INPUT, "class.weight");
+    if (e == SMKD_R_OK && r->c->class_weights && !weighs)
+        e = rt_fail(SMKD_R_MISMATCH, "--class-weights: the method %s weighs no classes", r->c->method);
+    if (e != SMKD_R_OK || !weighs) return e;
     r->class_weights = xcalloc((size_t)r->classes, sizeof *r->class_weights);
     e = rt_class_weights(r->c->class_weights, &r->data, r->classes, r->class_weights);
     return e == SMKD_R_OK ? rt_program_bind(&r->loss, "class.weight", r->class_weights) : e;

@@ -28,6 +28,12 @@ flags_of() {
     mse | l1 | huber) echo "--data train_x.npy,train_y.npy,test_x.npy,test_y.npy --epochs 2 --batch-size 64 --seed 3 --lr 0.01" ;;
     *) echo "${common[*]}" ;;
     esac
+    case $1 in # what two epochs would not reach
+    gce-truncated) echo "--prune-start 2 --prune-every 1" ;;
+    cores) echo "--cores-warmup 0 --cores-ramp 2 --sieve-after 1" ;;
+    peer-loss) echo "--peer-alpha 0.3" ;;
+    temporal-ensembling | mean-teacher) echo "--ramp 2" ;;
+    esac
     if grep -q '^Teacher: ' "what.$1"; then echo "--teacher teach"; fi
 }
 

@@ -4,6 +4,7 @@ As methods_ref.py, whose terms and sums these use; `python memory_ref.py` checks
 import numpy as np
 
 from methods_ref import batch, check_term, label_term, labels_of, mean, put, softmax, total, weigh, weight_sum, xent
+from smkd_ref import log_softmax
 
 
 def at(x, name, k):
@@ -151,6 +152,62 @@ def heads(x, *, ps_kd=False, byot=False, dmfl="off", alpha_t=.8, byot_alpha=.1, 
     return out
 
 
+# --- rows that are not believed (methods.md 6.2, 6.19, 6.22) ----------------------------------------------------------------------
+
+def lq_rows(z, t, q):
+    p = softmax(z)
+    pq = p ** q
+    return (t * (1 - pq)).sum(axis=1) / q, (t * pq).sum(axis=1, keepdims=True) * p - t * pq
+
+
+def row_weights(x):
+    return np.ones(x.n) if x.weight is None else (x.given * x.weight).sum(axis=1)
+
+
+def truncated(x, *, survey=0, gce_q=.7, gce_k=.5, label_smoothing=0.0):
+    out = {}
+    limit = (1 - gce_k ** gce_q) / gce_q
+    for k in range(x.peers):
+        keep, (rows, g) = at(x, "table.keep", k), lq_rows(x.z[k], labels_of(x, label_smoothing), gce_q)
+        w = keep * row_weights(x) / row_weights(x).sum()
+        put(out, k, ((w * (rows - limit)).sum(), w[:, None] * g), kept=keep)
+        out[f"table.keep.{k}"] = (rows < limit).astype(float) if survey else keep
+    return out
+
+
+def cores_rows(z, t, beta, prior):
+    p = softmax(z)
+    ce, g = xent(z, t)
+    floored = p + 1e-8
+    return ce + beta * (prior * np.log(floored)).sum(axis=1), g + through_softmax(p, beta * prior / floored)
+
+
+def cores(x, *, epoch=1, step=0, steps=1, cores_beta=2.0, cores_warmup=10, cores_ramp=30, sieve_after=30, label_smoothing=0.0):
+    out, t = {}, labels_of(x, label_smoothing)
+    beta = cores_beta * np.clip((epoch - 1 - cores_warmup) / (cores_ramp - 1), 0, 1)
+    for k in range(x.peers):
+        z, counts, prior = x.z[k], at(x, "state.counts", k), at(x, "state.prior", k)
+        begins = step == (epoch - 1) * steps
+        if begins and counts.sum() > 0:
+            prior = counts / counts.sum()
+        score = xent(z, t)[0] + log_softmax(z).mean(axis=1)
+        keep = np.ones(x.n) if epoch <= sieve_after else (score <= 0).astype(float)
+        w = keep * row_weights(x)
+        rows, g = cores_rows(z, t, beta, prior)
+        w = w / max(w.sum(), 1e-30)
+        put(out, k, ((w * rows).sum(), w[:, None] * g), kept=keep)
+        out[f"state.prior.{k}"] = prior
+        out[f"state.counts.{k}"] = (0 if begins else counts) + (keep[:, None] * x.given).sum(axis=0)
+    return out
+
+
+def peer_loss(x, *, peer_alpha=1.0, label_smoothing=0.0):
+    out, drawn = {}, np.eye(x.c)[x.labels_draw.astype(int)]
+    for k in range(x.peers):
+        put(out, k, total([(1, label_term(x, k, label_smoothing)), (-peer_alpha, mean(x, xent(x.z[k], drawn, 1e-8)))]))
+    return out
+
+
 # --- checks -----------------------------------------------------------------------------------------------------------------
 
 def self_check():
@@ -173,6 +230,16 @@ def self_check():
     np.testing.assert_allclose(got["loss.0"], 1.077969, atol=1.5e-6)
     np.testing.assert_allclose(got["grad.0"][1], (0.082884, 0.007061, -0.147891, 0.057946), atol=1.5e-6)
     np.testing.assert_allclose(mean(x, squares(za, prev))[0], 0.040454, atol=1.5e-6)
+    x = batch([za], y, table_keep_0=np.ones(3), state_prior_0=np.array([.4, .3, .2, .1]), state_counts_0=np.zeros(4),
+              labels_draw=np.array([1, 1, 1]))
+    np.testing.assert_allclose(truncated(x)["loss.0"], 0.464575 - (1 - .5 ** .7) / .7, atol=1.5e-6)
+    np.testing.assert_allclose(truncated(x)["grad.0"][1], (0.035052, 0.031716, -0.092736, 0.025967), atol=1.5e-6)
+    got = cores(x, epoch=50, sieve_after=99)
+    np.testing.assert_allclose(got["loss.0"], -3.637303, atol=3e-6)
+    np.testing.assert_allclose(got["grad.0"][0], (-0.382547, 0.194214, 0.131205, 0.057128), atol=3e-6)
+    np.testing.assert_array_equal(cores(x, epoch=50)["kept.0"], (1, 0, 1))
+    check_term("Lq", lambda z: lq_rows(z, t[:, ::-1], .7))
+    check_term("CORES", lambda z: cores_rows(z, t, 2.0, np.array([.4, .3, .1, .1, .1])))
     # SOP's cross entropy, from the whole by taking the squares away; its gradients by central differences.
     u = np.array([[.1], [.5], [1.2]])
     v = np.array([(.1, .2, .3, .4), (.5, .6, .7, .1), (.2, .2, .9, .2)])

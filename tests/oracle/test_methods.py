@@ -86,8 +86,30 @@ def near_floor(x, **_):  # of p + U - V
     return False
 
 
+def kept(rng, n, c, peers):
+    return {f"table.keep.{k}": (rng.random(n) < 0.6).astype(np.float32) for k in range(peers)}
+
+
+def counted(rng, n, c, peers):
+    out = {f"state.counts.{k}": rng.integers(1, 50, c).astype(np.float32) for k in range(peers)}
+    out.update({f"state.prior.{k}": ref.softmax(rng.normal(size=(1, c)))[0].astype(np.float32) for k in range(peers)})
+    return out
+
+
+def drawn(rng, n, c, peers):
+    return {"labels.draw": rng.integers(0, c, n)}
+
+
+def near_limit(x, gce_k=.5, **_):
+    return any(np.abs(ref.softmax(z)[np.arange(x.n), x.y] - gce_k).min() < 1e-4 for z in x.z)
+
+
+def near_sieve(x, **_):
+    return any(np.abs(ref.xent(z, x.given)[0] + ref.log_softmax(z).mean(axis=1)).min() < 1e-4 for z in x.z)
+
+
 HEADS = functools.partial(entry, memory.heads)
-CLOCKED = ("epoch", "round")
+CLOCKED = ("epoch", "round", "step", "steps", "survey")
 
 KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added", temperature=2.0)
 
@@ -120,6 +142,10 @@ METHODS = {
     "apl": entry(ref.robust, rule="nce-rce", few=(1, 1), many=(10, .1)),
     "nce-rce": entry(ref.robust, switches=[{}, dict(loss_beta=0.5)], rule="nce-rce", few=(1, 1), many=(10, .1)),
     "nce-mae": entry(ref.robust, switches=[{}, dict(loss_alpha=3)], rule="nce-mae", few=(1, 1), many=(10, 1)),
+    "gce-truncated": entry(memory.truncated, switches=[{}, dict(survey=1), dict(survey=2, gce_k=0.2)], avoid=near_limit, inputs=kept),
+    "cores": entry(memory.cores, switches=[dict(epoch=1), dict(epoch=25, step=48, steps=2), dict(epoch=40, step=79, steps=2, sieve_after=20),
+                                           dict(epoch=40, step=78, steps=2, cores_beta=1)], avoid=near_sieve, inputs=counted),
+    "peer-loss": entry(memory.peer_loss, switches=[{}, dict(peer_alpha=0.4)], inputs=drawn),
     "elr": entry(memory.elr, switches=[{}, dict(lambda_=2.5, beta=0.6)], avoid=near_clamp, inputs=tables({"table.target": None})),
     "sop": entry(memory.sop, switches=[{}, dict(lr_u=0.3, lr_v=2)], avoid=near_floor, inputs=tables({"table.u": 1, "table.v": "classes"})),
     "temporal-ensembling": entry(memory.temporal, switches=[dict(epoch=1), dict(epoch=5, ramp=10, consistency=4), dict(epoch=90, alpha_z=0.9)],
@@ -202,7 +228,7 @@ def loss_of(tmp, name, x, z, more, kind, numbers):
 
 def off(key, got, want):
     got = np.asarray(got, np.float64).reshape(np.shape(want))
-    if key.startswith(("selected", "corrected")) or np.isinf(want).any():
+    if key.startswith(("selected", "corrected", "kept", "table.keep")) or np.isinf(want).any():
         return 0.0 if np.array_equal(got, want) else np.inf
     if np.ndim(want) == 0:
         return abs(got - want) / max(abs(want), 1e-3)
