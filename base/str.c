@@ -96,6 +96,19 @@ void str_add_csv(struct str *b, const char *text) {
     str_add(b, "\"");
 }
 
+void str_add_xml(struct str *b, const char *text) {
+    struct str safe = STR_INIT;
+    str_add_escaped(&safe, text, strlen(text));
+    for (const char *p = safe.s ? safe.s : ""; *p; p++) {
+        const char *entity = *p == '<' ? "&lt;" : *p == '&' ? "&amp;" : *p == '>' ? "&gt;" : NULL;
+        if (entity)
+            str_add(b, entity);
+        else
+            str_addn(b, p, 1);
+    }
+    str_release(&safe);
+}
+
 void str_add_json(struct str *b, const char *text) {
     const unsigned char *p = (const unsigned char *)text;
     size_t n = strlen(text), len;

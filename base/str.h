@@ -35,6 +35,8 @@ bool utf8_valid(const char *s, size_t n);
 // --- text for programs ---
 // A field of a CSV file (RFC 4180): quoted where a comma, a quote, an end of line, or a blank at either end is in it.
 void str_add_csv(struct str *b, const char *text);
+// Text between XML's tags: its special characters as entities, others that it may not have as \xNN.
+void str_add_xml(struct str *b, const char *text);
 // A JSON string with its quotes. A byte that is no UTF-8, which names of files may have, becomes \udcNN, as Python's
 // json.dumps(os.fsdecode(name)) writes it: os.fsencode makes the name of it again.
 void str_add_json(struct str *b, const char *text);

@@ -26,7 +26,7 @@ void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t ep
                               .first_step = first_step};
 }
 
-static void duration(double s, char *buf, size_t n) {
+void rt_duration_text(double s, char *buf, size_t n) {
     long long t = s > 0 && s < 1e9 ? (long long)(s + 0.5) : 0;
     if (t >= 3600)
         snprintf(buf, n, "%lld:%02lld:%02lld", t / 3600, t / 60 % 60, t % 60);
@@ -36,7 +36,7 @@ static void duration(double s, char *buf, size_t n) {
 
 static void eta(const struct rt_progress *p, double now, int64_t step, char *buf, size_t n) {
     int64_t done = step - p->first_step;
-    duration(done > 0 ? (now - p->started) / (double)done * (double)(p->steps - step) : 0, buf, n);
+    rt_duration_text(done > 0 ? (now - p->started) / (double)done * (double)(p->steps - step) : 0, buf, n);
 }
 
 void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,

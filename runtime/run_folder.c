@@ -110,10 +110,15 @@ static cJSON *describe_artifact(const smkd_model *m) {
     return o;
 }
 
-static cJSON *describe_peer(const struct rt_peer *p) {
-    cJSON *o = describe_artifact(p->model);
-    const struct smkd_artifact *info = smkd_model_info(p->model);
+static cJSON *describe_network(const smkd_model *m) {
+    cJSON *o = describe_artifact(m);
+    const struct smkd_artifact *info = smkd_model_info(m);
     if (info->initial) add_hex(o, "weights_hash", checksum64(info->initial, info->param_bytes));
+    return o;
+}
+
+static cJSON *describe_peer(const struct rt_peer *p) {
+    cJSON *o = describe_network(p->model);
     const int dims[] = {p->channels, p->height, p->width};
     char *full = realpath(p->path, NULL);
     if (!full) end_if_no_memory(errno);
@@ -198,6 +203,13 @@ static bool same_peer(const cJSON *now, const cJSON *was) {
     const char *weights = text_at(was, "weights_hash");
     return strcmp(text_at(now, "content_hash"), text_at(was, "content_hash")) == 0 &&
            (!*weights || strcmp(text_at(now, "weights_hash"), weights) == 0);
+}
+
+bool rt_folder_has_peer(const cJSON *was, const smkd_model *m) {
+    cJSON *now = describe_network(m);
+    bool same = same_peer(now, was);
+    cJSON_Delete(now);
+    return same;
 }
 
 // Peers in another order are said as that.

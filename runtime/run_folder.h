@@ -9,4 +9,8 @@
 // labels.npy. *resuming is set when there is a checkpoint to go on from.
 enum smkd_result rt_folder_open(const struct rt_train *t, const struct rt_train_data *d, int threads, bool *resuming);
 
+struct cJSON;
+// Whether an artifact is the network of a member of config.json's "peers": its graph, and its initial weights.
+bool rt_folder_has_peer(const struct cJSON *was, const smkd_model *m);
+
 #endif

@@ -19,6 +19,9 @@ smkd_model *rt_model_load_known(const char *path, const struct rt_known *known);
 // smkd_load_weights that also tells whether the file has no checksums to compare its numbers with.
 enum smkd_result rt_load_weights(smkd_model *m, const char *path, const char *prefix, bool *unchecked);
 
+// Cores that this process may use: what a team of 0 threads takes (team.c).
+int rt_cores(void);
+
 // --- plain tensors and their files (runtime/tensor.c, npy.c, safetensors.c) ------------------------------------------
 // The first six are what artifacts have; the others are read from files and converted.
 enum rt_dtype {

@@ -50,6 +50,8 @@ static int can_start(int n) {
     return e;
 }
 
+int rt_cores(void) { return omp_get_num_procs(); }
+
 smkd_team *smkd_team_new(int threads) {
     if (threads < 0 || threads > 1024) {
         rt_fail(SMKD_R_INVALID, "%d threads; 0 (all cores) to 1024 are possible", threads);
@@ -60,7 +62,7 @@ smkd_team *smkd_team_new(int threads) {
         rt_fail(SMKD_R_NOMEM, "out of memory for a team of threads");
         return NULL;
     }
-    t->threads = threads ? threads : omp_get_num_procs();
+    t->threads = threads ? threads : rt_cores();
     if (t->threads > omp_get_thread_limit()) t->threads = omp_get_thread_limit();
     atomic_init(&t->barrier.arrived, 0);
     atomic_init(&t->barrier.round, 0);

@@ -17,7 +17,8 @@ struct rt_progress {
     double started, shown;
     int64_t epochs, steps, first_step; // of the run; the step it began with (resumed runs)
 };
-double rt_now(void); // seconds on a clock that only goes forward
+double rt_now(void);                                        // seconds on a clock that only goes forward
+void rt_duration_text(double seconds, char *buf, size_t n); // "4:05", "1:04:05"
 void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
                       int64_t first_step);
 // After a step (counted over the whole run): epoch, images a second so far in this epoch, and the sum of each peer's

@@ -93,6 +93,13 @@ static void guess_try(struct guess *g, const char *given, size_t n, const char *
     if (s <= n / 3 && (!g->name || s < g->slips)) *g = (struct guess){name, s};
 }
 
+const char *args_nearest(const struct args_opt *opts, const char *name, size_t n) {
+    struct guess g = {0};
+    for (; opts->name; opts++)
+        if (!(opts->flags & ARGS_HIDDEN)) guess_try(&g, name, n, opts->name);
+    return g.name;
+}
+
 static size_t find_opt(const struct args_cmd *cmd, const char *name, size_t len) {
     for (size_t i = 0; cmd->opts[i].name; i++)
         if (strlen(cmd->opts[i].name) == len && !memcmp(cmd->opts[i].name, name, len)) return i;
@@ -153,11 +160,9 @@ static enum args_result parse_option(struct args *a, int argc, char **argv, int 
         if (eq) value = eq + 1;
         if (opt == SIZE_MAX && !memory) {
             const int n = eq ? (int)(eq - arg) : (int)strlen(arg);
-            struct guess g = {0};
-            for (const struct args_opt *o = a->cmd->opts; o->name; o++)
-                if (!(o->flags & ARGS_HIDDEN)) guess_try(&g, arg + 2, (size_t)n - 2, o->name);
-            if (g.name)
-                args_fail(a->cmd, "unknown option %.*s, did you mean --%s", n, arg, g.name);
+            const char *near = args_nearest(a->cmd->opts, arg + 2, (size_t)n - 2);
+            if (near)
+                args_fail(a->cmd, "unknown option %.*s, did you mean --%s", n, arg, near);
             else
                 args_fail(a->cmd, "unknown option %.*s", n, arg);
             return ARGS_USAGE;

@@ -62,6 +62,9 @@ void args_release(struct args *a);
 int args_command_main(const struct args_cmd *cmd, int (*run)(const struct args *a), int argc, char **argv);
 void args_help(const struct args_cmd *cmd, FILE *f);
 
+// The option that name[0..n) is most likely a slip of the finger for; NULL: none is near enough.
+const char *args_nearest(const struct args_opt *opts, const char *name, size_t n);
+
 // One usage error line for the command, ending in "; see PROG --help". Returns EXIT_USAGE, so `return args_fail(...)`.
 int args_fail(const struct args_cmd *cmd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -34,35 +34,43 @@ static void push(struct config_args *c, const char *text) {
     c->argv[c->argc] = NULL;
 }
 
-// --flag=VALUE; false where the value is none that a flag can have.
-static bool add(struct config_args *c, const char *flag, const cJSON *v) {
-    struct str s = STR_INIT;
-    bool ok = true;
-    str_addf(&s, "--%s", flag);
+bool config_args_text(const cJSON *v, struct str *out) {
+    char text[RT_NUMBER_TEXT];
     if (cJSON_IsString(v)) {
-        str_addf(&s, "=%s", cJSON_GetStringValue(v));
+        str_add(out, cJSON_GetStringValue(v));
     } else if (cJSON_IsNumber(v)) {
-        char text[RT_NUMBER_TEXT];
         double x = v->valuedouble;
         if (x == floor(x) && fabs(x) <= 9007199254740992.0)
             snprintf(text, sizeof text, "%.0f", x);
         else
             rt_number_text(x, text);
-        str_addf(&s, "=%s", text);
+        str_add(out, text);
     } else {
-        ok = cJSON_IsTrue(v);
+        return false;
     }
+    return true;
+}
+
+// --flag=VALUE; false where the value is none that a flag can have.
+static bool add(struct config_args *c, const char *flag, const cJSON *v) {
+    struct str s = STR_INIT;
+    str_addf(&s, "--%s%s", flag, cJSON_IsTrue(v) ? "" : "=");
+    bool ok = cJSON_IsTrue(v) || config_args_text(v, &s);
     if (ok) push(c, s.s);
     str_release(&s);
     return ok;
 }
 
+void config_args_flag(const char *key, char flag[CONFIG_ARGS_FLAG]) {
+    size_t n = 0;
+    for (; key[n] && n + 1 < CONFIG_ARGS_FLAG; n++) flag[n] = key[n] == '_' ? '-' : key[n];
+    flag[n] = 0;
+}
+
 static enum smkd_result add_member(struct config_args *c, const char *path, const cJSON *v,
                                    const char *const (*aliases)[2]) {
-    char flag[64];
-    size_t n = 0;
-    for (; v->string[n] && n + 1 < sizeof flag; n++) flag[n] = v->string[n] == '_' ? '-' : v->string[n];
-    flag[n] = 0;
+    char flag[CONFIG_ARGS_FLAG];
+    config_args_flag(v->string, flag);
     if (strcmp(flag, "config") == 0)
         return rt_fail(SMKD_R_INVALID, "%s: \"config\" beside other flags: a file names no other file", path);
     if (on_command_line(c, flag, aliases) || cJSON_IsNull(v) || cJSON_IsFalse(v)) return SMKD_R_OK;

@@ -21,4 +21,12 @@ void config_args_release(struct config_args *c);
 // run folder's file that its method does not have are of another version and pass.
 enum smkd_result config_args_check(const struct config_args *c, const struct args_opt *opts);
 
+// What such files share with others that hold flags. The flag that a member means: its name with - for _, cut to what
+// any flag has.
+enum { CONFIG_ARGS_FLAG = 64 };
+void config_args_flag(const char *key, char flag[CONFIG_ARGS_FLAG]);
+struct cJSON;
+// The text of a number or of a text, as the command line would have it, added to `out`; false for anything else.
+bool config_args_text(const struct cJSON *v, struct str *out);
+
 #endif

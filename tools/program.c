@@ -12,16 +12,18 @@
 
 bool program_is_file(const char *name) { return strchr(name, '/') || str_has_suffix(name, ".smkd"); }
 
-// smkdc beside this program; NULL: there is none, as in a build without LLVM.
-static const char *compiler(struct arena *a) {
-    char self[4096];
+const char *program_self(struct arena *a) {
+    char self[IO_PATH];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     if (n <= 0) return NULL;
     self[n] = 0;
-    char *slash = strrchr(self, '/');
+    return arena_strdup(a, self);
+}
+
+const char *program_compiler(struct arena *a) {
+    const char *self = program_self(a), *slash = self ? strrchr(self, '/') : NULL;
     if (!slash) return NULL;
-    *slash = 0;
-    const char *path = arena_printf(a, "%s/smkdc", self);
+    const char *path = arena_printf(a, "%.*s/smkdc", (int)(slash - self), self);
     return access(path, X_OK) == 0 ? path : NULL;
 }
 
@@ -116,7 +118,7 @@ smkd_model *program_get(const struct program_request *want) {
     struct arena a;
     arena_init(&a);
     smkd_model *m = NULL;
-    const char *smkdc = compiler(&a);
+    const char *smkdc = program_compiler(&a);
     if (!smkdc) {
         rt_fail(SMKD_R_UNSUPPORTED, "there is no compiler beside this program: where there is one, run %s",
                 want->beforehand);

@@ -9,6 +9,10 @@
 // Whether a NAME on the command line means a file: it has a slash or ends in .smkd.
 bool program_is_file(const char *name);
 
+// This program's own file, and smkdc beside it; NULL: there is none, as in a build without LLVM.
+const char *program_self(struct arena *a);
+const char *program_compiler(struct arena *a);
+
 struct program_request {
     const char *kind, *name;    // smkdc KIND NAME -o FILE ...; both for messages, too
     const char *const *options; // ... these; ends with NULL

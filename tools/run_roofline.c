@@ -34,15 +34,6 @@ static struct frame frame_of(const struct run_nodes *ns, const struct rt_limits 
     return (struct frame){floor(f.x0), ceil(f.x1), floor(f.y0), ceil(f.y1)};
 }
 
-static void put_text(struct str *s, const char *text) { // XML's three special characters
-    for (; *text; text++) {
-        if (*text == '<' || *text == '&' || *text == '>')
-            str_add(s, *text == '<' ? "&lt;" : *text == '&' ? "&amp;" : "&gt;");
-        else
-            str_addf(s, "%c", *text);
-    }
-}
-
 static void axes(struct str *s, const struct frame *f) {
     for (double e = f->x0; e <= f->x1; e++) {
         double x = px(f, pow(10, e));
@@ -86,7 +77,7 @@ bool run_roofline_write(const char *path, const char *title, const struct run_no
              "<style>.g{stroke:#ddd;fill:none}.r{stroke:#222;stroke-width:2;fill:none}</style>\n"
              "<rect width='100%%' height='100%%' fill='white'/>\n<text x='%d' y='28' font-size='16'>",
              WIDTH, HEIGHT, LEFT);
-    put_text(&s, title);
+    str_add_xml(&s, title);
     str_add(&s, "</text>\n");
     axes(&s, &f);
     roof(&s, &f, l);
@@ -102,16 +93,16 @@ bool run_roofline_write(const char *path, const char *title, const struct run_no
                  colours[k]);
         str_addf(&s, "%.3f ms, %.1f GFLOP/s, %.1f GB/s, ", n->seconds * 1e3, n->flops / n->seconds * 1e-9,
                  n->bytes / n->seconds * 1e-9);
-        put_text(&s, n->algorithm);
+        str_add_xml(&s, n->algorithm);
         str_add(&s, ", ");
-        put_text(&s, n->name);
+        str_add_xml(&s, n->name);
         str_add(&s, "</title></circle>\n");
     }
     for (size_t k = 0; k < n_kinds; k++) {
         int y = TOP + 20 * (int)k;
         str_addf(&s, "<circle cx='%d' cy='%d' r='6' fill='%s'/><text x='%d' y='%d'>", WIDTH - RIGHT + 20, y, colours[k],
                  WIDTH - RIGHT + 32, y + 4);
-        put_text(&s, kinds[k]);
+        str_add_xml(&s, kinds[k]);
         str_add(&s, "</text>\n");
     }
     str_add(&s, "</svg>\n");

@@ -26,10 +26,10 @@ static const struct args_opt own_opts[] = {
     {"loss", 0, "NAME", NULL, "another name of --method", ARGS_HIDDEN},
     {"quiet", 'q', NULL, NULL, "no progress and no notes, only warnings and errors", 0},
 };
-enum { N_OWN = sizeof own_opts / sizeof *own_opts, MAX_OPTS = 128 };
+enum { N_OWN = sizeof own_opts / sizeof *own_opts, MAX_OPTS = RUN_TRAIN_OPTS };
 
 // The command's options: its own, one for each field of the configuration, and those of the method.
-static void make_options(struct args_opt *opts, const struct method *m) {
+void run_train_options(struct args_opt opts[RUN_TRAIN_OPTS], const struct method *m) {
     size_t n = 0;
     for (; n < N_OWN; n++) opts[n] = own_opts[n];
     for (const struct rt_field *f = rt_fields; f->name; f++) {
@@ -214,7 +214,7 @@ static int with_flags(const struct config_args *c, const struct args_cmd *cmd, s
     const char *named = method_in_args(c->argc, c->argv, flags);
     const struct method *m = named ? run_method(named) : NULL;
     if (!m) m = run_method_of_folder(folder_in_args(c->argc, c->argv), c->argc, c->argv);
-    make_options(opts, m);
+    run_train_options(opts, m);
     int wrong = method_foreign(cmd, m, c->own, c->argv);
     if (wrong != EXIT_DONE) return wrong;
     if (config_args_check(c, opts) != SMKD_R_OK) return run_failed("train");

@@ -12,6 +12,11 @@ int run_eval(int argc, char **argv);
 int run_export(int argc, char **argv);
 int run_predict(int argc, char **argv);
 int run_methods(int argc, char **argv);
+int run_sweep(int argc, char **argv);
+
+// The options of `train` with a method, of which a command line may have any.
+enum { RUN_TRAIN_OPTS = 128 };
+void run_train_options(struct args_opt opts[RUN_TRAIN_OPTS], const struct method *m);
 
 // What config.json of a run folder says (run_saved.c).
 struct run_saved {

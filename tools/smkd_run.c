@@ -5,6 +5,7 @@
 
 static const struct args_program_cmd commands[] = {
     {"train", run_train, "train networks on noisy labels into a run folder"},
+    {"sweep", run_sweep, "a grid of training runs, its table and its figure"},
     {"methods", run_methods, "the training methods, and the flags of each"},
     {"eval", run_eval, "accuracy of trained networks and of their ensemble"},
     {"predict", run_predict, "classes of image files"},
