@@ -1,6 +1,7 @@
 // smkd-run sweep: a grid of training runs, from a file or from the command line, with a table and a figure of them.
 #include "run_sweep.h"
 
+#include "config_args.h"
 #include "run_train.h"
 
 #include <cjson/cJSON.h>
@@ -42,6 +43,18 @@ static void replace(cJSON *o, const char *key, cJSON *v) {
     cJSON_AddItemToObject(o, key, v);
 }
 
+// The same for a flag, however the file writes it.
+static void replace_flag(cJSON *o, const char *name, cJSON *v) {
+    char flag[CONFIG_ARGS_FLAG], other[CONFIG_ARGS_FLAG];
+    config_args_flag(name, flag);
+    for (cJSON *x = o->child, *next; x; x = next) {
+        next = x->next;
+        config_args_flag(x->string, other);
+        if (strcmp(flag, other) == 0) cJSON_Delete(cJSON_DetachItemViaPointer(o, x));
+    }
+    cJSON_AddItemToObject(o, flag, v);
+}
+
 static cJSON *object_in(cJSON *root, const char *key) {
     cJSON *o = cJSON_GetObjectItemCaseSensitive(root, key);
     if (o) return o;
@@ -80,7 +93,7 @@ static enum smkd_result add_grid(cJSON *root, const struct args *a) {
             return rt_fail(SMKD_R_INVALID, "--grid %s: expected FLAG=VALUE,VALUE,...", text);
         struct str flag = STR_INIT;
         str_addn(&flag, text, (size_t)(eq - text));
-        replace(object_in(root, "grid"), flag.s, list_of(eq + 1, takes_no_value(flag.s)));
+        replace_flag(object_in(root, "grid"), flag.s, list_of(eq + 1, takes_no_value(flag.s)));
         str_release(&flag);
     }
     return SMKD_R_OK;
@@ -99,7 +112,7 @@ static int add_common(cJSON *root, int argc, char **argv) {
         cJSON *v = !o->value ? cJSON_CreateTrue() : n == 1 ? cJSON_CreateString(a.hits[i].value) : cJSON_CreateArray();
         for (size_t k = 0; o->value && n > 1 && k < n; k++)
             cJSON_AddItemToArray(v, cJSON_CreateString(args_nth(&a, o->name, k)));
-        replace(common, o->name, v);
+        replace_flag(common, o->name, v);
     }
     args_release(&a);
     return -1;
@@ -253,6 +266,11 @@ static int run(const struct args *a, int n_train, char **train) {
     int code = -1;
     if (r == SMKD_R_OK && !cJSON_IsObject(root)) r = rt_fail(SMKD_R_INVALID, "%s: is no JSON object", called);
     if (r == SMKD_R_OK) r = choose_full(root, args_given(a, "full"), called);
+    static const char *const objects[] = {"common", "grid"};
+    for (size_t i = 0; i < 2 && r == SMKD_R_OK; i++) { // before anything is added to them
+        const cJSON *o = cJSON_GetObjectItemCaseSensitive(root, objects[i]);
+        if (o && !cJSON_IsObject(o)) r = rt_fail(SMKD_R_INVALID, "%s: \"%s\" is no object", called, objects[i]);
+    }
     if (r == SMKD_R_OK) r = add_grid(root, a);
     if (r == SMKD_R_OK && n_train) code = add_common(root, n_train, train);
     if (r == SMKD_R_OK && code < 0) {

@@ -6,6 +6,7 @@
 #include "run_train.h"
 
 #include "../base/process.h"
+#include "../runtime/rounds.h"
 #include "../runtime/run_folder.h"
 
 #include <cjson/cJSON.h>
@@ -268,12 +269,12 @@ static enum smkd_result look_at_run(struct sweep *s, struct networks *ns, struct
                     "--output-dir",
                     r->dir, differ.s);
     if (e == SMKD_R_OK) {
-        r->epochs = c.epochs;
+        r->epochs = rt_rounds(&c) * c.epochs;
         r->done = epochs_done(r);
         // Flags that change no results, paths for instance, may still be wrong: --resume compares what they stand for.
-        const bool ended = same && r->done && (r->done >= c.epochs || r->done == ended_at(r));
+        const bool ended = same && r->done && (r->done >= r->epochs || r->done == ended_at(r));
         r->state = ended ? SWEEP_DONE : r->done ? SWEEP_HALF : SWEEP_NEW;
-        const int64_t left = ended || r->done >= c.epochs ? 0 : c.epochs - r->done;
+        const int64_t left = ended || r->done >= r->epochs ? 0 : r->epochs - r->done;
         r->cost = (double)left * images_of(&c) * (cost > 0 ? cost : 1);
     }
     str_release(&differ);

@@ -77,13 +77,14 @@ static enum smkd_result unknown(const char *what, const char *key, const char *f
                 : rt_fail(SMKD_R_INVALID, "%s: \"%s\" is no flag of smkd-run train", what, key);
 }
 
-// A value's text; the name of a model among the peers is its artifact.
+// A value's text; the name of a model where networks are named is its artifact.
 static const char *value_text(struct sweep *s, const char *flag, const cJSON *v) {
     struct str text = STR_INIT;
     const char *out = NULL;
     if (config_args_text(v, &text)) out = arena_strdup(&s->arena, text.s ? text.s : "");
     str_release(&text);
-    for (size_t i = 0; out && strcmp(flag, "peer") == 0 && i < s->n_models; i++)
+    const bool network = strcmp(flag, "peer") == 0 || strcmp(flag, "teacher") == 0;
+    for (size_t i = 0; out && network && i < s->n_models; i++)
         if (strcmp(s->model[i].name, out) == 0) return s->model[i].smkd;
     return out;
 }

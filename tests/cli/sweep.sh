@@ -188,6 +188,22 @@ refuses 'no run has a number for the measure selected_hare; metrics.csv has epoc
 sweep two --report --grid seed=1,2,3,4 >more.txt
 grep -q '12 of 16 runs are finished' more.txt && grep -q '± [0-9.]* (3)' more.txt || fail "a table that lacks some: $(cat more.txt)"
 
+# --- the example of the documentation, and the paper's tables ---------------------------------------------------------
+sed -n '/^    {$/,/^    }$/p' "$SMKD_SRC/docs/sweep.md" >example.json
+sweep example.json --dry-run | head -n 1 | grep -qx '18 of 18 runs would be run in runs/noise' || fail "the example has other runs"
+sweep example.json --full --dry-run | head -n 1 | grep -qx '30 of 30 runs would be run in runs/noise-full' || fail "the full example has other runs"
+sweep example.json -o example --grid seed=1 -- --epochs 1 --train-limit 128 --test-limit 100 >example.txt 2>example.log || fail "the example: $(cat example.log)"
+grep -qx '| case | 20 % ensemble | 20 % mean of the networks | 40 % ensemble | 40 % mean of the networks |' example/table.md || fail "the example's table: $(cat example.log example.txt)"
+[ -e example/runs/CE_noise=20-%_seed=1/finished ] || fail "the example's runs are called $(ls example/runs)"
+for f in "$SMKD_SRC"/samples/experiments/*.json; do
+    if grep -q kdcl "$f" && ! "$run" methods kdcl >/dev/null 2>&1; then continue; fi # before that method is there
+    n=$(sed -n "s/^| \[$(basename "$f")\].* | \([0-9]*\) | [0-9.]* |$/\1/p" "$SMKD_SRC/samples/experiments/README.md")
+    for full in "" --full; do
+        sweep "$f" $full --dry-run >dry.txt || fail "$f $full"
+        head -n 1 dry.txt | grep -q "^$n of $n runs " || fail "$f $full has not $n runs: $(head -n 1 dry.txt)"
+    done
+done
+
 # --- bad input: one line each, and nothing is written -----------------------------------------------------------------
 bad() { # PATCH TEXT
     description no "$1"
@@ -235,6 +251,8 @@ echo '{"grid": {"seed": [1]}}' >no.json
 refuses '"output_dir" is missing (or --output-dir DIR)' sweep no.json
 echo '{"grid": ' >no.json
 refuses 'no.json: is not JSON' sweep no.json
+echo '{"grid": ["seed"]}' >no.json
+refuses 'no.json: "grid" is no object' sweep no.json --grid seed=1
 refuses 'none.json: No such file' sweep none.json
 refuses 'no: there is nothing to report of' sweep two.json -o no --report
 refuses '--grid seed: expected FLAG=VALUE' sweep two.json --grid seed
