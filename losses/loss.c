@@ -8,9 +8,9 @@ static const struct {
     const char *family;
     void (*draw)(struct loss_builder *b);
 } drawers[] = {
-    {"mutual", loss_draw_mutual},   {"distill", loss_draw_distill}, {"robust", loss_draw_robust},
-    {"heads", loss_draw_heads},     {"sieve", loss_draw_sieve},     {"regression", loss_draw_regression},
-    {"targets", loss_draw_targets},
+    {"mutual", loss_draw_mutual},   {"distill", loss_draw_distill},       {"robust", loss_draw_robust},
+    {"heads", loss_draw_heads},     {"sieve", loss_draw_sieve},           {"regression", loss_draw_regression},
+    {"targets", loss_draw_targets}, {"small_loss", loss_draw_small_loss},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {

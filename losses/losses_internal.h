@@ -29,6 +29,7 @@ void loss_draw_heads(struct loss_builder *b);
 void loss_draw_regression(struct loss_builder *b);
 void loss_draw_sieve(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
+void loss_draw_small_loss(struct loss_builder *b);
 
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
 ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]

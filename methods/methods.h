@@ -7,7 +7,7 @@
 
 #include "../base/base.h"
 
-enum { METHOD_PARAMS = 16, METHOD_MAX_PEERS = 16 };
+enum { METHOD_PARAMS = 32, METHOD_MAX_PEERS = 16 };
 
 enum method_kind { METHOD_NUMBER, METHOD_WORD, METHOD_FLAG };
 struct method_param {
@@ -126,9 +126,8 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            average.K f32[N,C]   what the moving average of peer K says of it
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
 //            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
-//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), mix.lambda,
-//   r.K,
-//            and the numbers of the method by their names
+//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), mix.lambda
+//            and r.K, and the numbers of the method by their names
 //   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
 //            grad.tap.K.NAME: of the sum of losses of peer K, by that tap
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images

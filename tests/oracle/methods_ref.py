@@ -175,10 +175,10 @@ def mutual(x, *, gate="none", refine="mylc", still=False, eta=4.0, b2=-5.0, b1=1
 
 # --- robust: each network by itself (methods.md 6.2-6.4) --------------------------------------------------------------------------
 
-def by_row_weights(x, term):
-    """Mean over rows; with class weights each row counts as its given label."""
+def by_row_weights(x, term, rows=slice(None), among=slice(None)):
+    """Mean over the chosen rows, or of their sum over others; with class weights each row counts as its given label."""
     w = np.ones(x.n) if x.weight is None else (x.weight * x.given).sum(axis=1)
-    return mean(x, (w * term[0], w[:, None] * term[1]), divisor=w.sum())
+    return mean(x, (w * term[0], w[:, None] * term[1]), np.arange(x.n)[rows], w[among].sum())
 
 
 def robust(x, *, rule, gce_q=0.7, few=(1, 1), many=(1, 1), loss_alpha=None, loss_beta=None, label_smoothing=0.0):
@@ -246,6 +246,97 @@ def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, 
     return out
 
 
+# --- small loss: rows with likely labels (methods.md 6.9 to 6.13) ------------------------------------------------------------
+
+ROUNDING = 1 / 1024  # a whole number that float32 makes a little less of is not to cost a row
+
+
+def place(x):
+    """How many are smaller, equal ones in their order."""
+    out = np.empty(len(x))
+    out[np.argsort(x, kind="stable")] = np.arange(len(x))
+    return out
+
+
+def forget_ramp(epoch, forget, exponent, ramp):
+    """linspace(0, forget^exponent, ramp)[e] for e < ramp, then forget^exponent; e from 0."""
+    ramp, e = int(ramp), int(epoch) - 1
+    return np.linspace(0, forget ** exponent, ramp)[e] if e < ramp else forget ** exponent
+
+
+def forget_searched(epoch, epochs, p):
+    e, n = epoch - 1.0, float(epochs)
+    third = np.log(1 + p[8]) / np.log(1 + p[8] + p[9] * e) if p[8] + p[9] * e > 0 else 1.0
+    f = p[0] * (1 - np.exp(-p[2] * e ** p[1])) + (1 - p[0]) * p[7] * (1 - (p[4] * e + 1) ** -p[3])
+    f += (1 - p[0]) * (1 - p[7]) * (1 - third) - p[6] * (e / n) ** p[5]
+    return min(max(f - p[10] * np.log(1 + e ** p[11]) / np.log(1 + n ** p[11]), 0), 0.99)
+
+
+def small_loss_rows(losses, candidates, forget, cuts):
+    keep = int((1 - forget) * len(candidates) + ROUNDING)
+    if 0 < keep < len(candidates):
+        away = np.abs(losses[candidates] - np.sort(losses[candidates])[keep - 1:keep + 1][:, None])
+        cuts.append(away[away > 0].min(initial=np.inf))
+    return candidates[place(losses[candidates]) < keep]
+
+
+def symmetric_kl(z, other):
+    """KL(p || o) + KL(o || p), both live: rows and gradient by z."""
+    p, o = softmax(z), softmax(other)
+    l = log_softmax(z) - log_softmax(other)
+    return ((p - o) * l).sum(axis=1), p * (l - (p * l).sum(axis=1, keepdims=True)) + p - o
+
+
+P_DEFAULT = (0.5, 0.5, 0.25, 0.5, 0.25, 1.0, 0.25, 0.5, 0.5, 0.25, 0.25, 1.0)
+
+
+def small_loss(x, *, rank="peer", disagreement=False, schedule="ramp", epoch=1, epochs=200, step=0, forget=0.4, forget_exponent=1.0,
+               ramp=10, init_epoch=20, co_lambda=0.1, percentile=0.7, percentile_decay=0.5, burn_in=18, label_smoothing=0.0,
+               cuts=None, **p):
+    """cuts: a list that gets, for each cut, how near another loss is to those on both sides."""
+    cuts = [] if cuts is None else cuts
+    every, own = np.arange(x.n), [xent(z, labels_of(x, label_smoothing)) for z in x.z]
+    out = {}
+
+    def put_rows(k, loss, chosen, clean, **more):
+        put(out, k, loss, selected=np.isin(every, chosen).astype(float), kept=np.isin(every, clean).astype(float), **more)
+
+    if rank == "self":
+        for k, (losses, _) in enumerate(own):
+            now = np.sort(losses)[int(np.floor(percentile * (x.n - 1) + 0.5 + ROUNDING))]
+            before = getattr(x, f"state_percentile_{k}")
+            limit = percentile_decay * before + (1 - percentile_decay) * now if step > 0 else now
+            chosen = every if epoch <= burn_in else np.flatnonzero(losses <= limit)
+            cuts.extend(np.abs(losses - limit))
+            put_rows(k, by_row_weights(x, own[k], chosen), chosen, chosen, loss_limit=limit)
+            out[f"state.percentile.{k}"] = limit
+        return out
+
+    searched = [p.get(f"p{i}", d) for i, d in enumerate(P_DEFAULT)]
+    rate = forget_searched(epoch, epochs, searched) if schedule == "s2e" else forget_ramp(epoch, forget, forget_exponent, ramp)
+    out["forget_rate"] = rate
+    if rank == "joint":
+        pairs = [[symmetric_kl(z, o) if o is not z else (0.0, 0.0) for o in x.z] for z in x.z]
+        apart = sum(r for row in pairs for r, _ in row) / 2 / (x.peers - 1)
+        rows = (1 - co_lambda) * sum(r for r, _ in own) + co_lambda * apart
+        chosen = small_loss_rows(rows, every, rate, cuts)
+        for k in range(x.peers):
+            grad = (1 - co_lambda) * own[k][1] + co_lambda * sum(g for _, g in pairs[k]) / (x.peers - 1)
+            put_rows(k, by_row_weights(x, (rows, grad), chosen, chosen), chosen, chosen)
+            out["loss.all"] = out.pop(f"loss.{k}")
+        return out
+
+    candidates = every
+    if disagreement and epoch > init_epoch:
+        says = np.array([z.argmax(axis=1) for z in x.z])
+        differ = np.flatnonzero((says != says[0]).any(axis=0))
+        candidates = differ if len(differ) else every
+    for k in range(x.peers):
+        chosen = small_loss_rows(own[(k + 1) % x.peers][0], candidates, rate, cuts)
+        put_rows(k, by_row_weights(x, own[k], chosen, chosen), chosen, small_loss_rows(own[k][0], every, rate, cuts))
+    return out
+
+
 # --- checks ---------------------------------------------------------------------------------------------------------------
 
 def check_term(what, term, c=5, n=4, scale=2.0):
@@ -274,6 +365,9 @@ def self_check():
 
     for what, f in (("GCE", lambda z: gce(z, t, .7)), ("RCE", lambda z: rce(z, t)), ("NCE", lambda z: nce(z, t)), ("MAE", lambda z: mae(z, t))):
         check_term(what, f)
+    check_term("both KL", lambda z: symmetric_kl(z, np.log(p0)))
+    assert np.allclose([forget_ramp(e, .4, 1, 10) for e in (1, 2, 10, 99)], (0, .4 / 9, .4, .4)) and forget_ramp(2, .5, 2, 1) == .25
+    assert list(place(np.array([2.0, 1, 2, 0]))) == [2, 1, 3, 0]
 
     # Golden vectors of methods.md 12: mean over three rows, and its gradient by zA.
     za = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]])
@@ -310,6 +404,9 @@ def self_check():
     for denom, loss, row in (("K", .874873, (0.132882, -0.008817, -0.212118, 0.088052)), ("N", .583249, (0.088588, -0.005878, -0.141412, 0.058702))):
         got = first(mutual(two, gate="below", still=True, eta=2, peer_denom=denom, **clock))
         golden(f"smkd-s peer, {denom}", (got[0] - own[0], (got[1] - own[1])[1:]), loss, row, (0, 0, 0, 0))
+    joint = small_loss(two, rank="joint", forget=0)
+    golden("jocor", (joint["loss.all"], joint["grad.0"]), 2.315237, (-0.011943, 0.000846, 0.000311, 0.010785),
+           (0.100385, 0.043463, -0.210521, 0.066673), (-0.006415, -0.101174, 0.107299, 0.000289))
     got = first(mutual(two, gate="all", **clock))
     golden("all peer", (got[0] - own[0], got[1] - own[1]), .757003, (0.004716, -0.009852, -0.003624, 0.008760))
     # KL(pB || pA) and its like are the parts of mutual distillation beside cross entropy; T2S of zB is half and half.

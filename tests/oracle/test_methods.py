@@ -108,9 +108,25 @@ def near_sieve(x, **_):
     return any(np.abs(ref.xent(z, x.given)[0] + ref.log_softmax(z).mean(axis=1)).min() < 1e-4 for z in x.z)
 
 
-HEADS = functools.partial(entry, memory.heads)
-CLOCKED = ("epoch", "round", "step", "steps", "survey")
+def near_cut(x, **o):
+    """Whether two losses between which a method cuts are nearly, but not truly, equal: float32 may choose otherwise."""
+    cuts = []
+    ref.small_loss(x, cuts=cuts, **o)
+    return any(0 < gap < 1e-4 for gap in cuts)
 
+
+def percentiles(rng, n, c, peers):
+    return {f"state.percentile.{k}": np.float32(rng.uniform(0.5, 3)) for k in range(peers)}
+
+
+HEADS = functools.partial(entry, memory.heads)
+CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey")
+
+LATE = dict(epoch=5)
+OF_20 = dict(epoch=5, epochs=20)
+FORGETS = [LATE, dict(LATE, forget=0.8, ramp=1), dict(LATE, forget=1 / 3, ramp=1),
+           dict(LATE, forget=0.6, forget_exponent=2, ramp=4), dict(epoch=1), dict(LATE, forget=1, ramp=5)]
+SMALL = functools.partial(entry, ref.small_loss, (2, 3))
 KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added", temperature=2.0)
 
 # Several entries where switches go with numbers of networks.
@@ -159,6 +175,17 @@ METHODS = {
     "ps-kd+dmfl": HEADS(switches=[dict(progress=0.5, dmfl="live"), dict(progress=0.5, dmfl="value")], inputs=sides, ps_kd=True),
     "byot+dmfl": HEADS(switches=[dict(dmfl="live")], inputs=without_past, byot=True),
     "ps-kd+byot+dmfl": HEADS(switches=[dict(progress=0.5, dmfl="live"), dict(dmfl="value")], inputs=sides, ps_kd=True, byot=True),
+    "co-teaching": SMALL(FORGETS, near_cut),
+    "co-teaching+": SMALL([dict(LATE, init_epoch=4), dict(LATE, init_epoch=5), dict(LATE, init_epoch=0, forget=0.8, ramp=1)],
+                          functools.partial(near_cut, disagreement=True), disagreement=True),
+    "jocor": SMALL(FORGETS + [dict(LATE, co_lambda=0), dict(LATE, co_lambda=1)], functools.partial(near_cut, rank="joint"), rank="joint"),
+    "s2e": SMALL([OF_20, dict(OF_20, epoch=1), dict(OF_20, epoch=20, p0=0.9, p6=0, p10=0.1), dict(OF_20, epoch=1, p8=0),
+                  dict(OF_20, epoch=1, p1=0, p5=0, p11=0), dict(OF_20, p0=1, p2=0.5, p1=1, p6=0, p10=0),
+                  dict(OF_20, p0=0, p7=1, p4=0.5, p3=1, p5=2, p11=2), dict(OF_20, p8=0, p9=0, p0=0, p7=0)],
+                 functools.partial(near_cut, schedule="s2e"), schedule="s2e"),
+    "mentornet": entry(ref.small_loss, (1, 2), [dict(burn_in=0, epoch=2, step=1), dict(burn_in=2, epoch=2, step=9), dict(burn_in=0, epoch=1),
+                                               dict(burn_in=1, epoch=3, step=7, percentile=0.9, percentile_decay=0)],
+                       functools.partial(near_cut, rank="self"), percentiles, rank="self"),
 }
 ELSEWHERE = {"mse", "l1", "huber"}  # numbers instead of classes: test_recipes.py
 
