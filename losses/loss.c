@@ -55,14 +55,8 @@ static struct method_values settled(const struct loss_options *o) {
 
 // --- what builders ask for -------------------------------------------------------------------------------------------
 
-static ir_vid declared(const struct ir_graph *g, const char *name) {
-    for (size_t i = 0; i < g->n_boundary; i++)
-        if (strcmp(g->values[g->boundary[i]].name, name) == 0) return g->boundary[i];
-    return IR_NONE;
-}
-
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims) {
-    ir_vid v = declared(b->g, name);
+    ir_vid v = loss_declared(b->g, name);
     return v != IR_NONE ? v : ir_boundary(b->g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), name, NULL);
 }
 
@@ -74,7 +68,6 @@ ir_vid loss_tap(struct loss_builder *b, int k, const char *name) {
     for (size_t i = 0; i < b->o->n_taps; i++) {
         const struct loss_tap *t = &b->o->taps[i];
         if (t->peer != k || strcmp(t->name, name) != 0) continue;
-        b->tapped[i] = true;
         return loss_input(b, arena_printf(b->a, "tap.%d.%s", k, name), IR_F32, t->rank, t->dims);
     }
     return IR_NONE;
@@ -83,7 +76,7 @@ ir_vid loss_tap(struct loss_builder *b, int k, const char *name) {
 ir_vid loss_labels(struct loss_builder *b) { return loss_input(b, "labels", IR_I64, 1, (int64_t[]){IR_N}); }
 
 ir_vid loss_scalar(struct loss_builder *b, const char *name) {
-    ir_vid v = declared(b->g, name);
+    ir_vid v = loss_declared(b->g, name);
     return v != IR_NONE ? v : ir_boundary(b->g, IR_ROLE_SCALAR, ir_scalar_type(IR_F32), name, NULL);
 }
 
@@ -172,11 +165,7 @@ static struct ir_graph *draw(struct loss_builder *b, struct loss_options *canoni
     if (!check_options(d, o)) return NULL;
     *canonical = *o;
     canonical->values = settled(o);
-    *b = (struct loss_builder){.g = ir_graph_new(a, d, o->method->name),
-                               .o = canonical,
-                               .a = a,
-                               .d = d,
-                               .tapped = ARENA_ARRAY(a, bool, o->n_taps + 1)};
+    *b = (struct loss_builder){.g = ir_graph_new(a, d, o->method->name), .o = canonical, .a = a, .d = d};
     b->g->cur_loc = (struct diag_loc){.node = o->method->name, .op = "loss"};
     for (int k = 0; k < o->peers; k++) loss_logits(b, k); // first in the artifact's table, in their order
     for (size_t i = 0; i < sizeof drawers / sizeof *drawers; i++) {
@@ -193,67 +182,12 @@ struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct
     return draw(&b, &canonical, o, a, d);
 }
 
-static ir_vid output_named(const struct ir_graph *g, const char *name) {
-    for (size_t i = 0; i < g->n_outputs; i++)
-        if (strcmp(g->outputs[i].name, name) == 0) return g->outputs[i].value;
-    return IR_NONE;
-}
-
-// Peer k's own loss, or the one that all peers have.
-static ir_vid loss_of(const struct ir_graph *g, int k) {
-    char name[32];
-    snprintf(name, sizeof name, "loss.%d", k);
-    ir_vid own = output_named(g, name), all = output_named(g, "loss.all");
-    CHECK((own == IR_NONE) != (all == IR_NONE), "loss %s has not one of %s and loss.all", g->name, name);
-    return own != IR_NONE ? own : all;
-}
-
-// The gradients of all losses by what they look at, and trained tables after their step.
-static enum smkd_status differentiate(struct loss_builder *b) {
-    struct ir_graph *g = b->g;
-    const struct loss_options *o = b->o;
-    const size_t peers = (size_t)o->peers, most = peers + b->n_trained + o->n_taps;
-    struct ir_grad_seed *seeds = ARENA_ARRAY(b->a, struct ir_grad_seed, most);
-    ir_vid *grads = ARENA_ARRAY(b->a, ir_vid, most);
-    const char **names = ARENA_ARRAY(b->a, const char *, most); // of the outputs
-    size_t n = 0;
-    for (int k = 0; k < o->peers; k++) {
-        names[n] = arena_printf(b->a, "grad.%d", k);
-        seeds[n++] = (struct ir_grad_seed){loss_of(g, k), declared(g, arena_printf(b->a, "logits.%d", k))};
-    }
-    for (size_t i = 0; i < o->n_taps; i++) {
-        if (!b->tapped[i]) continue;
-        const char *tap = arena_printf(b->a, "tap.%d.%s", o->taps[i].peer, o->taps[i].name);
-        names[n] = arena_printf(b->a, "grad.%s", tap);
-        seeds[n++] = (struct ir_grad_seed){loss_of(g, o->taps[i].peer), declared(g, tap)};
-    }
-    const size_t trained = n;
-    for (size_t i = 0; i < b->n_trained; i++) {
-        names[n] = b->trained[i].table;
-        seeds[n++] = (struct ir_grad_seed){loss_of(g, b->trained[i].peer), declared(g, b->trained[i].table)};
-    }
-    TRY(ir_gradients(g, seeds, n, grads));
-    for (size_t i = 0; i < n; i++) {
-        ir_vid v = grads[i];
-        if (i >= trained) v = ir_sub(g, seeds[i].wrt, ir_mul(g, declared(g, b->trained[i - trained].rate), v));
-        ir_set_output(g, IR_OUT_OUTPUT, names[i], v);
-    }
-    return SMKD_OK;
-}
-
 struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d) {
     struct loss_builder b;
     struct loss_options canonical;
     struct ir_graph *g = draw(&b, &canonical, o, a, d);
     if (!g) return NULL;
-    struct ir_pass_options po = {.mode = IR_TRAIN, .verify = true};
-    if (ir_run_passes(g, "expand", &po) != SMKD_OK) return NULL;
-    if (!o->predict && differentiate(&b) != SMKD_OK) return NULL;
-
-    // The program of a loss has one entry: its gradients are results like any other.
-    for (size_t i = 0; i < g->n_nodes; i++) g->nodes[i].phase = IR_FORWARD;
-    g->cur_phase = IR_FORWARD;
-    return ir_verify(g, d) ? g : NULL;
+    return loss_finish(&b, o->predict) == SMKD_OK ? g : NULL;
 }
 
 char *loss_key(const struct loss_options *o, struct arena *a) {

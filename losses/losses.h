@@ -34,6 +34,10 @@ bool loss_options_init(struct loss_options *o, const char *method, struct diag *
 // gradients, verified. NULL after reporting.
 struct ir_graph *loss_draw(const struct loss_options *o, struct arena *a, struct diag *d);
 struct ir_graph *loss_build(const struct loss_options *o, struct arena *a, struct diag *d);
+// A loss of somebody's own, as ir_parse gives it: whether its inputs and outputs are what a loss has (false after
+// reporting); and made ready to be compiled, as loss_build makes ours.
+bool loss_own_check(const struct ir_graph *g, struct diag *d);
+enum smkd_status loss_own_build(struct ir_graph *g, struct arena *a, struct diag *d);
 // Canonical text of the options, the key of the loss cache: equal programs have equal texts.
 char *loss_key(const struct loss_options *o, struct arena *a);
 

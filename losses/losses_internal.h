@@ -18,7 +18,6 @@ struct loss_builder {
         const char *rate; // of the scalar
     } trained[LOSS_MAX_TRAINED];
     size_t n_trained;
-    bool *tapped; // of the options' taps: those that the program looks at
 };
 
 // Builders of the families: draw the loss, all outputs but the gradients. Options have been checked.
@@ -31,6 +30,9 @@ void loss_draw_sieve(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 void loss_draw_small_loss(struct loss_builder *b);
 
+// Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
+enum smkd_status loss_finish(struct loss_builder *b, bool predicts);
+ir_vid loss_declared(const struct ir_graph *g, const char *name); // an input or scalar by its name, or IR_NONE
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
 ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]
 // A tap of peer k; IR_NONE where it has none of that name.

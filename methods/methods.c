@@ -96,6 +96,17 @@ const struct method methods[] = {
     {NULL, NULL, NULL, 0, 0, NULL, NULL},
 };
 
+// Whether it couples the rows of a batch nobody can say.
+static bool own_by_rows(const struct method *m, const struct method_values *v) {
+    (void)m;
+    (void)v;
+    return false;
+}
+static const struct method_param own_params[] = {{.name = NULL}};
+static const struct method_family own_family = {
+    .name = "own", .doc = "a loss that a user wrote", .params = own_params, .by_rows = own_by_rows, .taps = true};
+const struct method method_own = {"own", &own_family, "", 1, MANY, "a loss that a user wrote", "its file"};
+
 const struct method *method_find(const char *name) {
     for (const struct method *m = methods; m->name; m++)
         if (name && strcmp(m->name, name) == 0) return m;

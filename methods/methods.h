@@ -72,7 +72,8 @@ struct method {
     int least, most; // peers
     const char *doc, *paper;
 };
-extern const struct method methods[]; // ends with a NULL name
+extern const struct method methods[];  // ends with a NULL name
+extern const struct method method_own; // of a loss that a user wrote: no numbers, any networks
 
 const struct method *method_find(const char *name); // NULL: there is none
 // The names of all, "smkd-p, smkd-s, ...", added to `out`.

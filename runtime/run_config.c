@@ -47,6 +47,7 @@ const struct rt_field rt_fields[] = {
      "a frozen network that methods with a teacher learn from: an artifact, or a run folder with its trained networks. "
      "Several: one for each peer in turn",
      RT_FIELD_STR, AT(teacher), 0, 0, NULL, true, 0, true}, // may have moved: its hash is compared
+    LIST("scalar", "NAME=X", "a number of the loss's program by its name, such as one of a loss of your own", scalar),
     {"label-column", "NAME", NULL, "column of a table that has the labels (label)", RT_FIELD_STR, AT(label_column), 0,
      0, NULL, true, 0, false},
     {"image-root", "DIR", NULL, "what the paths of a list are below (the folder of the list)", RT_FIELD_STR,

@@ -29,6 +29,24 @@ static enum smkd_result check_mixing(const struct run *r) {
                    r->c->method);
 }
 
+// --scalar NAME=X
+static enum smkd_result set_own_scalars(struct run *r) {
+    for (const char *p = r->c->scalar; *p; p += strcspn(p, ";"), p += *p == ';') {
+        char one[128];
+        double v;
+        snprintf(one, sizeof one, "%.*s", (int)strcspn(p, ";"), p);
+        char *sign = strchr(one, '=');
+        if (sign) *sign = 0;
+        if (!sign || !parse_f64(sign + 1, &v) || !isfinite(v))
+            return rt_fail(SMKD_R_INVALID, "--scalar %.*s: expected NAME=X", (int)strcspn(p, ";"), p);
+        if (!rt_program_has(r->t->loss, SMKD_ABI_SCALAR, one))
+            return rt_fail(SMKD_R_INVALID, "--scalar %s: the program of %s has no such number", one, r->c->method);
+        enum smkd_result e = rt_program_set(&r->loss, one, v);
+        if (e != SMKD_R_OK) return e;
+    }
+    return SMKD_R_OK;
+}
+
 // The numbers of the method that stay as they are.
 static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
@@ -56,6 +74,7 @@ static enum smkd_result start_loss(struct run *r) {
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
         if (m->family->params[i].scalar)
             e = rt_program_set(&r->loss, m->family->params[i].scalar, r->c->values.number[i]);
+    if (e == SMKD_R_OK && r->c->scalar) e = set_own_scalars(r);
     const bool weighs = rt_program_has(t->loss, SMKD_ABI_INPUT, "class.weight");
     if (e == SMKD_R_OK && r->c->class_weights && !weighs)
         e = rt_fail(SMKD_R_MISMATCH, "--class-weights: the method %s weighs no classes", r->c->method);
@@ -244,7 +263,7 @@ static enum smkd_result start(struct run *r) {
     r->given = xcalloc(n, sizeof *r->given);
     r->truth = xcalloc(n, sizeof *r->truth);
     if (r->data.replaced) r->detection = xcalloc(n, sizeof *r->detection);
-    if (rt_program_has(t->loss, SMKD_ABI_OUTPUT, "threshold")) {
+    if (rt_program_has(t->loss, SMKD_ABI_OUTPUT, "threshold") && method_param(r->c->row, "eta", NULL)) {
         r->entropies = xcalloc(n * r->rows, sizeof *r->entropies);
         r->sorted = xcalloc(n * r->rows, sizeof *r->sorted);
     }
@@ -258,6 +277,8 @@ static enum smkd_result start(struct run *r) {
     if (method_param(r->c->row, "r-scope", &at)) {
         r->by_epoch = strcmp(r->c->values.word[at], "epoch") == 0;
         r->by_ema = strcmp(r->c->values.word[at], "ema") == 0;
+    } else {
+        r->by_epoch = rt_program_has(t->loss, SMKD_ABI_SCALAR, "r.0"); // of a user's own
     }
     e = rt_schedule_init(&r->schedule, r->c, (int64_t)rt_loader_batches(r->train));
     if (e == SMKD_R_OK) rt_keep_schedule(&r->kept, &r->schedule);

@@ -13,6 +13,7 @@ int dc_compile(int argc, char **argv);
 int dc_check(int argc, char **argv);
 int dc_inspect(int argc, char **argv);
 int dc_loss(int argc, char **argv);
+int dc_emit_loss(int argc, char **argv);
 int dc_optimizer(int argc, char **argv);
 int dc_ops(int argc, char **argv);
 

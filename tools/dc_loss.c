@@ -3,6 +3,7 @@
 #include "dc.h"
 #include "method_args.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,13 +21,13 @@ static const struct args_opt own_opts[] = {
 static struct args_opt opts[sizeof own_opts / sizeof *own_opts + METHOD_PARAMS];
 static const struct args_cmd cmd = {
     "smkdc loss",
-    "NAME",
+    "NAME|FILE.ir",
     0,
     1,
     "Compiles the loss of a training method: the networks' outputs and labels in; losses, "
     "gradients by the outputs and what\nthe method measures out. smkd-run has it done by itself. "
     "smkdc loss NAME --help has the method's own switches;\nnumbers that are set when it runs "
-    "only count in so far as they are 0 or not.",
+    "only count in so far as they are 0 or not. FILE.ir is a loss of your own, written as smkdc emit-loss prints ours.",
     opts};
 
 static int list(void) {
@@ -34,17 +35,12 @@ static int list(void) {
     return EXIT_DONE;
 }
 
-static enum smkd_status build(const struct loss_options *o, struct dc_build *b, const char *out, struct arena *arena,
-                              struct diag *d) {
-    const char *name = o->method->name;
-    struct ir_graph *g = loss_build(o, arena, d);
-    if (!g) return SMKD_INVALID;
+// Prints or compiles a loss: `drawn` is it without gradients, as the paper writes it, `g` with them (NULL: not needed).
+static enum smkd_status finish(const char *name, struct ir_graph *drawn, struct ir_graph *g, struct dc_build *b,
+                               const char *out, struct arena *arena, struct diag *d) {
     if (b->stage <= DC_IR) {
-        // Without gradients: as the paper writes it, then in primitive ops.
-        g = loss_draw(o, arena, d);
-        if (!g) return SMKD_INVALID;
-        if (b->stage == DC_IR) TRY(dc_run_passes(b, DC_MIDDLE_PASSES, g, IR_TRAIN));
-        return dc_emit_graphs(out, &g, 1, d);
+        if (b->stage == DC_IR) TRY(dc_run_passes(b, DC_MIDDLE_PASSES, drawn, IR_TRAIN));
+        return dc_emit_graphs(out, &drawn, 1, d);
     }
     TRY(dc_run_passes(b, DC_MIDDLE_PASSES, g, IR_TRAIN));
     const bool fused = b->stage == DC_FUSED || dc_stops_in(b, dc_fuse_passes(b));
@@ -54,6 +50,33 @@ static enum smkd_status build(const struct loss_options *o, struct dc_build *b, 
     struct cg_model cm = {.name = name, .kind = SMKD_ABI_LOSS, .train = g, .notes = dc_notes(arena, NULL, g, false)};
     if (!out) out = b->stage < DC_OBJ ? "-" : arena_printf(arena, "%s%s", name, b->stage == DC_OBJ ? ".o" : ".smkd");
     return cg_compile(&cm, &b->cg, out, d);
+}
+
+static enum smkd_status build(const struct loss_options *o, struct dc_build *b, const char *out, struct arena *arena,
+                              struct diag *d) {
+    const bool draws = b->stage <= DC_IR;
+    struct ir_graph *g = draws ? loss_draw(o, arena, d) : loss_build(o, arena, d);
+    return g ? finish(o->method->name, g, g, b, out, arena, d) : SMKD_INVALID;
+}
+
+// A graph of the user's own, as text.
+static bool is_text(const char *name) { return str_has_suffix(name, ".ir"); }
+
+static enum smkd_status build_text(const char *path, struct dc_build *b, const char *out, struct arena *arena,
+                                   struct diag *d) {
+    const void *data;
+    size_t size;
+    d->file = path;
+    if (io_map(path, &data, &size) != SMKD_OK) {
+        diag_error(d, NULL, "cannot be read: %s", strerror(errno));
+        return SMKD_IO;
+    }
+    const char *text = arena_printf(arena, "%.*s", (int)(size < INT32_MAX ? size : 0), (const char *)data);
+    io_unmap(data, size);
+    struct ir_graph *g = ir_parse(arena, d, text);
+    if (!g || !loss_own_check(g, d)) return SMKD_INVALID;
+    if (b->stage > DC_IR) TRY(loss_own_build(g, arena, d));
+    return finish(g->name, g, g, b, out, arena, d);
 }
 
 // "0.feat1=512", "1.map=64x8x8".
@@ -110,15 +133,38 @@ static int run(const struct args *a) {
     struct loss_options o;
     if (args_given(a, "list")) return list();
     if (!a->n_pos) return args_fail(&cmd, "missing NAME (smkdc loss --list prints them)");
-    if (!args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
+    const bool text = is_text(a->pos[0]);
+    if (!text && !args_given(a, "classes")) return args_fail(&cmd, "--classes C is missing");
     if (!dc_build_options(&b, a)) return EXIT_USAGE;
     int code = dc_output_check(&b, a);
     struct arena arena;
     struct diag d = {0};
     arena_init(&arena);
-    if (code == EXIT_DONE) code = read_options(a, &o, &arena);
-    if (code == EXIT_DONE) code = dc_exit(build(&o, &b, args_str(a, "output"), &arena, &d), &d);
+    if (code == EXIT_DONE && text) {
+        code = dc_exit(build_text(a->pos[0], &b, args_str(a, "output"), &arena, &d), &d);
+    } else if (code == EXIT_DONE) {
+        code = read_options(a, &o, &arena);
+        if (code == EXIT_DONE) code = dc_exit(build(&o, &b, args_str(a, "output"), &arena, &d), &d);
+    }
     arena_release(&arena);
+    return code;
+}
+
+// The same with the graph printed, for ten classes unless --classes says otherwise.
+int dc_emit_loss(int argc, char **argv) {
+    static const char *const more[][2] = {{"--emit", "onnx-ir"}, {"--classes", "10"}};
+    char **all = xcalloc((size_t)argc + 5, sizeof *all);
+    int n = argc;
+    memcpy(all, argv, (size_t)argc * sizeof *all);
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        bool given = false;
+        for (int k = 0; k < argc; k++)
+            given = given || (str_has_prefix(argv[k], more[i][0]) && strchr("=", argv[k][strlen(more[i][0])]));
+        for (int k = 0; k < 2 && !given; k++) all[n++] = xstrdup(more[i][k]);
+    }
+    int code = dc_loss(n, all);
+    for (int k = argc; k < n; k++) free(all[k]);
+    free(all);
     return code;
 }
 

@@ -4,9 +4,12 @@
 #include "../runtime/program.h"
 #include "program.h"
 
+#include <errno.h>
 #include <string.h>
 
-bool loss_is_file(const char *name) { return program_is_file(name); }
+bool loss_is_text(const char *name) { return str_has_suffix(name, ".ir"); }
+
+bool loss_is_file(const char *name) { return program_is_file(name) || loss_is_text(name); }
 
 static smkd_model *load(const char *path, const void *request) {
     const struct loss_request *want = request;
@@ -125,7 +128,34 @@ static smkd_model *build(const struct loss_request *want) {
     return m;
 }
 
+// A loss of the user's own, as text: known by its bytes.
+static smkd_model *build_text(const struct loss_request *want) {
+    const void *data;
+    size_t size;
+    if (io_map(want->name, &data, &size) != SMKD_OK) {
+        rt_fail(SMKD_R_IO, "%s: cannot be read: %s", want->name, strerror(errno));
+        return NULL;
+    }
+    const uint64_t h = fnv1a(FNV_INIT, data, size);
+    io_unmap(data, size);
+    struct arena a;
+    arena_init(&a);
+    const char *const options[] = {"--max-batch", arena_printf(&a, "%lld", (long long)batch_limit(want)), NULL};
+    const struct program_request p = {
+        .kind = "loss",
+        .name = want->name,
+        .options = options,
+        .key = arena_printf(&a, "text %016llx batch=%lld", (unsigned long long)h, (long long)batch_limit(want)),
+        .beforehand = arena_printf(&a, "smkdc loss %s -o L.smkd and give --loss L.smkd", want->name),
+        .load = load,
+        .env = want};
+    smkd_model *m = program_get(&p);
+    arena_release(&a);
+    return m;
+}
+
 smkd_model *loss_program(const struct loss_request *want) {
+    if (loss_is_text(want->name)) return build_text(want);
     return loss_is_file(want->name) ? load(want->name, want) : build(want);
 }
 

@@ -9,6 +9,7 @@
 
 // Whether --loss NAME means a file: it has a slash or ends in .smkd.
 bool loss_is_file(const char *name);
+bool loss_is_text(const char *name); // a loss of the user's own, FILE.ir
 
 struct loss_request {
     const char *name; // a method's, or a file (it has a slash or ends in .smkd): then the structure is the file's

@@ -268,7 +268,8 @@ static int run(const struct args *a) {
 int run_loss(int argc, char **argv) {
     const char *name = method_in_args(argc, argv, NULL);
     for (int i = 0; i < argc && !name; i++)
-        if (loss_is_file(argv[i]) && str_has_suffix(argv[i], ".smkd") && (i == 0 || argv[i - 1][0] != '-'))
+        if (loss_is_file(argv[i]) && (str_has_suffix(argv[i], ".smkd") || loss_is_text(argv[i])) &&
+            (i == 0 || argv[i - 1][0] != '-'))
             name = argv[i];
     const struct method *m = name ? run_method(name) : NULL;
     if (!m) m = method_find("smkd-p");

@@ -27,6 +27,7 @@ static const struct method *saved_method(const cJSON *root) {
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(config, "method");
     if (!name) name = cJSON_GetObjectItemCaseSensitive(config, "loss"); // as it was called once
     const struct method *m = method_find(cJSON_GetStringValue(name));
+    if (!m && cJSON_IsString(name) && loss_is_text(name->valuestring)) return &method_own;
     if (!m)
         m = method_find(cJSON_GetStringValue(
             cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "loss"), "name")));
@@ -35,6 +36,7 @@ static const struct method *saved_method(const cJSON *root) {
 
 const struct method *run_method(const char *name) {
     const struct method *m = method_find(name);
+    if (!m && loss_is_text(name)) return &method_own;
     if (!m && loss_is_file(name)) {
         smkd_model *file = smkd_model_read(name);
         if (!file) return NULL;

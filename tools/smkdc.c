@@ -7,6 +7,7 @@ static const struct args_program_cmd commands[] = {
     {"check", dc_check, "say whether an ONNX file can be compiled and trained, and what stands in the way"},
     {"inspect", dc_inspect, "print what a .smkd file holds"},
     {"loss", dc_loss, "compile a training loss, for runtimes built without LLVM"},
+    {"emit-loss", dc_emit_loss, "print the loss of a method as its paper writes it, as text that loss reads"},
     {"optimizer", dc_optimizer, "compile an optimizer, likewise"},
     {"ops", dc_ops, NULL},
     {0}};
