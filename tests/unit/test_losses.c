@@ -418,6 +418,91 @@ static void test_bad_options(void **state) {
     arena_release(&a);
 }
 
+static double number_of(const struct loss_options *o, const char *name) {
+    return method_number(o->method, &o->values, name);
+}
+
+// Defaults of a row before its family's, by the number of classes where they differ, and only where nobody set them.
+static void test_defaults(void **state) {
+    (void)state;
+    static const struct {
+        const char *method, *number;
+        double few, many;
+    } rows[] = {{"sce", "loss-alpha", .1, 6},   {"sce", "loss-beta", 1, .1},         {"apl", "loss-alpha", 1, 10},
+                {"nce-mae", "loss-beta", 1, 1}, {"tf-kd-reg", "epsilon", .1, .1},    {"mkd", "epsilon", .5, .5},
+                {"kdcl", "temperature", 2, 2},  {"tf-kd-reg", "temperature", 20, 20}};
+    struct diag d = {0};
+    struct arena a;
+    arena_init(&a);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct loss_options few, many;
+        int place;
+        loss_options_init(&few, rows[i].method, &d);
+        assert_true(isnan(number_of(&few, rows[i].number)) == (rows[i].few != rows[i].many));
+        many = few;
+        few.classes = 10;
+        many.classes = 11;
+        method_resolve(few.method, &few.values, few.classes);
+        method_resolve(many.method, &many.values, many.classes);
+        assert_true(number_of(&few, rows[i].number) == rows[i].few);
+        assert_true(number_of(&many, rows[i].number) == rows[i].many);
+        // What was set stays, and a program does not ask for what it is given when it runs.
+        struct loss_options set;
+        loss_options_init(&set, rows[i].method, &d);
+        set.classes = 11;
+        char *key = loss_key(&set, &a);
+        method_param(set.method, rows[i].number, &place);
+        assert_true(method_set(set.method, &set.values, place, "0.75"));
+        method_resolve(set.method, &set.values, set.classes);
+        assert_true(number_of(&set, rows[i].number) == .75);
+        assert_string_equal(loss_key(&set, &a), key);
+    }
+    arena_release(&a);
+}
+
+// A flag that hangs on two words means something where both are so, and is a method's where they can be.
+static void test_matters(void **state) {
+    (void)state;
+    static const struct {
+        const char *method, *refine;
+        bool matters, can;
+    } rows[] = {{"smkd-p", "cp", true, true},
+                {"smkd-p", "ls", false, true},
+                {"zero", "cp", false, false},
+                {"cp", NULL, false, false},
+                {"ls", NULL, false, false}};
+    struct diag d = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct loss_options o;
+        int place;
+        loss_options_init(&o, rows[i].method, &d);
+        const struct method_param *p = method_param(o.method, "peer-log-floor", NULL);
+        method_param(o.method, "refine", &place);
+        if (rows[i].refine) assert_true(method_set(o.method, &o.values, place, rows[i].refine));
+        assert_int_equal(method_matters(o.method, &o.values, p), rows[i].matters);
+        assert_int_equal(method_matters(o.method, NULL, p), rows[i].can);
+    }
+}
+
+// A linear ensemble is of two networks.
+static void test_number_of_peers(void **state) {
+    (void)state;
+    struct lines m = {{0}};
+    struct diag d = {.sink = keep, .env = &m};
+    struct loss_options o;
+    struct arena a;
+    int place;
+    arena_init(&a);
+    loss_options_init(&o, "kdcl", &d);
+    method_param(o.method, "kdcl-mode", &place);
+    assert_true(method_set(o.method, &o.values, place, "linear"));
+    assert_non_null(loss_build(&o, &a, &d));
+    o.peers = 3;
+    assert_null(loss_build(&o, &a, &d));
+    assert_non_null(strstr(m.text, "--kdcl-mode linear"));
+    arena_release(&a);
+}
+
 // --- the ops ---------------------------------------------------------------------------------------------------------
 
 #define BUILD(name, ...)                                                                                               \
@@ -434,11 +519,12 @@ EMIT(softmax, IR_ATTRS(IR_I("axis", -1)))
 BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
 EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
 BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
-EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1))) BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
-    EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
-        BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
-            BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5),
-                  FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
+EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1)))
+BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0)))
+    BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS) BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5),
+                                                                            FD_IN(FD_ANY, IR_N, 5))
+        EMIT(cross_entropy, IR_NO_ATTRS) BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
+            EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
                 BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
                     BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
                         EMIT(smkd_threshold, IR_NO_ATTRS) BUILD(refine, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5),
@@ -544,13 +630,23 @@ static void test_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_proselflc),
-        cmocka_unit_test(test_mylc),          cmocka_unit_test(test_names),
-        cmocka_unit_test(test_peer_term),     cmocka_unit_test(test_progressive),
-        cmocka_unit_test(test_threshold),     cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_nan),           cmocka_unit_test(test_peers),
-        cmocka_unit_test(test_bad_options),   cmocka_unit_test(test_op_gradients),
-        cmocka_unit_test(test_expansions),    cmocka_unit_test(test_bad_attributes),
+        cmocka_unit_test(test_cross_entropy),
+        cmocka_unit_test(test_proselflc),
+        cmocka_unit_test(test_mylc),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_peer_term),
+        cmocka_unit_test(test_progressive),
+        cmocka_unit_test(test_threshold),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_nan),
+        cmocka_unit_test(test_peers),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_matters),
+        cmocka_unit_test(test_number_of_peers),
+        cmocka_unit_test(test_bad_options),
+        cmocka_unit_test(test_op_gradients),
+        cmocka_unit_test(test_expansions),
+        cmocka_unit_test(test_bad_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
