@@ -115,6 +115,11 @@ def near_cut(x, **o):
     return any(0 < gap < 1e-4 for gap in cuts)
 
 
+def near_cut_or_one(x, **o):
+    """Of one row the networks are to say the same: then there is none that they disagree on."""
+    return near_cut(x, disagreement=True, **o) or (x.n == 1 and len({z.argmax() for z in x.z}) > 1)
+
+
 def percentiles(rng, n, c, peers):
     return {f"state.percentile.{k}": np.float32(rng.uniform(0.5, 3)) for k in range(peers)}
 
@@ -176,8 +181,8 @@ METHODS = {
     "byot+dmfl": HEADS(switches=[dict(dmfl="live")], inputs=without_past, byot=True),
     "ps-kd+byot+dmfl": HEADS(switches=[dict(progress=0.5, dmfl="live"), dict(dmfl="value")], inputs=sides, ps_kd=True, byot=True),
     "co-teaching": SMALL(FORGETS, near_cut),
-    "co-teaching+": SMALL([dict(LATE, init_epoch=4), dict(LATE, init_epoch=5), dict(LATE, init_epoch=0, forget=0.8, ramp=1)],
-                          functools.partial(near_cut, disagreement=True), disagreement=True),
+    "co-teaching+": SMALL([dict(LATE, init_epoch=4, forget=0), dict(LATE, init_epoch=4), dict(LATE, init_epoch=5), dict(LATE, init_epoch=0, forget=0.8, ramp=1)],
+                          near_cut_or_one, disagreement=True),
     "jocor": SMALL(FORGETS + [dict(LATE, co_lambda=0), dict(LATE, co_lambda=1)], functools.partial(near_cut, rank="joint"), rank="joint"),
     "s2e": SMALL([OF_20, dict(OF_20, epoch=1), dict(OF_20, epoch=20, p0=0.9, p6=0, p10=0.1), dict(OF_20, epoch=1, p8=0),
                   dict(OF_20, epoch=1, p1=0, p5=0, p11=0), dict(OF_20, p0=1, p2=0.5, p1=1, p6=0, p10=0),
