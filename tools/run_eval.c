@@ -254,9 +254,9 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                     .taps = taps,
                                     .n_taps = n_taps,
                                     .max_batch = batch};
-    if (e->dir) r = loss_predictor(&of, &e->predicts);
+    if (e->dir && loss_predictor(&of, &e->predicts) != SMKD_R_OK)
+        fprintf(stderr, "note: only the networks themselves are scored: %s\n", smkd_last_error());
     free(taps);
-    if (r != SMKD_R_OK) return r;
     if (e->predicts && (r = rt_predictor_start(&e->predictor, e->predicts, e->peers, e->n, e->team)) != SMKD_R_OK)
         return r;
     e->reports = xcalloc((size_t)all(e), sizeof *e->reports);
