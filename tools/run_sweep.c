@@ -199,7 +199,7 @@ static enum smkd_result report(struct sweep *s) {
 static enum smkd_result begin_locked(struct sweep *s, const cJSON *root) {
     bool any;
     enum smkd_result r = sweep_models_make(s, &any);
-    if (r == SMKD_R_OK && any) r = sweep_folder_look(s);
+    if (r == SMKD_R_OK && any) r = sweep_folder_look(s, true);
     char *path = rt_path_join(s->dir, "sweep.json");
     if (r == SMKD_R_OK) r = rt_json_write(path, root);
     free(path);
@@ -244,7 +244,7 @@ static int with_description(const struct args *a, const cJSON *root, const char 
     if (!args_i64(a, "jobs", 1, 1024, &jobs)) return EXIT_USAGE;
     enum smkd_result r = sweep_read(&s, root, file);
     if (r == SMKD_R_OK) r = sweep_models_check(&s);
-    if (r == SMKD_R_OK) r = sweep_folder_look(&s);
+    if (r == SMKD_R_OK) r = sweep_folder_look(&s, !args_given(a, "report"));
     if (r == SMKD_R_OK && args_given(a, "dry-run"))
         list_runs(&s);
     else if (r == SMKD_R_OK && !args_given(a, "report"))

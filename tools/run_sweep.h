@@ -109,8 +109,8 @@ void sweep_head_text(const struct sweep *s, const struct sweep_heads *h, size_t 
 // The configuration of a run as smkd-run train would resolve it. Release `c` also after a failure.
 enum smkd_result sweep_configure(const struct sweep_flags *flags, struct rt_config *c);
 // Looks at every run's folder: state, epochs, cost. Refuses runs that were made with other flags, or whose networks are
-// others now. Writes nothing.
-enum smkd_result sweep_folder_look(struct sweep *s);
+// others now. Where nothing is to be run, networks may be missing. Writes nothing.
+enum smkd_result sweep_folder_look(struct sweep *s, bool to_run);
 // Makes the models that are not there yet; those that are must have been made from the same description. *any: whether
 // there were such. After a failure none of them stays.
 enum smkd_result sweep_models_make(struct sweep *s, bool *any);

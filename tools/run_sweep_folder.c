@@ -98,13 +98,14 @@ static enum smkd_result compare_flags(const struct sweep_flags *now, const struc
     return r == SMKD_R_OK ? q : r;
 }
 
-static bool same_text(const struct sweep_flags *now, const cJSON *was) {
-    cJSON *o = sweep_flags_json(now);
-    char *a = cJSON_PrintUnformatted(o), *b = cJSON_PrintUnformatted(was);
-    const bool same = strcmp(a, b) == 0;
-    cJSON_free(a);
-    cJSON_free(b);
-    cJSON_Delete(o);
+// To the letter. Both are in the order of their names.
+static bool same_flags(const struct sweep_flags *now, const struct sweep_flags *was) {
+    bool same = now->n == was->n;
+    for (size_t i = 0; same && i < now->n; i++) {
+        const struct sweep_flag *a = &now->f[i], *b = &was->f[i];
+        same = strcmp(a->name, b->name) == 0 && a->n == b->n && a->bare == b->bare;
+        for (size_t k = 0; same && k < a->n; k++) same = strcmp(a->value[k], b->value[k]) == 0;
+    }
     return same;
 }
 
@@ -118,6 +119,7 @@ struct network { // an artifact, read once however many runs have it
 struct networks {
     struct network *n;
     size_t count, cap;
+    bool needed; // for more than a report
 };
 
 static double cost_of(const smkd_model *m) {
@@ -130,12 +132,13 @@ static double cost_of(const smkd_model *m) {
     return flops > 0 ? flops : (double)info->param_bytes;
 }
 
-// NULL where a model has yet to be made, or after a failure.
+// NULL where it is not there and need not be, or after a failure.
 static struct network *network(struct sweep *s, struct networks *ns, const char *path, enum smkd_result *r) {
+    bool needed = ns->needed;
     for (size_t i = 0; i < ns->count; i++)
         if (strcmp(ns->n[i].path, path) == 0) return &ns->n[i];
-    for (size_t i = 0; i < s->n_models; i++)
-        if (strcmp(s->model[i].smkd, path) == 0 && !rt_path_exists(path)) return NULL;
+    for (size_t i = 0; i < s->n_models; i++) needed = needed && strcmp(s->model[i].smkd, path) != 0; // yet to be made
+    if (!needed && !rt_path_exists(path)) return NULL;
     struct network *n = ARENA_PUSH(&s->arena, ns->n, ns->count, ns->cap);
     *n = (struct network){.path = path, .model = smkd_model_read(path)};
     if (!n->model) {
@@ -239,7 +242,7 @@ static enum smkd_result look_at_flags(struct sweep *s, const struct sweep_run *r
         struct sweep_flags was = {0};
         cJSON *o = rt_json_read(path);
         e = o ? sweep_flags_read(s, o, path, &was) : SMKD_R_INVALID;
-        if (e == SMKD_R_OK) *same = same_text(&r->flags, o);
+        if (e == SMKD_R_OK) *same = same_flags(&r->flags, &was);
         if (e == SMKD_R_OK && !*same) e = compare_flags(&r->flags, &was, differ);
         cJSON_Delete(o);
     } else if (rt_run_exists(r->dir)) {
@@ -272,7 +275,8 @@ static enum smkd_result look_at_run(struct sweep *s, struct networks *ns, struct
         r->epochs = rt_rounds(&c) * c.epochs;
         r->done = epochs_done(r);
         // Flags that change no results, paths for instance, may still be wrong: --resume compares what they stand for.
-        const bool ended = same && r->done && (r->done >= r->epochs || r->done == ended_at(r));
+        // It also makes what is missing where a kill came between the last line of metrics.csv and the last checkpoint.
+        const bool ended = same && r->done && r->done == ended_at(r);
         r->state = ended ? SWEEP_DONE : r->done ? SWEEP_HALF : SWEEP_NEW;
         const int64_t left = ended || r->done >= r->epochs ? 0 : r->epochs - r->done;
         r->cost = (double)left * images_of(&c) * (cost > 0 ? cost : 1);
@@ -282,8 +286,8 @@ static enum smkd_result look_at_run(struct sweep *s, struct networks *ns, struct
     return e;
 }
 
-enum smkd_result sweep_folder_look(struct sweep *s) {
-    struct networks ns = {0};
+enum smkd_result sweep_folder_look(struct sweep *s, bool to_run) {
+    struct networks ns = {.needed = to_run};
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < s->n_runs && r == SMKD_R_OK; i++) r = look_at_run(s, &ns, &s->run[i]);
     release_networks(&ns);

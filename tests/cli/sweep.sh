@@ -10,7 +10,7 @@ cat >common.json <<'J'
     "models": {"a": {"new": "resnet8", "width": 4, "input": "1x28x28", "classes": 10, "seed": 0},
                "b": {"new": "resnet8", "width": 6, "input": "1x28x28", "classes": 10, "seed": 1, "compile": {"max-batch": 128}}},
     "common": {"peer": ["a", "b"], "data": "fashion-mnist", "train_limit": 256, "test-limit": 200, "noise": "symmetric:0.4", "epochs": 2,
-               "batch-size": 100},
+               "batch-size": 100, "lr-scheduler": "cosine", "lr-min": 1.234567890123456e-7},
     "cases": [{"name": "SMKD-P <eta & co>", "method": "smkd-p", "eta": 1.05}, {"name": "CE", "method": "ce"}],
     "grid": {"lr": [0.1, 0.05], "seed": [1, 2, 3]},
     "measure": {"Ensemble": "ensemble_test_top1", "Networks": "test_top1"}
@@ -79,6 +79,10 @@ sweep one >again.txt 2>again.log
 cmp one.txt again.txt || fail "a finished sweep prints another table"
 [ ! -s again.log ] || fail "a finished sweep runs something: $(cat again.log)"
 stat -c '%n %Y' one/runs/*/last.safetensors | cmp - before.txt || fail "a finished run was run again"
+# All epochs in metrics.csv are not all of a run: the last checkpoint comes later.
+rm one/runs/CE_lr=0.1_seed=2/finished
+sweep one >again.txt 2>again.log
+grep -q '^\[12/12\] CE_lr=0.1_seed=2  0:0' again.log && cmp one.txt again.txt || fail "a run that was killed at its very end: $(cat again.log)"
 # A run's flags are a file for train, and give the same run.
 "$run" train --config one/runs/CE_lr=0.1_seed=2/flags.json -o alone -q
 same_run alone one/runs/CE_lr=0.1_seed=2
@@ -126,7 +130,8 @@ run_until_half TERM --jobs 2
 [ $code = 143 ] || fail "asked to end it ends with exit code $code"
 grep -q '^stopped: [1-3] of 4 runs are finished; the same command goes on from here$' killed.log || fail "asked to end: $(cat killed.log)"
 nobody_trains
-sweep killed.json --dry-run | grep -q '(from epoch [0-9]* of 12) --' || fail "--dry-run does not tell of a half run: $(sweep killed.json --dry-run)"
+sweep killed.json --dry-run >dry.txt
+grep -q '(from epoch [0-9]* of 12) --' dry.txt || fail "--dry-run does not tell of a half run: $(cat dry.txt)"
 sweep killed.json --jobs 2 >killed.txt 2>killed.log
 cmp whole.txt killed.txt || fail "killed and resumed, a sweep prints another table"
 same_results whole killed
@@ -134,7 +139,7 @@ for f in whole/runs/*; do same_run "$f" "killed/runs/$(basename "$f")"; done
 [ "$was" = "$(stat -c %Y.%i "$first/last.safetensors")" ] || fail "a finished run was run again"
 
 # --- a run that fails; --patience -------------------------------------------------------------------------------------
-description fails '{"cases": [{"name": "good", "epochs": 2}, {"name": "early", "epochs": 9, "lr": 1e-7, "patience": 1},
+description fails '{"cases": [{"name": "good", "epochs": 2}, {"name": "early", "epochs": 9, "lr": 1e-7, "lr-min": 0, "patience": 1},
                               {"name": "bad", "labels": "none.txt", "epochs": 1}],
                     "grid": {"lr": [0.1], "seed": [1]}}'
 refuses '"lr" is in both "case" and "lr"' sweep fails.json
@@ -185,13 +190,17 @@ sweep line --report | cmp - line.txt || fail "the folder does not know the sweep
 mv line moved
 sweep moved --report | cmp - line.txt || fail "a folder that was moved is another sweep"
 refuses 'no run has a number for the measure selected_hare; metrics.csv has epoch, progress, lr' sweep moved --report --measure selected_hare
+rm a.smkd
+sweep moved --report | cmp - line.txt || fail "without the networks there is no report"
 sweep two --report --grid seed=1,2,3,4 >more.txt
 grep -q '12 of 16 runs are finished' more.txt && grep -q '± [0-9.]* (3)' more.txt || fail "a table that lacks some: $(cat more.txt)"
 
 # --- the example of the documentation, and the paper's tables ---------------------------------------------------------
 sed -n '/^    {$/,/^    }$/p' "$SMKD_SRC/docs/sweep.md" >example.json
-sweep example.json --dry-run | head -n 1 | grep -qx '18 of 18 runs would be run in runs/noise' || fail "the example has other runs"
-sweep example.json --full --dry-run | head -n 1 | grep -qx '30 of 30 runs would be run in runs/noise-full' || fail "the full example has other runs"
+sweep example.json --dry-run >dry.txt
+grep -qx '18 of 18 runs would be run in runs/noise' dry.txt || fail "the example has other runs: $(cat dry.txt)"
+sweep example.json --full --dry-run >dry.txt
+grep -qx '30 of 30 runs would be run in runs/noise-full' dry.txt || fail "the full example has other runs: $(cat dry.txt)"
 sweep example.json -o example --grid seed=1 -- --epochs 1 --train-limit 128 --test-limit 100 >example.txt 2>example.log || fail "the example: $(cat example.log)"
 grep -qx '| case | 20 % ensemble | 20 % mean of the networks | 40 % ensemble | 40 % mean of the networks |' example/table.md || fail "the example's table: $(cat example.log example.txt)"
 [ -e example/runs/CE_noise=20-%_seed=1/finished ] || fail "the example's runs are called $(ls example/runs)"

@@ -92,6 +92,10 @@ def prepare():
     must(SMKDC, "loss", "smkd-p", "--classes", 10, "--max-batch", 32, "-o", "L.smkd")
     must(*train("--epochs", 1, "-o", "one"))
     must(*train("--epochs", 2, "-o", "two"))
+    must(RUN, "sweep", "-o", "swept", "--grid", "seed=1,2", "--", "--peer", "a.smkd", "--peer", "b.smkd", "--data", "data", "--batch-size", 32, "--epochs", 1,
+         "--threads", 2)
+    for result in ("table.md", "figure.svg"):
+        os.remove(f"swept/{result}")
 
 
 # name: (command, what lies in out/ before, whose allocation fails: the command's own program's, or that of one it starts)
@@ -113,6 +117,7 @@ COMMANDS = {
     "overwrite": (train("--epochs", 1, "-o", "out", "--overwrite"), "two", None),
     "resume": ((RUN, "train", "--resume", "-o", "out", "--threads", 2, "--quiet"), "two", None),
     "eval": ((RUN, "eval", "one"), None, None),
+    "sweep": ((RUN, "sweep", "out", "--report"), "swept", None),
     "embed": ((EMBED, "a.smkd", "out/w.safetensors"), None, None),
     "export": ((RUN, "export", "one", "--peer", 0, "-o", "out/e.onnx"), None, None),
 }

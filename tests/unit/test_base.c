@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -55,6 +56,14 @@ static void test_escape(void **state) {
     const char *first = printable("\x1b");
     assert_string_equal(printable("\n"), "\\x0a");
     assert_string_equal(first, "\\x1b");
+}
+
+static void test_xml(void **state) {
+    (void)state;
+    struct str s = STR_INIT;
+    str_add_xml(&s, "a<b> & \"\x01\xff\" \xc2\xb1");
+    assert_string_equal(s.s, "a&lt;b&gt; &amp; \"\\x01\\xff\" \xc2\xb1");
+    str_release(&s);
 }
 
 static void test_budget(void **state) {
@@ -456,6 +465,48 @@ static void test_process(void **state) {
     assert_int_equal(errno, ENOENT);
 }
 
+static void test_processes(void **state) {
+    (void)state;
+    static volatile pid_t slot[3];
+    int fd[2], status, by, seen = 0;
+    assert_int_equal(pipe(fd), 0);
+    static const char *const argv[][4] = {
+        {"/bin/sh", "-c", "echo out; echo err >&2; cat; exit 3", NULL}, // nothing to read
+        {"/bin/sh", "-c", "kill -9 $$", NULL},
+        {"/no/such/program", NULL, NULL, NULL}};
+    for (int i = 0; i < 3; i++) assert_true(process_start(argv[i], fd[1], &slot[i]));
+    for (pid_t pid; (pid = process_wait(&status, &by)) != 0; seen++) {
+        assert_int_equal(by, pid == slot[1] ? 9 : 0);
+        assert_int_equal(status, pid == slot[0] ? 3 : pid == slot[1] ? PROCESS_STOPPED : 127);
+    }
+    assert_int_equal(seen, 3);
+    char text[16] = "";
+    assert_int_equal(read(fd[0], text, sizeof text - 1), 8);
+    assert_string_equal(text, "out\nerr\n");
+    close(fd[0]);
+    close(fd[1]);
+}
+
+// What was started ends with whoever started it, killed as it may be.
+static void test_process_orphan(void **state) {
+    (void)state;
+    int fd[2];
+    char c;
+    assert_int_equal(pipe(fd), 0);
+    const pid_t parent = fork();
+    if (parent == 0) {
+        volatile pid_t slot;
+        process_start((const char *const[]){"/bin/sh", "-c", "echo; exec sleep 600", NULL}, fd[1], &slot);
+        for (;;) pause();
+    }
+    close(fd[1]);
+    assert_int_equal(read(fd[0], &c, 1), 1); // the sleeper is there
+    kill(parent, SIGKILL);
+    waitpid(parent, NULL, 0);
+    assert_int_equal(read(fd[0], &c, 1), 0); // and nobody has the other end any more
+    close(fd[0]);
+}
+
 static void no_more(size_t bytes) {
     printf("out of memory: %zu bytes while %s\n", bytes, doing_what());
     fflush(stdout);
@@ -535,13 +586,14 @@ static void test_glob(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arena),    cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
-        cmocka_unit_test(test_checksum), cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_file_failures), cmocka_unit_test(test_odd_files),
-        cmocka_unit_test(test_cleanup),  cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_checked),
-        cmocka_unit_test(test_escape),   cmocka_unit_test(test_budget),        cmocka_unit_test(test_folders_for_now),
-        cmocka_unit_test(test_fence),    cmocka_unit_test(test_cpuinfo),       cmocka_unit_test(test_process),
-        cmocka_unit_test(test_glob),
+        cmocka_unit_test(test_arena),           cmocka_unit_test(test_arena_helpers), cmocka_unit_test(test_str),
+        cmocka_unit_test(test_checksum),        cmocka_unit_test(test_numbers),       cmocka_unit_test(test_diag),
+        cmocka_unit_test(test_files),           cmocka_unit_test(test_file_failures), cmocka_unit_test(test_odd_files),
+        cmocka_unit_test(test_cleanup),         cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_checked),
+        cmocka_unit_test(test_escape),          cmocka_unit_test(test_xml),           cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_folders_for_now), cmocka_unit_test(test_fence),         cmocka_unit_test(test_cpuinfo),
+        cmocka_unit_test(test_process),         cmocka_unit_test(test_glob),          cmocka_unit_test(test_processes),
+        cmocka_unit_test(test_process_orphan),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
