@@ -51,6 +51,18 @@ const struct fe_tap *fe_taps(const struct fe_model *m, size_t *n);
 // own). An edit of the opened file: before fe_import. False after a report.
 bool fe_tap(struct fe_model *m, struct diag *d, const char *value, const char *name);
 
+// A classifier on a feature map f32[N,C,H,W] inside the model: outputs that are taps, `name` or head1, head2 ...
+// [N,classes], NAME.feat or feat1, feat2 ... [N,F], the last of which are the features that the model's own classifier
+// reads. Their parameters begin with `name` or "heads.1", "heads.2" ...
+struct fe_side_head {
+    const char *value, *kind, *name; // name: NULL, or one of its own
+};
+bool fe_is_head_kind(const char *name); // "byot"
+// An edit of the opened file: before fe_import, which will be given the same `o`. logits: as of fe_head_options. False
+// after a report.
+bool fe_add_heads(struct fe_model *m, struct diag *d, const struct fe_side_head *heads, size_t n, const char *logits,
+                  uint64_t seed, const struct fe_options *o);
+
 // The file's metadata_props whose keys begin with `prefix`; the arena of fe_open owns them.
 struct fe_meta {
     const char *key, *value;

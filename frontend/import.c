@@ -308,21 +308,23 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     c.training_norms = fe_has_training_norms(m->proto);
     c.freeze_norms = o && o->freeze_norms;
     c.g = ir_graph_new(a, d, g->name && *g->name ? arena_strdup(a, g->name) : "main");
-    struct fe_scope s = {.infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
-    fe_add_initializers(&c, &s, g);
+    struct fe_scope *s = m->scope = ARENA_NEW(a, struct fe_scope);
+    *s = (struct fe_scope){.infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
+    m->graph = c.g;
+    fe_add_initializers(&c, s, g);
     check_overrides(&c, o);
     if (g->n_input > MAX_ENDS + g->n_initializer || g->n_output > MAX_ENDS) {
         diag_error(d, NULL, "the graph has %zu inputs and %zu outputs; at most %d of each are supported", g->n_input,
                    g->n_output, MAX_ENDS);
         return NULL;
     }
-    for (size_t i = 0; i < g->n_input; i++) add_input(&c, &s, g->input[i], o);
+    for (size_t i = 0; i < g->n_input; i++) add_input(&c, s, g->input[i], o);
     if (g->n_output == 0) diag_error(d, NULL, "the graph has no outputs");
     const char **outs = ARENA_ARRAY(a, const char *, g->n_output + 1);
     for (size_t i = 0; i < g->n_output; i++) outs[i] = g->output[i]->name ? g->output[i]->name : "";
-    fe_run_nodes(&c, &s, g->node, g->n_node, outs, g->n_output);
+    fe_run_nodes(&c, s, g->node, g->n_node, outs, g->n_output);
     c.g->cur_loc = (struct diag_loc){0};
-    add_outputs(&c, &s, g);
+    add_outputs(&c, s, g);
     if (c.saw_conv && !c.saw_bn && c.bare_convs >= 2)
         diag_warning(
             d, NULL,
@@ -347,4 +349,10 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
                   "%zu by the command line): in training, too, they use their running statistics and keep them",
                   m->n_frozen, m->n_norms, m->n_frozen - c.asked_norms, c.asked_norms);
     return c.g;
+}
+
+const struct ir_type *fe_type_of(const struct fe_model *m, const char *value) {
+    const struct fe_slot *slot = fe_scope_find(m->scope, value);
+    const struct fe_val *v = slot ? slot->val : NULL;
+    return v && !v->unknown && !v->is_moved && v->vid != IR_NONE ? &m->graph->values[v->vid].type : NULL;
 }

@@ -539,6 +539,20 @@ static bool replace_all(struct head *h, int64_t classes, uint64_t seed) {
     return replace(h, classes, seed) && replace_side_heads(h, old, classes, seed);
 }
 
+const Onnx__NodeProto *fe_last_layer(const struct fe_model *m, const char *logits) {
+    const Onnx__GraphProto *g = m->proto->graph;
+    const Onnx__NodeProto *layer = NULL;
+    for (size_t i = 0; i < (logits ? 1 : g->n_output); i++) {
+        struct diag quiet = {.sink = fe_quiet};
+        struct head h = {.m = (struct fe_model *)m, .d = &quiet, .g = m->proto->graph};
+        h.from = logits ? logits : g->output[i]->name;
+        if (!h.from || (!logits && fe_is_tap(m, h.from)) || !find_layer(&h) || h.layer == layer) continue;
+        if (layer) return NULL;
+        layer = h.layer;
+    }
+    return layer;
+}
+
 const char *fe_new_head(struct fe_model *m, struct diag *d, const struct fe_head_options *o) {
     Onnx__GraphProto *g = m->proto->graph;
     struct head h = {.m = m, .d = d, .g = g, .from = o->logits};

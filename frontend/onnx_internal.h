@@ -41,6 +41,8 @@ struct fe_model {
     } *meanings;
     size_t n_meanings;
     size_t n_norms, n_frozen; // BatchNormalization nodes
+    struct fe_scope *scope;   // of the main graph, and what it became
+    struct ir_graph *graph;
     struct fe_tap *taps;
     size_t n_taps, cap_taps;
 };
@@ -59,10 +61,20 @@ void fe_raise(struct fe_model *m, struct diag *d, const struct fe_raise *r);
 // Sets or removes a pair of the file's metadata_props.
 void fe_set_metadata(Onnx__ModelProto *p, const char *key, const char *value);
 void fe_drop_metadata(struct fe_model *m, const char *key);
-// Taps (taps.c): those of the file's metadata; whether an output is one; a model without any.
+// Taps (taps.c): those of the file's metadata; whether an output is one; a value of the graph as one; a model without
+// any.
 void fe_taps_read(struct fe_model *m);
 bool fe_is_tap(const struct fe_model *m, const char *name);
+void fe_new_tap(struct fe_model *m, const char *name);
 void fe_drop_taps(Onnx__ModelProto *p);
+// The value that `name` stands for: its own, or that of the only value a node of this name makes; NULL after a report
+// about `option`. Whether the graph has a value of a name.
+const char *fe_find_value(const Onnx__GraphProto *g, struct diag *d, const char *option, const char *name);
+bool fe_has_value(const Onnx__GraphProto *g, const char *name);
+// The linear layer that the logits come from; NULL: there is none, or more than one (new_head.c).
+const Onnx__NodeProto *fe_last_layer(const struct fe_model *m, const char *logits);
+// After fe_import: the type of a value that results are computed from, batch first; NULL: not known (import.c).
+const struct ir_type *fe_type_of(const struct fe_model *m, const char *value);
 void fe_edit_shape(struct fe_model *m, const Onnx__NodeProto *node, int rank, const int64_t *dims);
 // Makes initializers of the float tables in Constant nodes (hoist.c).
 void fe_hoist(struct fe_model *m);

@@ -99,7 +99,7 @@ static void near_names(const Onnx__GraphProto *g, const char *name, struct str *
 }
 
 // The value that `name` stands for: a value's own, or that of the node that makes it. NULL after a report.
-static const char *find_value(const Onnx__GraphProto *g, struct diag *d, const char *name) {
+const char *fe_find_value(const Onnx__GraphProto *g, struct diag *d, const char *option, const char *name) {
     const Onnx__NodeProto *node = NULL;
     const char *value = NULL;
     size_t named = 0;
@@ -114,23 +114,23 @@ static const char *find_value(const Onnx__GraphProto *g, struct diag *d, const c
     for (size_t i = 0; i < g->n_input; i++) input |= g->input[i]->name && !strcmp(g->input[i]->name, name);
     if (named == 1 && results(g, node, &value) == 1) return value;
     if (named > 1) {
-        diag_error(d, NULL, "--tap %s: %zu nodes have this name; give that of a value", name, named);
+        diag_error(d, NULL, "%s %s: %zu nodes have this name; give that of a value", option, name, named);
     } else if (named == 1) {
-        diag_error(d, NULL, "--tap %s: this node (%s) makes several values, \"%s\" first; give the name of one", name,
-                   node->op_type ? node->op_type : "", value ? value : "");
+        diag_error(d, NULL, "%s %s: this node (%s) makes several values, \"%s\" first; give the name of one", option,
+                   name, node->op_type ? node->op_type : "", value ? value : "");
     } else if (input) {
-        diag_error(d, NULL, "--tap %s: it is an input or a weight; a tap is a value that a node makes", name);
+        diag_error(d, NULL, "%s %s: it is an input or a weight; expected a value that a node makes", option, name);
     } else {
         struct str near = STR_INIT;
         near_names(g, name, &near);
-        diag_error(d, NULL, "--tap %s: the model has no such value%s%s", name, near.len ? "; near to it are " : "",
+        diag_error(d, NULL, "%s %s: the model has no such value%s%s", option, name, near.len ? "; near to it are " : "",
                    near.len ? near.s : "");
         str_release(&near);
     }
     return NULL;
 }
 
-static bool taken(const Onnx__GraphProto *g, const char *name) {
+bool fe_has_value(const Onnx__GraphProto *g, const char *name) {
     bool found = fe_initializer(g, name) || output_named(g, name);
     for (size_t i = 0; i < g->n_input; i++) found |= g->input[i]->name && !strcmp(g->input[i]->name, name);
     for (size_t i = 0; i < g->n_node; i++)
@@ -138,9 +138,15 @@ static bool taken(const Onnx__GraphProto *g, const char *name) {
     return found;
 }
 
+void fe_new_tap(struct fe_model *m, const char *name) {
+    fe_add_output(m->proto->graph, name);
+    remember(m, name);
+    write_metadata(m);
+}
+
 bool fe_tap(struct fe_model *m, struct diag *d, const char *value, const char *name) {
     Onnx__GraphProto *g = m->proto->graph;
-    const char *from = find_value(g, d, value);
+    const char *from = fe_find_value(g, d, "--tap", value);
     if (!from) return false;
     if (!name) name = from;
     const bool renamed = strcmp(name, from) != 0;
@@ -149,7 +155,7 @@ bool fe_tap(struct fe_model *m, struct diag *d, const char *value, const char *n
                    name);
         return false;
     }
-    if (renamed ? taken(g, name) : output_named(g, name) != NULL) {
+    if (renamed ? fe_has_value(g, name) : output_named(g, name) != NULL) {
         if (renamed || fe_is_tap(m, name))
             diag_error(d, NULL, "--tap %s=%s: the model has a value of that name; choose another", value, name);
         else
@@ -158,9 +164,7 @@ bool fe_tap(struct fe_model *m, struct diag *d, const char *value, const char *n
     }
     name = arena_strdup(m->arena, name);
     if (renamed) fe_insert_node(g, g->n_node, fe_new_node("Identity", name, 1, &from));
-    fe_add_output(g, name);
-    remember(m, name);
-    write_metadata(m);
+    fe_new_tap(m, name);
     return true;
 }
 

@@ -88,6 +88,7 @@ int64_t ir_numel(const struct ir_type *t);
 void ir_strides(const struct ir_type *t, int64_t strides[IR_MAX_RANK]);
 // A dim as text: "N", "4N", "7". `buf` of at least 24 bytes.
 const char *ir_dim_text(int64_t d, char *buf);
+void ir_print_type(const struct ir_type *t, struct str *out); // "f32[N,8]", with {perm} when not row-major
 
 // What a boundary value is. Node results have IR_ROLE_NODE.
 enum ir_role {

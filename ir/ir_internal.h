@@ -73,7 +73,6 @@ void ir_rw_end(struct ir_rewriter *rw);
 
 extern const char *const ir_role_names[];                     // by enum ir_role, from IR_ROLE_INPUT on
 extern const char *const ir_out_names[];                      // by enum ir_out_kind
-void ir_print_type(const struct ir_type *t, struct str *out); // "f32[N,8]", with {perm} when not row-major
 // Key of a constant in the text form when it is too large to print: FNV over its type and bytes.
 uint64_t ir_const_hash(const struct ir_type *t, const void *data);
 #define IR_INLINE_CONST_MAX 64

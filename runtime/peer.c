@@ -7,13 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_tap(const struct smkd_artifact *a, const char *name) {
+    for (uint64_t i = 0; i < a->n_taps; i++)
+        if (!strcmp(a->taps[i], name)) return true;
+    return false;
+}
+
 bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t) {
     const struct smkd_artifact *a = smkd_model_info(m);
     for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_heads; i++)
         if (a->heads[i].added && !strcmp(a->heads[i].logits, t->name)) return true;
-    for (uint64_t i = 0; t->role == SMKD_ABI_OUTPUT && i < a->n_taps; i++)
-        if (!strcmp(a->taps[i], t->name)) return true;
-    return false;
+    return t->role == SMKD_ABI_OUTPUT && is_tap(a, t->name);
 }
 
 // The i-th head of a model: of its table, or where that is empty (an artifact of version 2, or one made by other means)
@@ -171,7 +175,14 @@ enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b
     return SMKD_R_OK;
 }
 
-// An output that no loss looks at gets the gradient zero.
+static bool bind_cotangent(struct rt_peer *p, struct rt_tap *t) {
+    t->cotangent = rt_floats(p->batch * (size_t)t->row->numel);
+    if (!t->cotangent) rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
+    return t->cotangent && smkd_bind(p->session, SMKD_ABI_COTANGENT, t->row->name, t->cotangent) == SMKD_R_OK;
+}
+
+// An output that no loss looks at gets the gradient zero; what is there for training alone has it where nothing is
+// bound, and costs less then.
 static enum smkd_result bind_taps(struct rt_peer *p) {
     const struct smkd_abi_tensor *t;
     size_t count = 0;
@@ -180,11 +191,9 @@ static enum smkd_result bind_taps(struct rt_peer *p) {
     for (size_t i = 0; (t = smkd_model_nth(p->model, SMKD_ABI_COTANGENT, i)); i++) {
         if (strcmp(t->name, p->logits->name) == 0) continue;
         struct rt_tap *x = &p->tap[p->n_taps++];
-        *x = (struct rt_tap){.row = smkd_model_find(p->model, SMKD_ABI_OUTPUT, t->name),
-                             .cotangent = rt_floats(p->batch * (size_t)t->numel)};
-        if (!x->cotangent) return rt_fail(SMKD_R_NOMEM, "%s: out of memory", p->path);
-        enum smkd_result r = smkd_bind(p->session, SMKD_ABI_COTANGENT, t->name, x->cotangent);
-        if (r != SMKD_R_OK) return r;
+        *x = (struct rt_tap){.row = smkd_model_find(p->model, SMKD_ABI_OUTPUT, t->name)};
+        if (!x->row) return rt_fail(SMKD_R_INVALID, "%s: has no output \"%s\"", p->path, t->name);
+        if (!is_tap(smkd_model_info(p->model), t->name) && !bind_cotangent(p, x)) return SMKD_R_NOMEM;
     }
     return SMKD_R_OK;
 }
@@ -192,8 +201,9 @@ static enum smkd_result bind_taps(struct rt_peer *p) {
 struct rt_tap *rt_peer_tap(struct rt_peer *p, const char *name) {
     for (size_t i = 0; i < p->n_taps; i++) {
         struct rt_tap *t = &p->tap[i];
-        if (!t->row || strcmp(t->row->name, name) != 0) continue;
+        if (strcmp(t->row->name, name) != 0) continue;
         if (t->out) return t;
+        if (!t->cotangent && !bind_cotangent(p, t)) return NULL;
         t->out = rt_floats(p->batch * (size_t)t->row->numel);
         if (!t->out) rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", p->path, name);
         return t->out && smkd_bind(p->session, SMKD_ABI_OUTPUT, name, t->out) == SMKD_R_OK ? t : NULL;

@@ -12,6 +12,9 @@ struct smkd_session {
     void **list[LISTS]; // bound pointers by role and index (INPUT, OUTPUT, COTANGENT, GRAD_INPUT)
     void **own;         // OUTPUT memory of the session's own
     size_t *own_bytes;
+    bool *is_tap; // by index of a COTANGENT: where nobody binds it, it is zero
+    void *zeros;
+    size_t zero_bytes;
     size_t n[LISTS]; // rows of each role
     double *scalars;
     void *arena, *scratch;
@@ -48,7 +51,10 @@ smkd_session *smkd_session_new(smkd_model *m, smkd_team *t) {
         s->own = calloc(s->n[SMKD_ABI_OUTPUT] + 1, sizeof *s->own);
         s->own_bytes = calloc(s->n[SMKD_ABI_OUTPUT] + 1, sizeof *s->own_bytes);
         s->scalars = calloc(s->n[SMKD_ABI_SCALAR] + 1, sizeof *s->scalars);
-        ok = ok && s->own && s->own_bytes && s->scalars;
+        s->is_tap = calloc(s->n[SMKD_ABI_COTANGENT] + 1, sizeof *s->is_tap);
+        ok = ok && s->own && s->own_bytes && s->scalars && s->is_tap;
+        for (uint64_t i = 0; ok && i < m->art->n_taps; i++)
+            s->is_tap[smkd_model_find(m, SMKD_ABI_COTANGENT, m->art->taps[i])->index] = true;
     }
     if (!ok) {
         rt_fail(SMKD_R_NOMEM, "%s: out of memory", m->path);
@@ -65,6 +71,8 @@ void smkd_session_free(smkd_session *s) {
         rt_block_free(s->own[i], s->own_bytes[i]);
     free(s->own);
     free(s->own_bytes);
+    free(s->is_tap);
+    rt_block_free(s->zeros, s->zero_bytes);
     free(s->scalars);
     rt_block_free(s->arena, s->arena_bytes);
     rt_block_free(s->scratch, s->scratch_bytes);
@@ -108,17 +116,21 @@ static bool grow(void **p, size_t *have, size_t want) {
     return *p != NULL;
 }
 
-// Memory for an output that the caller has bound nothing to.
-static enum smkd_result own_output(smkd_session *s, const struct smkd_abi_tensor *t, int64_t batch) {
+// Memory for a tensor that the caller has bound nothing to; zero where it is new.
+static enum smkd_result block(smkd_session *s, const struct smkd_abi_tensor *t, int64_t batch, void **p, size_t *have) {
     bool batched = t->rank > 0 && t->dims[0] < 0;
     // numel alone is checked at load; its product with the batch is checked here.
     if (batched && t->numel > SIZE_MAX / 16 / (uint64_t)batch)
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory: a batch of %lld does not fit", s->model->path,
                        (long long)batch);
     size_t bytes = (size_t)t->numel * rt_abi_size(t->dtype) * (batched ? (size_t)batch : 1);
-    if (!grow(&s->own[t->index], &s->own_bytes[t->index], bytes))
+    if (!grow(p, have, bytes))
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", s->model->path, t->name);
     return SMKD_R_OK;
+}
+
+static enum smkd_result own_output(smkd_session *s, const struct smkd_abi_tensor *t, int64_t batch) {
+    return block(s, t, batch, &s->own[t->index], &s->own_bytes[t->index]);
 }
 
 static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase, int64_t batch) {
@@ -134,7 +146,8 @@ static enum smkd_result bind_missing(smkd_session *s, enum smkd_abi_phase phase,
             enum smkd_result r = own_output(s, t, batch);
             if (r != SMKD_R_OK) return r;
         }
-        bool needed = t->role == SMKD_ABI_INPUT || (t->role == SMKD_ABI_COTANGENT && phase == SMKD_ABI_BACKWARD) ||
+        bool needed = t->role == SMKD_ABI_INPUT ||
+                      (t->role == SMKD_ABI_COTANGENT && phase == SMKD_ABI_BACKWARD && !s->is_tap[t->index]) ||
                       (t->role == SMKD_ABI_GRAD_INPUT && phase == SMKD_ABI_BACKWARD && some_grad);
         if (at && needed && !*at)
             return rt_fail(SMKD_R_INVALID, "%s: %s \"%s\" is not bound", s->model->path,
@@ -164,6 +177,12 @@ static enum smkd_result need(smkd_session *s, enum smkd_abi_phase phase, int64_t
     }
     if (!grow(&s->scratch, &s->scratch_bytes, e->scratch_bytes * (size_t)smkd_team_threads(s->team)))
         return rt_fail(SMKD_R_NOMEM, "%s: out of memory", s->model->path);
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; phase == SMKD_ABI_BACKWARD && (t = smkd_model_nth(s->model, SMKD_ABI_COTANGENT, i)); i++) {
+        if (!s->is_tap[i] || s->list[SMKD_ABI_COTANGENT][i]) continue;
+        enum smkd_result r = block(s, t, batch, &s->zeros, &s->zero_bytes);
+        if (r != SMKD_R_OK) return r;
+    }
     if (phase == SMKD_ABI_BACKWARD || phase == SMKD_ABI_UPDATE)
         if (!smkd_model_grads(s->model)) return SMKD_R_NOMEM;
     if (phase == SMKD_ABI_UPDATE && !smkd_model_momentum(s->model)) return SMKD_R_NOMEM;
@@ -207,6 +226,9 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
     void **out = s->list[SMKD_ABI_OUTPUT];
     for (size_t i = 0; i < s->n[SMKD_ABI_OUTPUT]; i++)
         if (!out[i]) out[i] = s->own[i];
+    void **dy = s->list[SMKD_ABI_COTANGENT];
+    for (size_t i = 0; i < s->n[SMKD_ABI_COTANGENT]; i++)
+        if (!dy[i] && s->is_tap[i]) dy[i] = s->zeros;
     struct smkd_call call = {
         .inputs = (const void *const *)s->list[SMKD_ABI_INPUT],
         .outputs = out,
@@ -226,6 +248,8 @@ enum smkd_result smkd_run(smkd_session *s, enum smkd_abi_phase phase, int64_t ba
     rt_team_run(s->team, e->run, &call);
     for (size_t i = 0; i < s->n[SMKD_ABI_OUTPUT]; i++)
         if (out[i] == s->own[i]) out[i] = NULL;
+    for (size_t i = 0; i < s->n[SMKD_ABI_COTANGENT]; i++)
+        if (dy[i] == s->zeros) dy[i] = NULL;
     if (phase == SMKD_ABI_FORWARD) s->forward_batch = batch;
     if (phase == SMKD_ABI_UPDATE) s->model->changes++;
     if (phase == SMKD_ABI_INFER) {

@@ -125,7 +125,10 @@ struct dc_model {
      "VALUE[=NAME]",                                                                                                   \
      NULL,                                                                                                             \
      "make a value inside (or that of a node of this name) an output for training, with a gradient",                   \
-     ARGS_REPEAT}
+     ARGS_REPEAT},                                                                                                     \
+    {                                                                                                                  \
+        "head", 0, "VALUE:byot[=NAME]", NULL, "a side classifier on a feature map, for self-distillation", ARGS_REPEAT \
+    }
 #define DC_CLASSES_OPTS                                                                                                \
     {"classes", 0, "K", NULL, "give the last linear layer K outputs and fresh weights: for fine-tuning", 0},           \
         {"seed", 0, "N", "0", "of the fresh weights", 0}
@@ -149,6 +152,5 @@ void dc_attach_taps(struct dc_model *m);
 bool dc_is_added(const struct dc_model *m, const char *output);
 // Fills m->mixing, with a warning. Called by dc_model_graphs.
 void dc_report_mixing(struct dc_model *m);
-void dc_type_text(const struct ir_type *t, struct str *out); // "f32[N,3,8]"
 
 #endif

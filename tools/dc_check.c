@@ -26,7 +26,7 @@ static const struct args_cmd cmd = {
 
 static void print_row(const char *what, const char *name, const struct ir_type *t, const char *rest) {
     struct str type = STR_INIT;
-    dc_type_text(t, &type);
+    ir_print_type(t, &type);
     printf("%-11s %s %s%s\n", what, printable(name), type.s, rest);
     str_release(&type);
 }

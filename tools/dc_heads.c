@@ -3,19 +3,10 @@
 
 #include <string.h>
 
-void dc_type_text(const struct ir_type *t, struct str *out) {
-    str_addf(out, "%s[", ir_dtype_name(t->dtype));
-    for (int i = 0; i < t->rank; i++) {
-        char buf[24];
-        str_addf(out, "%s%s", i ? "," : "", ir_dim_text(t->dims[i], buf));
-    }
-    str_add(out, "]");
-}
-
 static void list_heads(const struct dc_model *m, const struct ir_head *heads, size_t n, struct str *out) {
     for (size_t i = 0; i < n; i++) {
         str_addf(out, "%s\"%s\" ", i ? ", " : "", heads[i].output);
-        dc_type_text(&m->imported->values[heads[i].value].type, out);
+        ir_print_type(&m->imported->values[heads[i].value].type, out);
     }
     if (!n) str_add(out, "none");
 }

@@ -42,7 +42,9 @@ static int new_head(struct dc_model *m, const struct args *a, const char **head)
     *head = NULL;
     if (!args_i64(a, "classes", 1, 1 << 24, &o.classes) || !args_u64(a, "seed", &o.seed)) return EXIT_USAGE;
     if (!args_given(a, "classes"))
-        return args_given(a, "seed") ? args_fail(a->cmd, "--seed is for the fresh weights of --classes") : EXIT_DONE;
+        return args_given(a, "seed") && !args_given(a, "head")
+                   ? args_fail(a->cmd, "--seed is for the fresh weights of --classes and --head")
+                   : EXIT_DONE;
     *head = fe_new_head(m->file, &m->diag, &o);
     return *head ? EXIT_DONE : EXIT_FAILED;
 }
@@ -53,7 +55,7 @@ static int check_head(struct dc_model *m, const struct args *a, const char *head
     struct str type = STR_INIT;
     if (!head) return EXIT_DONE;
     const bool found = ir_head_named(m->imported, head, &h);
-    if (found) dc_type_text(&m->imported->values[h.value].type, &type);
+    if (found) ir_print_type(&m->imported->values[h.value].type, &type);
     int64_t classes = 0;
     args_i64(a, "classes", 1, 1 << 24, &classes);
     const bool right = found && m->imported->values[h.value].type.dims[1] == classes;
@@ -74,6 +76,25 @@ static int add_taps(struct dc_model *m, const struct args *a) {
         if (!fe_tap(m->file, &m->diag, value, name)) return EXIT_FAILED;
     }
     return EXIT_DONE;
+}
+
+// --head, the last of them: heads are built for what the model has become.
+static int add_heads(struct dc_model *m, const struct args *a, const struct fe_options *o) {
+    const size_t n = args_count(a, "head");
+    struct fe_side_head *heads = ARENA_ARRAY(&m->arena, struct fe_side_head, n + 1);
+    uint64_t seed = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *text = args_nth(a, "head", i);
+        char *value = arena_strdup(&m->arena, text), *kind = strrchr(value, ':'),
+             *name = kind ? strchr(kind, '=') : NULL;
+        if (kind) *kind++ = 0;
+        if (name) *name++ = 0;
+        if (!kind || !fe_is_head_kind(kind) || (name && !*name))
+            return args_fail(a->cmd, "--head %s: expected VALUE:byot or VALUE:byot=NAME", text);
+        heads[i] = (struct fe_side_head){value, kind, name};
+    }
+    if (!args_u64(a, "seed", &seed)) return EXIT_USAGE;
+    return !n || fe_add_heads(m->file, &m->diag, heads, n, args_str(a, "logits"), seed, o) ? EXIT_DONE : EXIT_FAILED;
 }
 
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
@@ -102,6 +123,8 @@ int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     o.freeze = all_of(&m->arena, a, "freeze", &o.n_freeze);
     m->frozen = o.n_freeze > 0;
     o.freeze_norms = args_given(a, "freeze-bn");
+    code = add_heads(m, a, &o);
+    if (code != EXIT_DONE) return code;
     m->imported = fe_import(m->file, &m->arena, &m->diag, &o);
     if (!m->imported) return dc_exit(SMKD_INVALID, &m->diag);
     m->one_head = args_given(a, "logits");

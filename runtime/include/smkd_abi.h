@@ -156,7 +156,8 @@ struct smkd_artifact {
     const char *mixing_node, *mixing_op;
     // --- since version 4
     // OUTPUT rows of floats [N,...], each with a COTANGENT, that training looks at and that are none of the model's
-    // results: values inside it, and classifiers at its side with their features. Not in a loss.
+    // results: values inside it, and classifiers at its side with their features. Not in a loss. A session takes a
+    // COTANGENT of one that nobody binds for zero.
     const char *const *taps;
     uint64_t n_taps;
 };

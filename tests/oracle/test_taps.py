@@ -1,4 +1,4 @@
-"""Values inside a model that training looks at (--tap) and side heads (smkdc new --heads) against PyTorch: a loss of logits, of a
+"""Values inside a model that training looks at (--tap) and side heads (smkdc new --heads, compile --head) against PyTorch: a loss of logits, of a
 feature map, of pooled features, of all heads, whose gradients by these are what smkdc's backward pass is given.
 
 Values and all gradients agree with the float64 module; what is exported has no taps and computes the model's logits in
@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 
-from common import (FULL, RUN, SMKDC, Report, compiled, need, need_tools, onnx_of, read_safetensors, rel, run, spread_batchnorm, take_weights,
-                    torch_model)
+from common import (FULL, RUN, SMKDC, STEPS, Report, bn_values, compiled, need, need_tools, onnx_of, read_safetensors, rel, run,
+                    spread_batchnorm, take_weights, torch_model, write_safetensors)
 
 FLOOR, INPUTS, SIDE, N = 1e-5, 8, 64, 8
 
@@ -19,9 +19,9 @@ def batch(attempt, side=SIDE, n=N):
     return np.random.default_rng(100 + attempt).normal(size=(n, 3, side, side)).astype(np.float32)
 
 
-def gradients(artifact, x, cotangents, tmp):
+def gradients(artifact, x, cotangents, tmp, weights=None):
     np.save(tmp / "x.npy", x)
-    more = []
+    more = ["--weights", weights] if weights else []
     for k, (name, v) in enumerate(cotangents.items()):
         np.save(tmp / f"d{k}.npy", v.astype(np.float32))
         more += ["--cotangent", f"{name}={tmp / f'd{k}.npy'}"]
@@ -29,7 +29,7 @@ def gradients(artifact, x, cotangents, tmp):
     return read_safetensors(tmp / "g.safetensors")
 
 
-def against(report, what, artifact, model, outputs, loss, tmp, side=SIDE, limit=1e-3):
+def against(report, what, artifact, model, outputs, loss, tmp, side=SIDE, limit=1e-3, weights=None):
     """outputs(model, x) -> {name: tensor}; loss of these. Everything in float64, in training mode."""
     import torch
     model = model.double().train()
@@ -50,7 +50,7 @@ def against(report, what, artifact, model, outputs, loss, tmp, side=SIDE, limit=
         leaves = {k: v.detach().requires_grad_() for k, v in y.items()}
         loss(leaves).backward()
         own = {k: v.grad.numpy() for k, v in leaves.items() if v.grad is not None}
-        got = gradients(artifact, x, own, tmp)
+        got = gradients(artifact, x, own, tmp, weights)
         values = {k: rel(got[k], v.detach().numpy()) for k, v in y.items()}
         floor = FLOOR * np.sqrt(sum(float((v ** 2).sum()) for v in want.values()))
         errors = {k: min(rel(got[k], v, floor), errors.get(k, np.inf)) for k, v in want.items()}
@@ -110,14 +110,12 @@ def taps(report, dialect, tmp):
 
 # --- smkdc new --heads
 
-def with_heads(arch):
-    """The network of smkdc new ARCH --heads 3, as BYOT's code has it, under smkdc's names."""
-    import torch
+def bottleneck(c, out, k, classes=10):
+    """BYOT's head: a module whose forward gives the map that is pooled for the features."""
     from torch import nn
-    from torchvision import models
 
     class Head(nn.Module):
-        def __init__(self, c, out, k, classes=10):
+        def __init__(self):
             super().__init__()
             hidden = out // 4
             self.conv1, self.bn1 = nn.Conv2d(c, hidden, 1), nn.BatchNorm2d(hidden)
@@ -129,6 +127,14 @@ def with_heads(arch):
             for conv, bn in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
                 x = bn(conv(x)).relu()
             return x
+    return Head()
+
+
+def with_heads(arch):
+    """The network of smkdc new ARCH --heads 3, as BYOT's code has it, under smkdc's names."""
+    import torch
+    from torch import nn
+    from torchvision import models
 
     class Sep(nn.Module):
         def __init__(self, c, out, attention=False):
@@ -161,12 +167,12 @@ def with_heads(arch):
     m = getattr(models, arch)(num_classes=10)
     m.conv1, m.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
     out = m.fc.in_features
-    m.heads = nn.ModuleDict({str(k): (Attentive if "next" in arch else Head)(out >> 4 - k, out, 1 << 4 - k) for k in (1, 2, 3)})
+    m.heads = nn.ModuleDict({str(k): (Attentive if "next" in arch else bottleneck)(out >> 4 - k, out, 1 << 4 - k) for k in (1, 2, 3)})
     return m
 
 
-def all_outputs(model, x):
-    x, y, feats = model.relu(model.bn1(model.conv1(x))), {}, {}
+def all_outputs(model, x, pool=lambda x: x):
+    x, y, feats = pool(model.relu(model.bn1(model.conv1(x)))), {}, {}
     for k in (1, 2, 3, 4):
         x = getattr(model, f"layer{k}")(x)
         h = model.heads[str(k)] if k < 4 else None
@@ -200,6 +206,39 @@ def heads(report, arch, tmp):
     # Nothing but the logits: the heads have no part in it.
     against(report, f"heads of {arch}, logits alone", artifact, take_weights(with_heads(arch), tmp / "m.onnx"), all_outputs,
             lambda y: y["logits"].sin().sum(), tmp, side)
+
+
+def added(report, dialect, tmp):
+    """--head on what somebody exported: heads of fresh weights, which take part in everything."""
+    import torch
+    path = onnx_of("resnet18", dialect, SIDE, tmp)
+    model = take_weights(torch_model("resnet18"), path)
+    places = [value_before(path, f"layer{k + 1}.0.conv1.weight")[0] for k in (1, 2, 3)]
+    artifact = compiled(path, 32, *[a for v in places for a in ("--head", f"{v}:byot")], "--seed", 5)
+    for name, v in (("x", np.zeros((2, 3, SIDE, SIDE), np.float32)), ("y", np.zeros(2, np.int64))):
+        v.tofile(tmp / f"{name}.bin")
+    run(STEPS, artifact, tmp / "x.bin", tmp / "y.bin", 1, 2, 0, 0, 0, 0, tmp / "w.safetensors")  # a rate of 0: initial weights
+    w = read_safetensors(tmp / "w.safetensors")
+    model.heads = torch.nn.ModuleDict({str(k): bottleneck(32 << k, 512, 16 >> k) for k in (1, 2, 3)})
+    state = model.state_dict()
+    other = {k for k in state if "num_batches" not in k} ^ set(w)
+    report.check(f"head {dialect}: other tensors than the module's {sorted(other)[:3]}", len(other), 0)
+    for k, v in w.items():
+        if k.startswith("heads.") and v.ndim == 4:
+            std = np.sqrt(2 / (v.shape[0] * v.shape[2] * v.shape[3]))  # kaiming, fan out
+            report.check(f"head {dialect}: deviation of {k} beside the initialisation's", abs(v.std() / std - 1), 4 / np.sqrt(2 * v.size))
+    rng = np.random.default_rng(1)  # norms that keep off the ReLU's kink, as everywhere
+    for k in [k.removesuffix(".running_mean") for k in w if k.startswith("heads.") and k.endswith("running_mean")]:
+        for leaf, v in zip(("weight", "bias", "running_mean", "running_var"), bn_values(rng, len(w[f"{k}.weight"]))):
+            w[f"{k}.{leaf}"] = v
+    for k in w:
+        if k.startswith("heads."):
+            state[k].copy_(torch.from_numpy(w[k]))
+        else:
+            w[k] = state[k].numpy().copy()  # that step has moved the statistics
+    write_safetensors(tmp / "weights.safetensors", w)
+    against(report, f"head {dialect}", artifact, model, lambda m, x: all_outputs(m, x, m.maxpool), of_heads, tmp,
+            weights=tmp / "weights.safetensors")
 
 
 def export_of_heads(report, tmp):
@@ -258,13 +297,14 @@ def export_of_taps(report, tmp):
 
 def main():
     need("torch", "onnx", "onnxruntime")
-    need_tools(SMKDC, RUN)
+    need_tools(SMKDC, RUN, STEPS)
     import types
     sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
     need("torchvision")
     report = Report()
     for dialect in ("ts", "dyntrain"):
         report.guard_in_folder(f"taps {dialect}", taps, report, dialect)
+        report.guard_in_folder(f"head {dialect}", added, report, dialect)
     report.guard_in_folder("export of taps", export_of_taps, report)
     for arch in ("resnet18", "resnext50_32x4d", *(["resnet50"] if FULL else [])):
         report.guard_in_folder(f"heads of {arch}", heads, report, arch)

@@ -34,6 +34,7 @@ static inline void sub(struct str *b, int field, struct str *m) { // and release
 }
 
 static struct str graph, functions; // the model being written
+static int64_t opset = 17;
 
 static inline void io(int field, const char *name, int rank, const int64_t *dims) { // dim 0: "N"; -2: no size
     struct str shape = STR_INIT, tensor = STR_INIT, type = STR_INIT, v = STR_INIT;
@@ -138,7 +139,7 @@ static inline void node(const char *op, const char *in, const char *out) {
 static inline struct str finish(void) {
     struct str m = STR_INIT, o = STR_INIT;
     num(&m, 1, 8);
-    num(&o, 2, 17);
+    num(&o, 2, opset);
     sub(&m, 8, &o);
     txt(&graph, 2, "test");
     sub(&m, 7, &graph);

@@ -1,5 +1,5 @@
-// Taps on a small file written here: which value a name stands for, what the import leaves, what goes into the skeleton
-// and comes out of the export, and what is refused in one line.
+// Taps and side heads on small files written here: which value a name stands for, what the import leaves, what goes
+// into the skeleton and comes out of the export, and what is refused in one line.
 #include "onnx_writer.h"
 
 #include <setjmp.h>
@@ -180,11 +180,11 @@ static void refusals(void **state) {
 }
 
 static void write_back(const struct ir_graph *g, bool taps) {
-    struct fe_tensor ts[8];
+    struct fe_tensor ts[64];
     size_t n = 0, size;
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = &g->values[g->boundary[i]];
-        if (v->role != IR_ROLE_PARAM) continue;
+        if (v->role != IR_ROLE_PARAM && v->role != IR_ROLE_BUFFER) continue;
         ts[n] = (struct fe_tensor){.name = v->name, .rank = v->type.rank, .data = v->data};
         memcpy(ts[n++].dims, v->type.dims, sizeof ts->dims);
     }
@@ -221,13 +221,117 @@ static void exported_without_and_with(void **state) {
     }
 }
 
+// x [N,4,8,8] -> norm -> r [N,8,4,4] -> m [N,8,2,2] -> p [N,8] -> y [N,3]
+static void open_backbone(int64_t version, bool training) {
+    opset = version;
+    INPUT("x", 0, 4, 8, 8);
+    WEIGHT("w", 8, 4, 2, 2);
+    WEIGHT("v", 8, 8, 2, 2);
+    for (int i = 0; i < 4; i++) WEIGHT(((const char *[]){"scale", "shift", "mean", "var"})[i], 8);
+    WEIGHT("fc.weight", 3, 8);
+    WEIGHT("fc.bias", 3);
+    OUTPUT("y", 0, 3);
+    attr_ints("strides", DIMS(2, 2));
+    node("Conv", "x,w", "c");
+    if (training && version >= 14) attr_i("training_mode", 1);
+    node("BatchNormalization", "c,scale,shift,mean,var", !training ? "n" : version >= 14 ? "n,m1,v1" : "n,m1,v1,m2,v2");
+    node("Relu", "n", "r");
+    attr_ints("strides", DIMS(2, 2));
+    node("Conv", "r,v", "m");
+    node("GlobalAveragePool", "m", "g");
+    node("Flatten", "g", "p");
+    attr_i("transB", 1);
+    node("Gemm", "p,fc.weight,fc.bias", "y");
+    struct str m = finish();
+    opset = 17;
+    assert_int_equal(io_write_file(path, m.s, m.len), SMKD_OK);
+    str_release(&m);
+    open_again();
+}
+
+static const struct ir_value *boundary(const struct ir_graph *g, const char *name) {
+    for (size_t i = 0; i < g->n_boundary; i++)
+        if (!strcmp(g->values[g->boundary[i]].name, name)) return &g->values[g->boundary[i]];
+    fail_msg("no boundary value %s", name);
+    return NULL;
+}
+
+// In whatever form the file has its norms, those of the heads are trained with the batch's statistics as they are; and
+// what is exported with heads can be read again.
+static void heads_speak_as_the_file(void **state) {
+    (void)state;
+    static const struct {
+        int64_t version;
+        bool training;
+    } cases[] = {{17, false}, {17, true}, {14, true}, {13, false}, {13, true}, {8, true}};
+    static const struct fe_side_head heads[] = {{"r", "byot", NULL}, {"m", "byot", "late"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_backbone(cases[i].version, cases[i].training);
+        if (!fe_add_heads(model, &diag, heads, 2, NULL, 1, &(struct fe_options){0})) fail_msg("%s", said);
+        struct ir_graph *g = import();
+        assert_string_equal(said, "");
+        size_t frozen, n;
+        assert_int_equal(fe_norms(model, &frozen), 7);
+        assert_int_equal(frozen, 0);
+        fe_taps(model, &n);
+        assert_int_equal(n, 5);
+        assert_int_equal(tap(g, 0, "head1")->dims[1], 3);
+        assert_int_equal(tap(g, 1, "late")->dims[1], 3);
+        assert_int_equal(tap(g, 2, "feat1")->dims[1], 8);
+        assert_int_equal(tap(g, 3, "late.feat")->dims[1], 8);
+        assert_int_equal(tap(g, 4, "feat3")->dims[1], 8);
+        const struct ir_value *k = boundary(g, "heads.1.conv2.weight"), *var = boundary(g, "late.bn3.running_var");
+        assert_int_equal(k->role, IR_ROLE_PARAM); // 4x4 to the 2x2 of the last map: 2x2 of a quarter of 8 channels
+        assert_true(k->type.dims[0] == 2 && k->type.dims[1] == 2 && k->type.dims[2] == 2 && k->type.dims[3] == 2);
+        assert_int_equal(boundary(g, "late.conv2.weight")->type.dims[2], 1);
+        assert_int_equal(var->role, IR_ROLE_BUFFER);
+        bool updated = false;
+        for (size_t o = 0; o < g->n_outputs; o++)
+            updated |= g->outputs[o].kind == IR_OUT_BUFFER && !strcmp(g->outputs[o].name, "late.bn3.running_var");
+        assert_true(updated);
+        write_back(g, true);
+        import();
+        assert_string_equal(said, "");
+    }
+}
+
+static void heads_refused(void **state) {
+    (void)state;
+    static const struct {
+        struct fe_side_head head;
+        const char *logits, *words;
+    } cases[] = {
+        {{"rr", "byot", NULL}, NULL, "--head rr: the model has no such value; near to it are \"r\""},
+        {{"p", "byot", NULL}, NULL, "--head p: it is f32[N,8]; a head is for a feature map f32[N,C,H,W]"},
+        {{"r", "byot", "y"}, NULL, "--head r: the model has a value \"y\" already"},
+        {{"r", "byot", NULL}, "r", "--head: no linear layer makes \"r\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_backbone(17, false);
+        assert_false(
+            fe_add_heads(model, &diag, &cases[i].head, 1, cases[i].logits, 0, &(struct fe_options){.n_shapes = 0}));
+        assert_int_equal(diag.errors, 1);
+        if (!strstr(said, cases[i].words)) fail_msg("expected \"%s\" in: %s", cases[i].words, said);
+    }
+    // What cannot be imported is said by the import, once.
+    INPUT("x", 0, 4);
+    OUTPUT("y", 0, 4);
+    node("Mystery", "x", "y");
+    struct str m = finish();
+    assert_int_equal(io_write_file(path, m.s, m.len), SMKD_OK);
+    str_release(&m);
+    open_again();
+    assert_true(fe_add_heads(model, &diag, &cases[0].head, 1, NULL, 0, &(struct fe_options){0}));
+    assert_string_equal(said, "");
+    assert_null(fe_import(model, &arena, &diag, NULL));
+    assert_int_equal(diag.errors, 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-        TEST(values_by_their_names),
-        TEST(nodes_by_their_names),
-        TEST(refusals),
-        TEST(exported_without_and_with),
+        TEST(values_by_their_names),     TEST(nodes_by_their_names),    TEST(refusals),
+        TEST(exported_without_and_with), TEST(heads_speak_as_the_file), TEST(heads_refused),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
