@@ -8,7 +8,8 @@ one side and a few of the other, so that a machine that slows down slows both. T
 range; the ratio is the median of the rounds' ratios.
 
 A training step is forward, backward and SGD with momentum and weight decay; the gradient of the logits is given, so that
-neither side computes a loss. The pair's step has everything a step of `smkd-run train` has. Memory is the highest resident
+neither side computes a loss. The steps of methods have everything a step of `smkd-run train` has: images cropped and mirrored,
+losses, tables. Memory is the highest resident
 size of a process that does nothing else, PyTorch's after it has warmed up.
 """
 import argparse
@@ -29,18 +30,15 @@ import report
 import rows as R
 from oracle import read_safetensors
 from process import Failed, Worker
+from turns import ratios, summary, take_turns, tell
 
 # What keeps PyTorch's own kernels, oneDNN and MKL to AVX2.
 ONLY_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 EAGER = [{"compile": False, "channels_last": False}, {"compile": False, "channels_last": True}]
 COMPILED = [{**m, "compile": True} for m in EAGER]
 CLOSE = 1.15  # a mode within this of the fastest one's probe takes part in the rounds: the probe is short
-LR = 0.01  # of the pair, which really trains
-FIRST_EPOCHS = 2  # of the pair's losses that are compared
-
-
-def tell(text):
-    print(text, file=sys.stderr, flush=True)
+LR = 0.002  # of methods, which really train
+FIRST_EPOCHS = 2  # whose losses are compared: in the second, the first update and what a method remembers have counted
 
 
 def mode_name(mode):
@@ -107,28 +105,6 @@ class PyTorch:
             worker.close()
 
 
-def take_turns(sides, rounds, steps):
-    """{name: [seconds of each step] for each round}; who begins changes from round to round."""
-    took = {name: [] for name in sides}
-    for i in range(rounds):
-        for name in list(sides)[:: -1 if i % 2 else 1]:
-            time.sleep(0.2)  # the other side's idle threads spin for a moment before they sleep
-            took[name].append(sides[name](steps))
-        tell(f"  round {i + 1}: " + ", ".join(f"{name} {statistics.median(t[-1]):.4f} s" for name, t in took.items()))
-    return took
-
-
-def summary(took):
-    every = [s for t in took for s in t]
-    return {"median_s": statistics.median(every), "min_s": min(every), "max_s": max(every), "rounds": took}
-
-
-def ratios(took, theirs):
-    """The median of the rounds' ratios, and those: something else that computes for a while spoils a round for both sides."""
-    per_round = [statistics.median(t) / statistics.median(o) for t, o in zip(took[theirs], took["ours"])]
-    return statistics.median(per_round), per_round
-
-
 def steps_a_round(o, step_s):
     return o.steps or clamp(8 / step_s, 2, 200)
 
@@ -141,12 +117,12 @@ def settings(row, o, **more):
 
 
 def compared_gradients(row, o, tools, tmp, worker, artifact, **which):
-    """`which` is what the worker has to be told about a pair."""
+    """`which` is what the worker has to be told of a method's network."""
     files = {k: tmp / f"{k}.safetensors" for k in ("ours", "theirs", "reference")}
 
     def compare(seed):
         x, dy = ours.random_input(tmp, row.batch, row.shape, row.classes, seed)
-        tools.gradients(artifact, x, dy, files["ours"])
+        tools.gradients(artifact, x, dy, which.get("names", ["logits"]), files["ours"])
         worker.ask("gradients", inputs=[str(x), str(dy)], to=str(files["theirs"]), **which)
         if o.dtype == "bf16":
             worker.ask("gradients", inputs=[str(x), str(dy)], to=str(files["reference"]), reference=True, **which)
@@ -179,30 +155,35 @@ def train_row(row, o, tools, tmp):
 
 def compared(took, torch, peaks):
     name, theirs = torch.best(took)
-    ratio, per_round = ratios(took, name)
+    ratio, per_round = ratios(took, name, "ours")
     return {"ours": summary(took["ours"]) | {"peak_bytes": max(peaks)}, "pytorch": theirs, "probes": torch.probes, "ratio": ratio,
             "ratio_rounds": per_round}
 
 
-def pair_row(row, o, tools, tmp):
+def prepared_method(row, o, tools, tmp, steps):
+    """The networks of a method, and what PyTorch's side of it is told; the data of `steps` batches lie in tmp/data."""
+    made = [tools.model(tmp, f"m{k}", arch, row.shape, row.classes, row.batch, heads=row.heads, seed=k) for k, arch in enumerate(row.archs)]
+    options = settings(row, o, weights=[m["weights"] for m in made], data=ours.cifar_like(tmp / "data", row.batch * steps))
+    return made, options | {"archs": row.archs, "heads": row.heads, "method": row.method, "batch": row.batch, "lr": LR}
+
+
+def method_row(row, o, tools, tmp):
     """A turn of ours is a run of two epochs, of which the second counts: its images a second leave evaluating and saving out.
 
     (A long run's wall clock minus a short one's says the same, but writing two checkpoints is noise of a second.)
     """
-    made = [tools.model(tmp, f"m{k}", arch, row.shape, row.classes, row.batch) for k, arch in enumerate(row.archs)]
-    artifacts = [m["artifact"] for m in made]
     steps = o.steps or 5
-    data = ours.cifar_like(tmp / "data", row.batch * steps)
+    made, options = prepared_method(row, o, tools, tmp, steps)
+    artifacts = [m["artifact"] for m in made]
     peaks = []
 
     def our_steps(n):
-        metrics, peak = tools.train(artifacts, tmp / "data", tmp / "run", row.batch, row.batch * n, LR, epochs=2)
+        metrics, peak = tools.train(row.method, artifacts, tmp / "data", tmp / "run", row.batch, row.batch * n, "--lr", LR, epochs=2)
         peaks.append(peak)
         return [row.batch / metrics[-1]["images_per_s"]]
 
-    options = settings(row, o, archs=list(row.archs), weights=[m["weights"] for m in made], data=data) | {"batch": row.batch, "lr": LR}
-    with PyTorch("torch_pair.py", options, o.modes) as torch:
-        found = max((compared_pair(row, o, tools, tmp, w, artifacts) for w in torch.workers()), key=lambda f: f["gradient_error"])
+    with PyTorch("torch_train.py", options, o.modes) as torch:
+        found = max((compared_method(row, o, tools, tmp, w, artifacts) for w in torch.workers()), key=lambda f: f["gradient_error"])
         tell(f"  gradients differ by {found['gradient_error']:.1e}, those of the losses by {found['loss_gradient_error']:.1e}, "
              f"losses of the first {FIRST_EPOCHS} steps by {found['first_losses_error']:.1e}")
         took = take_turns({"ours": our_steps, **torch.sides()}, o.rounds, steps)
@@ -210,27 +191,41 @@ def pair_row(row, o, tools, tmp):
     return compared(took, torch, peaks) | {"check": found, "compile_s": sum(m["compile_s"] for m in made), "flops": flops}
 
 
-def compared_pair(row, o, tools, tmp, worker, artifacts):
-    """Each network's gradients, the loss's, and the losses of a run of two steps, which has the update in it."""
-    worst = {"gradient_error": -1}
+def compared_method(row, o, tools, tmp, worker, artifacts):
+    """Each network's gradients, the loss's, and the losses of a run of a few steps, which has the updates in it."""
+    worst, names = {"gradient_error": -1}, ["logits", *(f"head{i + 1}" for i in range(row.heads))]
     for k, artifact in enumerate(artifacts):
-        found = compared_gradients(row, o, tools, tmp, worker, artifact, peer=k)
+        found = compared_gradients(row, o, tools, tmp, worker, artifact, peer=k, names=names)
         worst = max(worst, found, key=lambda f: f["gradient_error"])
-    rng = np.random.default_rng(3)
-    files, labels = [str(tmp / f"z{k}.npy") for k in range(2)], str(tmp / "labels.npy")
-    for f in files:  # confident rows and doubtful ones: the threshold must part them
-        np.save(f, (rng.normal(size=(row.batch, row.classes)) * rng.choice((0.5, 2, 6), (row.batch, 1))).astype(np.float32))
-    np.save(labels, rng.integers(0, row.classes, row.batch))
-    got, want = tmp / "loss.ours.safetensors", tmp / "loss.theirs.safetensors"
-    tools.loss_gradients(files, labels, 0.6, (0.6, 0.3), got)
-    worker.ask("loss_gradients", logits=files, labels=labels, progress=0.6, r=[0.6, 0.3], to=str(want))
-    got, want = read_safetensors(got), read_safetensors(want)
-    worst["loss_gradient_error"] = max(check.within(f"the loss's {k}", got[k], want[k], 1e-4) for k in want)
-    metrics, _ = tools.train(artifacts, tmp / "data", tmp / "run", row.batch, row.batch, LR, "--augment", "none", epochs=FIRST_EPOCHS)
+    worst["loss_gradient_error"] = compared_loss(row, tools, tmp, worker)
+    metrics, _ = tools.train(row.method, artifacts, tmp / "data", tmp / "run", row.batch, row.batch, "--lr", LR, "--augment", "none",
+                             epochs=FIRST_EPOCHS)
     losses = [[p["loss"] for p in epoch["peers"]] for epoch in metrics]
-    worst["first_losses_error"] = check.within("the first steps' losses", losses, worker.ask("first_losses", epochs=FIRST_EPOCHS),
-                                               1e-3 if o.dtype == "f32" else 5e-2)
+    worst["first_losses_error"] = float(check.within("the first steps' losses", losses, worker.ask("first_losses", epochs=FIRST_EPOCHS),
+                                                     1e-3 if o.dtype == "f32" else 5e-2))
     return worst
+
+
+def compared_loss(row, tools, tmp, worker):
+    """What a method makes of random outputs at some time in a run, with confident rows and doubtful ones."""
+    rng, needs, arrays = np.random.default_rng(3), worker.ask("needs"), {}
+    logits = lambda: rng.normal(size=(row.batch, row.classes)) * rng.choice((0.5, 2, 6), (row.batch, 1))
+    for k in range(len(row.archs)):
+        arrays[f"logits.{k}"] = logits()
+        arrays |= {f"tap.{k}.head{i + 1}": logits() for i in range(row.heads)}
+        arrays |= {f"tap.{k}.feat{i + 1}": rng.normal(size=(row.batch, 512)) for i in range(row.heads + 1 if row.heads else 0)}
+        arrays |= {f"table.{t}.{k}": rng.dirichlet(np.full(row.classes, 0.3), row.batch) for t in needs["tables"]}
+    files = {}
+    for name, x in arrays.items():
+        files[name] = str(tmp / f"{name}.npy")
+        np.save(files[name], x.astype(np.float32))
+    labels, got, want = str(tmp / "labels.npy"), tmp / "loss.ours.safetensors", tmp / "loss.theirs.safetensors"
+    np.save(labels, rng.integers(0, row.classes, row.batch))
+    progress, clock, r = 0.6, {"epoch": 6}, [0.6, 0.3][:len(row.archs)]
+    tools.loss_gradients(row.method, files, labels, progress, {name: clock[name] for name in needs["scalars"]}, r, got)
+    worker.ask("loss_gradients", inputs=files, labels=labels, progress=progress, r=r, to=str(want), **clock)
+    got, want = read_safetensors(got), read_safetensors(want)
+    return max(float(check.within(f"the loss's {k}", got[k], want[k], 1e-4)) for k in want)
 
 
 def infer_row(row, o, tools, tmp):
@@ -258,13 +253,13 @@ def infer_row(row, o, tools, tmp):
     finally:
         ort.close()
     name, theirs = torch.best(took)
-    ratio, per_round = ratios(took, "onnxruntime")
+    ratio, per_round = ratios(took, "onnxruntime", "ours")
     return {"ours": summary(took["ours"]), "onnxruntime": summary(took["onnxruntime"]), "pytorch": theirs, "probes": torch.probes,
-            "ratio": ratio, "ratio_rounds": per_round, "ratio_pytorch": ratios(took, name)[0], "check": {"logits_error": error},
+            "ratio": ratio, "ratio_rounds": per_round, "ratio_pytorch": ratios(took, name, "ours")[0], "check": {"logits_error": error},
             "compile_s": m["compile_s"]}
 
 
-RUN = {R.TRAIN: train_row, R.PAIR: pair_row, R.INFER: infer_row}
+RUN = {R.TRAIN: train_row, R.METHOD: method_row, R.INFER: infer_row}
 
 
 # --- the program ----------------------------------------------------------------------------------------------------

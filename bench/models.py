@@ -11,13 +11,58 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 
-def build(arch, side, classes):
+def build(arch, side, classes, heads=0):
     if arch == "inception_resnet_v2":
         import timm
         return timm.create_model(arch, pretrained=False, num_classes=classes)
     from torchvision import models
     net = getattr(models, arch)(num_classes=classes)
-    return small_stem(net) if side <= 64 else net
+    net = small_stem(net) if side <= 64 else net
+    return WithHeads(net, classes, heads) if heads else net
+
+
+class Head(nn.Module):
+    """A classifier at the side of a ResNet, which reduces a map by `by` in each direction (smkdc new --heads)."""
+
+    def __init__(self, channels, features, by, classes):
+        super().__init__()
+        hidden = features // 4
+        self.conv1, self.bn1 = nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden)
+        self.conv2, self.bn2 = nn.Conv2d(hidden, hidden, by, by), nn.BatchNorm2d(hidden)
+        self.conv3, self.bn3 = nn.Conv2d(hidden, features, 1), nn.BatchNorm2d(features)
+        self.relu, self.avgpool, self.fc = nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Linear(features, classes)
+
+    def forward(self, x):
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.avgpool(self.relu(self.bn3(self.conv3(x)))).flatten(1)
+
+
+class WithHeads(nn.Module):
+    """A ResNet with heads behind its first stages. It gives logits, head1.. and the features feat1.. of them and, last, its own."""
+
+    def __init__(self, net, classes, heads):
+        super().__init__()
+        for name, child in net.named_children():
+            self.add_module(name, child)
+        features = net.fc.in_features
+        self.heads = nn.ModuleDict({str(k): Head(features >> 4 - k, features, 1 << 4 - k, classes) for k in range(1, heads + 1)})
+
+    def forward(self, x):
+        x, out = self.maxpool(self.relu(self.bn1(self.conv1(x)))), {}
+        for k in range(1, 5):
+            x = getattr(self, f"layer{k}")(x)
+            if str(k) in self.heads:
+                head = self.heads[str(k)]
+                out[f"feat{k}"] = head(x)
+                out[f"head{k}"] = head.fc(out[f"feat{k}"])
+        last = self.avgpool(x).flatten(1)
+        return {"logits": self.fc(last), **out, f"feat{len(self.heads) + 1}": last}
+
+
+def outputs(y):
+    """What a network gave, by name."""
+    return y if isinstance(y, dict) else {"logits": y}
 
 
 def small_stem(net):
@@ -61,6 +106,6 @@ def step_flops(nets, x):
     total = 0
     for net in nets:
         with FlopCounterMode(display=False) as counter:
-            copy.deepcopy(net).to("meta")(x.to("meta")).sum().backward()
+            sum(v.sum() for v in outputs(copy.deepcopy(net).to("meta")(x.to("meta"))).values()).backward()
         total += counter.get_total_flops()
     return total

@@ -16,7 +16,7 @@ class Tools:
             if not tool.exists():
                 raise SystemExit(f"{tool} has not been built; bench/run.sh builds it, --build says where it is")
 
-    def model(self, folder, name, arch, shape, classes, batch, spread=True):
+    def model(self, folder, name, arch, shape, classes, batch, spread=True, heads=0, seed=0):
         """Writes NAME.onnx, its weights for PyTorch and NAME.smkd; returns their paths and the seconds of compiling.
 
         With `spread`, BatchNorm gets values that keep activations off a ReLU's kink: fresh ones put so many there that
@@ -26,7 +26,8 @@ class Tools:
         import onnx
         fresh, path, weights, artifact = (folder / f"{name}{end}" for end in (".fresh.onnx", ".onnx", ".safetensors", ".smkd"))
         size = "x".join(map(str, shape))
-        process.run([self.smkdc, "new", arch, "--input", size, "--classes", classes, "-o", fresh])
+        process.run([self.smkdc, "new", arch, "--input", size, "--classes", classes, "--seed", seed, "-o", fresh,
+                     *(["--heads", heads] if heads else [])])
         if spread:
             spread_batchnorm(fresh, path)
         else:
@@ -48,23 +49,29 @@ class Tools:
         plausible(f"bench --phase {phase}", sum(j["seconds"]), sum(j["seconds"]) * (1 + warmup / steps), wall)
         return j["seconds"], wall, peak
 
-    def gradients(self, artifact, x, dy, to):
-        process.run([self.smkd_run, "grad", artifact, "--input", f"x={x}", "--cotangent", f"logits={dy}", "-o", to,
-                     "--threads", self.threads])
+    def gradients(self, artifact, x, dy, names, to):
+        """By a gradient that is the same for the outputs of these names."""
+        cotangents = [word for name in names for word in ("--cotangent", f"{name}={dy}")]
+        process.run([self.smkd_run, "grad", artifact, "--input", f"x={x}", *cotangents, "-o", to, "--threads", self.threads])
 
     def outputs(self, artifact, x, to):
         process.run([self.smkd_run, "infer", artifact, "--input", f"x={x}", "-o", to, "--threads", self.threads])
 
-    def loss_gradients(self, logits, labels, progress, r, to):
-        process.run([self.smkd_run, "loss", "smkd-p", "--logits", logits[0], "--logits", logits[1], "--labels", labels, "--progress",
-                     progress, "--r0", r[0], "--r1", r[1], "-o", to])
+    def loss_gradients(self, method, inputs, labels, progress, scalars, r, to):
+        """inputs: files by the names of the loss program's."""
+        given = []
+        for name, file in inputs.items():
+            given += ["--logits", file] if name.startswith("logits.") else ["--input", f"{name}={file}"]
+        for name, v in scalars.items():
+            given += ["--scalar", f"{name}={v}"]
+        process.run([self.smkd_run, "loss", method, *given, "--labels", labels, "--progress", progress, "--r", ",".join(map(str, r)),
+                     "-o", to])
 
-    def train(self, artifacts, data, folder, batch, images, lr, *flags, epochs):
-        """Trains a pair; returns metrics.jsonl's lines and the peak memory."""
-        _, wall, peak = process.run([self.smkd_run, "train", "--peer", artifacts[0], "--peer", artifacts[1], "--data", data, "-o", folder,
-                                     "--overwrite", "--quiet", "--train-limit", images, "--batch-size", batch, "--epochs", epochs, "--lr",
-                                     lr, "--lr-scheduler", "constant", "--loss", "smkd-p", "--threads", self.threads, *flags],
-                                    watch=True)
+    def train(self, method, artifacts, data, folder, batch, images, *flags, epochs):
+        """Trains the artifacts' networks at a constant rate; returns metrics.jsonl's lines and the peak memory."""
+        _, wall, peak = process.run([self.smkd_run, "train", *(word for a in artifacts for word in ("--peer", a)), "--data", data, "-o",
+                                     folder, "--overwrite", "--quiet", "--train-limit", images, "--batch-size", batch, "--epochs", epochs,
+                                     "--lr-scheduler", "constant", "--method", method, "--threads", self.threads, *flags], watch=True)
         metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         own = sum(images / m["images_per_s"] for m in metrics)
         plausible("train", own, own, wall)

@@ -63,7 +63,7 @@ class Worker:
             self.close()
             raise Failed(f"no answer in {self.timeout} s")
         line = self.p.stdout.readline()
-        answer = json.loads(line) if line else {"ok": False, "error": f"ended, {self.last_words()}"}
+        answer = json.loads(line) if line else {"ok": False, "error": f"ended with {self.p.wait()}, {self.last_words()}"}
         if not answer["ok"]:
             self.close()
             raise Failed(answer["error"])

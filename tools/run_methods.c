@@ -1,10 +1,16 @@
 // smkd-run methods: the catalogue of training methods, from the rows of methods/.
+#include "../runtime/words.h"
 #include "method_args.h"
 #include "run_train.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const struct args_opt opts[] = {{"markdown", 0, NULL, NULL, "as docs/methods.md has it", 0}, {0}};
+static const struct args_opt opts[] = {
+    {"markdown", 0, NULL, NULL, "as docs/methods.md has it", 0},
+    {"costs", 0, "FILE.csv", NULL, "with --markdown: lines METHOD,COST of bench/method_costs.py become a column", 0},
+    {0}};
 static const struct args_cmd cmd = {
     "smkd-run methods",
     "[NAME]",
@@ -74,16 +80,63 @@ static void print_one(const struct method *m) {
     }
 }
 
-static void print_markdown(void) {
+// Puts what a line says of a method in its place.
+static enum smkd_result read_cost(const char *path, struct rt_words *w, double *cost) {
+    const char *word[3];
+    size_t len[3], n = 0;
+    while (n < 3 && (word[n] = rt_words_next(w, &len[n]))) n++;
+    if (n == 0) return SMKD_R_OK;
+    char name[64] = "", number[64] = "";
+    double x = 0;
+    if (n > 1) {
+        snprintf(name, sizeof name, "%.*s", (int)len[0], word[0]);
+        snprintf(number, sizeof number, "%.*s", (int)len[1], word[1]);
+    }
+    if (n == 2 && w->line == 1 && strcmp(name, "method") == 0) return SMKD_R_OK; // the columns' names
+    if (n != 2 || !parse_f64(number, &x) || !isfinite(x) || x <= 0)
+        return rt_fail(SMKD_R_INVALID, "--costs %s: line %zu: expected METHOD,COST with a cost over 0", path, w->line);
+    const struct method *m = method_find(name);
+    if (!m)
+        return rt_fail(SMKD_R_INVALID,
+                       "--costs %s: line %zu: there is no method \"%s\" (smkd-run methods lists them): take it out, or "
+                       "run bench/method_costs.py again",
+                       path, w->line, printable(name));
+    if (cost[m - methods] > 0)
+        return rt_fail(SMKD_R_INVALID, "--costs %s: line %zu: %s is there twice", path, w->line, name);
+    cost[m - methods] = x;
+    return SMKD_R_OK;
+}
+
+// cost: one for each method; those that the file does not name keep their 0.
+static enum smkd_result read_costs(const char *path, double *cost) {
+    const void *text;
+    size_t size;
+    struct rt_words w;
+    if (io_map(path, &text, &size) != SMKD_OK)
+        return rt_fail(SMKD_R_IO, "--costs %s: cannot be read: %s", path, io_why());
+    enum smkd_result r = rt_words_begin(&w, path, text, size);
+    while (r == SMKD_R_OK && rt_words_line(&w)) r = read_cost(path, &w, cost);
+    io_unmap(text, size);
+    return r;
+}
+
+// cost: NULL, or one for each method, 0 where it was not measured.
+static void print_markdown(const double *cost) {
     char only[64];
-    printf("# Methods\n\nMade with `smkd-run methods --markdown` from the rows of `methods/`. Equations and what to "
-           "choose when: "
-           "[losses.md](losses.md).\n\n| method | networks | what | from | fixed (=), defaults (:) | flags "
-           "|\n|---|---|---|---|---|---|\n");
+    printf("# Methods\n\nMade with `smkd-run methods --markdown%s` from the rows of `methods/`. Equations and what to "
+           "choose when: [losses.md](losses.md).\n\n",
+           cost ? " --costs bench/method_costs.csv" : "");
+    if (cost)
+        printf(
+            "Cost: time of an epoch over that of `ce` with as many networks, ResNet-18 on 3x32x32 in batches of 128, "
+            "measured with `bench/method_costs.py`. It has what a method needs beside its loss: heads, teachers, "
+            "averages. Blank: not measured.\n\n");
+    printf("| method | networks |%s what | from | fixed (=), defaults (:) | flags |\n|---|---|%s---|---|---|---|\n",
+           cost ? " cost over `ce` |" : "", cost ? "---|" : "");
     for (const struct method *m = methods; m->name; m++) {
         char count[32];
         networks(m, count);
-        struct str flags = STR_INIT, set = STR_INIT;
+        struct str flags = STR_INIT, set = STR_INIT, over = STR_INIT;
         for (const struct method_param *p = m->family->params; p->name; p++)
             if (is_flag(m, p)) str_addf(&flags, "%s`--%s`", flags.len ? " " : "", p->name);
         for (const char *s = m->set; *s; s++)
@@ -91,8 +144,13 @@ static void print_markdown(void) {
                 str_add(&set, " or ");
             else
                 str_addf(&set, "%c%s", *s, *s == ',' ? " " : "");
-        printf("| `%s` | %s | %s | %s | %s | %s |\n", m->name, count, m->doc, m->paper, set.s,
+        if (cost && cost[m - methods] > 0)
+            str_addf(&over, " %.2f |", cost[m - methods]);
+        else if (cost)
+            str_add(&over, " |");
+        printf("| `%s` | %s |%s %s | %s | %s | %s |\n", m->name, count, over.len ? over.s : "", m->doc, m->paper, set.s,
                flags.len ? flags.s : "");
+        str_release(&over);
         str_release(&flags);
         str_release(&set);
     }
@@ -111,11 +169,19 @@ static void print_markdown(void) {
     }
 }
 
+static int markdown(const char *costs) {
+    size_t n = 0;
+    while (methods[n].name) n++;
+    double *cost = costs ? xcalloc(n, sizeof *cost) : NULL;
+    bool ok = !cost || read_costs(costs, cost) == SMKD_R_OK;
+    if (ok) print_markdown(cost);
+    free(cost);
+    return ok ? EXIT_DONE : run_failed("methods");
+}
+
 static int run(const struct args *a) {
-    if (args_given(a, "markdown")) {
-        print_markdown();
-        return EXIT_DONE;
-    }
+    if (args_given(a, "markdown")) return markdown(args_str(a, "costs"));
+    if (args_given(a, "costs")) return args_fail(a->cmd, "--costs goes with --markdown");
     if (a->n_pos) {
         const struct method *m = run_method(a->pos[0]);
         if (!m) return run_failed("methods");

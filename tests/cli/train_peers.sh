@@ -63,5 +63,6 @@ refuses 'nowhere.json' "$run" train --config nowhere.json -o r
 "$run" methods smkd-s | grep -- '--b2' >/dev/null && fail "smkd-s shows a flag that it fixes"
 "$run" train --method huber --help | grep huber-delta >/dev/null || fail "the flags of a method"
 "$run" train --method huber --help | grep -- '--eta' >/dev/null && fail "flags of another method"
-"$run" methods --markdown | cmp - "$SMKD_SRC/docs/methods.md" || fail "docs/methods.md is not what smkd-run methods --markdown prints"
+"$run" methods --markdown --costs "$SMKD_SRC/bench/method_costs.csv" | cmp - "$SMKD_SRC/docs/methods.md" ||
+    fail "docs/methods.md is not what smkd-run methods --markdown --costs bench/method_costs.csv prints"
 exit 0
