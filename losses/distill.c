@@ -106,11 +106,86 @@ static ir_vid linear(struct loss_builder *b, ir_vid given) {
     return ir_add(g, z1, ir_mul(g, a, d));
 }
 
+static ir_vid part(struct ir_graph *g, ir_vid x, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    const int64_t starts[] = {row, column}, sizes[] = {rows, columns}, steps[] = {1, 1};
+    return ir_emit(g, IR_OP_slice, &x, 1,
+                   IR_ATTRS(IR_IS("starts", starts, 2), IR_IS("sizes", sizes, 2), IR_IS("steps", steps, 2)));
+}
+
+static ir_vid identity(struct ir_graph *g, int64_t n) {
+    float v[METHOD_MAX_PEERS * METHOD_MAX_PEERS] = {0};
+    for (int64_t i = 0; i < n; i++) v[i * n + i] = 1;
+    return ir_const(g, ir_type_make(IR_F32, 2, (int64_t[]){n, n}), v);
+}
+
+// G, [P,P], G_ij = E (p_i - q).(p_j - q), of the rows of the last survey; zeros before there was one. The states hold
+// the sum over the rows and their count.
+static ir_vid gram(struct loss_builder *b, ir_vid given) {
+    struct ir_graph *g = b->g;
+    const int64_t n = b->o->peers, c = b->o->classes, axis = 3;
+    ir_vid sum = loss_state(b, "gram", -1, 2, (int64_t[]){n, n}), rows = loss_state(b, "rows", -1, 0, NULL);
+    ir_vid off[METHOD_MAX_PEERS], survey = loss_scalar(b, "survey"), zero = ir_const_f(g, 0), one = ir_const_f(g, 1);
+    for (int k = 0; k < n; k++)
+        off[k] = ir_reshape(g, ir_sub(g, loss_softmax(b, loss_logits(b, k)), given), 3, (int64_t[]){IR_N, 1, c});
+    ir_vid all = ir_emit(g, IR_OP_concat, off, (size_t)n, IR_ATTRS(IR_I("axis", 1)));
+    ir_vid i = ir_reshape(g, all, 4, (int64_t[]){IR_N, n, 1, c}), j = ir_reshape(g, all, 4, (int64_t[]){IR_N, 1, n, c});
+    ir_vid now = loss_sum_rows(b, ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, i, j), &axis, 1, 0));
+    ir_vid surveys = ir_binary(g, IR_OP_lt, zero, survey), begins = ir_binary(g, IR_OP_le, survey, one);
+    const struct {
+        const char *name;
+        ir_vid before, more;
+    } kept[] = {{"gram", sum, now}, {"rows", rows, ir_batch_size(g)}};
+    for (size_t k = 0; k < sizeof kept / sizeof *kept; k++) {
+        ir_vid grown = ir_add(g, ir_where(g, begins, zero, kept[k].before), kept[k].more);
+        loss_set_state(b, kept[k].name, -1, ir_where(g, surveys, grown, kept[k].before));
+    }
+    return ir_div(g, sum, ir_binary(g, IR_OP_max, rows, one));
+}
+
+// w_k, [], of sum 1, with the least w'Aw: A^-1 1 / (1' A^-1 1) for A = G + 1e-6 I. With w_P = 1 - sum of the others u,
+//
+//   D u = d      D_ij = A_ij - A_iP - A_Pj + A_PP      d_i = A_PP - A_iP
+//
+// In differences what networks have in common is gone before anything is divided: two that say the same get equal
+// weights, where 1e-6 beside G would be lost in float32. D is positive definite, so that Gauss and Jordan need no other
+// pivot than the next; they make (D|d) (I|u).
+static void least_squares(struct loss_builder *b, ir_vid gram, ir_vid *w) {
+    struct ir_graph *g = b->g;
+    const int64_t n = b->o->peers, last = n - 1;
+    ir_vid eye = identity(g, n), one = ir_const_f(g, 1);
+    ir_vid a = ir_add(g, gram, ir_mul(g, ir_const_f(g, 1e-6), eye));
+    ir_vid x = ir_sub(g, part(g, a, 0, last, 0, n), part(g, a, last, 1, 0, n));
+    ir_vid others = ir_sub(g, one, part(g, eye, last, 1, 0, n)); // 0 in the last column
+    ir_vid m = ir_sub(g, ir_mul(g, x, others), part(g, x, 0, last, last, 1));
+    for (int64_t k = 0; k < last; k++) {
+        ir_vid row = ir_div(g, part(g, m, k, 1, 0, n), part(g, m, k, 1, k, 1));
+        m = ir_sub(g, m, ir_mul(g, ir_sub(g, part(g, m, 0, last, k, 1), part(g, eye, 0, last, k, 1)), row));
+    }
+    w[last] = one;
+    for (int64_t k = 0; k < last; k++) {
+        w[k] = ir_reshape(g, part(g, m, k, 1, last, 1), 0, NULL);
+        w[last] = ir_sub(g, w[last], w[k]);
+    }
+}
+
+// sum_k w_k z_k with the weights of the least squared error of sum_k w_k p_k on the validation images.
+static ir_vid general(struct loss_builder *b, ir_vid given) {
+    struct ir_graph *g = b->g;
+    ir_vid w[METHOD_MAX_PEERS], sum = IR_NONE;
+    least_squares(b, gram(b, given), w);
+    for (int k = 0; k < b->o->peers; k++) {
+        ir_vid z = ir_mul(g, w[k], loss_logits(b, k));
+        sum = k ? ir_add(g, sum, z) : z;
+        loss_output_of(b, "ensemble_weight", k, w[k]);
+    }
+    return sum;
+}
+
 static ir_vid ensemble(struct loss_builder *b, ir_vid given) {
     static const struct {
         const char *mode;
         ir_vid (*logits)(struct loss_builder *b, ir_vid given);
-    } modes[] = {{"naive", naive}, {"min-logit", min_logit}, {"linear", linear}};
+    } modes[] = {{"naive", naive}, {"min-logit", min_logit}, {"linear", linear}, {"general", general}};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (loss_is(b, "kdcl-mode", modes[i].mode)) return ir_stop_gradient(b->g, modes[i].logits(b, given));
     BUG("no such ensemble");

@@ -8,7 +8,7 @@ static const char *const sources[] = {"peer", "teacher", "former", "virtual", "e
 static const char *const combined[] = {"mean", "sum", NULL};
 static const char *const balances[] = {"split", "added", NULL};
 static const char *const forms[] = {"logits", "probabilities", NULL};
-static const char *const ensembles[] = {"min-logit", "naive", "linear", NULL};
+static const char *const ensembles[] = {"min-logit", "naive", "linear", "general", NULL};
 
 static const struct method_param params[] = {
     {.name = "from", .kind = METHOD_WORD, .def = "peer", .words = sources},
@@ -55,8 +55,9 @@ static const struct method_param params[] = {
      .def = "min-logit",
      .words = ensembles,
      .only = "from=ensemble",
-     .help =
-         "the ensemble: min-logit, naive (the best network of each row) or linear (the best mixture, two networks)"},
+     .help = "the ensemble: min-logit, naive (the best network of each row), linear (the best mixture of each, two "
+             "networks) or general (the best mixture on the validation images)"},
+    METHOD_VIEWS("from=ensemble", "each network"),
     {.name = "teacher-as",
      .value = "F",
      .kind = METHOD_WORD,
@@ -90,16 +91,35 @@ static bool teacher(const struct method *m, const struct method_values *v) {
     return strcmp(method_word(m, v, "from"), "teacher") == 0;
 }
 
+// Whether the networks learn from an ensemble of this kind.
+static bool makes(const struct method *m, const struct method_values *v, const char *ensemble) {
+    return strcmp(method_word(m, v, "from"), "ensemble") == 0 && strcmp(method_word(m, v, "kdcl-mode"), ensemble) == 0;
+}
+
+static bool held_out(const struct method *m, const struct method_values *v) { return makes(m, v, "general"); }
+
 static const char *refuse(const struct method *m, const struct method_values *v, int peers) {
-    bool linear =
-        strcmp(method_word(m, v, "from"), "ensemble") == 0 && strcmp(method_word(m, v, "kdcl-mode"), "linear") == 0;
-    if (linear && peers && peers != 2)
-        return "--kdcl-mode linear: mixes two networks; take min-logit or naive for more";
+    if (makes(m, v, "linear") && peers && peers != 2)
+        return "--kdcl-mode linear: mixes two networks; take min-logit, naive or general for more";
     return NULL;
+}
+
+static void views(const struct method *m, const struct method_values *v, int peers, struct method_views *out) {
+    if (strcmp(method_word(m, v, "from"), "ensemble") != 0 || !method_own_views(m, v)) return;
+    out->count = peers;
+    for (int k = 0; k < peers; k++) out->peer[k] = k;
+}
+
+// Nothing is known of networks that begin: their first ensemble is the mean.
+static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
+    return held_out(m, v) && epoch > 1;
 }
 
 const struct method_family method_distill = {.name = "distill",
                                              .doc = "classifiers that learn from labels and from predictions",
                                              .params = params,
                                              .refuse = refuse,
-                                             .teacher = teacher};
+                                             .teacher = teacher,
+                                             .views = views,
+                                             .survey = survey,
+                                             .held_out = held_out};

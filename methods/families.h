@@ -18,6 +18,13 @@ extern const struct method_family method_regression; // regression.c
 #define METHOD_LABEL_SMOOTHING                                                                                         \
     {.name = "label-smoothing", .value = "A", .kind = METHOD_NUMBER, .def = "0", .min = 0, .max = 1,                   \
      .scalar = "label_smoothing", .optional = true, .help = "labels become (1-A) one-hot + A/classes"}
+
+// Which views of an image the networks of a step see, where several may be made; and whether it says own.
+#define METHOD_VIEWS(where, what)                                                                                      \
+    {.name = "views", .value = "V", .kind = METHOD_WORD, .def = "own", .words = method_view_words, .only = where,      \
+     .of_run = true, .help = "own: " what " sees an image augmented for itself; same: all see one view"}
 // clang-format on
+extern const char *const method_view_words[];
+bool method_own_views(const struct method *m, const struct method_values *v);
 
 #endif

@@ -96,6 +96,12 @@ const struct method methods[] = {
     {NULL, NULL, NULL, 0, 0, NULL, NULL},
 };
 
+const char *const method_view_words[] = {"own", "same", NULL};
+
+bool method_own_views(const struct method *m, const struct method_values *v) {
+    return strcmp(method_word(m, v, "views"), method_view_words[0]) == 0;
+}
+
 // Whether it couples the rows of a batch nobody can say.
 static bool own_by_rows(const struct method *m, const struct method_values *v) {
     (void)m;
@@ -133,6 +139,20 @@ bool method_by_rows(const struct method *m, const struct method_values *v) {
 
 const char *method_refuse(const struct method *m, const struct method_values *v, int peers) {
     return m->family->refuse ? m->family->refuse(m, v, peers) : NULL;
+}
+
+struct method_views method_views(const struct method *m, const struct method_values *v, int peers) {
+    struct method_views views = {.count = 1};
+    if (m->family->views) m->family->views(m, v, peers, &views);
+    return views;
+}
+
+bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch) {
+    return m->family->survey && m->family->survey(m, v, epoch);
+}
+
+bool method_held_out(const struct method *m, const struct method_values *v) {
+    return m->family->held_out && m->family->held_out(m, v);
 }
 
 static int place_of(const struct method *m, const char *name, enum method_kind kind) {
@@ -295,7 +315,7 @@ struct method_values method_canonical(const struct method *m, const struct metho
     method_defaults(m, &def);
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];
-        if (!method_matters(m, v, p)) {
+        if (!method_matters(m, v, p) || p->of_run) {
             c.number[i] = def.number[i];
             c.word[i] = def.word[i];
             c.flag[i] = def.flag[i];

@@ -26,6 +26,7 @@ struct method_param {
     // "WORD=VALUE|VALUE,WORD=VALUE": means something only where other parameters of the family have such values. NULL:
     // always.
     const char *only;
+    bool of_run; // a word that a run looks at: the program is the same for all of them
 };
 
 // Values of a family's parameters, by their place in its list. Words are those of the list, borrowed.
@@ -44,6 +45,14 @@ struct method_begin {
                   // unused, of a state of as many numbers as there are classes: their shares of the given labels
 };
 
+// Of which views of an image a step is made. Views are augmented independently of each other and count from 0; view 0
+// is what a step with one view is made of.
+struct method_views {
+    int count;
+    int peer[METHOD_MAX_PEERS]; // what peer K sees, forward and backward
+    int feed;                   // what teachers and averages see
+};
+
 struct method;
 struct method_family {
     const char *name, *doc;
@@ -58,8 +67,12 @@ struct method_family {
     const char *(*refuse)(const struct method *m, const struct method_values *v, int peers);
     // Whether it learns from a frozen network that a user gives. NULL: never.
     bool (*teacher)(const struct method *m, const struct method_values *v);
+    // Fills in who sees which views of an image; `out` is one view for all. NULL: that.
+    void (*views)(const struct method *m, const struct method_values *v, int peers, struct method_views *out);
     // Whether all training images are looked at, without training, before this epoch (from 1). NULL: never.
     bool (*survey)(const struct method *m, const struct method_values *v, int64_t epoch);
+    // Whether it is the validation images that are looked at then. NULL: never.
+    bool (*held_out)(const struct method *m, const struct method_values *v);
     bool taps; // looks at outputs inside the networks and at their sides (tap.K.NAME)
     bool (*predicts)(const struct method *m, const struct method_values *v); // has a program that predicts; NULL: never
     const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
@@ -103,6 +116,9 @@ bool method_matters(const struct method *m, const struct method_values *v, const
 // The family's questions, answered.
 bool method_by_rows(const struct method *m, const struct method_values *v);
 const char *method_refuse(const struct method *m, const struct method_values *v, int peers);
+struct method_views method_views(const struct method *m, const struct method_values *v, int peers);
+bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch);
+bool method_held_out(const struct method *m, const struct method_values *v);
 // In how many rounds of --epochs it trains: its `rounds`, or 1.
 int64_t method_rounds(const struct method *m, const struct method_values *v);
 // By name; a name that the family lacks is a BUG.
@@ -110,8 +126,9 @@ double method_number(const struct method *m, const struct method_values *v, cons
 const char *method_word(const struct method *m, const struct method_values *v, const char *name);
 bool method_flag(const struct method *m, const struct method_values *v, const char *name);
 
-// Of resolved values: those under which two equal programs are equal texts: what does not matter is brought to its
-// default, numbers that are set at run time to 0, or to 1 where their program differs from that for 0.
+// Of resolved values: those under which two equal programs are equal texts: what does not matter, or to the run alone,
+// is brought to its default, numbers that are set at run time to 0, or to 1 where their program differs from that for
+// 0.
 struct method_values method_canonical(const struct method *m, const struct method_values *v);
 
 // --- names: the interface of programs --------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 // 6.18, 6.19, 6.23).
 #include "families.h"
 
+#include <string.h>
+
 static const char *const rules[] = {"elr", "sop", "temporal", "mean-teacher", NULL};
 
 static const struct method_param params[] = {
@@ -78,6 +80,7 @@ static const struct method_param params[] = {
      .scalar = "ema_decay",
      .only = "rule=mean-teacher",
      .help = "decay of the averaged network, at most 1 - 1/(step+1)"},
+    METHOD_VIEWS("rule=mean-teacher", "the average"),
     METHOD_LABEL_SMOOTHING,
     {.name = NULL},
 };
@@ -85,7 +88,15 @@ static const struct method_param params[] = {
 static const struct method_begin begins[] = {
     {"table.u", METHOD_NORMAL, 1e-8}, {"table.v", METHOD_NORMAL, 1e-8}, {NULL, METHOD_VALUE, 0}};
 
+// Student and teacher get noise of their own: the average sees another view of the image than the network.
+static void views(const struct method *m, const struct method_values *v, int peers, struct method_views *out) {
+    (void)peers;
+    if (strcmp(method_word(m, v, "rule"), "mean-teacher") != 0 || !method_own_views(m, v)) return;
+    *out = (struct method_views){.count = 2, .feed = 1};
+}
+
 const struct method_family method_targets = {.name = "targets",
                                              .doc = "networks that learn from what they said of an image before",
                                              .params = params,
+                                             .views = views,
                                              .begins = begins};

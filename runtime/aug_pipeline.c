@@ -211,6 +211,15 @@ static void hide(const struct rt_pipeline *p, struct rt_rng *rng, float *out) {
         blank(p, &b, out);
 }
 
+bool rt_pipeline_draws(const struct rt_pipeline *p, int width, int height) {
+    const struct rt_transform_options *o = &p->o;
+    const struct rt_jitter *j = &o->jitter;
+    const bool whole = !o->pad && !o->train_resize && width == o->width && height == o->height; // room for one crop
+    return o->crop == RT_CROP_RESIZED || (o->crop == RT_CROP_PLAIN && !whole) || (o->hflip > 0 && o->hflip < 1) ||
+           j->brightness > 0 || j->contrast > 0 || j->saturation > 0 || j->hue > 0 || o->policy != RT_POLICY_NONE ||
+           o->cutout > 0 || o->erase > 0;
+}
+
 enum smkd_result rt_pipeline_run_scaled(const struct rt_pipeline *p, const struct rt_image *rgb, int width, int height,
                                         struct rt_rng *rng, float *out) {
     struct rt_image im = {0};

@@ -205,7 +205,10 @@ struct rt_loader_config {
     bool shuffle, augment;            // both in training, neither in evaluation
     const struct rt_sampler *sampler; // with shuffle; NULL: the first
     bool drop_last;                   // no batch of fewer images
-    struct rt_mix_options mix;        // in training; drawn by seed, epoch and number of the batch
+    // Of each image, with augment: augmented independently of each other, keyed by seed, epoch, image and view. View 0
+    // is what there is with one view. 0: one; and one where nothing about an image is random.
+    int views;
+    struct rt_mix_options mix; // in training; drawn by seed, epoch and number of the batch
     uint64_t seed;
     int workers; // threads; 0: as many as cores for files, one for pixels
     int ahead;   // batches that may wait for the reader; 0: 3, or 2 where a batch is large
@@ -214,7 +217,7 @@ struct rt_loader_config {
     void *warn_env;
 };
 struct rt_batch {
-    const float *images;   // [n][C][H][W]
+    const float *images;   // [n][C][H][W]; of several views [views][n][C][H][W]
     const int64_t *labels; // [n] given labels
     const int64_t *index;  // [n] image numbers
     size_t n;              // rows; the last batch of an epoch may be smaller, and in evaluation any
@@ -222,7 +225,13 @@ struct rt_batch {
     const int64_t *labels_mix;
     double lambda;
     const float *targets; // [n][n_targets] of a regression; else NULL
+    int views;
+    size_t view_floats; // from a view to the next
 };
+// The images [n][C][H][W] of a view from 0; where fewer were made, all are view 0.
+static inline const float *rt_batch_view(const struct rt_batch *b, int view) {
+    return view < b->views ? b->images + (size_t)view * b->view_floats : b->images;
+}
 struct rt_loader;
 
 // Starts the threads; NULL after rt_fail.
@@ -239,5 +248,6 @@ enum smkd_result rt_loader_result(const struct rt_loader *l);
 double rt_loader_waited(const struct rt_loader *l);  // seconds that the reader waited in this epoch (the last begun)
 size_t rt_loader_skipped(const struct rt_loader *l); // files so far that could not be decoded
 int rt_loader_workers(const struct rt_loader *l);
+int rt_loader_views(const struct rt_loader *l); // that it makes of an image
 
 #endif

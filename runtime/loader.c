@@ -1,7 +1,7 @@
 // Prepares batches on threads of its own while the networks compute. A ring of slots, each a batch: the threads take
 // rows of the next batches, several at once where an image costs little, and the reader holds one slot. Rows are
-// independent of each other, and every random choice is keyed by seed, epoch and image, so timing and thread counts
-// change nothing.
+// independent of each other, and every random choice is keyed by seed, epoch, image and view, so timing and thread
+// counts change nothing.
 #include "data.h"
 #include "transforms.h"
 
@@ -13,10 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_WORKERS = 1024, AHEAD = 3, LARGE = 32 << 20, AHEAD_LARGE = 2, FEW_PIXELS_ROWS = 16 };
+enum { MAX_WORKERS = 1024, AHEAD = 3, LARGE = 32 << 20, AHEAD_LARGE = 2, FEW_PIXELS_ROWS = 16, VIEW_SHIFT = 48 };
 
 struct slot {
-    float *images;
+    float *images;           // view by view, each of n rows
     int64_t *labels, *index; // index -1: a row that is left out
     int64_t *labels_mix;     // NULL: images are not mixed
     float *targets;          // NULL: there are labels
@@ -37,7 +37,7 @@ struct rt_loader {
     struct rt_loader_config c;
     const struct rt_sampler *sampler;
     const struct rt_pipeline *pipeline; // NULL: pixels as they are
-    size_t batches, image_floats, rows_at_once;
+    size_t batches, image_floats, rows_at_once, views;
     int64_t *order;     // image numbers in this epoch's order
     atomic_int *bad_at; // by image: its place in `bad` + 1; 0: not known to be damaged; NULL for pixels
     struct slot *slots;
@@ -63,14 +63,14 @@ struct rt_loader {
 // --- one row ---------------------------------------------------------------------------------------------------------
 
 // What a row's image is decoded for.
-struct view {
+struct looked_at {
     const struct rt_pipeline *p;
     const struct rt_rng *rng;
     int width, height; // of the whole image
 };
 
 static void need(void *env, int width, int height, struct rt_image_need *out) {
-    struct view *v = env;
+    struct looked_at *v = env;
     v->width = width;
     v->height = height;
     rt_pipeline_min_size(v->p, v->rng, width, height, &out->min_width, &out->min_height);
@@ -88,7 +88,7 @@ static enum smkd_result put(const struct rt_loader *l, int64_t image, struct rt_
         rt_transform_run(l->c.transform, im->pixels + (size_t)image * bytes, rng, out);
         return SMKD_R_OK;
     }
-    struct view v = {l->pipeline, rng, im->width, im->height};
+    struct looked_at v = {l->pipeline, rng, im->width, im->height};
     const struct rt_source_request q = {need, &v};
     struct rt_image rgb;
     enum smkd_result r = rt_source_read(im, (size_t)image, &q, &rgb);
@@ -147,14 +147,29 @@ static bool note_bad(struct rt_loader *l, struct slot *s, int64_t image) {
     return ok;
 }
 
+static float *view_of(const struct rt_loader *l, const struct slot *s, size_t view) {
+    return s->images + view * s->n * l->image_floats;
+}
+
+// All views of an image, of which each draws from a part of its numbers that no other comes to.
+static enum smkd_result put_views(const struct rt_loader *l, const struct slot *s, size_t row, int64_t image,
+                                  uint64_t stream) {
+    enum smkd_result r = SMKD_R_OK;
+    for (size_t v = 0; v < l->views && r == SMKD_R_OK; v++) {
+        struct rt_rng rng;
+        rt_rng_init(&rng, l->c.seed, stream);
+        rng.counter = (uint64_t)v << VIEW_SHIFT;
+        r = put(l, image, l->c.augment ? &rng : NULL, view_of(l, s, v) + row * l->image_floats);
+    }
+    return r;
+}
+
 // Whether an image went into the row; otherwise it is noted, or the epoch has failed (*go_on false).
 static bool try_image(struct rt_loader *l, struct slot *s, size_t row, size_t position, size_t image_at, bool *go_on) {
     const int64_t image = l->order[image_at];
     if (!l->bad_at || !atomic_load(&l->bad_at[image])) {
-        struct rt_rng rng;
-        rt_rng_init(&rng, l->c.seed,
-                    rt_stream_id(RT_STREAM_AUGMENT, l->epoch, key(l, image, position, image_at != position)));
-        enum smkd_result r = put(l, image, l->c.augment ? &rng : NULL, s->images + row * l->image_floats);
+        const uint64_t item = key(l, image, position, image_at != position);
+        enum smkd_result r = put_views(l, s, row, image, rt_stream_id(RT_STREAM_AUGMENT, l->epoch, item));
         if (r == SMKD_R_OK) {
             s->labels[row] = (l->c.labels ? l->c.labels : l->c.images->labels)[image];
             const size_t t = (size_t)l->c.images->n_targets;
@@ -184,7 +199,7 @@ static void make_row(struct rt_loader *l, size_t number, size_t row) {
     if (go_on && l->c.augment) fail_all(l);
 }
 
-// Mixes the images of a batch, once all of its rows are there.
+// Mixes the images of a batch, once all of its rows are there: each view with those of the same images.
 static void mix(struct rt_loader *l, size_t number) {
     struct slot *s = &l->slots[number % l->n_slots];
     const struct rt_transform *t = l->c.transform;
@@ -195,7 +210,9 @@ static void mix(struct rt_loader *l, size_t number) {
     rt_rng_init(&rng, l->c.seed, rt_stream_id(RT_STREAM_MIX, l->epoch, number));
     rt_mix_draw(&l->c.mix, t->width, t->height, &rng, &m);
     if (row) rt_mix_rows(s->n, row);
-    if (!row || !rt_mix_apply(&m, &shape, row, s->images)) fail(l, SMKD_R_NOMEM, "out of memory for mixing images");
+    bool mixed = row != NULL;
+    for (size_t v = 0; v < l->views && mixed; v++) mixed = rt_mix_apply(&m, &shape, row, view_of(l, s, v));
+    if (!mixed) fail(l, SMKD_R_NOMEM, "out of memory for mixing images");
     for (size_t i = 0; row && i < s->n; i++) s->labels_mix[i] = s->labels[row[i]];
     s->lambda = m.lambda;
     free(row);
@@ -279,14 +296,14 @@ static void *floats(size_t n) {
 }
 
 static bool make_slots(struct rt_loader *l) {
-    const size_t batch_bytes = l->c.batch * l->image_floats * sizeof(float);
+    const size_t batch_floats = l->views * l->c.batch * l->image_floats, batch_bytes = batch_floats * sizeof(float);
     const int ahead = l->c.ahead ? l->c.ahead : batch_bytes > LARGE ? AHEAD_LARGE : AHEAD;
     l->n_slots = (size_t)ahead + 1; // one with the reader
     l->slots = calloc(l->n_slots, sizeof *l->slots);
     bool ok = l->slots != NULL;
     for (size_t i = 0; ok && i < l->n_slots; i++) {
         struct slot *s = &l->slots[i];
-        s->images = floats(l->c.batch * l->image_floats);
+        s->images = floats(batch_floats);
         s->labels = calloc(l->c.batch, sizeof *s->labels);
         s->index = calloc(l->c.batch, sizeof *s->index);
         if (mixes(l)) s->labels_mix = calloc(l->c.batch, sizeof *s->labels_mix);
@@ -295,6 +312,20 @@ static bool make_slots(struct rt_loader *l) {
             s->images && s->labels && s->index && (s->labels_mix || !mixes(l)) && (s->targets || !l->c.images->targets);
     }
     return ok;
+}
+
+// Whether an image comes out otherwise each time.
+static bool draws(const struct rt_loader_config *c) {
+    const struct rt_transform *t = c->transform;
+    if (!c->augment || c->images->values) return false;
+    return t->pipeline ? rt_pipeline_draws(t->pipeline, c->images->width, c->images->height) : t->flags != 0;
+}
+
+static void no_memory(const struct rt_loader *l) {
+    if (l->views > 1)
+        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images in %zu views each", l->c.batch, l->views);
+    else
+        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", l->c.batch);
 }
 
 static void release(struct rt_loader *l) {
@@ -346,13 +377,14 @@ struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
     l->batches = (c->drop_last ? c->n : c->n + c->batch - 1) / c->batch;
     l->rows_at_once = l->pipeline ? 1 : FEW_PIXELS_ROWS;
     l->image_floats = (size_t)t->channels * (size_t)t->height * (size_t)t->width;
+    l->views = c->views > 1 && draws(c) ? (size_t)c->views : 1;
     l->order = calloc(c->n ? c->n : 1, sizeof *l->order);
     if (c->images->paths) l->bad_at = calloc(c->images->n ? c->images->n : 1, sizeof *l->bad_at);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->to_fill, NULL);
     pthread_cond_init(&l->to_read, NULL);
     if (!l->order || (c->images->paths && !l->bad_at) || !make_slots(l)) {
-        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", c->batch);
+        no_memory(l);
     } else if (start_threads(l)) {
         return l;
     }
@@ -380,6 +412,7 @@ size_t rt_loader_batches(const struct rt_loader *l) { return l->batches; }
 double rt_loader_waited(const struct rt_loader *l) { return l->waited; }
 size_t rt_loader_skipped(const struct rt_loader *l) { return l->told; }
 int rt_loader_workers(const struct rt_loader *l) { return l->n_threads; }
+int rt_loader_views(const struct rt_loader *l) { return (int)l->views; }
 
 enum smkd_result rt_loader_result(const struct rt_loader *l) {
     return l->result == SMKD_R_OK ? SMKD_R_OK : rt_fail(l->result, "%s", l->failure);
@@ -430,12 +463,14 @@ static void tell(struct rt_loader *l, struct slot *s) {
     }
 }
 
-// Rows that are left out close up. (Arrays, which may have targets, leave out none.)
+// Rows that are left out close up. (Arrays, which may have targets, leave out none, and training, which may have
+// several views, neither.)
 static size_t close_up(const struct rt_loader *l, struct slot *s) {
     size_t n = 0;
     for (size_t i = 0; i < s->n; i++) {
         if (s->index[i] < 0) continue;
         if (n < i) {
+            CHECK(l->views == 1, "a row of %zu views is left out", l->views);
             memcpy(s->images + n * l->image_floats, s->images + i * l->image_floats, l->image_floats * sizeof(float));
             s->labels[n] = s->labels[i];
             s->index[n] = s->index[i];
@@ -463,8 +498,9 @@ bool rt_loader_next(struct rt_loader *l, struct rt_batch *out) {
         l->taken++;
         l->holding = true;
         n = close_up(l, s);
-        *out = (struct rt_batch){s->images, s->labels, s->index, n, s->labels_mix, s->labels_mix ? s->lambda : 1,
-                                 s->targets};
+        *out = (struct rt_batch){s->images,  s->labels,     s->index,
+                                 n,          s->labels_mix, s->labels_mix ? s->lambda : 1,
+                                 s->targets, (int)l->views, n * l->image_floats};
     }
     l->read += n;
     const bool none = n == 0 && l->running && l->result == SMKD_R_OK && l->read == 0 && l->batches > 0;

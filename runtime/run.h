@@ -15,6 +15,7 @@ struct run {
     struct rt_train_data data;
     struct rt_transform plain;                         // test images: no augmentation
     struct rt_loader *train, *validation, *test, *all; // all: the training images as they are, for surveys
+    struct method_views views;
     smkd_team *team;
     struct rt_program loss;
     struct rt_tables tables;

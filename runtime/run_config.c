@@ -353,6 +353,11 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (!c->data) return rt_fail(SMKD_R_INVALID, "--data is missing: fashion-mnist, or a folder with data files");
     const char *why = method_refuse(c->row, &c->values, 0);
     if (why) return rt_fail(SMKD_R_INVALID, "%s", why);
+    if (method_held_out(c->row, &c->values) && !(c->val_split > 0))
+        return rt_fail(SMKD_R_INVALID,
+                       "the method %s looks at validation images before each epoch: keep some of the training images "
+                       "for that with --val-split 0.1",
+                       c->row->name);
     if (c->accumulate > 1 && !method_by_rows(c->row, &c->values))
         return rt_fail(
             SMKD_R_INVALID,

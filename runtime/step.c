@@ -51,8 +51,9 @@ enum smkd_result rt_step_program(struct run *r, const struct rt_batch *b) {
     }
     rt_tables_gather(&r->tables, b->index, b->n);
     if (e == SMKD_R_OK && b->targets) e = rt_program_bind(&r->loss, "targets", b->targets);
-    if (e == SMKD_R_OK && b->labels_mix) e = rt_program_bind(&r->loss, "labels.mix", b->labels_mix);
-    if (e == SMKD_R_OK && b->labels_mix) e = rt_program_set(&r->loss, "mix.lambda", b->lambda);
+    // Images that are not mixed (of a survey) are so with themselves.
+    if (e == SMKD_R_OK) e = rt_program_bind(&r->loss, "labels.mix", b->labels_mix ? b->labels_mix : b->labels);
+    if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "mix.lambda", b->lambda);
     return e == SMKD_R_OK ? rt_program_run(&r->loss, b->n) : e;
 }
 
@@ -127,13 +128,15 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
 enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at) {
     struct rt_peer *p = r->t->peers;
     const int n = r->t->n_peers;
+    const float *seen[METHOD_MAX_PEERS]; // by each peer, of its views
+    for (int k = 0; k < n; k++) seen[k] = rt_batch_view(b, r->views.peer[k]);
     enum smkd_result e = rt_step_clock(r, epoch, number);
-    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, b->images, b->n, rt_round(r, epoch) > 1);
-    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, b->images, b->n);
+    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, rt_batch_view(b, r->views.feed), b->n, rt_round(r, epoch) > 1);
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, seen[k], b->n);
     if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
     if (e == SMKD_R_OK) rt_tables_write(&r->tables, b->index, b->n);
-    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, b->images, b->n);
+    for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_BACKWARD, seen[k], b->n);
     if (e == SMKD_R_OK) e = update(r, number, b, number + 1 == r->schedule.steps);
     if (e != SMKD_R_OK) return e;
     count(r, b, at);

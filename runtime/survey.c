@@ -36,16 +36,16 @@ static enum smkd_result survey_batch(struct run *r, const struct rt_batch *b, in
     return SMKD_R_OK;
 }
 
-static enum smkd_result survey(struct run *r, int64_t epoch, double entropy[METHOD_MAX_PEERS]) {
+static enum smkd_result survey(struct run *r, struct rt_loader *l, int64_t epoch, double entropy[METHOD_MAX_PEERS]) {
     struct rt_batch b;
     enum smkd_result e = rt_step_clock(r, epoch, 0);
     size_t done = 0;
-    rt_loader_begin(r->all, (uint64_t)epoch);
-    while (rt_loader_next(r->all, &b)) {
+    rt_loader_begin(l, (uint64_t)epoch);
+    while (rt_loader_next(l, &b)) {
         if (e == SMKD_R_OK) e = survey_batch(r, &b, epoch, done == 0, entropy);
         done += b.n;
     }
-    if (e == SMKD_R_OK) e = rt_loader_result(r->all);
+    if (e == SMKD_R_OK) e = rt_loader_result(l);
     if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "survey", 0);
     for (int k = 0; k < r->t->n_peers && done; k++) entropy[k] /= (double)done;
     return e;
@@ -68,10 +68,9 @@ enum smkd_result rt_survey_before(struct run *r, int64_t epoch) {
     bool mylc = false;
     for (int k = 0; k < r->t->n_peers && rt_in_round(r, epoch) == 1 && (r->by_epoch || r->by_ema); k++)
         mylc = mylc || !untouched(r->t->peers[k].model);
-    const bool asked = m->family->survey && m->family->survey(m, &r->c->values, rt_in_round(r, epoch));
-    if (!mylc && !asked) return SMKD_R_OK;
+    if (!mylc && !method_survey(m, &r->c->values, rt_in_round(r, epoch))) return SMKD_R_OK;
     double entropy[METHOD_MAX_PEERS] = {0};
-    enum smkd_result e = survey(r, epoch, entropy);
+    enum smkd_result e = survey(r, method_held_out(m, &r->c->values) ? r->validation : r->all, epoch, entropy);
     if (e == SMKD_R_OK && mylc) set_confidence(r, entropy);
     return e;
 }

@@ -1,5 +1,6 @@
-// A pass over the training images as they are, in inference: nothing is trained. What a method has to know of all
-// images at once comes from it: MyLC's mean confidence of networks that come trained, rows of tables, states.
+// A pass over the training images as they are, or over the validation images, in inference: nothing is trained. What a
+// method has to know of all images at once comes from it: MyLC's mean confidence of networks that come trained, rows of
+// tables, states.
 #ifndef SMKD_RT_SURVEY_H
 #define SMKD_RT_SURVEY_H
 

@@ -45,8 +45,15 @@ void rt_tell_threshold(struct run *r, const struct rt_epoch_metrics *m) {
     str_release(&taught);
 }
 
+// What peer k sees of an image.
+static int view_of(const struct run *r, int k) {
+    return r->views.peer[k] < rt_loader_views(r->train) ? r->views.peer[k] : 0;
+}
+
 // Equal weights, equal images and equal losses: such peers stay one network for good. (Dropout has a seed for each.)
-static bool are_one(const struct rt_peer *p, const struct rt_peer *q) {
+static bool are_one(const struct run *r, int j, int k) {
+    const struct rt_peer *p = &r->t->peers[j], *q = &r->t->peers[k];
+    if (view_of(r, j) != view_of(r, k)) return false;
     const struct smkd_artifact *a = smkd_model_info(p->model), *b = smkd_model_info(q->model);
     return a->content_hash == b->content_hash && a->param_bytes == b->param_bytes &&
            !smkd_model_find(p->model, SMKD_ABI_SCALAR, "seed") &&
@@ -54,11 +61,10 @@ static bool are_one(const struct rt_peer *p, const struct rt_peer *q) {
 }
 
 static void tell_equal_peers(struct run *r) {
-    const struct rt_peer *p = r->t->peers;
     const int n = r->t->n_peers;
     for (int k = 1; k < n; k++)
         for (int j = 0; j < k; j++) {
-            if (!are_one(&p[j], &p[k])) continue;
+            if (!are_one(r, j, k)) continue;
             if (n == 2)
                 rt_progress_note(&r->progress,
                                  "both peers start with the same weights, and nothing will ever tell them apart: one "
@@ -110,6 +116,8 @@ void rt_tell_start(struct run *r, int threads, bool resuming) {
     if (d->set.train.paths)
         rt_progress_note(p, "%d thread%s decode%s images", rt_loader_workers(r->train),
                          rt_loader_workers(r->train) == 1 ? "" : "s", rt_loader_workers(r->train) == 1 ? "s" : "");
+    if (rt_loader_views(r->train) > 1)
+        rt_progress_note(p, "%d views of each image, augmented independently of each other", rt_loader_views(r->train));
     if (r->rows < d->n_train)
         rt_progress_note(p, "--drop-last: each epoch leaves out %zu image%s", d->n_train - r->rows,
                          d->n_train - r->rows == 1 ? "" : "s");

@@ -118,6 +118,7 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .shuffle = training,
                                   .augment = training,
                                   .drop_last = training && r->c->drop_last,
+                                  .views = r->views.count,
                                   .sampler = rt_sampler_find(r->c->ra_sampler ? "repeated" : r->c->sampler),
                                   .mix = r->c->augmentation.mix,
                                   .seed = (uint64_t)r->c->seed,
@@ -245,6 +246,7 @@ static enum smkd_result start(struct run *r) {
     if (e == SMKD_R_OK) e = check_batches(r);
     if (e != SMKD_R_OK) return e;
     r->classes = t->peers[0].classes;
+    r->views = method_views(r->c->row, &r->c->values, t->n_peers);
     r->team = smkd_team_new((int)r->c->threads);
     if (!r->team) return SMKD_R_NOMEM;
     const smkd_model *models[METHOD_MAX_PEERS];

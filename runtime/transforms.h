@@ -145,6 +145,9 @@ enum smkd_result rt_pipeline_takes(const struct rt_pipeline *p, int width, int h
 enum smkd_result rt_pipeline_run(const struct rt_pipeline *p, const struct rt_image *rgb, struct rt_rng *rng,
                                  float *out);
 
+// Whether two runs on an image of this size may differ, with numbers of their own: whether anything is drawn.
+bool rt_pipeline_draws(const struct rt_pipeline *p, int width, int height);
+
 // The same of an image that was decoded smaller than it is (rt_image_options.min_width): crops are drawn and scaled as
 // of the whole one, so that a seed gives the same part of it at any scale. width and height are the whole one's.
 enum smkd_result rt_pipeline_run_scaled(const struct rt_pipeline *p, const struct rt_image *rgb, int width, int height,

@@ -21,7 +21,9 @@ refuses '--lr -1: expected a number' "$run" train --peer a.smkd --peer b.smkd "$
 refuses '--std 0: expected numbers from 1e-06' train --std 0 -o r
 refuses '--mean 0.5,0.5,0.5: expected 1 number' train --mean 0.5,0.5,0.5 -o r
 refuses '--val-split 0.0001: of 512 training images that is none' train --val-split 0.0001 -o r
-refuses '--kdcl-mode linear: mixes two networks; take min-logit or naive for more' "$run" train --peer a.smkd --peer b.smkd --peer a.smkd "${few[@]}" --method kdcl --kdcl-mode linear -o r
+refuses '--kdcl-mode linear: mixes two networks; take min-logit, naive or general for more' "$run" train --peer a.smkd --peer b.smkd --peer a.smkd "${few[@]}" --method kdcl --kdcl-mode linear -o r
+refuses 'the method kdcl looks at validation images before each epoch: keep some of the training images for that with --val-split 0.1' \
+    "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --method kdcl --kdcl-mode general -o r
 refuses 'there is no method "nothing"; expected one of smkd-p' train --loss nothing -o r
 refuses '--max-batch' "$run" train --peer a.smkd --peer b.smkd "${few[@]}" --batch-size 100000 -o r
 

@@ -120,6 +120,21 @@ def near_cut_or_one(x, **o):
     return near_cut(x, disagreement=True, **o) or (x.n == 1 and len({z.argmax() for z in x.z}) > 1)
 
 
+def grams(rng, n, c, peers):
+    """What a survey of 50 rows may have left."""
+    off = rng.normal(size=(peers, 30)) + 0.5 * rng.normal(size=30)
+    return {"state.gram": (off @ off.T).astype(np.float32), "state.rows": np.float32(50)}
+
+
+def equal_grams(rng, n, c, peers):
+    """That of networks that say the same."""
+    return {"state.gram": np.full((peers, peers), 37, np.float32), "state.rows": np.float32(50)}
+
+
+def no_grams(rng, n, c, peers):
+    return {"state.gram": np.zeros((peers, peers), np.float32), "state.rows": np.float32(0)}
+
+
 def percentiles(rng, n, c, peers):
     return {f"state.percentile.{k}": np.float32(rng.uniform(0.5, 3)) for k in range(peers)}
 
@@ -155,7 +170,11 @@ METHODS = {
     "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
     "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),
     "kdcl": [KDCL(peers=(2, 3), switches=[{}, dict(kdcl_mode="naive"), dict(distill_weight=0.5, temperature=1)]),
-             KDCL(peers=(2,), switches=[dict(kdcl_mode="linear"), dict(kdcl_mode="linear", temperature=1)])],
+             KDCL(peers=(2,), switches=[dict(kdcl_mode="linear"), dict(kdcl_mode="linear", temperature=1)]),
+             KDCL(peers=(2, 3), switches=[dict(kdcl_mode="general"), dict(kdcl_mode="general", survey=1), dict(kdcl_mode="general", survey=2)],
+                  inputs=grams),
+             KDCL(peers=(3,), switches=[dict(kdcl_mode="general")], inputs=equal_grams),
+             KDCL(peers=(2,), switches=[dict(kdcl_mode="general")], inputs=no_grams)],
     "tf-kd-reg": entry(ref.distill, switches=[{}, dict(teacher_as="probabilities"), dict(mult=3, epsilon=0.95, temperature=2, teacher_prob=0.9)],
                        sources="virtual", epsilon=0.1, temperature=20.0),
     "gce": entry(ref.robust, switches=[{}, dict(gce_q=0.1), dict(gce_q=1)], rule="gce"),

@@ -68,6 +68,7 @@ struct epoch {
     float x[2 * N * FLOATS];
     int64_t labels[2 * N], index[2 * N];
     size_t n, batches, lines;
+    int view; // of which x is
     char line[8][400];
     enum smkd_result result;
 };
@@ -82,7 +83,7 @@ static void read_epoch(struct rt_loader *l, uint64_t number, struct epoch *e) {
     e->n = e->batches = 0;
     while (rt_loader_next(l, &b)) {
         assert_true(b.n > 0);
-        memcpy(e->x + e->n * FLOATS, b.images, b.n * FLOATS * sizeof(float));
+        memcpy(e->x + e->n * FLOATS, rt_batch_view(&b, e->view), b.n * FLOATS * sizeof(float));
         memcpy(e->labels + e->n, b.labels, b.n * sizeof *b.labels);
         memcpy(e->index + e->n, b.index, b.n * sizeof *b.index);
         e->n += b.n;
@@ -201,6 +202,68 @@ static void mixes_batches(void **state) {
     rt_loader_begin(l, 1);
     while (rt_loader_next(l, &b)) assert_true(!b.labels_mix && b.lambda == 1);
     rt_loader_free(l);
+    end(&w);
+}
+
+static int views_of(const struct world *w) {
+    struct rt_loader *l = rt_loader_new(&w->c);
+    const int views = rt_loader_views(l);
+    rt_loader_free(l);
+    return views;
+}
+
+// View 0 is the one that there is without others; each other has images of its own, by any number of threads. All are
+// mixed alike, each with its own images. Where nothing is random there is one.
+static void several_views(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, true);
+    run(&w, 1, w.one);
+    w.c.views = 3;
+    assert_int_equal(views_of(&w), 3);
+    for (int workers = 1; workers < 5; workers += 3) {
+        w.c.workers = workers;
+        w.two->view = 0;
+        run(&w, 1, w.two);
+        assert_same(w.one, w.two);
+    }
+    w.two->view = 1;
+    run(&w, 1, w.two);
+    w.c.workers = 1;
+    w.three->view = 1;
+    run(&w, 1, w.three);
+    assert_same(w.two, w.three);
+    w.three->view = 2;
+    run(&w, 1, w.three);
+    assert_memory_equal(w.one->index, w.two->index, N * sizeof(int64_t));
+    assert_memory_equal(w.one->labels, w.two->labels, N * sizeof(int64_t));
+    for (size_t i = 0; i < N * FLOATS; i += FLOATS) {
+        assert_memory_not_equal(w.one->x + i, w.two->x + i, FLOATS * sizeof(float));
+        assert_memory_not_equal(w.one->x + i, w.three->x + i, FLOATS * sizeof(float));
+        assert_memory_not_equal(w.two->x + i, w.three->x + i, FLOATS * sizeof(float));
+    }
+    w.c.mix = (struct rt_mix_options){.mixup_alpha = 0.4};
+    const struct epoch *plain[] = {w.one, w.two, w.three};
+    struct rt_batch b;
+    struct rt_loader *l = rt_loader_new(&w.c);
+    rt_loader_begin(l, 1);
+    for (size_t at_row = 0; rt_loader_next(l, &b); at_row += b.n)
+        for (int v = 0; v < 3; v++)
+            for (size_t i = 0; i < b.n * FLOATS; i++) {
+                const float *x = plain[v]->x + at_row * FLOATS;
+                const size_t other = i < FLOATS ? i + (b.n - 1) * FLOATS : i - FLOATS;
+                assert_true(rt_batch_view(&b, v)[i] == x[other] * (float)(1 - b.lambda) + x[i] * (float)b.lambda);
+            }
+    rt_loader_free(l);
+    w.c.augment = false;
+    assert_int_equal(views_of(&w), 1);
+    w.c.augment = true;
+    w.p.o.crop = RT_CROP_CENTER;
+    assert_int_equal(views_of(&w), 3); // half of them are mirrored
+    w.p.o.hflip = 1;
+    assert_int_equal(views_of(&w), 1);
+    w.p.o.cutout = 2;
+    assert_int_equal(views_of(&w), 3);
     end(&w);
 }
 
@@ -427,9 +490,16 @@ int main(void) {
     snprintf(dir, sizeof dir, "/tmp/smkd-loader-XXXXXX");
     if (!mkdtemp(dir)) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_number_of_threads),     cmocka_unit_test(mixes_batches), cmocka_unit_test(damaged_files),
-        cmocka_unit_test(nothing_readable),          cmocka_unit_test(freed_early),   cmocka_unit_test(holds_in_memory),
-        cmocka_unit_test(pixels_through_a_pipeline), cmocka_unit_test(orders),        cmocka_unit_test(repeats_differ),
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(mixes_batches),
+        cmocka_unit_test(several_views),
+        cmocka_unit_test(damaged_files),
+        cmocka_unit_test(nothing_readable),
+        cmocka_unit_test(freed_early),
+        cmocka_unit_test(holds_in_memory),
+        cmocka_unit_test(pixels_through_a_pipeline),
+        cmocka_unit_test(orders),
+        cmocka_unit_test(repeats_differ),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(dir);
