@@ -118,6 +118,8 @@ bool rt_path_exists(const char *path);
 // `classes`; the first n are written to
 // `labels`.
 enum smkd_result rt_labels_read(const char *path, size_t total, size_t n, int classes, int32_t *labels);
+// The same of marks, 1 or 0 (also true or false in a .npy).
+enum smkd_result rt_marks_read(const char *path, size_t total, size_t n, int32_t *marks);
 enum smkd_result rt_labels_write(const char *path, const int32_t *labels, size_t n); // .npy, i64
 
 // Share of positions in which the two differ.
@@ -162,6 +164,7 @@ void rt_transform_values(const struct rt_transform *t, const float *values, floa
 struct rt_sampler_job {
     const int64_t *subset; // image numbers; NULL: 0 .. n-1
     const int32_t *labels; // given labels, by image
+    const float *weights;  // by image; of "weighted"
     size_t n;              // also the length of an epoch
     struct rt_rng rng;     // of seed and epoch
 };
@@ -173,8 +176,9 @@ struct rt_sampler {
 };
 // "shuffle": each image once, in random order. "balanced": each class that has images equally often (but for one, where
 // that does not come out even), its images drawn with replacement, in random order. "repeated": torchvision's RASampler
-// with three repetitions: of the shuffled images each three times in a row until the epoch is full. Ends with a NULL
-// name.
+// with three repetitions: of the shuffled images each three times in a row until the epoch is full. "weighted": each
+// image as often as its weight says, that share of the epoch rounded up or down by chance, in random order. Ends with a
+// NULL name.
 extern const struct rt_sampler rt_samplers[];
 const struct rt_sampler *rt_sampler_find(const char *name); // NULL: there is none
 
@@ -198,6 +202,7 @@ struct rt_mix_options {
 struct rt_loader_config {
     const struct rt_images *images;       // borrowed
     const int32_t *labels;                // given labels, by image; borrowed (NULL: images->labels)
+    const float *weights;                 // of the sampler, by image; borrowed
     const int64_t *subset;                // image numbers to go through (NULL: all, in order); borrowed
     size_t n;                             // their count
     const struct rt_transform *transform; // has a pipeline where the images are files; borrowed

@@ -225,8 +225,10 @@ static bool mixes(const struct rt_loader *l) {
 // --- the threads -----------------------------------------------------------------------------------------------------
 
 static bool set_order(struct rt_loader *l) {
-    struct rt_sampler_job j = {
-        .subset = l->c.subset, .labels = l->c.labels ? l->c.labels : l->c.images->labels, .n = l->c.n};
+    struct rt_sampler_job j = {.subset = l->c.subset,
+                               .labels = l->c.labels ? l->c.labels : l->c.images->labels,
+                               .weights = l->c.weights,
+                               .n = l->c.n};
     rt_rng_init(&j.rng, l->c.seed, rt_stream_id(RT_STREAM_SHUFFLE, l->epoch, 0));
     if (l->c.shuffle) return l->sampler->order(&j, l->order);
     for (size_t i = 0; i < l->c.n; i++) l->order[i] = l->c.subset ? l->c.subset[i] : (int64_t)i;

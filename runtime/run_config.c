@@ -43,6 +43,14 @@ const struct rt_field rt_fields[] = {
     F64("val-split", "0", "share of the (noisy) training images kept for validation", val_split, 0, 0.9),
     {"labels", "FILE", NULL, "training labels from a .npy or text file (CIFAR-N) instead of the data set's own",
      RT_FIELD_STR, AT(labels), 0, 0, NULL, true, 0, false},
+    {"keep", "FILE", NULL,
+     "train on some of the training images only: a .npy or text with 1 for each that is trained on and 0 for the "
+     "others, as smkd-run detect-noise --apply drop writes it",
+     RT_FIELD_STR, AT(keep), 0, 0, NULL, true, 0, false},
+    {"sample-weights", "FILE.npy", NULL,
+     "bring each training image as often as its weight says: numbers from 0 on, as smkd-run detect-noise "
+     "--apply weight writes them",
+     RT_FIELD_STR, AT(sample_weights), 0, 0, NULL, true, 0, false},
     {"teacher", "FILE|RUN", NULL,
      "a frozen network that methods with a teacher learn from: an artifact, or a run folder with its trained networks. "
      "Several: one for each peer in turn",
@@ -373,6 +381,9 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     struct rt_noise noise;
     if (rt_noise_parse(c->noise, &noise) != SMKD_R_OK) return SMKD_R_INVALID;
     if (isnan(c->noise_seed)) c->noise_seed = c->seed;
+    if (c->sample_weights && (c->ra_sampler || strcmp(c->sampler, "shuffle") != 0))
+        return rt_fail(SMKD_R_INVALID,
+                       "--sample-weights is an order of its own: give it without --sampler and --ra-sampler");
     if (c->ra_sampler && strcmp(c->sampler, "shuffle") != 0)
         return rt_fail(SMKD_R_INVALID, "--ra-sampler and --sampler %s exclude each other", c->sampler);
     if (rt_transform_flags_check(c) != SMKD_R_OK) return SMKD_R_INVALID;

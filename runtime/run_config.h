@@ -19,8 +19,8 @@ struct rt_augment_config {
 
 struct rt_config {
     // data
-    char *data, *labels, *noise, *augment, *mean, *std, *label_column, *image_root, *test_split, *layout, *cache,
-        *sampler;
+    char *data, *labels, *keep, *sample_weights, *noise, *augment, *mean, *std, *label_column, *image_root, *test_split,
+        *layout, *cache, *sampler;
     int64_t train_limit, test_limit;
     struct rt_augment_config augmentation;
     double val_split;

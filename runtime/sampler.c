@@ -63,11 +63,30 @@ static bool balanced(struct rt_sampler_job *j, int64_t *order) {
     return ok;
 }
 
+// Places in the sum of all weights, one step apart from a random first one: an image of the weight of k steps is met k
+// times, give or take less than one.
+static bool weighted(struct rt_sampler_job *j, int64_t *order) {
+    double sum = 0;
+    size_t last = 0, at = 0;
+    if (j->n == 0) return true;
+    for (size_t i = 0; i < j->n; i++) {
+        const double w = (double)j->weights[image(j, i)];
+        sum += w;
+        if (w > 0) last = i;
+    }
+    const double step = sum / (double)j->n, first = rt_rng_uniform(&j->rng) * step;
+    double upto = (double)j->weights[image(j, 0)];
+    for (size_t i = 0; i < j->n; i++) {
+        while (upto <= first + (double)i * step && at < last) upto += (double)j->weights[image(j, ++at)];
+        order[i] = image(j, at);
+    }
+    rt_rng_shuffle(&j->rng, order, j->n);
+    return true;
+}
+
 const struct rt_sampler rt_samplers[] = {
-    {"shuffle", false, shuffle},
-    {"balanced", true, balanced},
-    {"repeated", true, repeated},
-    {NULL, false, NULL},
+    {"shuffle", false, shuffle},  {"balanced", true, balanced}, {"repeated", true, repeated},
+    {"weighted", true, weighted}, {NULL, false, NULL},
 };
 
 const struct rt_sampler *rt_sampler_find(const char *name) {

@@ -119,7 +119,10 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .augment = training,
                                   .drop_last = training && r->c->drop_last,
                                   .views = r->views.count,
-                                  .sampler = rt_sampler_find(r->c->ra_sampler ? "repeated" : r->c->sampler),
+                                  .weights = r->data.weights,
+                                  .sampler = rt_sampler_find(r->data.weights    ? "weighted"
+                                                             : r->c->ra_sampler ? "repeated"
+                                                                                : r->c->sampler),
                                   .mix = r->c->augmentation.mix,
                                   .seed = (uint64_t)r->c->seed,
                                   .workers = (int)r->c->workers,
@@ -240,9 +243,19 @@ static enum smkd_result keep(struct run *r) {
     return e;
 }
 
+// Files may lack a part; IDX and CIFAR have both.
+static enum smkd_result check_parts(const struct run *r) {
+    if (r->data.set.test.n || r->c->val_split > 0) return SMKD_R_OK;
+    return rt_fail(SMKD_R_INVALID,
+                   "%s: has no validation or test images; keep some of the training images for that with "
+                   "--val-split 0.1",
+                   r->c->data);
+}
+
 static enum smkd_result start(struct run *r) {
     struct rt_train *t = r->t;
     enum smkd_result e = rt_train_data_load(&r->data, r->c, &t->peers[0]);
+    if (e == SMKD_R_OK) e = check_parts(r);
     if (e == SMKD_R_OK) e = check_batches(r);
     if (e != SMKD_R_OK) return e;
     r->classes = t->peers[0].classes;

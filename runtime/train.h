@@ -39,6 +39,7 @@ struct rt_train_data {
     bool replaced;               // --labels or --noise made the given labels: the data set's own are the true ones
     double noise_rate;           // share of given labels that differ from the data set's
     bool by_chance;              // labels of the user's own agree with the data set's no more often than by chance
+    float *weights;              // of the training images (--sample-weights); NULL: each image once an epoch
     int64_t *train, *validation; // image numbers
     size_t n_train, n_validation;
     struct rt_transform transform;

@@ -70,6 +70,51 @@ static void split(struct rt_train_data *d, const struct rt_config *c) {
     free(held);
 }
 
+static size_t keep_marked(const int32_t *marks, int64_t *images, size_t n) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (marks[images[i]]) images[kept++] = images[i];
+    return kept;
+}
+
+// --keep: of both lists only what is marked; the choice of validation images is the one that it was without.
+static enum smkd_result keep(struct rt_train_data *d, const char *path) {
+    const size_t n = d->set.train.n;
+    int32_t *marks = xcalloc(n, sizeof *marks);
+    enum smkd_result r = rt_marks_read(path, d->set.train_total, n, marks);
+    if (r == SMKD_R_OK) {
+        d->n_train = keep_marked(marks, d->train, d->n_train);
+        d->n_validation = keep_marked(marks, d->validation, d->n_validation);
+    }
+    free(marks);
+    return r;
+}
+
+// --sample-weights: for all images of the files, or for those that are trained on.
+static enum smkd_result read_weights(struct rt_train_data *d, const struct rt_config *c) {
+    const char *path = c->sample_weights;
+    const size_t n = d->set.train.n;
+    struct rt_tensor t = {0};
+    enum smkd_result r = rt_npy_read(path, &t);
+    if (r == SMKD_R_OK && (t.rank != 1 || (t.numel != n && t.numel != d->set.train_total)))
+        r = rt_fail(SMKD_R_MISMATCH, "%s: expected a list of one weight for each of %zu images", path, n);
+    if (r == SMKD_R_OK) r = rt_tensor_convert(&t, RT_F32, path, "weight");
+    for (size_t i = 0; r == SMKD_R_OK && i < n; i++) {
+        const double w = (double)((const float *)t.data)[i];
+        if (!(w >= 0 && w <= 1e30))
+            r = rt_fail(SMKD_R_INVALID, "%s: weight %zu is %g, expected a number from 0 on", path, i, w);
+    }
+    if (r == SMKD_R_OK) {
+        double sum = 0;
+        d->weights = xcalloc(n, sizeof *d->weights);
+        memcpy(d->weights, t.data, n * sizeof *d->weights);
+        for (size_t i = 0; i < d->n_train; i++) sum += (double)d->weights[d->train[i]];
+        if (!(sum > 0)) r = rt_fail(SMKD_R_INVALID, "%s: all training images have the weight 0", path);
+    }
+    rt_tensor_release(&t);
+    return r;
+}
+
 // Whether labels of the user's own agree with the data set's as often as labels of other images would: then they are
 // likely to be in another order.
 static bool agree_by_chance(const int32_t *given, const int32_t *own, size_t n, int classes) {
@@ -84,17 +129,6 @@ static bool agree_by_chance(const int32_t *given, const int32_t *own, size_t n, 
     free(count);
     double agree = 1 - rt_labels_differ(given, own, n);
     return chance < 0.5 && fabs(agree - chance) < 3 * sqrt(chance * (1 - chance) / (double)n);
-}
-
-// Files may lack a part; IDX and CIFAR have both.
-static enum smkd_result check_parts(const struct rt_dataset *s, const struct rt_config *c) {
-    if (s->train.n == 0) return rt_fail(SMKD_R_INVALID, "%s: has no training images", c->data);
-    if (s->test.n == 0 && !(c->val_split > 0))
-        return rt_fail(SMKD_R_INVALID,
-                       "%s: has no validation or test images; keep some of the training images for that with "
-                       "--val-split 0.1",
-                       c->data);
-    return SMKD_R_OK;
 }
 
 // What files are called, without their folders, which may have moved.
@@ -145,7 +179,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
                                       .rows = !model->image,
                                       .upright = c->exif_orientation};
     enum smkd_result r = rt_dataset_load_for(c->data, &want, s);
-    if (r == SMKD_R_OK) r = check_parts(s, c);
+    if (r == SMKD_R_OK && s->train.n == 0) r = rt_fail(SMKD_R_INVALID, "%s: has no training images", c->data);
     if (r == SMKD_R_OK && strcmp(c->cache, "ram") == 0) r = rt_dataset_cache(s);
     if (r != SMKD_R_OK) return r;
 
@@ -164,6 +198,12 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
         return rt_fail(SMKD_R_INVALID, "--val-split %g: of %zu training images that is none; give a larger share",
                        c->val_split, n);
     if (d->n_train == 0) return rt_fail(SMKD_R_INVALID, "--val-split %g leaves no training images", c->val_split);
+    if (c->keep && (r = keep(d, c->keep)) != SMKD_R_OK) return r;
+    if (d->n_train == 0 || (c->val_split > 0 && d->n_validation == 0))
+        return rt_fail(SMKD_R_INVALID, "--keep %s leaves no %s images", c->keep,
+                       d->n_train ? "validation" : "training");
+
+    if (c->sample_weights && (r = read_weights(d, c)) != SMKD_R_OK) return r;
 
     if (strcmp(c->augment, "auto") == 0)
         set_text(&c->augment, s->train.paths || (s->train.channels == 3 && !s->train.values) ? "crop-flip" : "none");
@@ -181,6 +221,8 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     uint64_t h = fnv1a(FNV_INIT, sizes, sizeof sizes);
     h = add_names(add_names(h, &s->train), &s->test);
     h = fnv1a(h, d->given, n * sizeof *d->given);
+    if (c->keep) h = fnv1a(h, d->train, d->n_train * sizeof *d->train);
+    if (d->weights) h = fnv1a(h, d->weights, n * sizeof *d->weights);
     for (int p = 0; p < 2; p++) {
         const struct rt_images *im = p ? &s->test : &s->train;
         h = fnv1a(h, im->targets, im->n * (size_t)im->n_targets * sizeof *im->targets);
@@ -208,6 +250,7 @@ enum smkd_result rt_class_weights(const char *text, const struct rt_train_data *
 void rt_train_data_release(struct rt_train_data *d) {
     rt_dataset_release(&d->set);
     free(d->given);
+    free(d->weights);
     free(d->train);
     free(d->validation);
     *d = (struct rt_train_data){0};

@@ -7,6 +7,7 @@
 
 #include "../../runtime/transforms.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -434,7 +435,9 @@ static void orders(void **state) {
     int64_t subset[90], order[90], again[90];
     for (int i = 0; i < 100; i++) labels[i] = i < 70 ? 4 : i < 95 ? 2 : i < 99 ? 1 : 7;
     for (int i = 0; i < 90; i++) subset[i] = i + 10; // 60 of class 4, 25 of 2, 4 of 1, 1 of 7
-    struct rt_sampler_job j = {.subset = subset, .labels = labels, .n = 90};
+    float weights[100];
+    for (int i = 0; i < 100; i++) weights[i] = (float)(i % 4) / 2;
+    struct rt_sampler_job j = {.subset = subset, .labels = labels, .weights = weights, .n = 90};
     assert_null(rt_sampler_find("other"));
     for (const struct rt_sampler *s = rt_samplers; s->name; s++) {
         assert_ptr_equal(rt_sampler_find(s->name), s);
@@ -464,6 +467,10 @@ static void orders(void **state) {
             for (int k = 0; k < 4; k++) assert_in_range(of_class[classes[k]], 22, 23);
             assert_in_range(seen[99], 22, 23);
         }
+        double sum = 0;
+        for (int i = 10; i < 100; i++) sum += (double)weights[i];
+        for (int i = 10; i < 100 && strcmp(s->name, "weighted") == 0; i++)
+            assert_true(fabs(seen[i] - 90 * (double)weights[i] / sum) < 1);
     }
     // Fewer images than classes, and none.
     for (j.n = 0; j.n < 4; j.n++)
