@@ -2,7 +2,7 @@
 #include "../runtime/report.h"
 #include "../runtime/transform_flags.h"
 #include "loss_program.h"
-#include "run_train.h"
+#include "run_networks.h"
 
 #include <cjson/cJSON.h>
 #include <errno.h>
@@ -13,15 +13,7 @@
 #define MAX_PEERS METHOD_MAX_PEERS
 
 static const struct args_opt opts[] = {
-    {"peer", 0, "A.smkd", NULL, "an artifact to evaluate, with its own weights", ARGS_REPEAT},
-    {"artifact", 0, "A.smkd", NULL,
-     "a run folder's artifacts, in order, where they are no longer where the run found them", ARGS_REPEAT},
-    {"weights", 0, "FILE", NULL,
-     "safetensors for a single artifact: names as in the ONNX file, or a checkpoint's peer 0", 0},
-    {"weights-prefix", 0, "PREFIX", NULL, "what that file has in front of the model's names, such as module.", 0},
-    {"logits", 0, "NAME", NULL, "the output to look at, where a model has several (default: the run folder's)", 0},
-    {"checkpoint", 0, "WHICH", "last", "of a run folder: best or last", 0},
-    {"ema", 0, NULL, NULL, "of a run folder: the averages of --model-ema", 0},
+    RUN_NETWORKS_OPTS("evaluate"),
     {"data", 0, "DATA", NULL, "data set (default: the run folder's)", 0},
     {"test-limit", 0, "N", "0", "the first N test images only (0: all, or as the run folder says)", 0},
     {"mean", 0, "M,..", NULL, "mean of each channel (default: the run folder's or the data set's)", 0},
@@ -56,11 +48,7 @@ static const struct args_cmd cmd = {
     opts};
 
 struct eval {
-    struct rt_peer peers[MAX_PEERS];
-    const char *paths[MAX_PEERS];
-    int n;
-    struct run_saved saved;
-    const char *dir; // run folder, or NULL
+    struct run_networks net;
     struct rt_dataset set;
     smkd_team *team;
     struct rt_loader *loader;
@@ -74,71 +62,6 @@ struct eval {
     bool numbers;
     int64_t workers;
 };
-
-static const char *logits_of(const struct eval *e, const struct args *a) {
-    return args_given(a, "logits") ? args_str(a, "logits") : e->dir ? e->saved.config.logits : NULL;
-}
-
-static enum smkd_result collect(struct eval *e, const struct args *a, bool best) {
-    const char *pos = a->n_pos == 1 ? a->pos[0] : NULL;
-    enum smkd_result r = SMKD_R_OK;
-    if (pos && run_is_folder(pos)) {
-        e->dir = pos;
-        if ((r = run_saved_read(&e->saved, pos)) != SMKD_R_OK) return r;
-        for (; e->n < e->saved.n_peers; e->n++) { // --artifact, or --peer, replaces what has moved
-            const char *given = args_nth(a, args_given(a, "artifact") ? "artifact" : "peer", (size_t)e->n);
-            if ((r = run_saved_load(&e->saved, pos, e->n, given, logits_of(e, a), &e->peers[e->n])) != SMKD_R_OK)
-                return r;
-            e->paths[e->n] = e->peers[e->n].path;
-        }
-    } else {
-        for (size_t i = 0; i < a->n_pos; i++) e->paths[e->n++] = a->pos[i];
-        for (size_t i = 0; i < args_count(a, "peer"); i++) {
-            if (e->n == MAX_PEERS) return rt_fail(SMKD_R_INVALID, "at most %d peers", MAX_PEERS);
-            e->paths[e->n++] = args_nth(a, "peer", i);
-        }
-    }
-    if (!e->dir && args_given(a, "ema")) return rt_fail(SMKD_R_INVALID, "--ema goes with a run folder");
-    if (!e->dir && args_given(a, "artifact"))
-        return rt_fail(SMKD_R_INVALID, "--artifact goes with a run folder; give artifacts by their names alone");
-    if (e->n == 0)
-        return rt_fail(SMKD_R_INVALID, "nothing to evaluate: give a run folder, an artifact or --peer A.smkd");
-    e->numbers = e->dir ? e->saved.config.row->family->regression : args_given(a, "regression");
-    if (e->numbers && (args_given(a, "per-class") || args_given(a, "confusion")))
-        return rt_fail(SMKD_R_INVALID,
-                       "--per-class and --confusion are about classes; these networks have learnt numbers");
-    const struct rt_peer_want want = {.logits = logits_of(e, a), .numbers = e->numbers};
-    for (int k = 0; k < e->n; k++) {
-        if (!e->peers[k].model && (r = rt_peer_load(&e->peers[k], e->paths[k], &want)) != SMKD_R_OK) return r;
-        if (k && (r = rt_peers_agree(&e->peers[0], &e->peers[k])) != SMKD_R_OK) return r;
-    }
-    struct rt_progress_state state = {0};
-    char *path = e->dir ? rt_path_join(e->dir, best ? "best.safetensors" : "last.safetensors") : NULL;
-    for (int k = 0; k < e->n && path && r == SMKD_R_OK; k++)
-        r = run_read_peer(path, args_given(a, "ema"), k, e->peers[k].model, &state);
-    if (path && r == SMKD_R_OK && state.unchecked) run_note_unchecked(path);
-    free(path);
-    if (r != SMKD_R_OK) return r;
-    const char *weights = args_str(a, "weights"), *prefix = args_str(a, "weights-prefix");
-    if (prefix && !weights) return rt_fail(SMKD_R_INVALID, "--weights-prefix goes with --weights FILE");
-    if (!weights) return SMKD_R_OK;
-    if (e->n != 1) return rt_fail(SMKD_R_INVALID, "--weights goes with a single artifact");
-    bool unchecked;
-    r = rt_load_weights(e->peers[0].model, weights, prefix, &unchecked);
-    if (r == SMKD_R_OK && unchecked) run_note_unchecked(weights);
-    if (r == SMKD_R_OK || prefix) return r;
-    // A checkpoint of a pair names its tensors "peer.0.NAME". Where it is none, what was wrong at first is said.
-    struct str first = STR_INIT;
-    str_add(&first, smkd_last_error());
-    if (rt_load_weights(e->peers[0].model, weights, "peer.0.", &unchecked) == SMKD_R_OK) {
-        r = SMKD_R_OK;
-        if (unchecked) run_note_unchecked(weights);
-    } else {
-        rt_fail(r, "%s", first.s);
-    }
-    str_release(&first);
-    return r;
-}
 
 static void warn(void *env, const char *line) {
     (void)env;
@@ -155,39 +78,23 @@ static void choose_part(struct eval *e) {
     fprintf(stderr, "note: %s has no validation or test part: all of its images are looked at\n", e->set.name);
 }
 
-static struct rt_class_names names_of(const struct rt_preparation *known, const struct rt_dataset *set) {
-    if (known->n_class_names)
-        return (struct rt_class_names){(const char *const *)known->class_names, known->n_class_names};
-    return (struct rt_class_names){(const char *const *)set->class_names, set->class_names ? set->classes : 0};
-}
+static int all(const struct eval *e) { return e->net.n + 1 + e->predictor.n; }
 
-// What an exported network says of resizing becomes the flags that would do it; false where nothing is to be done.
-static bool take_over(struct rt_config *flags, const struct rt_preparation *known, const struct rt_images *im) {
-    const int shorter = im->height < im->width ? im->height : im->width;
-    if (known->resize < 0 || im->values || (!im->paths && known->resize == shorter)) return false;
-    flags->augmentation.val_resize_size = known->resize;
-    free(flags->augmentation.interpolation);
-    flags->augmentation.interpolation = xstrdup(rt_interpolations[known->how >= 0 ? known->how : RT_BILINEAR]);
-    return true;
+static enum smkd_result check_numbers(struct eval *e, const struct args *a) {
+    e->numbers = e->net.numbers;
+    if (!e->numbers || (!args_given(a, "per-class") && !args_given(a, "confusion"))) return SMKD_R_OK;
+    return rt_fail(SMKD_R_INVALID, "--per-class and --confusion are about classes; these networks have learnt numbers");
 }
-
-static int all(const struct eval *e) { return e->n + 1 + e->predictor.n; }
 
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
-    const char *data = args_given(a, "data") ? args_str(a, "data") : e->dir ? e->saved.config.data : NULL;
+    const char *data = args_given(a, "data") ? args_str(a, "data") : e->net.dir ? e->net.saved.config.data : NULL;
     if (!data) return rt_fail(SMKD_R_INVALID, "--data is missing");
-    if (e->dir && !args_given(a, "test-limit")) limit = e->saved.config.test_limit;
-    const struct rt_peer *p = &e->peers[0];
-    if (!e->dir) { // an exported network knows some of what a run folder says
-        rt_config_init(&e->saved.config, method_find("smkd-p"));
-        rt_preparation_init(&e->saved.preparation);
-        enum smkd_result of = rt_preparation_of_artifact(&e->saved.preparation, p->model, p->path);
-        if (of != SMKD_R_OK) return of;
-    }
-    struct rt_config *flags = &e->saved.config; // of a run folder; else all defaults
-    const struct rt_preparation *known = &e->saved.preparation;
-    bool as_trained = e->dir && rt_transform_flags_given(flags);
-    const bool any_size = as_trained || (!e->dir && known->resize > 0);
+    if (e->net.dir && !args_given(a, "test-limit")) limit = e->net.saved.config.test_limit;
+    const struct rt_peer *p = &e->net.peers[0];
+    struct rt_config *flags = &e->net.saved.config; // of a run folder; else all defaults
+    const struct rt_preparation *known = &e->net.saved.preparation;
+    bool as_trained = e->net.dir && rt_transform_flags_given(flags);
+    const bool any_size = as_trained || (!e->net.dir && known->resize > 0);
     const struct rt_data_want want = {
         .classes = p->classes,
         .regression = e->numbers,
@@ -208,7 +115,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     choose_part(e);
     float *mean = e->set.mean, *std = e->set.std;
     int ch = e->set.test.channels;
-    e->names = names_of(known, &e->set);
+    e->names = run_networks_names(&e->net, &e->set);
     // Of a run folder, or of an exported network, what it was trained with; else the data set's.
     for (int c = 0; c < ch && (known->channels == ch || known->channels == 1); c++) {
         mean[c] = known->mean[known->channels == ch ? c : 0];
@@ -216,11 +123,11 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     if (args_given(a, "mean") && (r = rt_parse_channels("mean", args_str(a, "mean"), ch, mean)) != SMKD_R_OK) return r;
     if (args_given(a, "std") && (r = rt_parse_channels("std", args_str(a, "std"), ch, std)) != SMKD_R_OK) return r;
-    if (!e->dir) as_trained = take_over(flags, known, &e->set.test);
+    if (!e->net.dir) as_trained = run_networks_take_over(&e->net, &e->set.test);
     const struct rt_input in = {p->channels, p->height, p->width, p->channels_last};
     if (as_trained || e->set.test.paths) {
         unsigned augment = 0;
-        if (e->dir) r = rt_augment_parse(flags->augment, &augment);
+        if (e->net.dir) r = rt_augment_parse(flags->augment, &augment);
         if (r == SMKD_R_OK)
             r = rt_transform_from_flags(&e->transform, &e->pipeline, flags, augment, &e->set.test, &in, mean, std);
     } else {
@@ -229,13 +136,10 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     }
     if (r != SMKD_R_OK) return r;
     if (!(e->team = smkd_team_new((int)threads))) return SMKD_R_NOMEM;
-    for (int k = 0; k < e->n; k++) {
-        // The default batch must fit artifacts made for a smaller one.
-        int64_t most = (int64_t)smkd_model_info(e->peers[k].model)->max_batch;
-        if (!args_given(a, "batch-size") && batch > most) batch = most;
-    }
-    for (int k = 0; k < e->n; k++)
-        if ((r = rt_peer_start(&e->peers[k], e->team, (size_t)batch)) != SMKD_R_OK) return r;
+    // The default batch must fit artifacts made for a smaller one.
+    if (!args_given(a, "batch-size")) batch = run_networks_batch(&e->net, batch);
+    for (int k = 0; k < e->net.n; k++)
+        if ((r = rt_peer_start(&e->net.peers[k], e->team, (size_t)batch)) != SMKD_R_OK) return r;
     struct rt_loader_config lc = {.images = &e->set.test,
                                   .n = e->set.test.n,
                                   .transform = &e->transform,
@@ -245,19 +149,20 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                   .warn = warn};
     e->loader = rt_loader_new(&lc);
     size_t n_taps;
-    struct loss_tap *taps = loss_taps(e->peers, e->n, &n_taps);
-    const struct loss_request of = {.name = e->saved.config.method,
-                                    .method = e->saved.config.row,
-                                    .values = e->saved.config.values,
-                                    .peers = e->n,
+    struct loss_tap *taps = loss_taps(e->net.peers, e->net.n, &n_taps);
+    const struct loss_request of = {.name = e->net.saved.config.method,
+                                    .method = e->net.saved.config.row,
+                                    .values = e->net.saved.config.values,
+                                    .peers = e->net.n,
                                     .classes = p->classes,
                                     .taps = taps,
                                     .n_taps = n_taps,
                                     .max_batch = batch};
-    if (e->dir && loss_predictor(&of, &e->predicts) != SMKD_R_OK)
+    if (e->net.dir && loss_predictor(&of, &e->predicts) != SMKD_R_OK)
         fprintf(stderr, "note: only the networks themselves are scored: %s\n", smkd_last_error());
     free(taps);
-    if (e->predicts && (r = rt_predictor_start(&e->predictor, e->predicts, e->peers, e->n, e->team)) != SMKD_R_OK)
+    if (e->predicts &&
+        (r = rt_predictor_start(&e->predictor, e->predicts, e->net.peers, e->net.n, e->team)) != SMKD_R_OK)
         return r;
     e->reports = xcalloc((size_t)all(e), sizeof *e->reports);
     for (int k = 0; k < all(e) && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes, e->set.test.n);
@@ -268,17 +173,17 @@ static void print_json(const struct eval *e) {
     cJSON *root = cJSON_CreateObject(), *peers = cJSON_CreateArray();
     cJSON_AddStringToObject(root, "data", e->set.name);
     cJSON_AddNumberToObject(root, "images", (double)e->reports[0].n); // without those that cannot be decoded
-    for (int k = 0; k < e->n; k++) {
+    for (int k = 0; k < e->net.n; k++) {
         cJSON *o = rt_report_json(&e->reports[k], &e->names);
-        cJSON_AddStringToObject(o, "artifact", e->paths[k]);
+        cJSON_AddStringToObject(o, "artifact", e->net.paths[k]);
         for (int i = 0; i < e->predictor.n; i++)
             if (e->predictor.said[i].peer == k)
                 cJSON_AddItemToObject(o, e->predictor.said[i].name,
-                                      rt_report_json(&e->reports[e->n + 1 + i], &e->names));
+                                      rt_report_json(&e->reports[e->net.n + 1 + i], &e->names));
         cJSON_AddItemToArray(peers, o);
     }
     cJSON_AddItemToObject(root, "peers", peers);
-    cJSON_AddItemToObject(root, "ensemble", rt_report_json(&e->reports[e->n], &e->names));
+    cJSON_AddItemToObject(root, "ensemble", rt_report_json(&e->reports[e->net.n], &e->names));
     char *text = cJSON_Print(root);
     puts(text ? text : "{}");
     cJSON_free(text);
@@ -286,16 +191,16 @@ static void print_json(const struct eval *e) {
 }
 
 // Which reports are printed: an ensemble of one network is that network, unless the method says otherwise.
-static int reported(const struct eval *e) { return e->predictor.n ? all(e) : e->n > 1 ? e->n + 1 : 1; }
+static int reported(const struct eval *e) { return e->predictor.n ? all(e) : e->net.n > 1 ? e->net.n + 1 : 1; }
 
 static const char *network(const struct eval *e, int k) {
     static char name[80];
-    const struct rt_said *s = k > e->n ? &e->predictor.said[k - e->n - 1] : NULL;
+    const struct rt_said *s = k > e->net.n ? &e->predictor.said[k - e->net.n - 1] : NULL;
     if (s)
         snprintf(name, sizeof name, "%s %d", s->name, s->peer);
     else
         snprintf(name, sizeof name, "peer %d", k);
-    return k == e->n ? "ensemble" : name;
+    return k == e->net.n ? "ensemble" : name;
 }
 
 static void print_scores(const struct eval *e) {
@@ -349,10 +254,10 @@ static enum smkd_result print(const struct eval *e, const struct args *a) {
 }
 
 static enum smkd_result evaluate(struct eval *e) {
-    double *scratch = xcalloc(2 * (size_t)e->peers[0].classes, sizeof *scratch);
-    enum smkd_result r =
-        e->numbers ? rt_evaluate_numbers(e->peers, e->n, e->loader, scratch, e->errors)
-                   : rt_report_run(e->peers, e->n, e->predicts ? &e->predictor : NULL, e->loader, scratch, e->reports);
+    double *scratch = xcalloc(2 * (size_t)e->net.peers[0].classes, sizeof *scratch);
+    enum smkd_result r = e->numbers ? rt_evaluate_numbers(e->net.peers, e->net.n, e->loader, scratch, e->errors)
+                                    : rt_report_run(e->net.peers, e->net.n, e->predicts ? &e->predictor : NULL,
+                                                    e->loader, scratch, e->reports);
     free(scratch);
     return r;
 }
@@ -378,13 +283,13 @@ static void print_numbers(const struct eval *e, bool json) {
     cJSON *root = cJSON_CreateObject(), *peers = cJSON_CreateArray();
     cJSON_AddStringToObject(root, "data", e->set.name);
     cJSON_AddNumberToObject(root, "samples", (double)samples);
-    for (int k = 0; k < e->n; k++) {
+    for (int k = 0; k < e->net.n; k++) {
         cJSON *o = error_json(&e->errors[k]);
-        cJSON_AddStringToObject(o, "artifact", e->paths[k]);
+        cJSON_AddStringToObject(o, "artifact", e->net.paths[k]);
         cJSON_AddItemToArray(peers, o);
     }
     cJSON_AddItemToObject(root, "peers", peers);
-    cJSON_AddItemToObject(root, "ensemble", error_json(&e->errors[e->n]));
+    cJSON_AddItemToObject(root, "ensemble", error_json(&e->errors[e->net.n]));
     char *text = cJSON_Print(root);
     puts(text ? text : "{}");
     cJSON_free(text);
@@ -392,20 +297,19 @@ static void print_numbers(const struct eval *e, bool json) {
 }
 
 static int run(const struct args *a) {
-    static const char *const which[] = {"best", "last", NULL};
-    size_t checkpoint = 0;
     int64_t limit = 0, batch = 128, threads = 0;
-    if (!args_choice(a, "checkpoint", which, &checkpoint) || !args_i64(a, "test-limit", 0, INT64_MAX, &limit) ||
+    if (!run_networks_args(a) || !args_i64(a, "test-limit", 0, INT64_MAX, &limit) ||
         !args_i64(a, "batch-size", 1, 1 << 20, &batch) || !args_i64(a, "threads", 0, 4096, &threads))
         return EXIT_USAGE;
     if (args_given(a, "json") && args_given(a, "confusion") && strcmp(args_str(a, "confusion"), "-") == 0)
         return args_fail(a->cmd, "--confusion - prints a table; --json has the matrix in it");
     struct eval e = {0};
     if (!args_i64(a, "workers", 0, 1024, &e.workers)) return EXIT_USAGE;
-    enum smkd_result r = collect(&e, a, checkpoint == 0);
+    enum smkd_result r = run_networks_load(&e.net, a, args_given(a, "regression"));
+    if (r == SMKD_R_OK) r = check_numbers(&e, a);
     if (r == SMKD_R_OK) r = prepare(&e, a, limit, batch, threads);
     if (r == SMKD_R_OK) r = evaluate(&e);
-    for (int k = 0; k < e.n && r == SMKD_R_OK; k++) run_note_mixing(&e.peers[k]);
+    for (int k = 0; k < e.net.n && r == SMKD_R_OK; k++) run_note_mixing(&e.net.peers[k]);
     if (r == SMKD_R_OK && e.numbers) print_numbers(&e, args_given(a, "json"));
     if (r == SMKD_R_OK && !e.numbers) r = print(&e, a);
     rt_loader_free(e.loader);
@@ -413,11 +317,10 @@ static int run(const struct args *a) {
     free(e.reports);
     rt_predictor_release(&e.predictor);
     smkd_model_free(e.predicts);
-    for (int k = 0; k < e.n; k++) rt_peer_release(&e.peers[k]);
+    for (int k = 0; k <= e.net.n; k++) rt_error_release(&e.errors[k]);
+    run_networks_release(&e.net);
     smkd_team_free(e.team);
     rt_dataset_release(&e.set);
-    run_saved_release(&e.saved);
-    for (int k = 0; k <= e.n; k++) rt_error_release(&e.errors[k]);
     return r == SMKD_R_OK ? EXIT_DONE : run_failed("eval");
 }
 

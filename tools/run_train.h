@@ -9,6 +9,7 @@
 // A command gets argv without "smkd-run" and its own name; returns the exit code.
 int run_train(int argc, char **argv);
 int run_eval(int argc, char **argv);
+int run_detect(int argc, char **argv);
 int run_export(int argc, char **argv);
 int run_predict(int argc, char **argv);
 int run_methods(int argc, char **argv);

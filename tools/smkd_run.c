@@ -8,6 +8,7 @@ static const struct args_program_cmd commands[] = {
     {"sweep", run_sweep, "a grid of training runs, its table and its figure"},
     {"methods", run_methods, "the training methods, and the flags of each"},
     {"eval", run_eval, "accuracy of trained networks and of their ensemble"},
+    {"detect-noise", run_detect, "training labels that are likely to be wrong"},
     {"predict", run_predict, "classes of image files"},
     {"export", run_export, "write a trained network as the ONNX file it came from"},
     {"infer", run_infer, "outputs of a network for given inputs"},

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# smkd-run detect-noise: every criterion finds wrong labels far better than chance, with the same bits on one thread and on
+# two; folds; what it writes is what a next run reads; bad input.
+. "$SMKD_SRC/tests/tools/train.bash"
+make_peers
+noise=(--noise symmetric:0.4 --augment none --batch-size 50)
+"$run" train --peer a.smkd --peer b.smkd --data fashion-mnist --train-limit 1500 --test-limit 100 "${noise[@]}" --method ce --epochs 3 -o run -q
+
+criteria="agreement loss entropy gmm confident-learning vote"
+for by in $criteria; do
+    "$run" detect-noise run --by $by -o $by.csv --curve $by.curve.csv --json --threads 1 >$by.json 2>log || fail "$by: $(cat log)"
+    "$run" detect-noise run --by $by -o again.csv --threads 2 >$by.txt 2>log || fail "$by: $(cat log)"
+    cmp $by.csv again.csv || fail "$by: other bits on two threads"
+done
+python3 - $criteria <<'P'
+import csv, json, sys
+for by in sys.argv[1:]:
+    said, rows = json.load(open(f"{by}.json")), list(csv.DictReader(open(f"{by}.csv")))
+    wrong = [r["given"] != r["true"] for r in rows]
+    noisy = [r["verdict"] == "noisy" for r in rows]
+    assert len(rows) == 1500 == said["images"] == said["judged"] and said["by"] == by and said["networks"] == 2, said
+    assert [int(r["sample"]) for r in rows] == list(range(1500))
+    assert sum(wrong) == said["truth"]["wrong"] and 500 < sum(wrong) < 700, said
+    assert sum(noisy) == said["noisy"] and sum(a and b for a, b in zip(wrong, noisy)) == said["truth"]["found"], said
+    # All labels called noisy: precision 40 %, F1 57 %.
+    t = said["truth"]
+    assert t["f1"] > (60 if by == "entropy" else 65) and t["precision"] > 60 and t["average_precision"] > 65, (by, said)
+    right = sum((r["proposed"] if n else r["given"]) == r["true"] for r, n in zip(rows, noisy))
+    assert right == t["right_as_proposed"] > 950 > 1500 - sum(wrong), (by, said)
+    curve = [float(r["recall"]) for r in csv.DictReader(open(f"{by}.curve.csv"))]
+    assert curve == sorted(curve) and abs(curve[-1] - 100) < 1e-9
+    print(f"{by}: F1 {t['f1']:.1f}, average precision {t['average_precision']:.1f}")
+P
+grep -q "^precision [0-9.]* %, recall" vote.txt || fail "no precision on the terminal: $(cat vote.txt)"
+
+# The same probabilities from a file give the same verdicts; an artifact with its own weights takes data flags.
+"$run" detect-noise run -o x.csv --save-probs p.npy >x.txt 2>log
+"$run" detect-noise --probs p.npy --labels run/labels.npy --by confident-learning -o files.csv >x.txt 2>log || fail "$(cat log)"
+cmp <(cut -d, -f1-5 files.csv) <(cut -d, -f1-5 confident-learning.csv) || fail "other verdicts by the same probabilities"
+"$run" detect-noise a.smkd b.smkd --data fashion-mnist --train-limit 300 --noise symmetric:0.3 --by entropy -o own.csv >own.txt 2>log || fail "$(cat log)"
+grep -q "wrong labels" own.txt || fail "noise made here has no truth"
+
+# What a next run reads: corrected labels, and which images to keep.
+"$run" detect-noise run --by vote -o v.csv --apply relabel --apply drop >v.txt 2>log || fail "$(cat log)"
+python3 - <<'P'
+import csv, struct
+def numbers(path):
+    b = open(path, "rb").read()
+    n = 10 + int.from_bytes(b[8:10], "little")
+    return struct.unpack(f"<{(len(b) - n) // 8}q", b[n:])
+rows = list(csv.DictReader(open("v.csv")))
+noisy = [r["verdict"] == "noisy" for r in rows]
+assert numbers("v.labels.npy") == tuple(int(r["proposed" if n else "given"]) for r, n in zip(rows, noisy))
+assert numbers("v.keep.npy") == tuple(int(not n) for n in noisy) and sum(noisy) > 300
+P
+again=(--data fashion-mnist --train-limit 1500 --test-limit 100 --augment none --batch-size 50 --epochs 1 --method ce -q)
+"$run" train --peer a.smkd "${again[@]}" --labels v.labels.npy -o relabelled
+"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --keep v.keep.npy --val-split 0.1 -o dropped
+python3 - <<'P'
+import csv, json
+kept = sum(r["verdict"] == "clean" for r in csv.DictReader(open("v.csv")))
+d = json.load(open("dropped/config.json"))["data"]
+assert d["train_images"] + d["validation_images"] == kept, (d, kept)
+assert json.load(open("relabelled/config.json"))["data"]["noise_rate"] < 0.35
+P
+"$run" train --resume -o dropped -q || fail "a run with --keep does not resume"
+cp v.keep.npy kept.npy; cp relabelled/labels.npy v.labels.npy; python3 - <<'P'
+b = bytearray(open("v.keep.npy", "rb").read()); b[-8] ^= 1; open("v.keep.npy", "wb").write(b)
+P
+refuses "the data is not the one the run began with" "$run" train --resume -o dropped --epochs 1
+cp kept.npy v.keep.npy
+
+# Weights: an image comes as often as its weight says.
+"$run" detect-noise run --by gmm -o w.csv --apply weight >w.txt 2>log || fail "$(cat log)"
+"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --sample-weights w.weights.npy -o weighed
+"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --sample-weights w.weights.npy -o weighed1 --threads 1
+same_run weighed weighed1
+python3 - <<'P'
+import csv, json
+w = {r["sample"]: 1 - float(r["score"]) for r in csv.DictReader(open("w.csv"))}
+right = [r["given"] == r["true"] for r in csv.DictReader(open("w.csv"))]
+assert sum(v for v, r in zip(w.values(), right) if r) / sum(w.values()) > 0.75  # of what an epoch brings
+P
+
+# Folds: two runs, which are there the next time; nobody judges what it was trained on.
+"$run" train --peer a.smkd "${few[@]}" "${noise[@]}" --method ce --epochs 1 -o small -q
+"$run" detect-noise small --cross-validate 2 --by loss -o f.csv --json >f.json 2>log || fail "folds: $(cat log)"
+[ "$(grep -c '^note: fold' log)" = 2 ] || fail "folds: $(cat log)"
+touch -r small/folds-2/fold-1/last.safetensors when
+"$run" detect-noise small --cross-validate 2 --by loss -o f2.csv --threads 1 >f.txt 2>log || fail "folds again: $(cat log)"
+cmp f.csv f2.csv || fail "folds: other bits"
+[ small/folds-2/fold-1/last.safetensors -nt when ] && fail "a finished fold was trained again"
+python3 - <<'P'
+import json, struct
+def numbers(path):
+    b = open(path, "rb").read()
+    n = 10 + int.from_bytes(b[8:10], "little")
+    return struct.unpack(f"<{(len(b) - n) // 8}q", b[n:])
+a, b = numbers("small/folds-2/fold-0/keep.npy"), numbers("small/folds-2/fold-1/keep.npy")
+assert all(x + y == 1 for x, y in zip(a, b)) and abs(sum(a) - sum(b)) < 10, (sum(a), sum(b))
+said = json.load(open("f.json"))
+assert said["folds"] == 2 and said["judged"] == 512, said
+P
+
+rm -f none.csv
+refuses '--by nonsense: expected one of' "$run" detect-noise run --by nonsense -o none.csv
+refuses 'says nothing to --by loss' "$run" detect-noise run --by loss --votes 3 -o none.csv
+refuses 'give one of them' "$run" detect-noise run --by loss --share 0.1 --threshold s -o none.csv
+refuses 'expected relabel, drop or weight' "$run" detect-noise run --apply nothing -o none.csv
+refuses 'FILE.csv is missing' "$run" detect-noise run
+refuses 'nothing to look at' "$run" detect-noise --data fashion-mnist -o none.csv
+refuses '--data is missing' "$run" detect-noise a.smkd -o none.csv
+refuses 'give its folder, not artifacts' "$run" detect-noise a.smkd --data fashion-mnist --cross-validate 2 -o none.csv
+refuses 'needs --labels FILE' "$run" detect-noise --probs p.npy -o none.csv
+refuses 'takes the place of networks' "$run" detect-noise run --probs p.npy --labels run/labels.npy -o none.csv
+refuses 'expected probabilities [images, classes]' "$run" detect-noise --probs run/labels.npy --labels run/labels.npy -o none.csv
+refuses 'expected one for each of 1500 images' "$run" detect-noise --probs p.npy --labels small/labels.npy -o none.csv
+refuses 'needs true labels' "$run" detect-noise --probs p.npy --labels run/labels.npy --curve c.csv -o none.csv
+refuses 'expected one for each of' "$run" detect-noise run --train-limit 700 -o none.csv
+refuses 'cannot be written' "$run" detect-noise run -o none/none.csv
+refuses 'expected 0 to 1, 1 for what is kept' "$run" train --peer a.smkd "${again[@]}" --keep run/labels.npy -o bad
+refuses 'says yes or no' "$run" detect-noise run --by vote --apply weight -o none.csv
+refuses 'one weight for each of' "$run" train --peer a.smkd "${again[@]}" --sample-weights p.npy -o bad
+refuses 'is an order of its own' "$run" train --peer a.smkd "${again[@]}" --sample-weights w.weights.npy --sampler balanced -o bad
+printf '0\n%.0s' $(seq 1500) >zeros.txt
+refuses 'leaves no training images' "$run" train --peer a.smkd "${again[@]}" --keep zeros.txt -o bad
+[ ! -e none.csv ] && [ ! -e bad ] || fail "something was written"
+echo ok
