@@ -27,6 +27,10 @@ class OnnxTorch:
         self.buffers = {}
 
     def __call__(self, x, training=True):
+        return next(iter(self.outputs(x, training).values()))
+
+    def outputs(self, x, training=True):
+        """All outputs by their names, in the file's order."""
         env = {"": None, **self.params, **self.constants}
         fed = [i.name for i in self.model.graph.input if i.name not in env]
         env[fed[0]] = x
@@ -37,7 +41,7 @@ class OnnxTorch:
             out = f(n, a, training, *[env[i] for i in n.input])
             for name, v in zip(n.output, out if isinstance(out, (tuple, list)) else (out,)):
                 env[name] = v
-        return env[self.model.graph.output[0].name]
+        return {o.name: env[o.name] for o in self.model.graph.output}
 
     def op_Conv(self, n, a, training, x, w, b=None):
         r = w.ndim - 2
@@ -66,6 +70,7 @@ class OnnxTorch:
 
     def op_Clip(self, n, a, training, x, lo=None, hi=None): return torch.clamp(x, lo, hi)
     def op_Relu(self, n, a, training, x): return F.relu(x)
+    def op_Tanh(self, n, a, training, x): return torch.tanh(x)
     def op_Add(self, n, a, training, x, y): return x + y
     def op_Sub(self, n, a, training, x, y): return x - y
     def op_Mul(self, n, a, training, x, y): return x * y

@@ -1,0 +1,72 @@
+"""What a training run draws from its seed, without the runtime: the order of an epoch's images, images drawn at random, first values of
+tables. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use (runtime/data.h)."""
+import math
+
+import numpy as np
+
+SHUFFLE, TABLE, DRAW = 3, 7, 8  # kinds of streams
+WORD = 0xffffffff
+
+
+def philox(counter, key):
+    c, (k0, k1) = list(counter), key
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [b >> 32 ^ c[1] ^ k0, b & WORD, a >> 32 ^ c[3] ^ k1, a & WORD]
+        k0, k1 = k0 + 0x9E3779B9 & WORD, k1 + 0xBB67AE85 & WORD
+    return c
+
+
+class Stream:
+    def __init__(self, seed, kind, epoch=0, item=0):
+        stream = kind << 60 | (epoch & 0xffffff) << 36 | item & 0xfffffffff
+        self.key, self.high = (seed & WORD, seed >> 32), (stream & WORD, stream >> 32)
+        self.position, self.left = 0, []
+
+    def u32(self):
+        if not self.left:
+            self.left = philox((self.position & WORD, self.position >> 32, *self.high), self.key)
+            self.position += 1
+        return self.left.pop(0)
+
+    def u64(self):
+        return self.u32() << 32 | self.u32()
+
+    def below(self, n):
+        """Numbers near 2^64 would favour small results: they are drawn again."""
+        if n < 2:
+            return 0
+        most = 2 ** 64 - 1
+        while (v := self.u64()) >= most - most % n:
+            pass
+        return v % n
+
+    def uniform(self):
+        return (self.u64() >> 11) / 2 ** 53
+
+
+def order(seed, epoch, n):
+    """The images of an epoch (from 1), as --sampler shuffle has them: Fisher and Yates from the end."""
+    s, out = Stream(seed, SHUFFLE, epoch), list(range(n))
+    for i in range(n, 1, -1):
+        j = s.below(i)
+        out[i - 1], out[j] = out[j], out[i - 1]
+    return np.array(out)
+
+
+def images_at_random(seed, step, count, n):
+    """For each row of a step's batch another image."""
+    s = Stream(seed, DRAW, 0, step)
+    return np.array([s.below(n) for _ in range(count)])
+
+
+def normal(seed, table, count, deviation):
+    """What a table starts with, by Box and Muller; its stream is that of its name."""
+    h = 0xcbf29ce484222325
+    for byte in table.encode():
+        h = (h ^ byte) * 0x100000001b3 & (1 << 64) - 1
+    s, out = Stream(seed, TABLE, h & 0xffff), []
+    while len(out) < count:
+        r, angle = math.sqrt(-2 * math.log(1 - s.uniform())), 6.283185307179586 * s.uniform()
+        out += [r * math.cos(angle), r * math.sin(angle)]
+    return deviation * np.array(out[:count])

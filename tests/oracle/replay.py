@@ -1,0 +1,229 @@
+"""A training run outside our runtime: the networks of ONNX files in PyTorch, float64, with SGD written out; losses and gradients from a
+float64 reference (methods_ref.py, memory_ref.py); and what outlives a step, as methods.md has it: rows of tables, states, averages,
+snapshots, rounds, looks at all images, MyLC's r."""
+import inspect
+
+import numpy as np
+import torch
+
+import draws
+from methods_ref import batch
+from onnx_torch import OnnxTorch
+from smkd_ref import entropy
+
+torch.set_num_threads(1)  # of networks as small as these
+
+
+class Network:
+    def __init__(self, path):
+        self.net = OnnxTorch(path)
+        nodes = self.net.model.graph.node
+        self.statistics = [x for n in nodes if n.op_type == "BatchNormalization" for x in n.input[3:5]]
+        self.initial = self.numbers()
+        self.begin()
+
+    def begin(self):
+        self.take(self.initial)
+        self.momentum = {k: torch.zeros_like(p) for k, p in self.net.params.items()}
+
+    def numbers(self):
+        """Parameters and running statistics."""
+        return {**{k: p.detach().clone() for k, p in self.net.params.items()}, **{k: self.net.constants[k].clone() for k in self.statistics}}
+
+    def take(self, numbers):
+        with torch.no_grad():
+            for k, p in self.net.params.items():
+                p.copy_(numbers[k])
+        self.net.constants.update({k: numbers[k].clone() for k in self.statistics})
+
+    def untrained(self):
+        return all(((self.initial[k] == 0) | (self.initial[k] == 1)).all() for k in self.statistics)
+
+    def train(self, x):
+        out = self.net.outputs(x)
+        self.net.constants.update(self.net.buffers)
+        return out
+
+    def says(self, x, numbers=None):
+        """Logits in inference, with other numbers if there are some."""
+        own = self.numbers() if numbers else None
+        if numbers:
+            self.take(numbers)
+        with torch.no_grad():
+            z = self.net.outputs(x, training=False)["logits"].numpy()
+        if numbers:
+            self.take(own)
+        return z
+
+    def update(self, outputs, gradients, lr, momentum, decay):
+        """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD. What no gradient reaches decays."""
+        params = self.net.params
+        grads = torch.autograd.grad([outputs[k] for k in gradients], list(params.values()),
+                                    [torch.from_numpy(np.ascontiguousarray(g)).reshape(outputs[k].shape) for k, g in gradients.items()],
+                                    allow_unused=True)
+        with torch.no_grad():
+            for (k, p), g in zip(params.items(), grads):
+                self.momentum[k] = momentum * self.momentum[k] + (0 if g is None else g) + decay * p
+                p -= lr * self.momentum[k]
+
+
+def peer_of(key):
+    """"entropy.1" -> ("entropy", 1); "threshold" -> ("threshold", None)"""
+    stem, _, k = key.rpartition(".")
+    return (stem, int(k)) if k.isdigit() else (key, None)
+
+
+class Metrics:
+    """The numbers of one epoch by the names that metrics.jsonl has, of a network or (None) of the run."""
+
+    def __init__(self):
+        self.rows, self.sums, self.last = 0, {}, {}
+
+    def add(self, out, n, peers):
+        self.rows += n
+        for key, v in out.items():
+            stem, k = peer_of(key)
+            if key.startswith(("grad.", "table.", "state.")) or stem == "corrected":
+                continue
+            if stem in ("loss", "loss.all"):
+                for j in range(peers) if k is None else [k]:
+                    self.sums["loss", j] = self.sums.get(("loss", j), 0) + v * n
+            elif np.ndim(v):
+                self.sums[stem, k] = self.sums.get((stem, k), 0) + np.sum(v)
+            else:
+                self.last[stem, k] = v
+
+    def told(self):
+        names = {"selected": "selected_count", "kept": "kept_count", "loss": "loss"}
+        of = lambda stem: 1 if stem in ("selected", "kept") else self.rows
+        return {**{(names.get(s, f"mean_{s}"), k): v / of(s) for (s, k), v in self.sums.items()}, **self.last}
+
+
+class Replay:
+    """row: what a method's run looks like (test_replay.py); run: the same for all of them; images float64 [n,1,H,W], labels [n],
+    targets [n,T] of a regression."""
+
+    def __init__(self, row, run, files, images, labels, targets=None, teacher=None):
+        self.row, self.run, self.x, self.y, self.targets = row, run, torch.from_numpy(images), labels, targets
+        self.peers = [Network(f) for f in files]
+        self.teacher = teacher and Network(teacher)
+        takes = inspect.signature(row.ref).parameters
+        self.accepts = lambda name: name in takes
+        self.r = [0.0] * len(self.peers)
+        self.memory = {f"{stem}.{k}": np.array(begin(self, f"{stem}.{k}"), np.float64)
+                       for stem, begin in row.memory.items() for k in range(len(self.peers))}
+        self.averages, self.updates = [p.numbers() for p in self.peers], 0
+        self.snapshots = None
+        self.steps = -(-len(labels) // run.batch)
+        self.metrics = []
+
+    # --- what a reference is given ------------------------------------------------------------------------------------------
+
+    def inputs(self, index):
+        """Asked before the networks see the batch."""
+        return dict(self.inputs_of(index))
+
+    def inputs_of(self, index):
+        x = self.x[index]
+        for name, v in self.memory.items():
+            yield name, v[index] if name.startswith("table.") else v
+        if self.targets is not None:
+            yield "targets", self.targets[index]
+        for k, p in enumerate(self.peers):
+            if self.teacher:
+                yield f"teacher.{k}", self.teacher.says(x)
+            if self.row.rounds > 1:  # in the first nobody asks
+                yield f"teacher.{k}", p.says(x, self.snapshots and self.snapshots[k])
+            if self.row.ema_decay is not None:
+                yield f"average.{k}", p.says(x, self.averages[k])
+
+    def refer(self, z, index, given, clock):
+        """The reference's results for what the networks said of these images; what it remembers is written down."""
+        x = batch(z, self.y[index], **{k.replace(".", "_"): v for k, v in given.items()})
+        out = self.row.ref(x, **self.row.numbers, **{k: v for k, v in clock.items() if self.accepts(k)})
+        for name, old in self.memory.items():
+            if name.startswith("state."):
+                self.memory[name] = np.reshape(out.get(name, old), np.shape(old))
+            elif name in out:
+                old[index] = np.reshape(out[name], old[index].shape)
+        return out
+
+    def clock(self, epoch, step):
+        return dict(progress=epoch / self.row.epochs, epoch=epoch, epochs=self.row.epochs, steps=self.steps, round=self.round,
+                    step=(epoch - 1) * self.steps + step, r=tuple(self.r))
+
+    # --- the run ------------------------------------------------------------------------------------------------------------
+
+    def begin_anew(self):
+        """Each network is its own teacher now, and starts with the numbers it came with."""
+        self.snapshots = [p.numbers() for p in self.peers]
+        for p in self.peers:
+            p.begin()
+        self.r, self.updates = [0.0] * len(self.peers), 0
+
+    def look_at_all(self, epoch):
+        """Before an epoch: networks in inference, images in their own order."""
+        if self.accepts("r") and epoch == 1:  # MyLC's r of networks that come trained
+            self.r = [0 if p.untrained() else self.confidence(entropy(p.says(self.x)).mean()) for p in self.peers]
+        if self.row.survey and self.row.survey(epoch):
+            for at in range(0, len(self.y), self.run.batch):
+                index = np.arange(at, min(at + self.run.batch, len(self.y)))
+                clock = dict(self.clock(epoch, 0), survey=1 if at == 0 else 2)
+                self.refer([p.says(self.x[index]) for p in self.peers], index, self.inputs(index), clock)
+
+    def confidence(self, mean_entropy):
+        return float(np.clip(1 - mean_entropy / np.log(self.run.classes), 0, 1))
+
+    def one_step(self, epoch, step, index, total_step):
+        given = self.inputs(index)
+        if self.row.drawn:
+            given["labels.draw"] = self.y[draws.images_at_random(self.run.seed, total_step, len(index), len(self.y))]
+        outputs = [p.train(self.x[index]) for p in self.peers]
+        given.update({f"tap.{k}.{name}": v.detach().numpy() for k, o in enumerate(outputs) for name, v in o.items() if name != "logits"})
+        out = self.refer([o["logits"].detach().numpy() for o in outputs], index, given, self.clock(epoch, step))
+        for k, (p, o) in enumerate(zip(self.peers, outputs)):
+            gradients = {"logits": out[f"grad.{k}"]}
+            gradients.update({name: out[f"grad.tap.{k}.{name}"] for name in o if f"grad.tap.{k}.{name}" in out})
+            p.update(o, gradients, self.run.lr, self.run.momentum, self.run.decay)
+        self.average()
+        return out
+
+    def average(self):
+        """Its decay is as given, at most 1 - 1/(step+1) with steps from 0."""
+        if self.row.ema_decay is None:
+            return
+        decay = min(self.row.ema_decay, 1 - 1 / (self.updates + 1))
+        self.updates += 1
+        for k, p in enumerate(self.peers):
+            now = p.numbers()
+            self.averages[k] = {name: decay * v + (1 - decay) * now[name] for name, v in self.averages[k].items()}
+
+    def go(self):
+        total_epoch = 0
+        for self.round in range(1, self.row.rounds + 1):
+            if self.round > 1:
+                self.begin_anew()
+            for epoch in range(1, self.row.epochs + 1):
+                total_epoch += 1
+                self.look_at_all(epoch)
+                order, m = draws.order(self.run.seed, total_epoch, len(self.y)), Metrics()
+                for step in range(self.steps):
+                    index = order[step * self.run.batch:(step + 1) * self.run.batch]
+                    m.add(self.one_step(epoch, step, index, (total_epoch - 1) * self.steps + step), len(index), len(self.peers))
+                self.metrics.append(m.told())
+                for k in range(len(self.peers)):
+                    if self.accepts("r"):
+                        self.r[k] = self.confidence(self.metrics[-1]["mean_entropy", k])
+        return self
+
+    def tensors(self):
+        """What a checkpoint holds after it, by the names there."""
+        out = dict(self.memory)
+        for k, p in enumerate(self.peers):
+            parts = {"peer": p.numbers(), "momentum": p.momentum}
+            if self.row.ema_decay is not None:
+                parts["ema"] = self.averages[k]
+            if self.snapshots:
+                parts["snapshot"] = self.snapshots[k]
+            out.update({f"{part}.{k}.{name}": v.numpy() for part, of in parts.items() for name, v in of.items()})
+        return out

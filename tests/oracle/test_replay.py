@@ -1,0 +1,318 @@
+"""Every row of `smkd-run methods` trained on Fashion-MNIST, step by step the same as a replay in PyTorch and numpy (replay.py).
+
+The replay has the same images in the same order, the method's loss and its gradients from the float64 references that are written from
+the equations alone, and SGD; nothing of the runtime, of the compiler or of our autodiff. After two epochs of three batches, the last
+of them smaller (three epochs where nothing happens before; rounds of two for the methods in rounds), all parameters, running
+statistics, momenta, tables, states, averages and snapshots of last.safetensors are within 1e-4 of the replay's, relative to the
+largest number of each tensor, and so are the losses and numbers of metrics.jsonl. What a method does must show: its networks end
+elsewhere than those of plain cross entropy.
+
+A new method is a row of REPLAYS. That two longer epochs end above chance is in tests/cli/train_methods.sh, which trains all of them.
+"""
+import functools
+import gzip
+import json
+import sys
+import types
+
+import numpy as np
+
+import draws
+import methods_ref as ref
+import test_methods
+from common import FASHION, RUN, SMKDC, Report, need, need_tools, read_safetensors, run, skip, temp_dir
+
+LIMIT = 1e-4
+SHOWS = 10 * LIMIT  # how far from plain cross entropy a method must lead
+NEXT_TO_NOTHING = 1e-3  # of a tensor, beside the largest of its kind: biases in front of a BatchNorm, whose gradient is rounding
+SETTING = types.SimpleNamespace(batch=16, lr=0.02, momentum=0.9, decay=5e-3, seed=3, classes=10)
+IMAGES, TESTS, MEAN, STD = 40, 16, 0.286, 0.353
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------------------
+
+def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=False,
+        targets=False, **numbers):
+    """reference: that of test_methods.py unless given. nets: the peers. memory: {stem of a table or state: how it begins}. numbers:
+    flags that the reference takes, too; run: flags that only the run sees."""
+    return types.SimpleNamespace(ref=reference, nets=nets, epochs=epochs, rounds=rounds, memory=memory, run=run, ema_decay=ema_decay,
+                                 survey=survey, drawn=drawn, teacher=teacher, targets=targets, numbers=numbers)
+
+
+def of_classes(value):
+    return lambda replay, name: np.full((len(replay.y), SETTING.classes), value)
+
+
+def an_image(value):
+    return lambda replay, name: np.full(len(replay.y), value)
+
+
+def one_hot(replay, name):
+    return np.eye(SETTING.classes)[replay.y]
+
+
+def near_zero(width):
+    """N(0, 1e-8)"""
+    return lambda replay, name: draws.normal(SETTING.seed, name, len(replay.y) * width, 1e-8).reshape(-1, width)
+
+
+def shares(replay, name):
+    return np.bincount(replay.y, minlength=SETTING.classes) / len(replay.y)
+
+
+def nothing(*shape):
+    return lambda replay, name: np.zeros(shape)
+
+
+def regression(x, *, error, huber_delta=1.0):
+    """Means over all numbers of d^2, |d|, or d^2/2 up to delta and delta (|d| - delta/2) beyond."""
+    out = {}
+    for k, z in enumerate(x.z):
+        d = z - x.targets
+        far = np.abs(d) > huber_delta
+        rows, grad = {"squared": lambda: (d * d, 2 * d), "absolute": lambda: (np.abs(d), np.sign(d)),
+                      "huber": lambda: (np.where(far, huber_delta * (np.abs(d) - huber_delta / 2), d * d / 2),
+                                        np.clip(d, -huber_delta, huber_delta))}[error]()
+        ref.put(out, k, (rows.mean(), grad / d.size))
+    return out
+
+
+PAIR = ("a", "b")
+SMKD = functools.partial(row, nets=PAIR, eta=1.1, b2=-1.0)
+PAST = {"table.prev": one_hot}
+HEADS = functools.partial(row, nets=("heads",))
+NUMBERS = functools.partial(row, targets=True)
+
+REPLAYS = {
+    "smkd-p": SMKD(),
+    "smkd-s": row(nets=PAIR, eta=1.1),
+    "cmd-p": SMKD(b1=4.0),
+    "cmd-s": row(nets=PAIR, eta=1.1, refine="proselflc"),
+    "all": row(nets=PAIR, refine="boot-soft"),
+    "zero": row(refine="proselflc"),
+    "ce": row(),
+    "ls": row(),
+    "cp": row(),
+    "boot-soft": row(),
+    "proselflc": row(),
+    "mylc": row(nets=("heads",), b1=4.0),  # which come trained: r is known before the first step
+    "elr": row(memory={"table.target": of_classes(0.0)}),
+    # The rates are such that u and v, from 1e-8, matter in the third epoch.
+    "sop": row(epochs=3, memory={"table.u": near_zero(1), "table.v": near_zero(10)}, lr_u=5e3, lr_v=2e4),
+    "temporal-ensembling": row(memory={"table.z": of_classes(0.0)}, ramp=2),
+    "mean-teacher": row(ema_decay=0.6, run=dict(ema_decay=0.6), ramp=2),
+    "mkd": row(nets=PAIR),
+    "dml": row(nets=PAIR, temperature=2.0),
+    "t2s": row(teacher=True, temperature=2.0),
+    "two-round": row(rounds=2),
+    "born-again": row(rounds=3),
+    "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),
+    "kdcl": row(nets=PAIR),
+    "tf-kd-reg": row(),
+    "gce": row(),
+    "gce-truncated": row(memory={"table.keep": an_image(1.0)}, survey=lambda epoch: epoch >= 2, run=dict(prune_start=2, prune_every=1), gce_k=0.1),
+    "cores": row(memory={"state.counts": nothing(10), "state.prior": shares}, cores_warmup=0, cores_ramp=2, sieve_after=1),
+    "peer-loss": row(drawn=True, peer_alpha=0.3),
+    "sce": row(),
+    "apl": row(),
+    "nce-rce": row(loss_beta=0.5),
+    "nce-mae": row(),
+    "ps-kd": row(memory=PAST),
+    "byot": HEADS(byot_beta=1e-3),
+    "dmfl": HEADS(dmfl="live"),
+    "ps-kd+byot": HEADS(memory=PAST, byot_beta=1e-3),
+    "ps-kd+dmfl": HEADS(memory=PAST, dmfl="live"),
+    "byot+dmfl": HEADS(dmfl="live", byot_beta=1e-3),
+    "ps-kd+byot+dmfl": HEADS(memory=PAST, dmfl="live", byot_beta=1e-3),
+    "co-teaching": row(nets=PAIR, ramp=2),
+    "co-teaching+": row(nets=PAIR, ramp=2, init_epoch=1),
+    "jocor": row(nets=PAIR, ramp=2),
+    "mentornet": row(memory={"state.percentile": nothing()}, burn_in=1),
+    "s2e": row(nets=PAIR, p6=0.0, p10=0.1),
+    "mse": NUMBERS(functools.partial(regression, error="squared")),
+    "l1": NUMBERS(functools.partial(regression, error="absolute")),
+    "huber": NUMBERS(functools.partial(regression, error="huber"), huber_delta=0.3),
+}
+
+
+# --- the two sides ------------------------------------------------------------------------------------------------------------
+
+def first_images(part, n):
+    """The first n images and labels of Fashion-MNIST."""
+    read = lambda name, head, size: np.frombuffer(gzip.open(FASHION / name).read(head + n * size)[head:], np.uint8)
+    return read(f"{part}-images-idx3-ubyte.gz", 16, 784).reshape(n, 28, 28), read(f"{part}-labels-idx1-ubyte.gz", 8, 1).astype(np.int64)
+
+
+def change(path, surer=1):
+    """A ReLU whose operand is within rounding of 0 passes its gradient on one side and not on the other, and on Fashion-MNIST's black
+    borders a whole area has one value: the networks have Tanh instead. surer: factor of the last layer's weights, since what new
+    networks say is so nearly uniform that methods which look at it would have nothing to tell apart."""
+    import onnx
+    from onnx import numpy_helper
+    m = onnx.load(str(path))
+    for n in m.graph.node:
+        n.op_type = "Tanh" if n.op_type == "Relu" else n.op_type
+    for t in m.graph.initializer:
+        if t.name == "fc.weight":
+            t.CopyFrom(numpy_helper.from_array(surer * numpy_helper.to_array(t), t.name))
+    onnx.save(m, str(path))
+
+
+class Bench:
+    """Images, networks and a teacher that all runs share."""
+
+    def __init__(self, tmp):
+        self.tmp = tmp
+        x, self.y = first_images("train", IMAGES)
+        tx, ty = first_images("t10k", TESTS)
+        self.x = (x[:, None] / 255 - MEAN) / STD
+        away = np.random.default_rng(0).normal(size=(784, SETTING.classes)) / 28
+        numbers = lambda v: (((v / 255 - MEAN) / STD).reshape(len(v), -1) @ away).astype(np.float32)
+        self.targets = np.float64(numbers(x))
+        for name, v in dict(x=x, y=self.y, tx=tx, ty=ty, t=numbers(x), tt=numbers(tx)).items():
+            np.save(tmp / f"{name}.npy", v)
+        for name, width, seed in (("a", 8, 0), ("b", 6, 1)):
+            run(SMKDC, "new", "resnet8", "--width", width, "--input", "1x28x28", "--classes", SETTING.classes, "--seed", seed, "-o", self.onnx(name))
+            change(self.onnx(name), np.float32(4))
+            run(SMKDC, "compile", self.onnx(name), "-o", self.artifact(name))
+        # A network with heads as a file: they are in what a run exports. It is trained a little, and so a teacher, too.
+        heads = [f"{v}:byot" for v in ("/Relu", "/layer1/0/Relu_1", "/layer2/0/Relu_1")]
+        run(SMKDC, "compile", self.onnx("a"), *(w for h in heads for w in ("--head", h)), "--seed", 5, "-o", tmp / "fresh.smkd")
+        self.train("first", "ce", ["fresh"], False, "--epochs", 2)
+        run(RUN, "export", tmp / "first", "--heads", "-o", self.onnx("heads"))
+        change(self.onnx("heads"))
+        run(SMKDC, "compile", self.onnx("heads"), "-o", self.artifact("heads"))
+
+    def onnx(self, name):
+        return self.tmp / f"{name}.onnx"
+
+    def artifact(self, name):
+        return self.tmp / f"{name}.smkd"
+
+    def train(self, out, method, nets, regression, *flags):
+        files = [self.tmp / f"{n}.npy" for n in (("x", "t", "tx", "tt") if regression else ("x", "y", "tx", "ty"))]
+        s = SETTING
+        run(RUN, "train", *(w for n in nets for w in ("--peer", self.artifact(n))), "--method", method, "--data", ",".join(map(str, files)), "--mean",
+            MEAN, "--std", STD, "--batch-size", s.batch, "--lr", s.lr, "--momentum", s.momentum, "--weight-decay", s.decay, "--lr-scheduler",
+            "constant", "--seed", s.seed, "--quiet", *flags, "-o", self.tmp / out)
+
+    def ours(self, name, r):
+        """(tensors of the checkpoint, its numbers, lines of the metrics)"""
+        more = ["--epochs", r.epochs, *test_methods.flags({**r.numbers, **r.run})]
+        if r.rounds > 1:
+            more += ["--rounds", r.rounds]
+        if r.teacher:
+            more += ["--teacher", self.tmp / "first"]
+        self.train(name, name, r.nets, r.targets, *more)
+        raw = (self.tmp / name / "last.safetensors").read_bytes()
+        told = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+        lines = [json.loads(line) for line in (self.tmp / name / "metrics.jsonl").read_text().splitlines()]
+        return read_safetensors(self.tmp / name / "last.safetensors"), told, lines
+
+    def replay(self, r):
+        from replay import Replay
+        return Replay(r, SETTING, [self.onnx(n) for n in r.nets], self.x, self.y, self.targets if r.targets else None,
+                      self.onnx("heads") if r.teacher else None).go()
+
+    @functools.lru_cache
+    def plain(self, nets, epochs, rounds):
+        """The networks that cross entropy leads to."""
+        return self.replay(row(reference_of("ce"), nets, epochs, rounds)).tensors()
+
+
+def reference_of(name):
+    entries = test_methods.METHODS[name]
+    return (entries[0] if isinstance(entries, list) else entries).ref
+
+
+# --- comparing ----------------------------------------------------------------------------------------------------------------
+
+def kind(key):
+    part, k = key.split(".")[:2]
+    return key if part in ("table", "state") else f"{part}.{k}"
+
+
+def far(got, want):
+    """(largest difference of a tensor relative to its largest number, its name); those that are next to nothing beside the others of
+    their kind, relative to these."""
+    largest = {}
+    for key, v in want.items():
+        largest[kind(key)] = max(largest.get(kind(key), 0), np.abs(v).max())
+    worst = (0.0, "")
+    for key, v in want.items():
+        g = np.asarray(got[key], np.float64).reshape(np.shape(v))
+        against = max(np.abs(v).max(), NEXT_TO_NOTHING * largest[kind(key)], 1e-30)
+        worst = max(worst, (np.abs(g - v).max() / against if np.isfinite(g).all() else np.inf, key))
+    return worst
+
+
+def told(lines, metrics, temperature):
+    """(largest relative difference of a number of the epochs, its name). A divergence is the difference of two sums of up to
+    T^2 ln C, of which float32 has seven digits: with T = 20 none are left of it, though its gradient has all."""
+    worst, n = (0.0, ""), 0
+    for epoch, (line, want) in enumerate(zip(lines, metrics, strict=True)):
+        for (name, k), v in want.items():
+            got = line[name] if k is None else line["peers"][k][name]
+            n += 1
+            if got is None or not np.isfinite(v):
+                error = 0.0 if got is None and np.isinf(v) else np.inf
+            else:
+                error = abs(got - v) / max(abs(v), 1e-3 if name != "mean_divergence" else temperature ** 2 * np.log(SETTING.classes))
+            worst = max(worst, (error, f"{name}{'' if k is None else f' of {k}'}, epoch {epoch + 1}"))
+    return worst, n
+
+
+def networks(tensors):
+    return {k: v for k, v in tensors.items() if k.startswith("peer.")}
+
+
+def undecided(metrics):
+    """Names of rows that are chosen, of which there were all or none in every epoch; nothing is where the threshold is infinite."""
+    if np.isinf(metrics[-1].get(("threshold", None), 0)):
+        return []
+    names = {name for m in metrics for name, _ in m if name.endswith("_count")}
+    return [n for n in names if not any(0 < v < IMAGES for m in metrics for (name, _), v in m.items() if name == n)]
+
+
+def compare(report, bench, name, r):
+    if r.ref is None:
+        r.ref = reference_of(name)
+    tensors, numbers, lines = bench.ours(name, r)
+    replay = bench.replay(r)
+    want = replay.tensors()
+    assert set(want) == set(tensors), f"the checkpoint and the replay hold different tensors: {sorted(set(want) ^ set(tensors))}"
+    error, key = far(tensors, want)
+    apart = np.inf if name == "ce" or r.targets else far(networks(want), networks(bench.plain(r.nets, r.epochs, r.rounds)))[0]
+    beside = "" if np.isinf(apart) else f", {apart:.1e} from cross entropy"
+    report.check(f"{name}: {len(want)} tensors after {r.rounds * r.epochs * replay.steps} steps{beside} (worst {key})", error, LIMIT)
+    (error, key), n = told(lines, replay.metrics, r.numbers.get("temperature", 1.0))
+    report.check(f"{name}: {n} numbers of {len(lines)} epochs (worst {key})", error, LIMIT)
+    if any(replay.r):
+        off = max(abs(float.fromhex(numbers[f"r.{k}"]) - v) for k, v in enumerate(replay.r))
+        report.check(f"{name}: r {[round(v, 3) for v in replay.r]}", off, LIMIT)
+    if apart < SHOWS:
+        report.fail(name, "these steps lead where cross entropy does: nothing was compared")
+    for what in undecided(replay.metrics):
+        report.fail(name, f"{what} is none or all in every epoch: no choice was compared")
+
+
+def main():
+    need_tools(SMKDC, RUN)
+    need("torch", "onnx")
+    if not FASHION.is_dir():
+        skip("no dataset-fashion-mnist")
+    report = Report()
+    rows = [line.split()[0] for line in run(RUN, "methods").stdout.splitlines()]
+    for name in sorted(set(rows) ^ set(REPLAYS)):
+        report.fail(name, "is a row of REPLAYS but no method" if name in REPLAYS else
+                    "the method has no replay: give it a row of REPLAYS in test_replay.py")
+    with temp_dir() as tmp:
+        bench = Bench(tmp)
+        for name, r in REPLAYS.items():
+            if name in rows and (len(sys.argv) < 2 or name in sys.argv[1:]):
+                report.guard(name, compare, report, bench, name, r)
+    report.end()
+
+
+if __name__ == "__main__":
+    main()
