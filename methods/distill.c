@@ -8,6 +8,7 @@ static const char *const sources[] = {"peer", "teacher", "former", "virtual", "e
 static const char *const combined[] = {"mean", "sum", NULL};
 static const char *const balances[] = {"split", "added", NULL};
 static const char *const forms[] = {"logits", "probabilities", NULL};
+static const char *const starts[] = {"same", "untrained", "new", NULL};
 static const char *const ensembles[] = {"min-logit", "naive", "linear", "general", NULL};
 
 static const struct method_param params[] = {
@@ -49,6 +50,14 @@ static const struct method_param params[] = {
      .scalar = "rounds",
      .only = "from=former",
      .help = "how often it trains for --epochs"},
+    {.name = "round-start",
+     .value = "HOW",
+     .kind = METHOD_WORD,
+     .def = "same",
+     .words = starts,
+     .only = "from=former",
+     .help = "a network's numbers at the start of a later round: the same again, new ones (those of each tensor in "
+             "another order), or new where the network came untrained"},
     {.name = "kdcl-mode",
      .value = "M",
      .kind = METHOD_WORD,

@@ -46,7 +46,7 @@ const struct method methods[] = {
      "knowledge distillation from a frozen teacher", "SMKD Eq. 1"},
     {"two-round", &method_distill, "from=former,several=mean,balance=split", 1, MANY,
      "trained, then taught anew by what it became", "two-round self-distillation"},
-    {"born-again", &method_distill, "from=former,several=mean,balance=added,rounds:3", 1, MANY,
+    {"born-again", &method_distill, "from=former,several=mean,balance=added,rounds:3,round-start:untrained", 1, MANY,
      "generations, each taught by the one before", "Furlanello 2018"},
     {"tf-kd-self", &method_distill, "from=former,several=mean,balance=split,epsilon:0.9,temperature:20", 1, MANY,
      "trained, then taught anew by what it became, softened", "Tf-KD, CVPR 2020"},

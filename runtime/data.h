@@ -14,7 +14,8 @@ enum rt_stream {
     RT_STREAM_DROPOUT,
     RT_STREAM_MIX,
     RT_STREAM_TABLE,
-    RT_STREAM_DRAW
+    RT_STREAM_DRAW,
+    RT_STREAM_ROUND
 };
 // Stream number of one item: 4 bits kind, 24 bits epoch, 36 bits sample or step.
 uint64_t rt_stream_id(enum rt_stream kind, uint64_t epoch, uint64_t item);

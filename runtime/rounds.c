@@ -1,6 +1,8 @@
 #include "rounds.h"
 
+#include "data.h"
 #include "rt_internal.h"
+#include "survey.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,18 +43,48 @@ void rt_rounds_finish(struct run *r) {
         if (r->snapshot[k]) rt_block_free(r->snapshot[k], smkd_model_info(r->t->peers[k].model)->param_bytes);
 }
 
+static bool starts(const struct run *r, const char *how) {
+    return method_param(r->c->row, "round-start", NULL) &&
+           strcmp(method_word(r->c->row, &r->c->values, "round-start"), how) == 0;
+}
+
+// New numbers for a network that begins anew: what each of its parameters began with, in another order. By which rule
+// they were drawn nobody knows here; so they have its distribution whatever it was, and constants stay.
+static void shuffle(struct run *r, int k, int64_t round) {
+    smkd_model *m = r->t->peers[k].model;
+    char *block = smkd_model_params(m);
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(m, SMKD_ABI_PARAM, i)); i++) {
+        if (t->dtype != SMKD_ABI_F32 || r->optimizer[k].rules[i].frozen) continue;
+        struct rt_rng rng;
+        rt_rng_init(&rng, (uint64_t)r->c->seed ^ fnv1a(FNV_INIT, t->name, strlen(t->name)),
+                    rt_stream_id(RT_STREAM_ROUND, (uint64_t)round, (uint64_t)k));
+        float *v = (float *)(void *)(block + t->offset);
+        for (size_t n = (size_t)t->numel; n > 1; n--) {
+            const size_t j = (size_t)rt_rng_below(&rng, n);
+            const float last = v[n - 1];
+            v[n - 1] = v[j];
+            v[j] = last;
+        }
+    }
+}
+
 void rt_rounds_enter(struct run *r, int64_t epoch) {
     if (rt_round(r, epoch) < 2 || rt_in_round(r, epoch) != 1) return;
+    bool fresh = false;
     for (int k = 0; k < r->t->n_peers; k++) {
         smkd_model *m = r->t->peers[k].model;
         const struct smkd_artifact *info = smkd_model_info(m);
         memcpy(r->snapshot[k], smkd_model_params(m), info->param_bytes);
         memcpy(smkd_model_params(m), info->initial, info->param_bytes);
+        const bool anew = starts(r, "new") || (starts(r, "untrained") && rt_untouched(m));
+        if (anew) shuffle(r, k, rt_round(r, epoch));
+        fresh |= anew;
         rt_optimizer_reset(&r->optimizer[k]);
         if (r->average) r->average[k].count = 0;
         r->state.r[k] = 0;
     }
     rt_schedule_restart(&r->schedule);
-    rt_progress_note(&r->progress, "round %lld of %lld: the networks begin anew, taught by what they were",
-                     (long long)rt_round(r, epoch), (long long)rt_rounds(r->c));
+    rt_progress_note(&r->progress, "round %lld of %lld: the networks begin anew%s, taught by what they were",
+                     (long long)rt_round(r, epoch), (long long)rt_rounds(r->c), fresh ? " with new numbers" : "");
 }

@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-// Whether all running statistics are what a network begins with, 0 or 1: then inference says nothing of it yet.
-static bool untouched(const smkd_model *m) {
+bool rt_untouched(const smkd_model *m) {
     const struct smkd_abi_tensor *t;
     const struct smkd_artifact *info = smkd_model_info(m);
     size_t floats = 0;
@@ -56,7 +55,7 @@ static void set_confidence(struct run *r, const double *entropy) {
     struct str line = STR_INIT;
     for (int k = 0; k < r->t->n_peers; k++) {
         const double mean = 1 - entropy[k] / log((double)r->classes);
-        if (!untouched(r->t->peers[k].model)) r->state.r[k] = mean < 0 ? 0 : mean > 1 ? 1 : mean;
+        if (!rt_untouched(r->t->peers[k].model)) r->state.r[k] = mean < 0 ? 0 : mean > 1 ? 1 : mean;
         str_addf(&line, " %.4f", r->state.r[k]);
     }
     rt_progress_note(&r->progress, "mean confidence before the first step:%s", line.s);
@@ -67,7 +66,7 @@ enum smkd_result rt_survey_before(struct run *r, int64_t epoch) {
     const struct method *m = r->c->row;
     bool mylc = false;
     for (int k = 0; k < r->t->n_peers && rt_in_round(r, epoch) == 1 && (r->by_epoch || r->by_ema); k++)
-        mylc = mylc || !untouched(r->t->peers[k].model);
+        mylc = mylc || !rt_untouched(r->t->peers[k].model);
     if (!mylc && !method_survey(m, &r->c->values, rt_in_round(r, epoch))) return SMKD_R_OK;
     double entropy[METHOD_MAX_PEERS] = {0};
     enum smkd_result e = survey(r, method_held_out(m, &r->c->values) ? r->validation : r->all, epoch, entropy);

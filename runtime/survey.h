@@ -10,4 +10,8 @@
 // runs with the scalar `survey` at 1 for the first batch and at 2 for others; it is 0 otherwise.
 enum smkd_result rt_survey_before(struct run *r, int64_t epoch);
 
+// Whether all running statistics are what a network begins with, 0 or 1: then inference says nothing of it yet. False
+// where there are none.
+bool rt_untouched(const smkd_model *m);
+
 #endif
