@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What each method costs: the time of an epoch's steps over that of `ce` with as many networks.
 
-Networks are ResNet-18 for 3x32x32 (with three side heads where the method needs some, and another as a frozen teacher where it
-needs one), batches of 128, whole steps of `smkd-run train`. Methods take turns with `ce` in groups, so that a machine that slows
+Networks are ResNet-18 for 3x32x32 (with three side heads where the method needs some, another as a frozen teacher where it needs
+one, and an output inside of both where it looks there), batches of 128, whole steps of `smkd-run train`. Methods take turns with `ce` in groups, so that a machine that slows
 down slows all of a group; a method's cost is the median of the rounds' ratios. A turn is a run of two epochs (of rounds, where a
 method has them), of which the last counts.
 
@@ -20,7 +20,7 @@ import ours
 import process
 from turns import ratios, take_turns, tell
 
-BATCH, SHAPE, CLASSES, LR, HEADS = 128, (3, 32, 32), 10, 0.002, 3
+BATCH, SHAPE, CLASSES, LR, HEADS, INSIDE = 128, (3, 32, 32), 10, 0.002, 3, "/layer3/1/Relu_1"
 BASE = "ce"
 GROUP = 3  # methods that share the turns of `ce`
 
@@ -35,7 +35,7 @@ class Method:
             raise process.Failed(f"smkd-run methods {name} does not say how many networks it takes")
         self.name, self.networks, self.classes = name, int(found[1]), found[2] == "classes"
         has = lambda what: re.search(rf"^{what}: ", text, re.M) is not None
-        self.heads, self.teacher, self.rounds = has("Heads"), has("Teacher"), has("Rounds")
+        self.heads, self.teacher, self.rounds, self.inside = has("Heads"), has("Teacher"), has("Rounds"), has("Inside")
 
 
 class Networks:
@@ -44,16 +44,19 @@ class Networks:
     def __init__(self, tools, folder):
         self.tools, self.folder, self.made = tools, folder, {}
 
-    def get(self, k, heads=0):
-        if (k, heads) not in self.made:
-            self.made[k, heads] = self.tools.model(self.folder, f"m{k}.{heads}", "resnet18", SHAPE, CLASSES, BATCH, heads=heads, seed=k)
-        return self.made[k, heads]["artifact"]
+    def get(self, k, heads=0, tap=None):
+        key = k, heads, tap
+        if key not in self.made:
+            self.made[key] = self.tools.model(self.folder, f"m{k}.{heads}.{tap}", "resnet18", SHAPE, CLASSES, BATCH, heads=heads, seed=k,
+                                              taps=[f"{INSIDE}={tap}"] if tap else [])
+        return self.made[key]["artifact"]
 
 
 def side(tools, networks, folder, method, count):
     """A function that trains for two epochs and returns the seconds of a step of the last."""
-    peers = [networks.get(k, HEADS if method.heads else 0) for k in range(count)]
-    flags = ["--lr", LR, *(["--teacher", networks.get(count)] if method.teacher else []), *(["--rounds", 2] if method.rounds else [])]
+    peers = [networks.get(k, HEADS if method.heads else 0, "guided" if method.inside else None) for k in range(count)]
+    teacher = ["--teacher", networks.get(count, tap="hint" if method.inside else None)] if method.teacher else []
+    flags = ["--lr", LR, *teacher, *(["--rounds", 2] if method.rounds else [])]
 
     def turn(steps):
         metrics, _ = tools.train(method.name, peers, folder / "data", folder / "run", BATCH, BATCH * steps, *flags,

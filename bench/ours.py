@@ -16,7 +16,7 @@ class Tools:
             if not tool.exists():
                 raise SystemExit(f"{tool} has not been built; bench/run.sh builds it, --build says where it is")
 
-    def model(self, folder, name, arch, shape, classes, batch, spread=True, heads=0, seed=0):
+    def model(self, folder, name, arch, shape, classes, batch, spread=True, heads=0, seed=0, taps=()):
         """Writes NAME.onnx, its weights for PyTorch and NAME.smkd; returns their paths and the seconds of compiling.
 
         With `spread`, BatchNorm gets values that keep activations off a ReLU's kink: fresh ones put so many there that
@@ -35,7 +35,7 @@ class Tools:
         write_safetensors(weights, {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer
                                     if t.data_type == onnx.TensorProto.FLOAT})
         _, seconds, _ = process.run([self.smkdc, "compile", path, "-o", artifact, "--max-batch", batch, "--batch-size", batch,
-                                     "--infer-batch-size", batch, *self.compile_flags])
+                                     "--infer-batch-size", batch, *[x for tap in taps for x in ("--tap", tap)], *self.compile_flags])
         return {"onnx": path, "weights": weights, "artifact": artifact, "compile_s": seconds}
 
     def bench(self, artifact, phase, batch, steps, warmup):

@@ -11,21 +11,13 @@
 // What is softened: divided by the temperature.
 static ir_vid cooled(struct loss_builder *b, ir_vid z) { return ir_div(b->g, z, loss_scalar(b, "temperature")); }
 
-// T^2 KL(sg softmax(source/T) || softmax(z_k/T)), [N].
-static ir_vid divergence(struct loss_builder *b, ir_vid source, int k) {
-    struct ir_graph *g = b->g;
-    ir_vid t = loss_scalar(b, "temperature"), says = ir_stop_gradient(g, loss_softmax(b, cooled(b, source)));
-    ir_vid in[] = {says, cooled(b, loss_logits(b, k))};
-    return ir_mul(g, ir_mul(g, t, t), ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS));
-}
-
 static ir_vid from_peers(struct loss_builder *b, int k, ir_vid shared) {
     struct ir_graph *g = b->g;
     ir_vid sum = IR_NONE;
     (void)shared;
     for (int j = 0; j < b->o->peers; j++) {
         if (j == k) continue;
-        ir_vid d = divergence(b, loss_logits(b, j), k);
+        ir_vid d = loss_divergence(b, loss_logits(b, j), k);
         sum = sum == IR_NONE ? d : ir_add(g, sum, d);
     }
     bool mean = loss_is(b, "several", "mean") && b->o->peers > 2;
@@ -35,7 +27,7 @@ static ir_vid from_peers(struct loss_builder *b, int k, ir_vid shared) {
 // A frozen network's output, which a run gives beside each peer's.
 static ir_vid from_teacher(struct loss_builder *b, int k, ir_vid shared) {
     (void)shared;
-    return divergence(b, loss_teacher(b, k), k);
+    return loss_divergence(b, loss_teacher(b, k), k);
 }
 
 // --- a teacher that nobody trained (Tf-KD_reg) -----------------------------------------------------------------------
@@ -191,7 +183,7 @@ static ir_vid ensemble(struct loss_builder *b, ir_vid given) {
     BUG("no such ensemble");
 }
 
-static ir_vid from_ensemble(struct loss_builder *b, int k, ir_vid logits) { return divergence(b, logits, k); }
+static ir_vid from_ensemble(struct loss_builder *b, int k, ir_vid logits) { return loss_divergence(b, logits, k); }
 
 // --- the loss -------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ ir_vid loss_declared(const struct ir_graph *g, const char *name) {
     return IR_NONE;
 }
 
-static ir_vid output_named(const struct ir_graph *g, const char *name) {
+ir_vid loss_put_out(const struct ir_graph *g, const char *name) {
     for (size_t i = 0; i < g->n_outputs; i++)
         if (strcmp(g->outputs[i].name, name) == 0) return g->outputs[i].value;
     return IR_NONE;
@@ -21,7 +21,7 @@ static ir_vid output_named(const struct ir_graph *g, const char *name) {
 static ir_vid loss_of(const struct ir_graph *g, int k) {
     char name[32];
     snprintf(name, sizeof name, "loss.%d", k);
-    ir_vid own = output_named(g, name), all = output_named(g, "loss.all");
+    ir_vid own = loss_put_out(g, name), all = loss_put_out(g, "loss.all");
     CHECK((own == IR_NONE) != (all == IR_NONE), "loss %s has not one of %s and loss.all", g->name, name);
     return own != IR_NONE ? own : all;
 }
@@ -44,13 +44,15 @@ static enum smkd_status differentiate(struct loss_builder *b) {
         }
     const size_t trained = n;
     for (size_t i = 0; i < b->n_trained; i++) {
-        names[n] = b->trained[i].table;
-        seeds[n++] = (struct ir_grad_seed){loss_of(g, b->trained[i].peer), loss_declared(g, b->trained[i].table)};
+        const struct loss_trained *t = &b->trained[i];
+        ir_vid loss = t->how.loss ? loss_put_out(g, t->how.loss) : loss_of(g, t->peer);
+        CHECK(loss != IR_NONE, "\"%s\" is trained by \"%s\", which is no output", t->name, t->how.loss);
+        names[n] = t->name;
+        seeds[n++] = (struct ir_grad_seed){loss, loss_declared(g, t->name)};
     }
     TRY(ir_gradients(g, seeds, n, grads));
     for (size_t i = 0; i < n; i++) {
-        ir_vid v = grads[i];
-        if (i >= trained) v = ir_sub(g, seeds[i].wrt, ir_mul(g, loss_declared(g, b->trained[i - trained].rate), v));
+        ir_vid v = i < trained ? grads[i] : loss_trained(b, &b->trained[i - trained], grads[i]);
         ir_set_output(g, IR_OUT_OUTPUT, names[i], v);
     }
     return SMKD_OK;

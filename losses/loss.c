@@ -10,7 +10,7 @@ static const struct {
 } drawers[] = {
     {"mutual", loss_draw_mutual},   {"distill", loss_draw_distill},       {"robust", loss_draw_robust},
     {"heads", loss_draw_heads},     {"sieve", loss_draw_sieve},           {"regression", loss_draw_regression},
-    {"targets", loss_draw_targets}, {"small_loss", loss_draw_small_loss},
+    {"targets", loss_draw_targets}, {"small_loss", loss_draw_small_loss}, {"hints", loss_draw_hints},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {
@@ -64,14 +64,19 @@ ir_vid loss_logits(struct loss_builder *b, int k) {
     return loss_input(b, arena_printf(b->a, "logits.%d", k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
 }
 
-ir_vid loss_tap(struct loss_builder *b, int k, const char *name) {
+static ir_vid tap_of(struct loss_builder *b, bool teacher, int k, const char *name) {
     for (size_t i = 0; i < b->o->n_taps; i++) {
         const struct loss_tap *t = &b->o->taps[i];
-        if (t->peer != k || strcmp(t->name, name) != 0) continue;
-        return loss_input(b, arena_printf(b->a, "tap.%d.%s", k, name), IR_F32, t->rank, t->dims);
+        if (t->teacher != teacher || t->peer != k || strcmp(t->name, name) != 0) continue;
+        return loss_input(b, arena_printf(b->a, "%s.%d.%s", teacher ? "teacher" : "tap", k, name), IR_F32, t->rank,
+                          t->dims);
     }
     return IR_NONE;
 }
+
+ir_vid loss_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, false, k, name); }
+
+ir_vid loss_teacher_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, true, k, name); }
 
 ir_vid loss_labels(struct loss_builder *b) { return loss_input(b, "labels", IR_I64, 1, (int64_t[]){IR_N}); }
 
@@ -118,10 +123,18 @@ void loss_set_state(struct loss_builder *b, const char *name, int k, ir_vid v) {
     loss_output(b, kept_name(b, "state", name, k), v);
 }
 
+static void train(struct loss_builder *b, const char *name, int k, const struct loss_training *how) {
+    CHECK(b->n_trained < LOSS_MAX_TRAINED, "more is trained than LOSS_MAX_TRAINED");
+    b->trained[b->n_trained++] = (struct loss_trained){name, k, *how};
+}
+
 void loss_train_table(struct loss_builder *b, const char *name, int k, const char *rate) {
     loss_scalar(b, rate);
-    CHECK(b->n_trained < LOSS_MAX_TRAINED, "more trained tables than LOSS_MAX_TRAINED");
-    b->trained[b->n_trained++] = (struct loss_trained){kept_name(b, "table", name, k), k, rate};
+    train(b, kept_name(b, "table", name, k), k, &(struct loss_training){.rule = LOSS_STEP, .rate = rate});
+}
+
+void loss_train_state(struct loss_builder *b, const char *name, int k, const struct loss_training *how) {
+    train(b, kept_name(b, "state", name, k), k, how);
 }
 
 ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x) {
@@ -196,7 +209,7 @@ char *loss_key(const struct loss_options *o, struct arena *a) {
                              (long long)o->classes, o->mixed, o->weighted);
     for (int i = 0; o->method->family->params[i].name; i++) {
         const struct method_param *p = &o->method->family->params[i];
-        if (p->kind == METHOD_WORD)
+        if (p->kind == METHOD_WORD || p->kind == METHOD_ANY_WORD)
             key = arena_printf(a, "%s %s=%s", key, p->name, v.word[i]);
         else if (p->kind == METHOD_FLAG)
             key = arena_printf(a, "%s %s=%d", key, p->name, v.flag[i]);
@@ -205,7 +218,8 @@ char *loss_key(const struct loss_options *o, struct arena *a) {
     }
     if (o->predict) key = arena_printf(a, "%s predict", key);
     for (size_t i = 0; i < o->n_taps; i++) {
-        key = arena_printf(a, "%s tap.%d.%s=", key, o->taps[i].peer, o->taps[i].name);
+        key = arena_printf(a, "%s %s.%d.%s=", key, o->taps[i].teacher ? "teacher" : "tap", o->taps[i].peer,
+                           o->taps[i].name);
         for (int d = 1; d < o->taps[i].rank; d++) key = arena_printf(a, "%sx%lld", key, (long long)o->taps[i].dims[d]);
     }
     return key;

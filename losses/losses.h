@@ -14,8 +14,9 @@ struct loss_options {
     struct method_values values;
     int peers;
     int64_t classes; // columns of the peers' outputs: classes, or numbers to learn
-    // Outputs of the peers beside their logits that the method may look at.
+    // Outputs of the peers and of their teachers beside their logits that the method may look at.
     const struct loss_tap {
+        bool teacher; // of the teacher of that peer
         int peer;
         const char *name;
         int rank; // with the batch in front

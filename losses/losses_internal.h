@@ -5,7 +5,22 @@
 
 #include "losses.h"
 
-enum { LOSS_MAX_TRAINED = 2 * METHOD_MAX_PEERS };
+enum { LOSS_MAX_TRAINED = 8 * METHOD_MAX_PEERS };
+
+// How numbers of the method's own are trained: by the gradient of a loss by them, as an optimizer of PyTorch's. What
+// the rule remembers are further states, which start at 0, and the rule is a part of the graph.
+enum loss_rule {
+    LOSS_STEP, // w - rate g
+    LOSS_SGD,  // v <- momentum v + g + decay w; w - rate v. State .velocity
+    LOSS_ADAM, // with betas 0.9 and 0.999, epsilon 1e-8, decay in the gradient. States .mean, .square and their .share
+};
+struct loss_training {
+    enum loss_rule rule;
+    // Names of single numbers, scalars or outputs of the graph, so that a rate may follow from others.
+    const char *rate;
+    const char *momentum, *decay; // NULL: 0
+    const char *loss;             // an output []; NULL: the loss of its peer, or of all
+};
 
 struct loss_builder {
     struct ir_graph *g;
@@ -13,9 +28,9 @@ struct loss_builder {
     struct arena *a;
     struct diag *d;
     struct loss_trained {
-        const char *table; // the name of the input
+        const char *name; // of the input
         int peer;
-        const char *rate; // of the scalar
+        struct loss_training how;
     } trained[LOSS_MAX_TRAINED];
     size_t n_trained;
 };
@@ -29,17 +44,23 @@ void loss_draw_regression(struct loss_builder *b);
 void loss_draw_sieve(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 void loss_draw_small_loss(struct loss_builder *b);
+void loss_draw_hints(struct loss_builder *b);
 
 // Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
 enum smkd_status loss_finish(struct loss_builder *b, bool predicts);
+// What is trained after the step whose gradient by it is `grad` (trained.c); sets the outputs of what its rule
+// remembers.
+ir_vid loss_trained(struct loss_builder *b, const struct loss_trained *t, ir_vid grad);
 ir_vid loss_declared(const struct ir_graph *g, const char *name); // an input or scalar by its name, or IR_NONE
+ir_vid loss_put_out(const struct ir_graph *g, const char *name);  // an output by its name, or IR_NONE
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
 ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]
 // A tap of peer k; IR_NONE where it has none of that name.
 ir_vid loss_tap(struct loss_builder *b, int k, const char *name);
-ir_vid loss_labels(struct loss_builder *b);                             // i64[N]
-ir_vid loss_scalar(struct loss_builder *b, const char *name);           // f32[]
-ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k); // "r", 0: r.0
+ir_vid loss_teacher_tap(struct loss_builder *b, int k, const char *name); // of its teacher
+ir_vid loss_labels(struct loss_builder *b);                               // i64[N]
+ir_vid loss_scalar(struct loss_builder *b, const char *name);             // f32[]
+ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k);   // "r", 0: r.0
 void loss_output(struct loss_builder *b, const char *name, ir_vid v);
 void loss_output_of(struct loss_builder *b, const char *stem, int k, ir_vid v);
 ir_vid loss_teacher(struct loss_builder *b, int k); // f32[N,C], constants
@@ -50,8 +71,9 @@ void loss_set_table(struct loss_builder *b, const char *name, int k, ir_vid v);
 // A tensor of the run, and what it is to be after the step.
 ir_vid loss_state(struct loss_builder *b, const char *name, int k, int rank, const int64_t *dims);
 void loss_set_state(struct loss_builder *b, const char *name, int k, ir_vid v);
-// The table is trained: after the step its rows are row - rate * d loss.k / d row, `rate` being a scalar's name.
+// The table is trained by LOSS_STEP, a state by any rule. A name of `how` that is no output by the end is a scalar.
 void loss_train_table(struct loss_builder *b, const char *name, int k, const char *rate);
+void loss_train_state(struct loss_builder *b, const char *name, int k, const struct loss_training *how);
 // The labels as rows of probabilities [N,C]: one-hot, mixed, smoothed; *given: before they were smoothed.
 ir_vid loss_targets(struct loss_builder *b, ir_vid *given);
 ir_vid loss_class(struct loss_builder *b, ir_vid target); // f32[N]: the largest of [N,C], for corrected.K
@@ -62,7 +84,9 @@ ir_vid loss_sum_rows(struct loss_builder *b, ir_vid x);   // over the batch
 bool loss_is(const struct loss_builder *b, const char *name, const char *word); // whether a switch has a value
 ir_vid loss_softmax(struct loss_builder *b, ir_vid z);
 ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z);
-ir_vid loss_entropy(struct loss_builder *b, ir_vid z);                                    // [N], of softmax(z)
+ir_vid loss_entropy(struct loss_builder *b, ir_vid z); // [N], of softmax(z)
+// T^2 KL(sg softmax(source/T) || softmax(z_k/T)), [N], T = --temperature: what peer k lacks of what a source says.
+ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k);
 ir_vid loss_cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, double floor); // [N], of ln(p + floor)
 ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x);                                // [N] of [N,C]
 ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows);                               // [] of [N]

@@ -18,10 +18,12 @@ static bool check_inputs(const struct ir_graph *g, struct diag *d, int *peers) {
         if (v->role == IR_ROLE_SCALAR) continue;
         if (v->role != IR_ROLE_INPUT || x.role == METHOD_OTHER || x.role == METHOD_LOSS || x.role == METHOD_GRAD ||
             x.role == METHOD_TAP_GRAD || x.role == METHOD_PROBS || x.peer >= METHOD_MAX_PEERS) {
-            diag_error(d, NULL,
-                       "\"%s\": no run gives such an input; inputs are logits.K, tap.K.NAME, labels, labels.mix, "
-                       "labels.draw, index, targets, class.weight, teacher.K, average.K, table.NAME and state.NAME",
-                       v->name);
+            diag_error(
+                d, NULL,
+                "\"%s\": no run gives such an input; inputs are logits.K, tap.K.NAME, labels, labels.mix, "
+                "labels.draw, index, targets, class.weight, teacher.K, teacher.K.NAME, average.K, table.NAME and "
+                "state.NAME",
+                v->name);
             ok = false;
         } else if (x.role == METHOD_LOGITS) {
             seen[x.peer] = true;

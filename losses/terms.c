@@ -53,3 +53,10 @@ ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z) {
 }
 
 ir_vid loss_entropy(struct loss_builder *b, ir_vid z) { return ir_emit(b->g, IR_OP_entropy, &z, 1, IR_NO_ATTRS); }
+
+ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k) {
+    struct ir_graph *g = b->g;
+    ir_vid t = loss_scalar(b, "temperature"), says = ir_stop_gradient(g, loss_softmax(b, ir_div(g, source, t)));
+    ir_vid in[] = {says, ir_div(g, loss_logits(b, k), t)};
+    return ir_mul(g, ir_mul(g, t, t), ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS));
+}

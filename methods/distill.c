@@ -56,6 +56,7 @@ static const struct method_param params[] = {
      .def = "same",
      .words = starts,
      .only = "from=former",
+     .of_run = true,
      .help = "a network's numbers at the start of a later round: the same again, new ones (those of each tensor in "
              "another order), or new where the network came untrained"},
     {.name = "kdcl-mode",

@@ -5,6 +5,7 @@
 #include "methods.h"
 
 extern const struct method_family method_heads;      // heads.c
+extern const struct method_family method_hints;      // hints.c
 extern const struct method_family method_mutual;     // mutual.c
 extern const struct method_family method_distill;    // distill.c
 extern const struct method_family method_robust;     // robust.c

@@ -44,6 +44,7 @@ const struct method methods[] = {
      "deep mutual learning: cross entropy plus the others' predictions", "DML, CVPR 2018"},
     {"t2s", &method_distill, "from=teacher,several=mean,balance=split", 1, MANY,
      "knowledge distillation from a frozen teacher", "SMKD Eq. 1"},
+    {"fitnets", &method_hints, "", 1, MANY, "first the inside of a frozen teacher, then what it says", "Romero 2015"},
     {"two-round", &method_distill, "from=former,several=mean,balance=split", 1, MANY,
      "trained, then taught anew by what it became", "two-round self-distillation"},
     {"born-again", &method_distill, "from=former,several=mean,balance=added,rounds:3,round-start:untrained", 1, MANY,
@@ -167,7 +168,9 @@ double method_number(const struct method *m, const struct method_values *v, cons
 }
 
 const char *method_word(const struct method *m, const struct method_values *v, const char *name) {
-    return v->word[place_of(m, name, METHOD_WORD)];
+    int i = 0;
+    const struct method_param *p = method_param(m, name, &i);
+    return v->word[place_of(m, name, p && p->kind == METHOD_ANY_WORD ? METHOD_ANY_WORD : METHOD_WORD)];
 }
 
 bool method_flag(const struct method *m, const struct method_values *v, const char *name) {
@@ -195,6 +198,29 @@ const char *method_default(const struct method *m, const struct method_param *p,
     return text;
 }
 
+// Of a tensor, and of one line.
+static bool is_name(const char *text) {
+    size_t n = 0;
+    while ((unsigned char)text[n] >= ' ' && text[n] != 127) n++;
+    return !text[n] && n > 0 && n <= METHOD_LONGEST_WORD;
+}
+
+// The text, for as long as the program runs: a run has a few names.
+static const char *keep_word(const char *text) {
+    static struct word {
+        struct word *next;
+        char text[];
+    } *all;
+    for (const struct word *w = all; w; w = w->next)
+        if (strcmp(w->text, text) == 0) return w->text;
+    const size_t n = strlen(text) + 1;
+    struct word *w = xcalloc(1, sizeof *w + n);
+    memcpy(w->text, text, n);
+    w->next = all;
+    all = w;
+    return w->text;
+}
+
 bool method_set(const struct method *m, struct method_values *v, int place, const char *text) {
     const struct method_param *p = &m->family->params[place];
     char def[32];
@@ -217,6 +243,10 @@ bool method_set(const struct method *m, struct method_values *v, int place, cons
             return true;
         }
         return false;
+    case METHOD_ANY_WORD:
+        if (!is_name(text)) return false;
+        v->word[place] = keep_word(text);
+        return true;
     case METHOD_FLAG:
         v->flag[place] = strcmp(text, "true") == 0;
         return v->flag[place] || strcmp(text, "false") == 0;
@@ -277,6 +307,9 @@ void method_expected(const struct method_param *p, struct str *out) {
     case METHOD_WORD:
         str_add(out, "one of ");
         for (const char *const *w = p->words; *w; w++) str_addf(out, "%s%s", w == p->words ? "" : ", ", *w);
+        break;
+    case METHOD_ANY_WORD:
+        str_addf(out, "a name of at most %d letters", METHOD_LONGEST_WORD);
         break;
     case METHOD_FLAG:
         str_add(out, "true or false");
@@ -342,13 +375,20 @@ struct method_name method_parse(const char *name) {
                  {"loss", METHOD_LOSS, true},
                  {"loss.all", METHOD_LOSS_ALL, false},
                  {"grad", METHOD_GRAD, true}};
+    static const struct {
+        const char *prefix;
+        enum method_role role;
+        bool always; // no other name begins with it
+    } inside[] = {
+        {"tap.", METHOD_TAP, true}, {"grad.tap.", METHOD_TAP_GRAD, true}, {"teacher.", METHOD_TEACHER_TAP, false}};
     struct method_name r = {.role = METHOD_OTHER, .peer = -1};
-    if (str_has_prefix(name, "tap.") || str_has_prefix(name, "grad.tap.")) {
-        const char *peer = strstr(name, "tap.") + 4;
-        size_t n = strspn(peer, "0123456789");
-        if (n < 1 || n > 3 || peer[n] != '.' || !peer[n + 1]) return r;
-        return (struct method_name){
-            .role = name[0] == 't' ? METHOD_TAP : METHOD_TAP_GRAD, .peer = atoi(peer), .tap = peer + n + 1};
+    for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
+        if (!str_has_prefix(name, inside[i].prefix)) continue;
+        const char *peer = name + strlen(inside[i].prefix);
+        const size_t n = strspn(peer, "0123456789");
+        if (n > 0 && n < 4 && peer[n] == '.' && peer[n + 1])
+            return (struct method_name){.role = inside[i].role, .peer = atoi(peer), .tap = peer + n + 1};
+        if (inside[i].always) return r;
     }
     size_t n = strlen(name), digits = 0;
     while (digits < n && name[n - 1 - digits] >= '0' && name[n - 1 - digits] <= '9') digits++;

@@ -7,9 +7,9 @@
 
 #include "../base/base.h"
 
-enum { METHOD_PARAMS = 32, METHOD_MAX_PEERS = 16 };
+enum { METHOD_PARAMS = 32, METHOD_MAX_PEERS = 16, METHOD_LONGEST_WORD = 200 };
 
-enum method_kind { METHOD_NUMBER, METHOD_WORD, METHOD_FLAG };
+enum method_kind { METHOD_NUMBER, METHOD_WORD, METHOD_ANY_WORD, METHOD_FLAG };
 struct method_param {
     const char *name;  // of the flag; in config.json with _ for -
     const char *value; // what --help calls the value; NULL for a flag
@@ -17,7 +17,7 @@ struct method_param {
     const char *def;          // as text, "A|B" for A up to 10 classes and B above; NULL for a flag, which is off
     double min, max;          // of a number
     bool infinite;            // infinity of either sign is a value, too
-    const char *const *words; // of a word; ends with NULL
+    const char *const *words; // of a word; ends with NULL. A METHOD_ANY_WORD has none: it is a name of the user's
     const char *help;         // NULL: no flag of its own, a method's row sets it
     // The program's run-time scalar that a number is. NULL: a switch, which makes another program. A number with both a
     // scalar and `optional` is a switch in so far as a program for 0 does not have it.
@@ -29,7 +29,8 @@ struct method_param {
     bool of_run; // a word that a run looks at: the program is the same for all of them
 };
 
-// Values of a family's parameters, by their place in its list. Words are those of the list, borrowed.
+// Values of a family's parameters, by their place in its list. Words are those of the list, or live as long as the
+// program, so that values are copied as they are.
 struct method_values {
     double number[METHOD_PARAMS];
     const char *word[METHOD_PARAMS];
@@ -37,12 +38,14 @@ struct method_values {
 };
 
 // How a table or a state of a program starts: one that no row names starts as zeros.
-enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL, METHOD_SHARES };
+enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL, METHOD_SHARES, METHOD_KAIMING };
 struct method_begin {
     const char *name; // "table.NAME" or "state.NAME", without the peer
     enum method_start start;
     double value; // VALUE: of every number; ONE_HOT: unused, the given labels; NORMAL: the deviation around 0; SHARES:
-                  // unused, of a state of as many numbers as there are classes: their shares of the given labels
+                  // unused, of a state of as many numbers as there are classes: their shares of the given labels;
+                  // KAIMING: of a state [out,in,..], a layer's weight: uniform between -value and value over the root
+                  // of its fan-in, in times what is behind it (1: PyTorch's own layers; root of 6: He 2015 for relu)
 };
 
 // Of which views of an image a step is made. Views are augmented independently of each other and count from 0; view 0
@@ -73,7 +76,8 @@ struct method_family {
     bool (*survey)(const struct method *m, const struct method_values *v, int64_t epoch);
     // Whether it is the validation images that are looked at then. NULL: never.
     bool (*held_out)(const struct method *m, const struct method_values *v);
-    bool taps; // looks at outputs inside the networks and at their sides (tap.K.NAME)
+    bool taps;          // looks at outputs inside networks and at their sides (tap.K.NAME, teacher.K.NAME)
+    const char *inside; // which of them it needs, for people; NULL: none, or heads
     bool (*predicts)(const struct method *m, const struct method_values *v); // has a program that predicts; NULL: never
     const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
 };
@@ -141,11 +145,13 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            labels.draw i64[N]   given labels of images drawn at random
 //            tap.K.NAME f32[N,..] output NAME of peer K, inside it or at its side
 //            teacher.K f32[N,C]   what a frozen teacher says of the batch, for peer K
+//            teacher.K.NAME f32[N,..]  output NAME of that teacher, inside it
 //            average.K f32[N,C]   what the moving average of peer K says of it
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
 //            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
-//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), mix.lambda
-//            and r.K, and the numbers of the method by their names
+//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), lr (the
+//            run's rate in this step), momentum and weight_decay (of its optimizer; momentum is beta1 where it has that
+//            instead, else 0), mix.lambda and r.K, and the numbers of the method by their names
 //   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
 //            grad.tap.K.NAME: of the sum of losses of peer K, by that tap
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images
@@ -168,6 +174,7 @@ enum method_role {
     METHOD_INDEX,
     METHOD_LABELS_DRAW,
     METHOD_TEACHER,
+    METHOD_TEACHER_TAP,
     METHOD_AVERAGE,
     METHOD_TABLE,
     METHOD_STATE,
@@ -180,7 +187,7 @@ struct method_name {
     enum method_role role;
     int peer;        // -1: of none
     char stem[48];   // without the peer: "entropy", "table.target"
-    const char *tap; // of a tap: NAME, in the text that was parsed
+    const char *tap; // of a tap, a peer's or a teacher's: NAME, in the text that was parsed
 };
 struct method_name method_parse(const char *name);
 // How the table or state of that stem starts; NULL: as zeros.

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool rt_program_asks(const smkd_model *m, enum method_role role) {
     const struct smkd_abi_tensor *t;
@@ -12,12 +13,44 @@ bool rt_program_asks(const smkd_model *m, enum method_role role) {
     return false;
 }
 
+static enum smkd_result no_teacher(const struct rt_program *p, const char *input) {
+    return rt_fail(SMKD_R_INVALID, "%s asks what a teacher says (\"%s\"): give one with --teacher",
+                   smkd_model_info(p->model)->name, input);
+}
+
+// What a teacher says under that name, in memory that its session writes; NULL after rt_fail.
+static const float *inside(struct rt_feeds *f, const struct rt_peer *teacher, const struct smkd_abi_tensor *row,
+                           size_t batch) {
+    if (strcmp(row->name, teacher->logits->name) == 0) return teacher->out;
+    for (size_t i = 0; i < f->n_taps; i++)
+        if (f->tap[i].teacher == teacher && strcmp(f->tap[i].name, row->name) == 0) return f->tap[i].said;
+    f->tap = xrealloc(f->tap, (f->n_taps + 1) * sizeof *f->tap);
+    struct rt_feed_tap *t = &f->tap[f->n_taps++];
+    *t = (struct rt_feed_tap){.teacher = teacher, .name = row->name, .said = rt_floats(batch * (size_t)row->numel)};
+    if (!t->said) rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", teacher->path, row->name);
+    return t->said && smkd_bind(teacher->session, SMKD_ABI_OUTPUT, row->name, t->said) == SMKD_R_OK ? t->said : NULL;
+}
+
+static enum smkd_result start_tap(struct rt_feeds *f, struct rt_program *p, const struct smkd_abi_tensor *in,
+                                  const struct method_name *name, size_t batch) {
+    if (!f->n_teachers) return no_teacher(p, in->name);
+    const struct rt_peer *teacher = &f->teachers[name->peer % f->n_teachers];
+    const struct smkd_abi_tensor *row = smkd_model_find(teacher->model, SMKD_ABI_OUTPUT, name->tap);
+    bool same = row && row->dtype == SMKD_ABI_F32 && row->rank == in->rank;
+    for (uint32_t d = 0; same && d < row->rank; d++) same = row->dims[d] == in->dims[d];
+    if (!same)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: looks at \"%s\" of the teacher of network %d, %s: there is no such output of that shape; "
+                       "make one with smkdc compile --tap",
+                       smkd_model_info(p->model)->name, name->tap, name->peer, teacher->path);
+    const float *said = inside(f, teacher, row, batch);
+    return said ? rt_program_bind(p, in->name, said) : SMKD_R_NOMEM;
+}
+
 static enum smkd_result start_one(struct rt_feeds *f, struct rt_program *p, const char *input,
                                   const struct method_name *name, size_t batch) {
     if (name->role == METHOD_TEACHER && !f->snapshots) {
-        if (!f->n_teachers)
-            return rt_fail(SMKD_R_INVALID, "%s asks what a teacher says (\"%s\"): give one with --teacher",
-                           smkd_model_info(p->model)->name, input);
+        if (!f->n_teachers) return no_teacher(p, input);
         return rt_program_bind(p, input, f->teachers[name->peer % f->n_teachers].out);
     }
     CHECK(f->snapshots || f->averages, "\"%s\" without averages", input);
@@ -33,12 +66,15 @@ enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t
     for (size_t i = 0; e == SMKD_R_OK && (t = smkd_model_nth(p->model, SMKD_ABI_INPUT, i)); i++) {
         const struct method_name name = method_parse(t->name);
         if (name.role == METHOD_TEACHER || name.role == METHOD_AVERAGE) e = start_one(f, p, t->name, &name, batch);
+        if (name.role == METHOD_TEACHER_TAP) e = start_tap(f, p, t, &name, batch);
     }
     return e;
 }
 
 void rt_feeds_release(struct rt_feeds *f) {
     for (int k = 0; k < METHOD_MAX_PEERS; k++) free(f->said[k]);
+    for (size_t i = 0; i < f->n_taps; i++) free(f->tap[i].said);
+    free(f->tap);
     *f = (struct rt_feeds){0};
 }
 

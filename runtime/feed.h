@@ -1,6 +1,6 @@
 // What other networks than the peers say of a batch, without gradients: inputs of a method's program beside the peers'
-// outputs. A program that asks for `teacher.K` gets what a frozen network says, one for `average.K` what peer K says
-// with the moving average of its parameters.
+// outputs. A program that asks for `teacher.K` gets what a frozen network says, for `teacher.K.NAME` what it says
+// inside, one for `average.K` what peer K says with the moving average of its parameters.
 #ifndef SMKD_RT_FEED_H
 #define SMKD_RT_FEED_H
 
@@ -15,9 +15,15 @@ struct rt_feeds {
     void **snapshots; // blocks of the peers' own former numbers, which are then the teachers; borrowed; NULL: none
     float *said[METHOD_MAX_PEERS]; // [batch][classes] of the average or the former self of each peer; NULL: not asked
                                    // for; owned
+    struct rt_feed_tap {
+        const struct rt_peer *teacher;
+        const char *name;
+        float *said; // [batch]..; owned
+    } *tap;          // outputs of teachers beside their logits; owned
+    size_t n_taps;
 };
 
-// Whether the program asks for any `teacher.K` or `average.K`.
+// Whether the program asks for any input of that role.
 bool rt_program_asks(const smkd_model *m, enum method_role role);
 // Binds them. SMKD_R_INVALID where it asks for a teacher and there is none. Release also after a failure.
 enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t batch);

@@ -25,6 +25,7 @@ static const struct face {
     {METHOD_INDEX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
     {METHOD_LABELS_DRAW, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
     {METHOD_TEACHER, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_TEACHER_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
     {METHOD_AVERAGE, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
     {METHOD_TABLE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
     {METHOD_TABLE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false},
@@ -59,7 +60,8 @@ static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *p
         return rt_fail(
             SMKD_R_MISMATCH,
             "%s: has an input \"%s\", which no run can give; inputs are logits.K, tap.K.NAME, labels, "
-            "labels.mix, labels.draw, index, targets, class.weight, teacher.K, average.K, table.NAME and state.NAME",
+            "labels.mix, labels.draw, index, targets, class.weight, teacher.K, teacher.K.NAME, average.K, table.NAME "
+            "and state.NAME",
             path, t->name);
     if (!f) return SMKD_R_OK;
     if (!looks_like(t, f))
@@ -93,6 +95,15 @@ enum smkd_result rt_program_check(const smkd_model *m, const char *path, int pee
     for (uint64_t i = 0; i < info->n_tensors; i++) {
         enum smkd_result r = check_row(&info->tensors[i], path, peers, columns);
         if (r != SMKD_R_OK) return r;
+    }
+    for (int k = 0; k < peers && rt_program_has(m, SMKD_ABI_OUTPUT, "loss.all"); k++) {
+        char own[16];
+        snprintf(own, sizeof own, "loss.%d", k);
+        if (rt_program_has(m, SMKD_ABI_OUTPUT, own))
+            return rt_fail(SMKD_R_MISMATCH,
+                           "%s: has the outputs \"loss.all\" and \"%s\", so that nobody knows which network %d learns "
+                           "by; make it again with one of them",
+                           path, own, k);
     }
     // One that predicts has no losses.
     bool predicts = false;

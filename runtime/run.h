@@ -53,6 +53,7 @@ struct run {
 enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const struct rt_batch *b, size_t at);
 // The parts of it: the scalars of the clock, and the program on a batch that the peers have seen.
 enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epoch);
+bool rt_step_sets(const char *scalar); // whether that scalar follows the clock
 enum smkd_result rt_step_program(struct run *r, const struct rt_batch *b);
 // printf shows the sign of a NaN, which means nothing to a reader.
 double rt_plain(double v);

@@ -181,12 +181,18 @@ enum { N_FIELDS = sizeof rt_fields / sizeof *rt_fields - 1 };
 
 // The method's numbers and switches as fields, behind those of every run.
 static struct rt_field *make_fields(const struct method *m) {
-    static const enum rt_field_kind kinds[] = {
-        [METHOD_NUMBER] = RT_FIELD_F64, [METHOD_WORD] = RT_FIELD_WORD, [METHOD_FLAG] = RT_FIELD_FLAG};
-    const size_t offsets[] = {
-        [METHOD_NUMBER] = AT(values.number), [METHOD_WORD] = AT(values.word), [METHOD_FLAG] = AT(values.flag)};
-    static const size_t sizes[] = {
-        [METHOD_NUMBER] = sizeof(double), [METHOD_WORD] = sizeof(char *), [METHOD_FLAG] = sizeof(bool)};
+    static const enum rt_field_kind kinds[] = {[METHOD_NUMBER] = RT_FIELD_F64,
+                                               [METHOD_WORD] = RT_FIELD_WORD,
+                                               [METHOD_ANY_WORD] = RT_FIELD_WORD,
+                                               [METHOD_FLAG] = RT_FIELD_FLAG};
+    const size_t offsets[] = {[METHOD_NUMBER] = AT(values.number),
+                              [METHOD_WORD] = AT(values.word),
+                              [METHOD_ANY_WORD] = AT(values.word),
+                              [METHOD_FLAG] = AT(values.flag)};
+    static const size_t sizes[] = {[METHOD_NUMBER] = sizeof(double),
+                                   [METHOD_WORD] = sizeof(char *),
+                                   [METHOD_ANY_WORD] = sizeof(char *),
+                                   [METHOD_FLAG] = sizeof(bool)};
     struct rt_field *fields = xcalloc(N_FIELDS + METHOD_PARAMS + 1, sizeof *fields);
     size_t n = N_FIELDS;
     memcpy(fields, rt_fields, n * sizeof *fields);
@@ -369,8 +375,8 @@ enum smkd_result rt_config_resolve(struct rt_config *c) {
     if (c->accumulate > 1 && !method_by_rows(c->row, &c->values))
         return rt_fail(
             SMKD_R_INVALID,
-            "--accumulate %lld: the method %s couples the rows of a batch, so several small batches are not one "
-            "large one; give a larger --batch-size%s",
+            "--accumulate %lld: the method %s couples the rows of a batch, or trains numbers of its own after each, so "
+            "several small batches are not one large one; give a larger --batch-size%s",
             (long long)c->accumulate, c->row->name,
             method_param(c->row, "peer-denom", NULL) ? ", or --peer-denom N without --r-scope batch" : "");
     const struct rt_mix_options *mix = &c->augmentation.mix;

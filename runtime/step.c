@@ -9,6 +9,15 @@
 
 double rt_plain(double v) { return isnan(v) ? NAN : v; }
 
+static const char *const clock_names[] = {"progress", "epoch", "epochs", "step", "round", "steps", "lr"};
+enum { N_CLOCK = sizeof clock_names / sizeof *clock_names };
+
+bool rt_step_sets(const char *scalar) {
+    for (int i = 0; i < N_CLOCK; i++)
+        if (strcmp(clock_names[i], scalar) == 0) return true;
+    return strcmp(scalar, "survey") == 0 || strcmp(scalar, "mix.lambda") == 0;
+}
+
 enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epoch) {
     struct rt_train *t = r->t;
     const int64_t steps = r->schedule.steps, at = rt_in_round(r, epoch);
@@ -16,15 +25,11 @@ enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epo
     bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
     r->now_progress = by_step ? (double)(step + 1) / (double)(steps * r->c->epochs) : (double)at / (double)r->c->epochs;
     r->now_lr = rt_schedule_lr(&r->schedule, at, step_in_epoch);
-    const struct {
-        const char *name;
-        double now;
-    } clock[] = {{"progress", r->now_progress},         {"epoch", (double)at},
-                 {"epochs", (double)r->c->epochs},      {"step", (double)step},
-                 {"round", (double)rt_round(r, epoch)}, {"steps", (double)steps}};
+    const double now[N_CLOCK] = {
+        r->now_progress, (double)at, (double)r->c->epochs, (double)step, (double)rt_round(r, epoch),
+        (double)steps,   r->now_lr};
     enum smkd_result e = SMKD_R_OK;
-    for (size_t i = 0; i < sizeof clock / sizeof *clock && e == SMKD_R_OK; i++)
-        e = rt_program_set(&r->loss, clock[i].name, clock[i].now);
+    for (int i = 0; i < N_CLOCK && e == SMKD_R_OK; i++) e = rt_program_set(&r->loss, clock_names[i], now[i]);
     for (int k = 0; k < t->n_peers && e == SMKD_R_OK; k++) {
         struct rt_peer *p = &t->peers[k];
         struct rt_rng rng;

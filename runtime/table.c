@@ -12,7 +12,7 @@
 struct fill {
     const struct method_begin *begin;
     const int32_t *labels;
-    size_t images;
+    size_t images, fan_in;
     uint64_t seed, stream;
 };
 
@@ -27,6 +27,12 @@ static void fill_normal(float *v, size_t n, const struct fill *f) {
         v[i] = (float)(r * cos(a));
         if (i + 1 < n) v[i + 1] = (float)(r * sin(a));
     }
+}
+
+static void fill_uniform(float *v, size_t n, double most, const struct fill *f) {
+    struct rt_rng rng;
+    rt_rng_init(&rng, f->seed, f->stream);
+    for (size_t i = 0; i < n; i++) v[i] = (float)(most * (2 * rt_rng_uniform(&rng) - 1));
 }
 
 static void fill_rows(float *v, size_t rows, size_t width, const struct fill *f) {
@@ -46,6 +52,9 @@ static void fill_rows(float *v, size_t rows, size_t width, const struct fill *f)
         return;
     case METHOD_NORMAL:
         fill_normal(v, rows * width, f);
+        return;
+    case METHOD_KAIMING:
+        fill_uniform(v, rows * width, f->begin->value / sqrt((double)f->fan_in), f);
         return;
     }
 }
@@ -89,8 +98,14 @@ enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, cons
             enum smkd_result e = make(t, row, &name, batch);
             if (e != SMKD_R_OK) return e;
             x = find(t, row->name);
+            const size_t rows =
+                x->state && x->rank > 1 && x->dims[0] > 0 ? (size_t)x->dims[0] : 1; // of a layer's weight
             const struct fill f = {
-                method_begin(m, name.stem), labels, images, seed,
+                method_begin(m, name.stem),
+                labels,
+                images,
+                x->width > rows ? x->width / rows : 1,
+                seed,
                 rt_stream_id(RT_STREAM_TABLE, fnv1a(FNV_INIT, x->name, strlen(x->name)) & 0xffff, 0)};
             fill_rows(x->data, x->state ? 1 : images, x->width, &f);
         }

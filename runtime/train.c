@@ -29,6 +29,13 @@ static enum smkd_result check_mixing(const struct run *r) {
                    r->c->method);
 }
 
+// Those of the run's optimizer, for what the method trains itself.
+static enum smkd_result set_optimizer_scalars(struct run *r) {
+    const double momentum = isnan(r->c->momentum) ? r->c->beta1 : r->c->momentum;
+    enum smkd_result e = rt_program_set(&r->loss, "momentum", isnan(momentum) ? 0 : momentum);
+    return e == SMKD_R_OK ? rt_program_set(&r->loss, "weight_decay", r->c->weight_decay) : e;
+}
+
 // --scalar NAME=X
 static enum smkd_result set_own_scalars(struct run *r) {
     for (const char *p = r->c->scalar; *p; p += strcspn(p, ";"), p += *p == ';') {
@@ -41,6 +48,8 @@ static enum smkd_result set_own_scalars(struct run *r) {
             return rt_fail(SMKD_R_INVALID, "--scalar %.*s: expected NAME=X", (int)strcspn(p, ";"), p);
         if (!rt_program_has(r->t->loss, SMKD_ABI_SCALAR, one))
             return rt_fail(SMKD_R_INVALID, "--scalar %s: the program of %s has no such number", one, r->c->method);
+        if (rt_step_sets(one))
+            return rt_fail(SMKD_R_INVALID, "--scalar %s: the run sets that itself, step by step", one);
         enum smkd_result e = rt_program_set(&r->loss, one, v);
         if (e != SMKD_R_OK) return e;
     }
@@ -62,7 +71,8 @@ static enum smkd_result start_loss(struct run *r) {
         e = rt_program_check(t->predictor, r->c->method, t->n_peers, r->classes, r->c->batch_size);
     if (e == SMKD_R_OK && t->predictor)
         e = rt_predictor_start(&r->predictor, t->predictor, t->peers, t->n_peers, r->team);
-    if (e == SMKD_R_OK && t->n_teachers && !rt_program_asks(t->loss, METHOD_TEACHER))
+    if (e == SMKD_R_OK && t->n_teachers && !rt_program_asks(t->loss, METHOD_TEACHER) &&
+        !rt_program_asks(t->loss, METHOD_TEACHER_TAP))
         e = rt_fail(SMKD_R_INVALID, "--teacher: the method %s learns from no teacher", r->c->method);
     r->feeds = (struct rt_feeds){.snapshots = rt_rounds(r->c) > 1 ? r->snapshot : NULL,
                                  .teachers = t->teachers,
@@ -74,6 +84,7 @@ static enum smkd_result start_loss(struct run *r) {
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
         if (m->family->params[i].scalar)
             e = rt_program_set(&r->loss, m->family->params[i].scalar, r->c->values.number[i]);
+    if (e == SMKD_R_OK) e = set_optimizer_scalars(r);
     if (e == SMKD_R_OK && r->c->scalar) e = set_own_scalars(r);
     const bool weighs = rt_program_has(t->loss, SMKD_ABI_INPUT, "class.weight");
     if (e == SMKD_R_OK && r->c->class_weights && !weighs)

@@ -14,6 +14,7 @@ static const struct args_opt own_opts[] = {
     {"class-weights", 0, NULL, NULL, "classes have weights", 0},
     {"mixed", 0, NULL, NULL, "images are mixed (MixUp, CutMix)", 0},
     {"tap", 0, "K.NAME=D[xD..]", NULL, "an output NAME [N,D,..] of network K that the method may look at", ARGS_REPEAT},
+    {"teacher-tap", 0, "K.NAME=D[xD..]", NULL, "likewise of the teacher of network K", ARGS_REPEAT},
     {"predict", 0, NULL, NULL, "the program that predicts, where the method has one", 0},
     {"list", 0, NULL, NULL, "list the methods", 0},
     DC_CODEGEN_OPTS("4096"),
@@ -98,12 +99,18 @@ static bool read_tap(const char *text, struct loss_tap *t, struct arena *arena) 
 }
 
 static int read_taps(const struct args *a, struct loss_options *o, struct arena *arena) {
-    o->n_taps = args_count(a, "tap");
-    struct loss_tap *taps = ARENA_ARRAY(arena, struct loss_tap, o->n_taps + 1);
-    for (size_t i = 0; i < o->n_taps; i++)
-        if (!read_tap(args_nth(a, "tap", i), &taps[i], arena))
-            return args_fail(&cmd, "--tap %s: expected K.NAME=D or K.NAME=DxD.., such as 0.feat1=512",
-                             args_nth(a, "tap", i));
+    static const char *const flags[] = {"tap", "teacher-tap"};
+    struct loss_tap *taps = ARENA_ARRAY(arena, struct loss_tap, args_count(a, flags[0]) + args_count(a, flags[1]) + 1);
+    o->n_taps = 0;
+    for (int teacher = 0; teacher < 2; teacher++)
+        for (size_t i = 0; i < args_count(a, flags[teacher]); i++) {
+            struct loss_tap *t = &taps[o->n_taps++];
+            const char *text = args_nth(a, flags[teacher], i);
+            if (!read_tap(text, t, arena))
+                return args_fail(&cmd, "--%s %s: expected K.NAME=D or K.NAME=DxD.., such as 0.feat1=512",
+                                 flags[teacher], text);
+            t->teacher = teacher;
+        }
     o->taps = taps;
     return EXIT_DONE;
 }

@@ -28,19 +28,31 @@ static int64_t batch_limit(const struct loss_request *want) {
     return n;
 }
 
-struct loss_tap *loss_taps(const struct rt_peer *peers, int n, size_t *count) {
+// Those of one network, as of peer k or of its teacher.
+static void add_taps(const struct rt_peer *p, int k, bool teacher, struct loss_tap *taps, size_t *count) {
     const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(p->model, teacher ? SMKD_ABI_OUTPUT : SMKD_ABI_COTANGENT, i)); i++) {
+        if (strcmp(t->name, p->logits->name) == 0 || t->dtype != SMKD_ABI_F32) continue;
+        if (t->rank < 2 || t->rank > IR_MAX_RANK || t->dims[0] != -1) continue; // nothing of each image
+        struct loss_tap *x = &taps[(*count)++];
+        *x = (struct loss_tap){.teacher = teacher, .peer = k, .name = t->name, .rank = (int)t->rank};
+        for (uint32_t d = 0; d < t->rank; d++) x->dims[d] = t->dims[d];
+    }
+}
+
+struct loss_tap *loss_taps(const struct rt_peer *peers, int n, const struct rt_peer *teachers, int n_teachers,
+                           size_t *count) {
     size_t most = 0;
-    for (int k = 0; k < n; k++) most += (size_t)smkd_model_info(peers[k].model)->n_tensors;
+    for (int k = 0; k < n; k++) {
+        most += (size_t)smkd_model_info(peers[k].model)->n_tensors;
+        if (n_teachers) most += (size_t)smkd_model_info(teachers[k % n_teachers].model)->n_tensors;
+    }
     struct loss_tap *taps = xcalloc(most + 1, sizeof *taps);
     *count = 0;
-    for (int k = 0; k < n; k++)
-        for (size_t i = 0; (t = smkd_model_nth(peers[k].model, SMKD_ABI_COTANGENT, i)); i++) {
-            if (strcmp(t->name, peers[k].logits->name) == 0 || t->dtype != SMKD_ABI_F32) continue;
-            struct loss_tap *x = &taps[(*count)++];
-            *x = (struct loss_tap){.peer = k, .name = t->name, .rank = (int)t->rank};
-            for (uint32_t d = 0; d < t->rank; d++) x->dims[d] = t->dims[d];
-        }
+    for (int k = 0; k < n; k++) {
+        add_taps(&peers[k], k, false, taps, count);
+        if (n_teachers) add_taps(&teachers[k % n_teachers], k, true, taps, count);
+    }
     return taps;
 }
 
@@ -73,7 +85,7 @@ static const char *const *command(const struct loss_request *want, const struct 
         str_addf(&tap, "%d.%s=", o->taps[i].peer, o->taps[i].name);
         for (int d = 1; d < o->taps[i].rank; d++)
             str_addf(&tap, "%s%lld", d > 1 ? "x" : "", (long long)o->taps[i].dims[d]);
-        argv[n++] = "--tap";
+        argv[n++] = o->taps[i].teacher ? "--teacher-tap" : "--tap";
         argv[n++] = arena_printf(a, "%s", tap.s);
         str_release(&tap);
     }
@@ -92,7 +104,7 @@ static const char *const *command(const struct loss_request *want, const struct 
         if (p->kind == METHOD_FLAG && !v.flag[i]) continue;
         argv[n++] = flag;
         if (p->kind == METHOD_FLAG) continue;
-        argv[n++] = p->kind == METHOD_WORD ? v.word[i] : arena_printf(a, "%.17g", v.number[i]);
+        argv[n++] = v.word[i] ? v.word[i] : arena_printf(a, "%.17g", v.number[i]);
     }
     return argv;
 }

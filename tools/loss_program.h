@@ -25,8 +25,10 @@ struct loss_request {
     const struct rt_known *known; // a file must be this one; NULL: any
 };
 
-// All outputs of started or loaded networks beside their logits that have gradients; memory of the caller's (free).
-struct loss_tap *loss_taps(const struct rt_peer *peers, int n, size_t *count);
+// All outputs of started or loaded networks beside their logits that have gradients, and those of their teachers, with
+// or without, one for each peer in turn; memory of the caller's (free).
+struct loss_tap *loss_taps(const struct rt_peer *peers, int n, const struct rt_peer *teachers, int n_teachers,
+                           size_t *count);
 // The program, checked to be one for such peers and that batch (rt_program_check). Owned by the caller. NULL after
 // setting smkd_last_error. Compiled programs are kept under $XDG_CACHE_HOME/smkd (else
 // ~/.cache/smkd) by the content of request, compiler and CPU; a cache that cannot be written or read is done without.

@@ -149,7 +149,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
                                   .warn = warn};
     e->loader = rt_loader_new(&lc);
     size_t n_taps;
-    struct loss_tap *taps = loss_taps(e->net.peers, e->net.n, &n_taps);
+    struct loss_tap *taps = loss_taps(e->net.peers, e->net.n, NULL, 0, &n_taps);
     const struct loss_request of = {.name = e->net.saved.config.method,
                                     .method = e->net.saved.config.row,
                                     .values = e->net.saved.config.values,

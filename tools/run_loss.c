@@ -191,21 +191,25 @@ static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_mod
     return r;
 }
 
-// Outputs of the networks beside their logits that are given, as --input tap.K.NAME=FILE: a program is for their
-// shapes.
+// Outputs of the networks and their teachers beside their logits that are given, as --input tap.K.NAME=FILE and
+// teacher.K.NAME=FILE: a program is for their shapes.
 static enum smkd_result read_taps(const struct args *a, struct loss_tap *taps, size_t *n, struct arena *arena) {
     for (size_t i = 0; i < args_count(a, "input"); i++) {
         const char *text = args_nth(a, "input", i), *sign = strchr(text, '=');
-        if (!sign || !str_has_prefix(text, "tap.")) continue;
+        if (!sign) continue;
         const struct method_name name = method_parse(arena_printf(arena, "%.*s", (int)(sign - text), text));
         struct rt_tensor x;
-        if (name.role != METHOD_TAP) continue; // said when it is bound
+        if (name.role != METHOD_TAP && name.role != METHOD_TEACHER_TAP) continue; // said when it is bound
         enum smkd_result r = rt_npy_read(sign + 1, &x);
         if (r == SMKD_R_OK && (x.rank < 2 || x.rank > IR_MAX_RANK))
             r = rt_fail(SMKD_R_MISMATCH, "%s: expected [N,..] of two to %d dimensions", sign + 1, IR_MAX_RANK);
         if (r != SMKD_R_OK) return r;
         struct loss_tap *t = &taps[(*n)++];
-        *t = (struct loss_tap){.peer = name.peer, .name = name.tap, .rank = x.rank, .dims = {-1}};
+        *t = (struct loss_tap){.teacher = name.role == METHOD_TEACHER_TAP,
+                               .peer = name.peer,
+                               .name = name.tap,
+                               .rank = x.rank,
+                               .dims = {-1}};
         for (int d = 1; d < x.rank; d++) t->dims[d] = x.dims[d];
         rt_tensor_release(&x);
     }

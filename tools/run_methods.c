@@ -58,11 +58,11 @@ static void print_one(const struct method *m) {
     if (m->family->teacher && m->family->teacher(m, &v)) printf("Teacher: a frozen network, which --teacher names.\n");
     if (m->family->predicts && m->family->predicts(m, &v))
         printf("Heads: networks have classifiers at their sides (smkdc new --heads, smkdc compile --head).\n");
+    if (m->family->inside) printf("Inside: %s.\n", m->family->inside);
     if (method_rounds(m, &v) > 1)
         printf("Rounds: %lld of --epochs each; what a network has become teaches it in the next.\n",
                (long long)method_rounds(m, &v));
-    printf("Batches in parts (--accumulate): %s.\n",
-           method_by_rows(m, &v) ? "yes" : "no, its rows depend on each other");
+    printf("Batches in parts (--accumulate): %s.\n", method_by_rows(m, &v) ? "yes" : "no, each counts as a whole");
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];
         const char *is = method_fixed(m, p, fixed);

@@ -160,13 +160,18 @@ static int run(const struct args *a) {
                               saved.n_peers && !args_given(a, "teacher") ? &saved : NULL);
     t.teachers = teachers.peer;
     t.n_teachers = teachers.n;
+    if (r == SMKD_R_OK && !t.n_teachers && !loss_is_file(c.method) && c.row->family->teacher &&
+        c.row->family->teacher(c.row, &c.values))
+        r = rt_fail(SMKD_R_INVALID,
+                    "the method %s learns from a frozen network: give it with --teacher FILE.smkd or --teacher RUN",
+                    c.row->name);
     if (r == SMKD_R_OK && !rt_optimizer_is_plain(&c)) {
         t.optimizer = optimizer_program(c.opt, c.opt_row);
         if (!t.optimizer) r = SMKD_R_INVALID;
     }
     if (r == SMKD_R_OK) {
         size_t n_taps;
-        struct loss_tap *taps = loss_taps(t.peers, t.n_peers, &n_taps);
+        struct loss_tap *taps = loss_taps(t.peers, t.n_peers, t.teachers, t.n_teachers, &n_taps);
         const struct loss_request want = {.known = from_folder ? &loss : NULL,
                                           .name = c.method,
                                           .method = c.row,

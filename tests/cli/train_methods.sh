@@ -4,7 +4,7 @@
 . "$SMKD_SRC/tests/tools/train.bash"
 make_peers
 "$smkdc" new resnet8 --width 8 --input 1x28x28 --classes 10 --seed 7 -o teacher.onnx
-"$smkdc" compile teacher.onnx -o teacher.smkd
+"$smkdc" compile teacher.onnx --tap /layer2/0/Relu_1=hint -o teacher.smkd
 common=(--data fashion-mnist --train-limit 512 --test-limit 300 --augment crop-flip --noise symmetric:0.4 --epochs 2 --batch-size 32 --seed 3)
 "$run" train --peer teacher.smkd --method ce "${common[@]}" -o teach 2>teach.log
 python3 - <<'P' # numbers to learn: as many as --train-limit takes
@@ -18,6 +18,7 @@ for part, n in (("train", 512), ("test", 128)):
 P
 
 "$smkdc" compile a.onnx --head /Relu:byot --head /layer1/0/Relu_1:byot --head /layer2/0/Relu_1:byot --seed 5 -o heads.smkd
+"$smkdc" compile b.onnx --tap /layer2/0/Relu_1=guided -o inside.smkd
 
 # What a method needs beside the common flags.
 flags_of() {
@@ -30,6 +31,7 @@ flags_of() {
     cores) echo "--cores-warmup 0 --cores-ramp 2 --sieve-after 1" ;;
     peer-loss) echo "--peer-alpha 0.3" ;;
     temporal-ensembling | mean-teacher) echo "--ramp 2" ;;
+    fitnets) echo "--hint-epochs 1" ;;
     esac
     if grep -q '^Teacher: ' "what.$1"; then echo "--teacher teach"; fi
 }
@@ -40,6 +42,7 @@ while read -r name least _; do
     read -ra flags <<<"$(flags_of "$name" | tr '\n' ' ')"
     peers=(--peer a.smkd)
     if grep -q '^Heads: ' "what.$name"; then peers=(--peer heads.smkd); fi
+    if grep -q '^Inside: ' "what.$name"; then peers=(--peer inside.smkd); fi
     case $least in 2*) peers+=(--peer b.smkd) ;; esac
     go() { ${exec:-} "$run" train "${peers[@]}" --method "$name" "${flags[@]}" "$@"; }
     go -o "$name" 2>"$name.log" || fail "$name: $(tail -n 1 "$name.log")"

@@ -1,9 +1,9 @@
-"""Losses that remember images (methods.md 6.18, 6.19, 6.23) or look at the sides of networks (methods.md 4), in float64 numpy.
+"""Losses that remember images (methods.md 6.18, 6.19, 6.23) or look inside networks and at their sides (methods.md 4), in float64 numpy.
 
 As methods_ref.py, whose terms and sums these use; `python memory_ref.py` checks closed forms and golden vectors."""
 import numpy as np
 
-from methods_ref import batch, check_term, label_term, labels_of, mean, put, softmax, total, weigh, weight_sum, xent
+from methods_ref import batch, check_term, kl, label_term, labels_of, mean, put, softmax, total, weigh, weight_sum, xent
 from smkd_ref import log_softmax
 
 
@@ -152,6 +152,64 @@ def heads(x, *, ps_kd=False, byot=False, dmfl="off", alpha_t=.8, byot_alpha=.1, 
     return out
 
 
+# --- hints: the inside of a teacher -----------------------------------------------------------------------------------------
+
+def regressor(s, w, b):
+    """A map of the channels: second of [N,C,H,W], last of [N,C] and [N,T,C]."""
+    return np.einsum("dc,nchw->ndhw", w[:, :, 0, 0], s) + b[:, None, None] if s.ndim == 4 else s @ w.T + b
+
+
+def hint(t, s, w, b):
+    """D [N] = 1/M ||t - r(s)||^2, and of the sum of D the gradients by s, w and b."""
+    d = regressor(s, w, b) - t
+    axes = tuple(range(1, d.ndim))
+    g = 2 * d / d[0].size
+    if s.ndim == 4:
+        return (d * d).mean(axis=axes), np.einsum("dc,ndhw->nchw", w[:, :, 0, 0], g), \
+            np.einsum("ndhw,nchw->dc", g, s)[:, :, None, None], g.sum(axis=(0, 2, 3))
+    flat_g, flat_s = g.reshape(-1, g.shape[-1]), s.reshape(-1, s.shape[-1])
+    return (d * d).mean(axis=axes), g @ w, flat_g.T @ flat_s, flat_g.sum(axis=0)
+
+
+def sgd(x, name, k, g, rate, momentum, decay):
+    w = at(x, f"state.{name}", k)
+    v = momentum * at(x, f"state.{name}.velocity", k) + g + decay * w
+    return {f"state.{name}.{k}": w - rate * v, f"state.{name}.velocity.{k}": v}
+
+
+def adam(x, name, k, g, rate, momentum, decay):
+    """A share is 1 - beta^t, of which the step before had 1 - beta^(t-1)."""
+    w, out = at(x, f"state.{name}", k), {}
+    g = g + decay * w
+    for what, beta, of in (("mean", .9, g), ("square", .999, g * g)):
+        out[what] = beta * at(x, f"state.{name}.{what}", k) + (1 - beta) * of
+        out[f"{what}.share"] = beta * at(x, f"state.{name}.{what}.share", k) + (1 - beta)
+    new = w - rate * (out["mean"] / out["mean.share"]) / (np.sqrt(out["square"] / out["square.share"]) + 1e-8)
+    return {f"state.{name}.{k}": new, **{f"state.{name}.{what}.{k}": v for what, v in out.items()}}
+
+
+def fitnets(x, *, names=("hint", "guided"), epoch=1, epochs=1, lr=0.0, momentum=0.0, weight_decay=0.0, hint_epochs=-1, hint_weight=10.0,
+            hint_later=0.0, regressor="sgd", epsilon=.5, epsilon_decay=0.0, temperature=1.0, label_smoothing=0.0, **_):
+    first = epochs // 4 if hint_epochs < 0 else hint_epochs
+    alone = epoch <= first
+    e = epsilon * (1 - epsilon_decay * min(max(epoch - first - 1, 0) / max(epochs - first - 1, 1), 1))
+    rate = lr if alone or hint_later > 0 else 0.0
+    weight = (hint_weight if alone else hint_later) / 2
+    out = {"regressor_lr": rate}
+    for k in range(x.peers):
+        w, b = at(x, "state.regressor.weight", k), at(x, "state.regressor.bias", k)
+        rows, ds, dw, db = hint(getattr(x, f"teacher_{k}_{names[0]}"), getattr(x, f"tap_{k}_{names[1]}"), w, b)
+        taught = kl(x.z[k], softmax(getattr(x, f"teacher_{k}") / temperature), temperature)
+        said = total([(1 - e, label_term(x, k, label_smoothing)), (e, mean(x, taught))])
+        loss = (weight * rows.mean() + (0 if alone else said[0]), np.zeros_like(x.z[k]) if alone else said[1])
+        put(out, k, loss, hint_distance=rows, divergence=taught[0])
+        out[f"grad.tap.{k}.{names[1]}"] = weight * ds / x.n
+        step = {"sgd": sgd, "adam": adam}[regressor]
+        for name, g in (("weight", dw), ("bias", db)):
+            out.update(step(x, f"regressor.{name}", k, weight * g / x.n, rate, momentum, weight_decay))
+    return out
+
+
 # --- rows that are not believed (methods.md 6.2, 6.19, 6.22) ----------------------------------------------------------------------
 
 def lq_rows(z, t, q):
@@ -253,6 +311,17 @@ def self_check():
         step[i] = 1e-6
         num = (sop_parts(x, za, u + step, v, one)[0] - sop_parts(x, za, u - step, v, one)[0]) / 2e-6
         np.testing.assert_allclose(du[i, 0], num, atol=1e-7)
+    # The hint's gradients by central differences, of maps and of rows.
+    for shape in ((2, 3, 2, 2), (2, 4, 3), (2, 3)):
+        c = 1 if len(shape) == 4 else len(shape) - 1
+        s, t = rng.normal(size=shape), rng.normal(size=shape[:c] + (5,) + shape[c + 1:])
+        w, b = rng.normal(size=(5, 3) + (1, 1) * (len(shape) == 4)), rng.normal(size=5)
+        for i, v in enumerate((s, w, b)):
+            at_one = tuple(0 for _ in v.shape)
+            step = np.zeros_like(v)
+            step[at_one] = 1e-6
+            ends = [hint(t, *[u + sign * step if u is v else u for u in (s, w, b)])[0].sum() for sign in (1, -1)]
+            np.testing.assert_allclose(hint(t, s, w, b)[1 + i][at_one], (ends[0] - ends[1]) / 2e-6, atol=1e-8)
     # BYOT's feature example and its distillation term.
     F1, FN = np.array([[1, -1, 0], [.5, .2, -.3]]), np.array([[.5, -.2, .1], [-.1, .4, -.2]])
     counts = (F1 > 0) | (FN > 0)

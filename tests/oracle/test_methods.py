@@ -65,6 +65,26 @@ def said(rng, n, c, peers):
     return {f"teacher.{k}": (3 * rng.normal(size=(n, c))).astype(np.float32) for k in range(peers)}
 
 
+def hints(rule, size=(3, 2), names=("hint", "guided")):
+    """Maps of a teacher with 5 channels and of networks with 3, what lies between, and what its rule remembers."""
+    def draw_hints(rng, n, c, peers):
+        out = said(rng, n, c, peers)
+        more = {"sgd": ("velocity",), "adam": ("mean", "square")}[rule]
+        for k in range(peers):
+            shape = lambda channels: (n, channels, *size) if len(size) == 2 else (n, *size, channels)
+            out[f"teacher.{k}.{names[0]}"] = rng.normal(size=shape(5)).astype(np.float32)
+            out[f"tap.{k}.{names[1]}"] = rng.normal(size=shape(3)).astype(np.float32)
+            for name, of in (("weight", (5, 3) + (1, 1) * (len(size) == 2)), ("bias", (5,))):
+                out[f"state.regressor.{name}.{k}"] = rng.normal(size=of).astype(np.float32)
+                for what in more:
+                    v = 0.1 * rng.normal(size=of)
+                    out[f"state.regressor.{name}.{what}.{k}"] = (v * v if what == "square" else v).astype(np.float32)
+                    if rule == "adam":
+                        out[f"state.regressor.{name}.{what}.share.{k}"] = np.float32(rng.uniform(0.1, 1))
+        return out
+    return draw_hints
+
+
 def past(rng, n, c, peers):
     return tables({"table.prev": None})(rng, n, c, peers)
 
@@ -140,12 +160,13 @@ def percentiles(rng, n, c, peers):
 
 
 HEADS = functools.partial(entry, memory.heads)
-CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey")
+CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay")
 
 LATE = dict(epoch=5)
 OF_20 = dict(epoch=5, epochs=20)
 FORGETS = [LATE, dict(LATE, forget=0.8, ramp=1), dict(LATE, forget=1 / 3, ramp=1),
            dict(LATE, forget=0.6, forget_exponent=2, ramp=4), dict(epoch=1), dict(LATE, forget=1, ramp=5)]
+RATED = dict(epoch=2, epochs=8, lr=0.1, momentum=0.9, weight_decay=0.01)
 SMALL = functools.partial(entry, ref.small_loss, (2, 3))
 KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added", temperature=2.0)
 
@@ -166,6 +187,12 @@ METHODS = {
     "mkd": entry(ref.distill, (2, 3), [{}, dict(epsilon=0.2), dict(temperature=4)]),
     "dml": entry(ref.distill, (2, 3), [{}, dict(distill_weight=0.3, temperature=2)], several="sum", balance="added"),
     "t2s": entry(ref.distill, switches=[{}, dict(epsilon=0.2, temperature=4)], inputs=said, sources="teacher"),
+    "fitnets": [entry(memory.fitnets, (1, 2), [RATED, dict(RATED, epoch=3, temperature=4), dict(RATED, epoch=6, hint_epochs=4, epsilon_decay=0.6,
+                                                                                               hint_later=3), dict(RATED, hint_epochs=0, hint_weight=1)],
+                      inputs=hints("sgd")),
+                entry(memory.fitnets, (1,), [{**{k: v for k, v in RATED.items() if k != "momentum"}, "regressor": "adam", "hint_weight": 4}], inputs=hints("adam", (4,))),
+                entry(memory.fitnets, (1,), [dict(RATED, hint="of_it", guided="by_it")], inputs=hints("sgd", (), ("of_it", "by_it")),
+                      names=("of_it", "by_it"))],
     "two-round": entry(ref.distill, switches=[dict(round=1), dict(round=2, epsilon=0.2)], inputs=said, sources="former"),
     "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
     "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),

@@ -1,7 +1,7 @@
 // Two artifacts by hand, so that the training loop is tested without the compiler: built with -DFAKE_LOSS a
 // cross-entropy loss program that selects rows of low entropy (with -DFAKE_KEPT it also says which labels it keeps and
-// what it makes of them), else a linear classifier of 4x5 images with a buffer
-// that each training forward changes (as BatchNorm's statistics are). Thread 0 does all the work.
+// what it makes of them, with -DFAKE_BOTH it has a loss of all beside those of each), else a linear classifier of 4x5
+// images with a buffer that each training forward changes (as BatchNorm's statistics are). Thread 0 does all the work.
 #include "../../runtime/include/smkd_abi.h"
 
 #include <math.h>
@@ -37,6 +37,9 @@ static const struct smkd_abi_tensor rows[] = {
     {"kept.0", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 11, {-1}, 0, 1},
     {"kept.1", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 12, {-1}, 0, 1},
     {"corrected.0", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 1, 13, {-1}, 0, 1},
+#endif
+#ifdef FAKE_BOTH
+    {"loss.all", SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, 11, {0}, 0, 1},
 #endif
 };
 

@@ -609,13 +609,23 @@ static void ranks_and_scores(void **state) {
     assert_true(fabs(rt_score_top1(&s) - 62.5) < 1e-9);
 }
 
+// A program by whose outputs a network would learn twice.
+static void two_losses(void **state) {
+    (void)state;
+    if (!have) skip();
+    assert_int_equal(train(&(struct job){.out = "both", .loss = "both.smkd"}), SMKD_R_MISMATCH);
+    assert_non_null(strstr(smkd_last_error(), "has the outputs \"loss.all\" and \"loss.0\""));
+    assert_false(rt_path_exists(at("both")));
+}
+
 int main(void) {
     snprintf(dir, sizeof dir, "/tmp/smkd-train-XXXXXX");
     if (!mkdtemp(dir)) return 1;
     write_part("train-images-idx3-ubyte", "train-labels-idx1-ubyte", 300);
     write_part("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 100);
     have = make_artifact("", "fake.smkd") == 0 && make_artifact("-DFAKE_LOSS", "loss.smkd") == 0 &&
-           make_artifact("-DFAKE_LOSS -DFAKE_KEPT", "kept.smkd") == 0;
+           make_artifact("-DFAKE_LOSS -DFAKE_KEPT", "kept.smkd") == 0 &&
+           make_artifact("-DFAKE_LOSS -DFAKE_BOTH", "both.smkd") == 0;
     // Tests that fork come before OpenMP has made threads in this process, whose copies would have none.
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks_and_scores), cmocka_unit_test(full_disk),
@@ -625,7 +635,7 @@ int main(void) {
         cmocka_unit_test(diverges),         cmocka_unit_test(checks_files),
         cmocka_unit_test(damage),           cmocka_unit_test(suggests_eta),
         cmocka_unit_test(moved_labels),     cmocka_unit_test(tells_equal_peers),
-        cmocka_unit_test(diverges_last),
+        cmocka_unit_test(diverges_last),    cmocka_unit_test(two_losses),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     char cmd[100];

@@ -520,10 +520,10 @@ BUILD(softmax_inner, FD_IN(FD_ANY, IR_N, 3, 2))
 EMIT(softmax, IR_ATTRS(IR_I("axis", 1)))
 BUILD(log_softmax, FD_IN(FD_ANY, IR_N, 5))
 EMIT(log_softmax, IR_ATTRS(IR_I("axis", 1)))
-BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3)) EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0)))
-    BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS) BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5),
-                                                                            FD_IN(FD_ANY, IR_N, 5))
-        EMIT(cross_entropy, IR_NO_ATTRS) BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
+BUILD(log_softmax_first, FD_IN(FD_ANY, 4, 3))
+EMIT(log_softmax, IR_ATTRS(IR_I("axis", 0))) BUILD(entropy, FD_IN(FD_ANY, IR_N, 5)) EMIT(entropy, IR_NO_ATTRS)
+    BUILD(cross_entropy, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(cross_entropy, IR_NO_ATTRS)
+        BUILD(cross_entropy_floor, FD_IN(FD_ANY, IR_N, 5), FD_IN(FD_ANY, IR_N, 5))
             EMIT(cross_entropy, IR_ATTRS(IR_F("log_floor", 1e-2)))
                 BUILD(kl_div, FD_IN(FD_POSITIVE, IR_N, 5), FD_IN(FD_ANY, IR_N, 5)) EMIT(kl_div, IR_NO_ATTRS)
                     BUILD(threshold, FD_IN0(FD_ANY), FD_IN0(FD_POSITIVE), FD_IN0(FD_ANY), ir_const_f(g, 10))
@@ -619,34 +619,66 @@ static void test_names(void **state) {
         const char *name;
         enum method_role role;
         int peer;
-    } rows[] = {{"loss.0", METHOD_LOSS, 0},    {"loss.15", METHOD_LOSS, 15},         {"loss.all", METHOD_LOSS_ALL, -1},
-                {"loss", METHOD_OTHER, -1},    {"loss.all.0", METHOD_OTHER, 0},      {"grad.all", METHOD_OTHER, -1},
-                {"labels", METHOD_LABELS, -1}, {"labels.mix", METHOD_LABELS_MIX, -1}};
+        const char *tap;
+    } rows[] = {{"loss.0", METHOD_LOSS, 0, NULL},
+                {"loss.15", METHOD_LOSS, 15, NULL},
+                {"loss.all", METHOD_LOSS_ALL, -1, NULL},
+                {"loss", METHOD_OTHER, -1, NULL},
+                {"loss.all.0", METHOD_OTHER, 0, NULL},
+                {"grad.all", METHOD_OTHER, -1, NULL},
+                {"labels", METHOD_LABELS, -1, NULL},
+                {"labels.mix", METHOD_LABELS_MIX, -1, NULL},
+                {"teacher.1", METHOD_TEACHER, 1, NULL},
+                {"teacher.1.hint", METHOD_TEACHER_TAP, 1, "hint"},
+                {"teacher.12.3", METHOD_TEACHER_TAP, 12, "3"},
+                {"teacher.1.", METHOD_OTHER, -1, NULL},
+                {"teacher", METHOD_OTHER, -1, NULL},
+                {"tap.0./layer2/Relu_1", METHOD_TAP, 0, "/layer2/Relu_1"},
+                {"grad.tap.0.feat1", METHOD_TAP_GRAD, 0, "feat1"},
+                {"tap.0", METHOD_OTHER, -1, NULL}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct method_name n = method_parse(rows[i].name);
         if (n.role != rows[i].role || n.peer != rows[i].peer) fail_msg("%s", rows[i].name);
+        if ((n.tap != NULL) != (rows[i].tap != NULL) || (n.tap && strcmp(n.tap, rows[i].tap) != 0))
+            fail_msg("%s: tap %s", rows[i].name, n.tap ? n.tap : "none");
     }
+}
+
+// A name of the user's is kept, however the text goes; "auto" is the default.
+static void test_any_word(void **state) {
+    (void)state;
+    const struct method *m = method_find("fitnets");
+    struct method_values v, w;
+    int place;
+    char text[METHOD_LONGEST_WORD + 2] = "layer/1";
+    assert_non_null(method_param(m, "hint", &place));
+    method_defaults(m, &v);
+    assert_string_equal(method_word(m, &v, "hint"), "auto");
+    assert_true(method_set(m, &v, place, text));
+    memset(text, 'x', sizeof text - 1);
+    assert_string_equal(method_word(m, &v, "hint"), "layer/1");
+    method_defaults(m, &w);
+    assert_true(method_set(m, &w, place, "layer/1"));
+    assert_ptr_equal(v.word[place], w.word[place]);
+    assert_false(method_set(m, &v, place, text)); // too long
+    assert_false(method_set(m, &v, place, ""));
+    assert_false(method_set(m, &v, place, "two\nlines"));
+    assert_string_equal(method_word(m, &v, "hint"), "layer/1");
+    assert_true(method_set(m, &v, place, "auto"));
+    assert_string_equal(method_word(m, &v, "hint"), "auto");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cross_entropy),
-        cmocka_unit_test(test_proselflc),
-        cmocka_unit_test(test_mylc),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_peer_term),
-        cmocka_unit_test(test_progressive),
-        cmocka_unit_test(test_threshold),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_nan),
-        cmocka_unit_test(test_peers),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_matters),
-        cmocka_unit_test(test_number_of_peers),
-        cmocka_unit_test(test_bad_options),
-        cmocka_unit_test(test_op_gradients),
-        cmocka_unit_test(test_expansions),
-        cmocka_unit_test(test_bad_attributes),
+        cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_proselflc),
+        cmocka_unit_test(test_mylc),          cmocka_unit_test(test_names),
+        cmocka_unit_test(test_any_word),      cmocka_unit_test(test_peer_term),
+        cmocka_unit_test(test_progressive),   cmocka_unit_test(test_threshold),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_nan),
+        cmocka_unit_test(test_peers),         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_matters),       cmocka_unit_test(test_number_of_peers),
+        cmocka_unit_test(test_bad_options),   cmocka_unit_test(test_op_gradients),
+        cmocka_unit_test(test_expansions),    cmocka_unit_test(test_bad_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
