@@ -1,10 +1,10 @@
 """What a training run draws from its seed, without the runtime: the order of an epoch's images, images drawn at random, first values of
-tables. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use (runtime/data.h)."""
+tables and of layers that a method trains itself, the numbers of a later round. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use (runtime/data.h)."""
 import math
 
 import numpy as np
 
-SHUFFLE, TABLE, DRAW = 3, 7, 8  # kinds of streams
+SHUFFLE, TABLE, DRAW, ROUND = 3, 7, 8, 9  # kinds of streams
 WORD = 0xffffffff
 
 
@@ -60,12 +60,31 @@ def images_at_random(seed, step, count, n):
     return np.array([s.below(n) for _ in range(count)])
 
 
+def fnv1a(text):
+    h = 0xcbf29ce484222325
+    for byte in text.encode():
+        h = (h ^ byte) * 0x100000001b3 & (1 << 64) - 1
+    return h
+
+
+def shuffled(seed, round, peer, name, numbers):
+    """What a parameter starts a later round with: the numbers it came with, in an order that is its name's."""
+    s, out = Stream(seed ^ fnv1a(name), ROUND, round, peer), list(numbers)
+    for i in range(len(out), 1, -1):
+        j = s.below(i)
+        out[i - 1], out[j] = out[j], out[i - 1]
+    return np.array(out)
+
+
+def uniform(seed, table, shape):
+    """A layer's weight [out,in,..], between -1 and 1 over the root of its fan-in."""
+    s = Stream(seed, TABLE, fnv1a(table) & 0xffff)
+    return np.array([2 * s.uniform() - 1 for _ in range(math.prod(shape))]).reshape(shape) / math.sqrt(math.prod(shape[1:]))
+
+
 def normal(seed, table, count, deviation):
     """What a table starts with, by Box and Muller; its stream is that of its name."""
-    h = 0xcbf29ce484222325
-    for byte in table.encode():
-        h = (h ^ byte) * 0x100000001b3 & (1 << 64) - 1
-    s, out = Stream(seed, TABLE, h & 0xffff), []
+    s, out = Stream(seed, TABLE, fnv1a(table) & 0xffff), []
     while len(out) < count:
         r, angle = math.sqrt(-2 * math.log(1 - s.uniform())), 6.283185307179586 * s.uniform()
         out += [r * math.cos(angle), r * math.sin(angle)]

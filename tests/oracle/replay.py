@@ -1,6 +1,7 @@
 """A training run outside our runtime: the networks of ONNX files in PyTorch, float64, with SGD written out; losses and gradients from a
 float64 reference (methods_ref.py, memory_ref.py); and what outlives a step, as methods.md has it: rows of tables, states, averages,
 snapshots, rounds, looks at all images, MyLC's r."""
+import functools
 import inspect
 
 import numpy as np
@@ -22,8 +23,10 @@ class Network:
         self.initial = self.numbers()
         self.begin()
 
-    def begin(self):
-        self.take(self.initial)
+    def begin(self, order=None):
+        """order(name, numbers): a parameter's numbers in another order."""
+        self.take({k: torch.from_numpy(order(k, v.numpy().ravel())).reshape(v.shape) if order and k in self.net.params else v
+                   for k, v in self.initial.items()})
         self.momentum = {k: torch.zeros_like(p) for k, p in self.net.params.items()}
 
     def numbers(self):
@@ -49,11 +52,15 @@ class Network:
         own = self.numbers() if numbers else None
         if numbers:
             self.take(numbers)
-        with torch.no_grad():
-            z = self.net.outputs(x, training=False)["logits"].numpy()
+        z = self.outputs(x)["logits"]
         if numbers:
             self.take(own)
         return z
+
+    def outputs(self, x):
+        """All that it says in inference."""
+        with torch.no_grad():
+            return {name: v.numpy() for name, v in self.net.outputs(x, training=False).items()}
 
     def update(self, outputs, gradients, lr, momentum, decay):
         """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD. What no gradient reaches decays."""
@@ -130,8 +137,8 @@ class Replay:
         if self.targets is not None:
             yield "targets", self.targets[index]
         for k, p in enumerate(self.peers):
-            if self.teacher:
-                yield f"teacher.{k}", self.teacher.says(x)
+            for name, v in self.teacher.outputs(x).items() if self.teacher else ():
+                yield f"teacher.{k}" if name == "logits" else f"teacher.{k}.{name}", v
             if self.row.rounds > 1:  # in the first nobody asks
                 yield f"teacher.{k}", p.says(x, self.snapshots and self.snapshots[k])
             if self.row.ema_decay is not None:
@@ -150,15 +157,17 @@ class Replay:
 
     def clock(self, epoch, step):
         return dict(progress=epoch / self.row.epochs, epoch=epoch, epochs=self.row.epochs, steps=self.steps, round=self.round,
-                    step=(epoch - 1) * self.steps + step, r=tuple(self.r))
+                    step=(epoch - 1) * self.steps + step, r=tuple(self.r), lr=self.run.lr, momentum=self.run.momentum,
+                    weight_decay=self.run.decay)
 
     # --- the run ------------------------------------------------------------------------------------------------------------
 
     def begin_anew(self):
-        """Each network is its own teacher now, and starts with the numbers it came with."""
+        """Each network is its own teacher now, and starts with the numbers it came with, or with those in another order."""
         self.snapshots = [p.numbers() for p in self.peers]
-        for p in self.peers:
-            p.begin()
+        for k, p in enumerate(self.peers):
+            anew = self.row.anew and p.untrained()
+            p.begin(functools.partial(draws.shuffled, self.run.seed, self.round, k) if anew else None)
         self.r, self.updates = [0.0] * len(self.peers), 0
 
     def look_at_all(self, epoch):

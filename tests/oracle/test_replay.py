@@ -31,12 +31,13 @@ IMAGES, TESTS, MEAN, STD = 40, 16, 0.286, 0.353
 
 # --- rows ---------------------------------------------------------------------------------------------------------------------
 
-def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=False,
-        targets=False, **numbers):
+def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=None,
+        targets=False, anew=False, **numbers):
     """reference: that of test_methods.py unless given. nets: the peers. memory: {stem of a table or state: how it begins}. numbers:
-    flags that the reference takes, too; run: flags that only the run sees."""
+    flags that the reference takes, too; run: flags that only the run sees. teacher: "heads", as the run of it, or an artifact. anew:
+    whether later rounds begin with new numbers."""
     return types.SimpleNamespace(ref=reference, nets=nets, epochs=epochs, rounds=rounds, memory=memory, run=run, ema_decay=ema_decay,
-                                 survey=survey, drawn=drawn, teacher=teacher, targets=targets, numbers=numbers)
+                                 survey=survey, drawn=drawn, teacher=teacher, targets=targets, anew=anew, numbers=numbers)
 
 
 def of_classes(value):
@@ -58,6 +59,11 @@ def near_zero(width):
 
 def shares(replay, name):
     return np.bincount(replay.y, minlength=SETTING.classes) / len(replay.y)
+
+
+def layer(*shape):
+    """Uniform, as PyTorch's layers begin."""
+    return lambda replay, name: draws.uniform(SETTING.seed, name, shape)
 
 
 def nothing(*shape):
@@ -103,9 +109,12 @@ REPLAYS = {
     "mean-teacher": row(ema_decay=0.6, run=dict(ema_decay=0.6), ramp=2),
     "mkd": row(nets=PAIR),
     "dml": row(nets=PAIR, temperature=2.0),
-    "t2s": row(teacher=True, temperature=2.0),
+    "t2s": row(teacher="heads", temperature=2.0),
+    "fitnets": row(nets=("guided",), teacher="hint", epochs=3, hint_epochs=1, hint_later=0.5, epsilon_decay=0.4,
+                   memory={"state.regressor.weight": layer(12, 16, 1, 1), "state.regressor.weight.velocity": nothing(12, 16, 1, 1),
+                           "state.regressor.bias": nothing(12), "state.regressor.bias.velocity": nothing(12)}),
     "two-round": row(rounds=2),
-    "born-again": row(rounds=3),
+    "born-again": row(rounds=3, anew=True),
     "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),
     "kdcl": row(nets=PAIR),
     "tf-kd-reg": row(),
@@ -158,6 +167,18 @@ def change(path, surer=1):
     onnx.save(m, str(path))
 
 
+def show(path, to, name):
+    """The file with the end of its second stage as an output of that name."""
+    import onnx
+    m = onnx.load(str(path))
+    value, = (n.output[0] for n in m.graph.node if n.name == "/layer2/0/Relu_1")
+    for n in m.graph.node:
+        for names in (n.input, n.output):
+            names[:] = [name if v == value else v for v in names]
+    m.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", None, 14, 14]))
+    onnx.save(m, str(to))
+
+
 class Bench:
     """Images, networks and a teacher that all runs share."""
 
@@ -174,6 +195,9 @@ class Bench:
         for name, width, seed in (("a", 8, 0), ("b", 6, 1)):
             run(SMKDC, "new", "resnet8", "--width", width, "--input", "1x28x28", "--classes", SETTING.classes, "--seed", seed, "-o", self.onnx(name))
             change(self.onnx(name), np.float32(4))
+            run(SMKDC, "compile", self.onnx(name), "-o", self.artifact(name))
+        for name, of in (("guided", "a"), ("hint", "b")):
+            show(self.onnx(of), self.onnx(name), name)
             run(SMKDC, "compile", self.onnx(name), "-o", self.artifact(name))
         # A network with heads as a file: they are in what a run exports. It is trained a little, and so a teacher, too.
         heads = [f"{v}:byot" for v in ("/Relu", "/layer1/0/Relu_1", "/layer2/0/Relu_1")]
@@ -202,7 +226,7 @@ class Bench:
         if r.rounds > 1:
             more += ["--rounds", r.rounds]
         if r.teacher:
-            more += ["--teacher", self.tmp / "first"]
+            more += ["--teacher", self.tmp / "first" if r.teacher == "heads" else self.artifact(r.teacher)]
         self.train(name, name, r.nets, r.targets, *more)
         raw = (self.tmp / name / "last.safetensors").read_bytes()
         told = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
@@ -212,7 +236,7 @@ class Bench:
     def replay(self, r):
         from replay import Replay
         return Replay(r, SETTING, [self.onnx(n) for n in r.nets], self.x, self.y, self.targets if r.targets else None,
-                      self.onnx("heads") if r.teacher else None).go()
+                      self.onnx(r.teacher) if r.teacher else None).go()
 
     @functools.lru_cache
     def plain(self, nets, epochs, rounds):
