@@ -102,6 +102,35 @@ said = json.load(open("f.json"))
 assert said["folds"] == 2 and said["judged"] == 512, said
 P
 
+# Files: their paths, names of classes, and one that cannot be decoded. An exported network takes what it was trained with.
+python3 - <<'P'
+import os, random, struct
+for c, name in enumerate(("a, b", "Käfer", "z")):
+    os.makedirs(f"photos/{name}")
+    for k in range(8):
+        r, w, h = random.Random(f"{c} {k}"), 20 + k, 24 - c
+        rows = b"".join(bytes(min(255, 60 * c + r.randrange(140)) for _ in range(3 * w)) + b"\0" * (-3 * w % 4) for _ in range(h))
+        with open(f"photos/{name}/{k}.bmp", "wb") as f:
+            f.write(b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, w, h, 1, 24, 0, len(rows), 0, 0, 0, 0) + rows)
+P
+"$smkdc" new resnet8 --width 4 --input 3x16x16 --classes 3 -o p.onnx
+"$smkdc" compile p.onnx
+"$run" train --peer p.smkd --method ce --data photos --val-split 0.2 --epochs 2 --batch-size 6 --lr 0.01 --val-resize-size 20 -o named -q
+"$run" detect-noise named -o n.csv >n.txt 2>log || fail "$(cat log)"
+head -n 1 n.csv | grep -qxF 'sample,path,given,given_name,proposed,proposed_name,score,verdict' || fail "$(head -n 1 n.csv)"
+grep -qF '1,photos/Käfer/1.bmp,0,Käfer,' n.csv && grep -qF '10,"photos/a, b/2.bmp",1,"a, b",' n.csv || fail "$(cat n.csv)"
+"$run" export named -o named.onnx && "$smkdc" compile named.onnx -o out.smkd
+"$run" detect-noise out.smkd --data photos --labels named/labels.npy -o o.csv >o.txt 2>log || fail "$(cat log)"
+python3 - <<'P'
+import csv
+a, b = (list(csv.DictReader(open(f"{n}.csv"))) for n in "no")
+assert len(a) == len(b) == 24 and all(abs(float(x["score"]) - float(y["score"])) < 1e-4 for x, y in zip(a, b)), (a[0], b[0])
+P
+echo nothing >photos/z/3.bmp
+"$run" detect-noise named -o n.csv >n.txt 2>log || fail "$(cat log)"
+grep -qF '19,photos/z/3.bmp,2,z,,,,unread' n.csv && grep -q "it is not judged" log && grep -q "^23 training images" n.txt || fail "$(cat log n.csv)"
+refuses 'photos/z/3.bmp' "$run" detect-noise named -o none.csv --strict-data
+
 rm -f none.csv
 refuses '--by nonsense: expected one of' "$run" detect-noise run --by nonsense -o none.csv
 refuses 'says nothing to --by loss' "$run" detect-noise run --by loss --votes 3 -o none.csv
