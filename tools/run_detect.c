@@ -302,7 +302,8 @@ static enum smkd_result read_truth(struct detect *d) {
 
 static enum smkd_result detect(struct detect *d) {
     const bool files = args_given(d->args, "probs");
-    enum smkd_result r = files ? from_files(d) : load_networks(d);
+    enum smkd_result r = detect_can_write(d->args);
+    if (r == SMKD_R_OK) r = files ? from_files(d) : load_networks(d);
     if (r == SMKD_R_OK) r = read_truth(d);
     if (r == SMKD_R_OK && !files) r = ask(d);
     if (r != SMKD_R_OK) return r;

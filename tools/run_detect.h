@@ -32,6 +32,8 @@ enum smkd_result detect_folds(struct detect *d, smkd_team *team);
 // What networks say of the images that `subset` (n of them; NULL: all) has.
 enum smkd_result detect_ask(struct detect *d, struct run_networks *net, smkd_team *team, const int64_t *subset,
                             size_t n);
+// Whether all that will be written can be; before anything slow.
+enum smkd_result detect_can_write(const struct args *a);
 // The table of suspects, what --curve, --save-probs and --apply ask for; then a summary on stdout.
 enum smkd_result detect_write(struct detect *d);
 void detect_print(const struct detect *d);

@@ -155,15 +155,40 @@ bool detect_apply_args(const struct args *a, const struct rt_criterion *by) {
     return true;
 }
 
+static void add_path(const struct args *a, const struct applied *what, struct str *out) {
+    const char *table = args_str(a, "output");
+    str_addn(out, table, strlen(table) - (str_has_suffix(table, ".csv") ? 4 : 0));
+    str_add(out, what->ending);
+}
+
 static enum smkd_result apply(const struct detect *d, const struct applied *what) {
-    const char *table = args_str(d->args, "output");
-    const size_t stem = strlen(table) - (str_has_suffix(table, ".csv") ? 4 : 0);
     struct str path = STR_INIT;
-    str_addn(&path, table, stem);
-    str_add(&path, what->ending);
+    add_path(d->args, what, &path);
     enum smkd_result r = what->write(d, path.s);
     if (r == SMKD_R_OK) fprintf(stderr, "note: for a next run: %s %s\n", what->flag, printable(path.s));
     str_release(&path);
+    return r;
+}
+
+static enum smkd_result can_be_written(const char *path) {
+    struct io_writer w;
+    if (io_writer_open(&w, path) != SMKD_OK)
+        return rt_fail(SMKD_R_IO, "%s: cannot be written: %s", path, strerror(errno));
+    io_writer_abort(&w);
+    return SMKD_R_OK;
+}
+
+enum smkd_result detect_can_write(const struct args *a) {
+    static const char *const files[] = {"output", "curve", "save-probs"};
+    enum smkd_result r = SMKD_R_OK;
+    for (size_t i = 0; i < sizeof files / sizeof *files && r == SMKD_R_OK; i++)
+        if (args_given(a, files[i])) r = can_be_written(args_str(a, files[i]));
+    for (size_t i = 0; i < args_count(a, "apply") && r == SMKD_R_OK; i++) {
+        struct str path = STR_INIT;
+        add_path(a, find_applied(args_nth(a, "apply", i)), &path);
+        r = can_be_written(path.s);
+        str_release(&path);
+    }
     return r;
 }
 

@@ -146,7 +146,8 @@ refuses 'expected probabilities [images, classes]' "$run" detect-noise --probs r
 refuses 'expected one for each of 1500 images' "$run" detect-noise --probs p.npy --labels small/labels.npy -o none.csv
 refuses 'needs true labels' "$run" detect-noise --probs p.npy --labels run/labels.npy --curve c.csv -o none.csv
 refuses 'expected one for each of' "$run" detect-noise run --train-limit 700 -o none.csv
-refuses 'cannot be written' "$run" detect-noise run -o none/none.csv
+refuses 'none/none.csv: cannot be written' "$run" detect-noise run --curve none.csv -o none/none.csv
+refuses 'none/c.csv: cannot be written' "$run" detect-noise run --curve none/c.csv -o none.csv
 refuses 'expected 0 to 1, 1 for what is kept' "$run" train --peer a.smkd "${again[@]}" --keep run/labels.npy -o bad
 refuses 'says yes or no' "$run" detect-noise run --by vote --apply weight -o none.csv
 refuses 'one weight for each of' "$run" train --peer a.smkd "${again[@]}" --sample-weights p.npy -o bad
