@@ -330,17 +330,19 @@ static bool criterion(const struct args *a, struct detect *d) {
 static bool belongs(const struct args *a, const struct rt_criterion *by) {
     static const struct {
         const char *flag, *criteria;
-    } rows[] = {{"threshold", "agreement loss entropy vote"}, {"otsu", "agreement loss entropy vote"},
-                {"share", "agreement loss entropy gmm"},      {"posterior", "gmm vote"},
-                {"filter", "confident-learning vote"},        {"votes", "vote"}};
+    } rows[] = {{"threshold", "agreement, loss, entropy, vote"},
+                {"otsu", "agreement, loss, entropy, vote"},
+                {"posterior", "gmm, vote"},
+                {"filter", "confident-learning, vote"},
+                {"votes", "vote"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!args_given(a, rows[i].flag)) continue;
-        const char *at = strstr(rows[i].criteria, by->name);
-        if (at) continue;
-        args_fail(a->cmd, "--%s says nothing to --by %s; it belongs to: %s", rows[i].flag, by->name, rows[i].criteria);
+        if (!args_given(a, rows[i].flag) || strstr(rows[i].criteria, by->name)) continue;
+        args_fail(a->cmd, "--%s says nothing to --by %s; it belongs to %s", rows[i].flag, by->name, rows[i].criteria);
         return false;
     }
-    return true;
+    if (!args_given(a, "share") || by->ranked) return true;
+    args_fail(a->cmd, "--share says nothing to --by %s, whose verdict does not follow its score", by->name);
+    return false;
 }
 
 static int run(const struct args *a) {

@@ -134,6 +134,7 @@ refuses 'photos/z/3.bmp' "$run" detect-noise named -o none.csv --strict-data
 rm -f none.csv
 refuses '--by nonsense: expected one of' "$run" detect-noise run --by nonsense -o none.csv
 refuses 'says nothing to --by loss' "$run" detect-noise run --by loss --votes 3 -o none.csv
+refuses '--share says nothing to --by vote' "$run" detect-noise run --by vote --share 0.1 -o none.csv
 refuses 'give one of them' "$run" detect-noise run --by loss --share 0.1 --threshold s -o none.csv
 refuses 'expected relabel, drop or weight' "$run" detect-noise run --apply nothing -o none.csv
 refuses 'FILE.csv is missing' "$run" detect-noise run
