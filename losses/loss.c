@@ -11,6 +11,7 @@ static const struct {
     {"mutual", loss_draw_mutual},   {"distill", loss_draw_distill},       {"robust", loss_draw_robust},
     {"heads", loss_draw_heads},     {"sieve", loss_draw_sieve},           {"regression", loss_draw_regression},
     {"targets", loss_draw_targets}, {"small_loss", loss_draw_small_loss}, {"hints", loss_draw_hints},
+    {"blind", loss_draw_blind},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {

@@ -45,6 +45,7 @@ void loss_draw_sieve(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 void loss_draw_small_loss(struct loss_builder *b);
 void loss_draw_hints(struct loss_builder *b);
+void loss_draw_blind(struct loss_builder *b);
 
 // Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
 enum smkd_status loss_finish(struct loss_builder *b, bool predicts);

@@ -12,6 +12,7 @@ extern const struct method_family method_robust;     // robust.c
 extern const struct method_family method_sieve;      // sieve.c
 extern const struct method_family method_targets;    // targets.c
 extern const struct method_family method_small_loss; // small_loss.c
+extern const struct method_family method_blind;      // blind.c
 extern const struct method_family method_regression; // regression.c
 
 // A parameter of every family that learns classes: loss_targets of losses/ looks at it.

@@ -55,6 +55,9 @@ struct method_views {
     int peer[METHOD_MAX_PEERS]; // what peer K sees, forward and backward
     int feed;                   // what teachers and averages see
 };
+// Blind knowledge distillation: how many epochs what the networks said of the labels is kept, by which its hook makes so
+// many groups of images.
+enum { METHOD_BLIND_EPOCHS = 4, METHOD_BLIND_GROUPS = 4 };
 
 struct method;
 struct method_family {
@@ -79,6 +82,7 @@ struct method_family {
     bool taps;          // looks at outputs inside networks and at their sides (tap.K.NAME, teacher.K.NAME)
     const char *inside; // which of them it needs, for people; NULL: none, or heads
     bool (*predicts)(const struct method *m, const struct method_values *v); // has a program that predicts; NULL: never
+    const char *hook; // what happens after each epoch beside programs (runtime/hooks.h); NULL: nothing
     const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
 };
 

@@ -9,6 +9,8 @@
 #include "table.h"
 #include "train.h"
 
+enum { RT_HOOK_MEMORY = 16 };
+
 struct run {
     struct rt_train *t;
     struct rt_config *c;
@@ -44,6 +46,7 @@ struct run {
     struct rt_report *report; // peers + 1 of them, likewise; NULL: there are no classes
     float *class_weights;     // NULL: none
     double now_progress, now_lr;
+    double hook_memory[RT_HOOK_MEMORY]; // of what the method does between epochs (hooks.h)
     int classes;
     bool by_epoch, by_ema; // how MyLC's r is kept
 };

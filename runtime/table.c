@@ -61,7 +61,7 @@ static void fill_rows(float *v, size_t rows, size_t width, const struct fill *f)
 
 // --- the tables of a program -----------------------------------------------------------------------------------------
 
-static struct rt_table *find(struct rt_tables *t, const char *name) {
+struct rt_table *rt_tables_find(struct rt_tables *t, const char *name) {
     for (size_t i = 0; i < t->n; i++)
         if (strcmp(t->table[i].name, name) == 0) return &t->table[i];
     return NULL;
@@ -93,11 +93,11 @@ enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, cons
         const struct method_name name = method_parse(row->name);
         if (name.role != METHOD_TABLE && name.role != METHOD_STATE) continue;
         if (row->role != SMKD_ABI_INPUT && row->role != SMKD_ABI_OUTPUT) continue;
-        struct rt_table *x = find(t, row->name);
+        struct rt_table *x = rt_tables_find(t, row->name);
         if (!x) {
             enum smkd_result e = make(t, row, &name, batch);
             if (e != SMKD_R_OK) return e;
-            x = find(t, row->name);
+            x = rt_tables_find(t, row->name);
             const size_t rows =
                 x->state && x->rank > 1 && x->dims[0] > 0 ? (size_t)x->dims[0] : 1; // of a layer's weight
             const struct fill f = {

@@ -28,6 +28,7 @@ struct rt_tables {
 enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, const struct method *m,
                                  const int32_t *labels, size_t images, size_t batch, uint64_t seed);
 void rt_tables_release(struct rt_tables *t);
+struct rt_table *rt_tables_find(struct rt_tables *t, const char *name); // "table.keep.0"; NULL: there is none
 // As what a run goes on with.
 void rt_tables_keep(const struct rt_tables *t, struct rt_kept *k);
 void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n); // before the program runs

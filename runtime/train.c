@@ -1,6 +1,7 @@
 // The run: what it needs, its epochs, and what it leaves behind.
 #include "run.h"
 
+#include "hooks.h"
 #include "rounds.h"
 #include "rt_internal.h"
 #include "run_folder.h"
@@ -248,6 +249,7 @@ static enum smkd_result keep(struct run *r) {
     for (int k = 0; k < r->t->n_peers && r->average; k++) keep_average(r, k);
     rt_tables_keep(&r->tables, &r->kept);
     rt_rounds_keep(r);
+    rt_hook_keep(r);
     rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) rt_optimizer_keep(&r->optimizer[k], &r->kept, k);
@@ -508,6 +510,7 @@ static enum smkd_result end_epoch(struct run *r, struct rt_epoch_metrics *m, dou
                                   double begin) {
     summarise(r, m);
     enum smkd_result e = check_weights(r, m->epoch);
+    if (e == SMKD_R_OK) e = rt_hook_after(r, m->epoch, m);
     if (e == SMKD_R_OK) e = evaluate(r, m);
     if (e != SMKD_R_OK) return e;
     rt_metrics_set(m, RT_OF_CLOCK, 0, "images_per_s", images_per_s);

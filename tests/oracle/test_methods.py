@@ -12,6 +12,7 @@ import numpy as np
 
 import memory_ref as memory
 import methods_ref as ref
+import stages_ref as stages
 from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
 
 LIMIT = 1e-5
@@ -159,6 +160,12 @@ def percentiles(rng, n, c, peers):
     return {f"state.percentile.{k}": np.float32(rng.uniform(0.5, 3)) for k in range(peers)}
 
 
+def groups(rng, n, c, peers):
+    return {"table.group": rng.integers(0, 5, n).astype(np.float32), "table.agree": rng.random((n, 4)).astype(np.float32)}
+
+
+
+
 HEADS = functools.partial(entry, memory.heads)
 CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay")
 
@@ -168,6 +175,8 @@ FORGETS = [LATE, dict(LATE, forget=0.8, ramp=1), dict(LATE, forget=1 / 3, ramp=1
            dict(LATE, forget=0.6, forget_exponent=2, ramp=4), dict(epoch=1), dict(LATE, forget=1, ramp=5)]
 RATED = dict(epoch=2, epochs=8, lr=0.1, momentum=0.9, weight_decay=0.01)
 SMALL = functools.partial(entry, ref.small_loss, (2, 3))
+BLIND = functools.partial(entry, stages.blind, (2,), [dict(epoch=1), dict(epoch=6, blind_alpha3=0.8), dict(epoch=7, blind_alpha4=0)],
+                          inputs=groups)
 KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added", temperature=2.0)
 
 # Several entries where switches go with numbers of networks.
@@ -234,6 +243,8 @@ METHODS = {
                   dict(OF_20, epoch=1, p1=0, p5=0, p11=0), dict(OF_20, p0=1, p2=0.5, p1=1, p6=0, p10=0),
                   dict(OF_20, p0=0, p7=1, p4=0.5, p3=1, p5=2, p11=2), dict(OF_20, p8=0, p9=0, p0=0, p7=0)],
                  functools.partial(near_cut, schedule="s2e"), schedule="s2e"),
+    "blind": BLIND(),
+    "blind-paper": BLIND(student_denom="paper", detach_teacher=True, detach_robust_target=True),
     "mentornet": entry(ref.small_loss, (1, 2), [dict(burn_in=0, epoch=2, step=1), dict(burn_in=2, epoch=2, step=9), dict(burn_in=0, epoch=1),
                                                dict(burn_in=1, epoch=3, step=7, percentile=0.9, percentile_decay=0)],
                        functools.partial(near_cut, rank="self"), percentiles, rank="self"),
@@ -347,6 +358,7 @@ def cases_of(e):
 def main():
     ref.self_check()
     memory.self_check()
+    stages.self_check()
     need_tools(RUN)
     report = Report()
     rows = [line.split()[0] for line in run(RUN, "methods").stdout.splitlines()]

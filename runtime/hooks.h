@@ -1,0 +1,24 @@
+// What a method does between two epochs that is no graph: looks at all rows of a table at once, fits a distribution,
+// and writes tables and states. A family names its hook (`hook` in methods/methods.h), which runs after an epoch's last
+// step, before its checkpoint, so that what it wrote resumes with the rest.
+#ifndef SMKD_RT_HOOKS_H
+#define SMKD_RT_HOOKS_H
+
+#include "run.h"
+
+struct rt_hook {
+    const char *name;
+    // `m` has the epoch's means by now. Its own memory is r->hook_memory, which starts as zeros and is kept.
+    enum smkd_result (*after)(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
+};
+
+// Registers the hook's memory; release nothing. A name that is no hook's is a BUG.
+void rt_hook_keep(struct run *r);
+enum smkd_result rt_hook_after(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
+
+// hook_tipping.c: Blind knowledge distillation (methods.md 5.3, 5.4). After each epoch the mean of the student's
+// largest probability is remembered; where it was above those of the two epochs before and the two after, that epoch is
+// the tipping point, and the images are put into four groups by what both networks said of their labels then.
+enum smkd_result rt_hook_tipping(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
+
+#endif
