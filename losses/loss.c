@@ -12,6 +12,11 @@ static const struct {
     {"heads", loss_draw_heads},     {"sieve", loss_draw_sieve},           {"regression", loss_draw_regression},
     {"targets", loss_draw_targets}, {"small_loss", loss_draw_small_loss}, {"hints", loss_draw_hints},
     {"blind", loss_draw_blind},
+    {"edited", loss_draw_edited},
+    {"dmi", loss_draw_dmi},
+    {"mixture", loss_draw_mixture},
+    {"joint", loss_draw_joint},
+    {"transition", loss_draw_transition},
 };
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {
@@ -33,9 +38,10 @@ static bool check_options(struct diag *d, const struct loss_options *o) {
     const struct method *m = o->method;
     int64_t least = m->family->regression ? 1 : 2;
     bool ok = true;
-    if (o->classes < least || o->classes > LOSS_MAX_CLASSES) {
-        diag_error(d, NULL, "classes is %lld; expected %lld to %d", (long long)o->classes, (long long)least,
-                   LOSS_MAX_CLASSES);
+    const int64_t most = m->family->most_classes ? m->family->most_classes : LOSS_MAX_CLASSES;
+    if (o->classes < least || o->classes > most) {
+        diag_error(d, NULL, "classes is %lld; expected %lld to %lld", (long long)o->classes, (long long)least,
+                   (long long)most);
         ok = false;
     }
     if (o->peers < m->least || o->peers > m->most) {

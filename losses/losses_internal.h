@@ -45,6 +45,11 @@ void loss_draw_sieve(struct loss_builder *b);
 void loss_draw_targets(struct loss_builder *b);
 void loss_draw_small_loss(struct loss_builder *b);
 void loss_draw_hints(struct loss_builder *b);
+void loss_draw_transition(struct loss_builder *b);
+void loss_draw_dmi(struct loss_builder *b);
+void loss_draw_edited(struct loss_builder *b);
+void loss_draw_mixture(struct loss_builder *b);
+void loss_draw_joint(struct loss_builder *b);
 void loss_draw_blind(struct loss_builder *b);
 
 // Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
@@ -97,5 +102,8 @@ ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_v
 // The mean of rows [N]; with weights of the classes each counts as much as its given label: sum w_i x_i / sum w_i.
 ir_vid loss_row_weights(struct loss_builder *b, ir_vid given); // [N]: of the given labels' classes; 1 without weights
 ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given);
+
+// sum_j u_j ln(u_j / mean_i p_ij), u uniform; a mean below `floor` counts as that.
+ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor);
 
 #endif

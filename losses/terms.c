@@ -1,6 +1,7 @@
 // Terms that several families have.
 #include "losses_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 bool loss_is(const struct loss_builder *b, const char *name, const char *word) {
@@ -59,4 +60,14 @@ ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k) {
     ir_vid t = loss_scalar(b, "temperature"), says = ir_stop_gradient(g, loss_softmax(b, ir_div(g, source, t)));
     ir_vid in[] = {says, ir_div(g, loss_logits(b, k), t)};
     return ir_mul(g, ir_mul(g, t, t), ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS));
+}
+
+ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor) {
+    struct ir_graph *g = b->g;
+    const double c = (double)b->o->classes;
+    int64_t axis = 0;
+    ir_vid mean = ir_div(g, loss_sum_rows(b, p), ir_batch_size(g));
+    ir_vid logs = ir_unary(g, IR_OP_log, ir_binary(g, IR_OP_max, mean, ir_const_f(g, floor)));
+    ir_vid sum = ir_reduce(g, IR_OP_reduce_sum, logs, &axis, 1, 0);
+    return ir_sub(g, ir_const_f(g, -log(c)), ir_div(g, sum, ir_const_f(g, c)));
 }

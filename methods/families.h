@@ -12,6 +12,11 @@ extern const struct method_family method_robust;     // robust.c
 extern const struct method_family method_sieve;      // sieve.c
 extern const struct method_family method_targets;    // targets.c
 extern const struct method_family method_small_loss; // small_loss.c
+extern const struct method_family method_transition; // transition.c
+extern const struct method_family method_edited;     // edited.c
+extern const struct method_family method_mixture;    // mixture.c
+extern const struct method_family method_joint;      // joint.c
+extern const struct method_family method_dmi;        // dmi.c
 extern const struct method_family method_blind;      // blind.c
 extern const struct method_family method_regression; // regression.c
 

@@ -90,11 +90,20 @@ const struct method methods[] = {
      "rows whose loss is below an average percentile, the predefined curriculum", "Jiang 2018"},
     {"s2e", &method_small_loss, "rank=peer,candidates=all,schedule=s2e", 2, MANY,
      "co-teaching by a schedule of twelve numbers", "Yao 2020"},
+    {"forward", &method_transition, "use=forward", 1, MANY,
+     "forward correction: predictions as wrong labels would have them", "Patrini 2017"},
+    {"dual-t", &method_transition, "use=forward,estimator:dual-t", 1, MANY,
+     "forward correction by a transition matrix in two factors", "Yao 2020"},
+    {"dmi", &method_dmi, "", 1, MANY, "cross entropy, then the labels' mutual information by a determinant", "Xu 2019"},
+    {"cdr", &method_edited, "", 1, MANY, "only the weights that matter most learn, the others decay", "Xia 2021"},
+    {"m-correction", &method_mixture, "", 1, MANY,
+     "bootstrapping by how likely a label is wrong, a mixture of two betas says", "Arazo 2019"},
+    {"joint", &method_joint, "", 1, MANY, "labels become the network's own predictions, then it begins anew",
+     "Tanaka 2018"},
     {"blind", &method_blind, "", 2, 2,
      "a student that never sees a label tells which labels are wrong, as the paper's code has it", "Blind KD Eq. 3-8"},
-    {"blind-paper", &method_blind,
-     "detach-teacher:true,student-denom:paper,detach-robust-target:true,otsu:paper", 2, 2, "blind, as the paper has it",
-     "Blind KD Eq. 3-8"},
+    {"blind-paper", &method_blind, "detach-teacher:true,student-denom:paper,detach-robust-target:true,otsu:paper", 2, 2,
+     "blind, as the paper has it", "Blind KD Eq. 3-8"},
     {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
     {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
     {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
@@ -329,23 +338,54 @@ static bool is_among(const char *now, const char *s) {
     return false;
 }
 
-bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p) {
-    for (const char *s = p->only; s && *s; s += strcspn(s, ","), s += *s == ',') {
+// Whether the parameters that an `only` names have the values that it asks for.
+static bool are_so(const struct method *m, const struct method_values *v, const char *only) {
+    for (const char *s = only; s && *s; s += strcspn(s, ","), s += *s == ',') {
         char name[32], fixed[32];
         size_t n = strcspn(s, "=");
         snprintf(name, sizeof name, "%.*s", (int)n, s);
         int at = place_of(m, name, METHOD_WORD);
         const struct method_param *on = &m->family->params[at];
         const char *now = v ? v->word[at] : method_fixed(m, on, fixed);
-        if ((now && !is_among(now, s + n + 1)) || !method_matters(m, v, on)) return false;
+        if ((now && !is_among(now, s + n + 1)) || !are_so(m, v, on->only)) return false;
     }
     return true;
+}
+
+bool method_matters(const struct method *m, const struct method_values *v, const struct method_param *p) {
+    return are_so(m, v, p->only);
 }
 
 int64_t method_rounds(const struct method *m, const struct method_values *v) {
     int place;
     const struct method_param *p = method_param(m, "rounds", &place);
     return p && method_matters(m, v, p) ? (int64_t)v->number[place] : 1;
+}
+
+bool method_stage(const struct method *m, const struct method_values *v, int64_t at, struct method_stage *out) {
+    if (!m->family->stages) {
+        *out = (struct method_stage){.name = "round", .anew = true};
+        return at < method_rounds(m, v);
+    }
+    for (const struct method_stage *s = m->family->stages; s->name; s++)
+        if (are_so(m, v, s->only) && at-- == 0) {
+            *out = *s;
+            return true;
+        }
+    return false;
+}
+
+int64_t method_epochs(const struct method *m, const struct method_values *v, const struct method_stage *s,
+                      int64_t epochs) {
+    const int64_t own = s->epochs ? (int64_t)method_number(m, v, s->epochs) : 0;
+    return own > 0 ? own : epochs;
+}
+
+int64_t method_all_epochs(const struct method *m, const struct method_values *v, int64_t epochs) {
+    struct method_stage s;
+    int64_t sum = 0;
+    for (int64_t i = 0; method_stage(m, v, i, &s); i++) sum += method_epochs(m, v, &s, epochs);
+    return sum;
 }
 
 struct method_values method_canonical(const struct method *m, const struct method_values *v) {

@@ -38,14 +38,15 @@ struct method_values {
 };
 
 // How a table or a state of a program starts: one that no row names starts as zeros.
-enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL, METHOD_SHARES, METHOD_KAIMING };
+enum method_start { METHOD_VALUE, METHOD_ONE_HOT, METHOD_NORMAL, METHOD_SHARES, METHOD_KAIMING, METHOD_IDENTITY };
 struct method_begin {
     const char *name; // "table.NAME" or "state.NAME", without the peer
     enum method_start start;
     double value; // VALUE: of every number; ONE_HOT: unused, the given labels; NORMAL: the deviation around 0; SHARES:
                   // unused, of a state of as many numbers as there are classes: their shares of the given labels;
                   // KAIMING: of a state [out,in,..], a layer's weight: uniform between -value and value over the root
-                  // of its fan-in, in times what is behind it (1: PyTorch's own layers; root of 6: He 2015 for relu)
+                  // of its fan-in, in times what is behind it (1: PyTorch's own layers; root of 6: He 2015 for relu);
+                  // IDENTITY: unused, a state [C,C]
 };
 
 // Of which views of an image a step is made. Views are augmented independently of each other and count from 0; view 0
@@ -55,16 +56,32 @@ struct method_views {
     int peer[METHOD_MAX_PEERS]; // what peer K sees, forward and backward
     int feed;                   // what teachers and averages see
 };
-// Blind knowledge distillation: how many epochs what the networks said of the labels is kept, by which its hook makes so
-// many groups of images.
+
+// Blind knowledge distillation: how many epochs what the networks said of the labels is kept, by which its hook makes
+// so many groups of images.
 enum { METHOD_BLIND_EPOCHS = 4, METHOD_BLIND_GROUPS = 4 };
+enum { METHOD_DMI_CLASSES = 200 }; // beyond which a determinant takes too many steps
+
+// A part of a run with a length and a rate of its own. Between two of them the networks go on, or begin anew.
+struct method_stage {
+    const char *name;   // what people are told: "estimate"
+    const char *epochs; // the number that says how many; NULL, or where that is 0: --epochs
+    const char *rate;   // the number that is its learning rate, which is then constant; NULL: --lr and its schedule
+    bool anew;          // begins with the numbers that the networks came with
+    const char *only;   // as of a parameter
+};
 
 struct method;
 struct method_family {
     const char *name, *doc;
-    // Ends with a NULL name. A number called `rounds` that is more than 1: the method trains so many times --epochs,
-    // and between two rounds what a network has become turns into its teacher, and the network begins anew.
+    // Ends with a NULL name. A number called `rounds` that is more than 1: the method has so many stages of --epochs,
+    // and between two of them what a network has become turns into its teacher, and the network begins anew.
     const struct method_param *params;
+    const struct method_stage *stages; // ends with a NULL name; NULL: one of --epochs, or `rounds`
+    int64_t most_classes;              // 0: as many as any
+    // What a person should know of values that are right, with so many classes and images a batch. False: nothing.
+    bool (*warn)(const struct method *m, const struct method_values *v, int64_t classes, int64_t batch,
+                 struct str *out);
     bool regression; // learns numbers (`targets`) instead of classes (`labels`)
     // Whether the loss of a batch is the mean of its rows' losses, each of which depends on its own row alone: then
     // batches may be summed up in parts. NULL: always.
@@ -82,6 +99,7 @@ struct method_family {
     bool taps;          // looks at outputs inside networks and at their sides (tap.K.NAME, teacher.K.NAME)
     const char *inside; // which of them it needs, for people; NULL: none, or heads
     bool (*predicts)(const struct method *m, const struct method_values *v); // has a program that predicts; NULL: never
+    const char *edit; // what becomes of the gradients before the update (runtime/edits.h); NULL: nothing
     const char *hook; // what happens after each epoch beside programs (runtime/hooks.h); NULL: nothing
     const struct method_begin *begins; // ends with a NULL name; NULL: every table and state starts as zeros
 };
@@ -127,8 +145,15 @@ const char *method_refuse(const struct method *m, const struct method_values *v,
 struct method_views method_views(const struct method *m, const struct method_values *v, int peers);
 bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch);
 bool method_held_out(const struct method *m, const struct method_values *v);
-// In how many rounds of --epochs it trains: its `rounds`, or 1.
+// Its `rounds`, or 1.
 int64_t method_rounds(const struct method *m, const struct method_values *v);
+// The part that it trains in at a place, from 0: a round, or one of its stages that matter beside these values. False:
+// there is none, it has fewer. Values are resolved.
+bool method_stage(const struct method *m, const struct method_values *v, int64_t at, struct method_stage *out);
+// How many epochs that part has, and all of them together, of --epochs.
+int64_t method_epochs(const struct method *m, const struct method_values *v, const struct method_stage *s,
+                      int64_t epochs);
+int64_t method_all_epochs(const struct method *m, const struct method_values *v, int64_t epochs);
 // By name; a name that the family lacks is a BUG.
 double method_number(const struct method *m, const struct method_values *v, const char *name);
 const char *method_word(const struct method *m, const struct method_values *v, const char *name);

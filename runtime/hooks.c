@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-static const struct rt_hook hooks[] = {{"tipping", rt_hook_tipping}};
+static const struct rt_hook hooks[] = {
+    {"tipping", NULL, rt_hook_tipping}, {"transition", NULL, rt_hook_transition}, {"betas", rt_hook_betas, NULL}};
 
 static const struct rt_hook *hook_of(const struct run *r) {
     const char *name = r->c->row->family->hook;
@@ -17,7 +18,12 @@ void rt_hook_keep(struct run *r) {
     if (hook_of(r)) rt_keep(&r->kept, "hook.memory", RT_F64, 1, &n, r->hook_memory, true);
 }
 
+enum smkd_result rt_hook_before(struct run *r, int64_t epoch) {
+    const struct rt_hook *h = hook_of(r);
+    return h && h->before ? h->before(r, epoch) : SMKD_R_OK;
+}
+
 enum smkd_result rt_hook_after(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m) {
     const struct rt_hook *h = hook_of(r);
-    return h ? h->after(r, epoch, m) : SMKD_R_OK;
+    return h && h->after ? h->after(r, epoch, m) : SMKD_R_OK;
 }

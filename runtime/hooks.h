@@ -8,13 +8,27 @@
 
 struct rt_hook {
     const char *name;
-    // `m` has the epoch's means by now. Its own memory is r->hook_memory, which starts as zeros and is kept.
+    // NULL, or before an epoch's first step, after the survey that the method may have asked for.
+    enum smkd_result (*before)(struct run *r, int64_t epoch);
+    // NULL, or after its last. `m` has the epoch's means by now. Its own memory is r->hook_memory, which starts as
+    // zeros and is kept.
     enum smkd_result (*after)(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
 };
 
 // Registers the hook's memory; release nothing. A name that is no hook's is a BUG.
 void rt_hook_keep(struct run *r);
+enum smkd_result rt_hook_before(struct run *r, int64_t epoch);
 enum smkd_result rt_hook_after(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
+
+// hook_transition.c: at the end of the stage "estimate" looks at all training images in inference, and of what each
+// network says of them (table.said.K) makes its transition matrix (state.transition.K) by anchors (Patrini 2017) or
+// dual-T (Yao 2020); methods.md 6.6, 6.15.
+enum smkd_result rt_hook_transition(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
+
+// hook_betas.c: M-correction (Arazo 2019; methods.md 6.23). Where a survey has just written each network's losses
+// (table.loss.K), what lies outside their 5th and 95th percentile is brought there, the rest to [0, 1], a mixture of
+// two beta distributions is fitted, and table.wrong.K becomes the posterior of the one with the larger losses.
+enum smkd_result rt_hook_betas(struct run *r, int64_t epoch);
 
 // hook_tipping.c: Blind knowledge distillation (methods.md 5.3, 5.4). After each epoch the mean of the student's
 // largest probability is remembered; where it was above those of the two epochs before and the two after, that epoch is

@@ -9,22 +9,57 @@
 
 int64_t rt_rounds(const struct rt_config *c) { return method_rounds(c->row, &c->values); }
 
-int64_t rt_round(const struct run *r, int64_t epoch) { return (epoch - 1) / r->c->epochs + 1; }
+static const struct rt_stage *stage_of(const struct run *r, int64_t epoch) {
+    const struct rt_stage *p = r->stage;
+    while (p + 1 < r->stage + r->n_stages && p[1].first <= epoch) p++;
+    return p;
+}
 
-int64_t rt_in_round(const struct run *r, int64_t epoch) { return (epoch - 1) % r->c->epochs + 1; }
+int64_t rt_round(const struct run *r, int64_t epoch) { return stage_of(r, epoch) - r->stage + 1; }
+
+int64_t rt_in_round(const struct run *r, int64_t epoch) { return epoch - stage_of(r, epoch)->first + 1; }
+
+int64_t rt_round_epochs(const struct run *r, int64_t epoch) { return stage_of(r, epoch)->epochs; }
+
+bool rt_round_ends(const struct run *r, int64_t epoch) { return rt_in_round(r, epoch) == rt_round_epochs(r, epoch); }
+
+static void find_stages(struct run *r) {
+    const struct method *m = r->c->row;
+    const struct method_values *v = &r->c->values;
+    struct method_stage s;
+    while (method_stage(m, v, r->n_stages, &s)) r->n_stages++;
+    r->stage = xcalloc((size_t)r->n_stages, sizeof *r->stage);
+    r->all_epochs = 0;
+    for (int64_t i = 0; i < r->n_stages; i++) {
+        struct rt_stage *p = &r->stage[i];
+        method_stage(m, v, i, &p->is);
+        p->first = r->all_epochs + 1;
+        p->epochs = method_epochs(m, v, &p->is, r->c->epochs);
+        p->rate = p->is.rate ? method_number(m, v, p->is.rate) : 0;
+        r->all_epochs += p->epochs;
+    }
+}
+
+static bool any_anew(const struct run *r) {
+    for (int64_t i = 1; i < r->n_stages; i++)
+        if (r->stage[i].is.anew) return true;
+    return false;
+}
 
 enum smkd_result rt_rounds_start(struct run *r) {
-    r->all_epochs = rt_rounds(r->c) * r->c->epochs;
+    find_stages(r);
+    if (r->n_stages > 1 && r->c->patience)
+        return rt_fail(SMKD_R_INVALID, "--patience: the method %s trains in stages, which have their epochs",
+                       r->c->method);
+    for (int k = 0; k < r->t->n_peers && any_anew(r); k++)
+        if (!smkd_model_info(r->t->peers[k].model)->initial)
+            return rt_fail(SMKD_R_UNSUPPORTED, "%s: does not hold the numbers it began with; compile it again",
+                           r->t->peers[k].path);
     if (rt_rounds(r->c) < 2) return SMKD_R_OK;
-    if (r->c->patience)
-        return rt_fail(SMKD_R_INVALID, "--patience: the rounds of %s are all of --epochs", r->c->method);
     if (r->t->n_teachers)
         return rt_fail(SMKD_R_INVALID, "--teacher: the method %s makes its teachers itself", r->c->method);
     for (int k = 0; k < r->t->n_peers; k++) {
         const struct smkd_artifact *info = smkd_model_info(r->t->peers[k].model);
-        if (!info->initial)
-            return rt_fail(SMKD_R_UNSUPPORTED, "%s: does not hold the numbers it began with; compile it again",
-                           r->t->peers[k].path);
         r->snapshot[k] = rt_block_alloc(info->param_bytes);
         if (!r->snapshot[k]) return rt_fail(SMKD_R_NOMEM, "out of memory for a copy of %s", r->t->peers[k].path);
     }
@@ -41,6 +76,7 @@ void rt_rounds_keep(struct run *r) {
 void rt_rounds_finish(struct run *r) {
     for (int k = 0; k < r->t->n_peers; k++)
         if (r->snapshot[k]) rt_block_free(r->snapshot[k], smkd_model_info(r->t->peers[k].model)->param_bytes);
+    free(r->stage);
 }
 
 static bool starts(const struct run *r, const char *how) {
@@ -69,13 +105,13 @@ static void shuffle(struct run *r, int k, int64_t round) {
     }
 }
 
-void rt_rounds_enter(struct run *r, int64_t epoch) {
-    if (rt_round(r, epoch) < 2 || rt_in_round(r, epoch) != 1) return;
+// Whether any of them has new numbers.
+static bool begin_anew(struct run *r, int64_t epoch) {
     bool fresh = false;
     for (int k = 0; k < r->t->n_peers; k++) {
         smkd_model *m = r->t->peers[k].model;
         const struct smkd_artifact *info = smkd_model_info(m);
-        memcpy(r->snapshot[k], smkd_model_params(m), info->param_bytes);
+        if (r->snapshot[k]) memcpy(r->snapshot[k], smkd_model_params(m), info->param_bytes);
         memcpy(smkd_model_params(m), info->initial, info->param_bytes);
         const bool anew = starts(r, "new") || (starts(r, "untrained") && rt_untouched(m));
         if (anew) shuffle(r, k, rt_round(r, epoch));
@@ -84,7 +120,20 @@ void rt_rounds_enter(struct run *r, int64_t epoch) {
         if (r->average) r->average[k].count = 0;
         r->state.r[k] = 0;
     }
-    rt_schedule_restart(&r->schedule);
-    rt_progress_note(&r->progress, "round %lld of %lld: the networks begin anew%s, taught by what they were",
-                     (long long)rt_round(r, epoch), (long long)rt_rounds(r->c), fresh ? " with new numbers" : "");
+    return fresh;
+}
+
+void rt_rounds_enter(struct run *r, int64_t epoch) {
+    const struct rt_stage *p = stage_of(r, epoch);
+    rt_schedule_part(&r->schedule, r->c, p->epochs, p->rate);
+    if (r->n_stages < 2 || epoch != p->first) return;
+    const bool fresh = epoch > 1 && p->is.anew && begin_anew(r, epoch);
+    if (epoch > 1) rt_schedule_restart(&r->schedule);
+    if (rt_rounds(r->c) < 2)
+        rt_progress_note(&r->progress, "epoch %lld: the stage \"%s\" begins, %lld epochs%s", (long long)epoch,
+                         p->is.name, (long long)p->epochs,
+                         epoch > 1 && p->is.anew ? ", from the first numbers again" : "");
+    else if (epoch > 1)
+        rt_progress_note(&r->progress, "round %lld of %lld: the networks begin anew%s, taught by what they were",
+                         (long long)rt_round(r, epoch), (long long)rt_rounds(r->c), fresh ? " with new numbers" : "");
 }

@@ -1,19 +1,27 @@
-// Methods that train in rounds, each of --epochs: between two of them what a network has become turns into its teacher,
-// a frozen copy, and the network begins anew from the numbers it came with (two-round distillation, Born-again).
+// The parts of a run (method_stage in methods/methods.h), one after the other, each with its own number of epochs and
+// clock. Rounds are parts of --epochs between which what a network has become turns into its teacher, a frozen copy,
+// and the network begins anew from the numbers it came with (two-round distillation, Born-again).
 #ifndef SMKD_RT_ROUNDS_H
 #define SMKD_RT_ROUNDS_H
 
 #include "run.h"
 
-// How many there are: the method's `rounds`, or 1.
-int64_t rt_rounds(const struct rt_config *c);
-int64_t rt_round(const struct run *r, int64_t epoch);    // of an epoch of the run, both from 1
-int64_t rt_in_round(const struct run *r, int64_t epoch); // the epoch in its round, from 1
-// Memory for the copies, which are kept in checkpoints.
+struct rt_stage {
+    struct method_stage is;
+    int64_t first, epochs; // its first epoch in the run, from 1
+    double rate;           // 0: the run's, by its schedule
+};
+
+int64_t rt_rounds(const struct rt_config *c);                // the method's `rounds`, or 1
+int64_t rt_round(const struct run *r, int64_t epoch);        // the part that an epoch of the run is in, both from 1
+int64_t rt_in_round(const struct run *r, int64_t epoch);     // the epoch in its part, from 1
+int64_t rt_round_epochs(const struct run *r, int64_t epoch); // of that part
+bool rt_round_ends(const struct run *r, int64_t epoch);      // whether it is the last of its part
+// The parts, and memory for the copies, which are kept in checkpoints.
 enum smkd_result rt_rounds_start(struct run *r);
 void rt_rounds_keep(struct run *r);
 void rt_rounds_finish(struct run *r);
-// Before an epoch: where it is the first of a later round, copies, and begins anew.
+// Before an epoch: sets the schedule of its part; where that begins, makes the copies and begins anew, as it asks for.
 void rt_rounds_enter(struct run *r, int64_t epoch);
 
 #endif

@@ -11,6 +11,8 @@
 
 enum { RT_HOOK_MEMORY = 16 };
 
+struct rt_stage;
+
 struct run {
     struct rt_train *t;
     struct rt_config *c;
@@ -34,7 +36,9 @@ struct run {
     int64_t average_steps;            // updates between two of theirs
     double *norm, *norms;             // of each peer: the largest and the sum of its gradients' norms in the epoch
     void *snapshot[METHOD_MAX_PEERS]; // parameters of each peer at the end of the last round; NULL: no rounds
-    int64_t all_epochs;               // of all rounds
+    struct rt_stage *stage;           // the stages of the run (rounds.h)
+    int64_t n_stages;
+    int64_t all_epochs;               // of all stages
     int64_t updates;                  // of the epoch
     size_t *given, *truth;            // of each peer: rows classified as their given and as their true label
     struct rt_detection

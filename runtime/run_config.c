@@ -56,6 +56,10 @@ const struct rt_field rt_fields[] = {
      "Several: one for each peer in turn",
      RT_FIELD_STR, AT(teacher), 0, 0, NULL, true, 0, true}, // may have moved: its hash is compared
     LIST("scalar", "NAME=X", "a number of the loss's program by its name, such as one of a loss of your own", scalar),
+    {"state", "NAME=FILE", NULL,
+     "the first value of a state of the loss's program, from a .npy file: transition=t.npy is that of every network, "
+     "transition.0=t.npy the first one's",
+     RT_FIELD_STR, AT(first_state), 0, 0, NULL, true, 0, true}, // what came of it is in the checkpoints
     {"label-column", "NAME", NULL, "column of a table that has the labels (label)", RT_FIELD_STR, AT(label_column), 0,
      0, NULL, true, 0, false},
     {"image-root", "DIR", NULL, "what the paths of a list are below (the folder of the list)", RT_FIELD_STR,

@@ -48,6 +48,7 @@ struct rt_config {
     double lr_gamma, lr_min, lr_power, lr_warmup_decay; // lr_gamma NAN: the scheduler's own
     int64_t lr_step_size, lr_patience, patience;
     char *scalar;            // "NAME=X;...", scalars of a program; NULL: none
+    char *first_state;       // "NAME=FILE;...", states of a program; NULL: none
     char *teacher;           // "FILE;RUN;...", whole paths; NULL: none
     struct rt_field *fields; // those of every run, then the method's; ends with a NULL name; owned
 };

@@ -212,6 +212,16 @@ void rt_schedule_measured(struct rt_schedule *s, int64_t epoch, double measure, 
     }
 }
 
+void rt_schedule_part(struct rt_schedule *s, const struct rt_config *c, int64_t epochs, double rate) {
+    s->kind = scheduler(rate > 0 ? "constant" : c->lr_scheduler);
+    s->lr = rate > 0 ? rate : c->lr;
+    s->epochs = epochs;
+    s->warmup_epochs = rate > 0 ? 0 : c->lr_warmup_epochs < epochs ? c->lr_warmup_epochs : epochs - 1;
+    rt_milestones_parse(c->lr_milestones, s->milestones, &s->n_milestones); // has been looked at
+    for (size_t i = 0; i < s->n_milestones; i++)
+        s->milestones[i] = (s->milestones[i] * epochs + c->epochs / 2) / c->epochs;
+}
+
 void rt_schedule_restart(struct rt_schedule *s) { s->plateau.seen = 0; }
 
 void rt_keep_schedule(struct rt_kept *k, struct rt_schedule *s) {

@@ -1,5 +1,6 @@
 // One step: forward of every peer, the method's program, backward and update of every peer. Nothing is copied between
 // them: the peers' logits are the program's inputs and its gradients their cotangents, in the same memory.
+#include "edits.h"
 #include "rounds.h"
 
 #include <math.h>
@@ -20,14 +21,13 @@ bool rt_step_sets(const char *scalar) {
 
 enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epoch) {
     struct rt_train *t = r->t;
-    const int64_t steps = r->schedule.steps, at = rt_in_round(r, epoch);
+    const int64_t steps = r->schedule.steps, at = rt_in_round(r, epoch), epochs = rt_round_epochs(r, epoch);
     const int64_t step = (at - 1) * steps + step_in_epoch; // of the round, from 0
     bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
-    r->now_progress = by_step ? (double)(step + 1) / (double)(steps * r->c->epochs) : (double)at / (double)r->c->epochs;
+    r->now_progress = by_step ? (double)(step + 1) / (double)(steps * epochs) : (double)at / (double)epochs;
     r->now_lr = rt_schedule_lr(&r->schedule, at, step_in_epoch);
-    const double now[N_CLOCK] = {
-        r->now_progress, (double)at, (double)r->c->epochs, (double)step, (double)rt_round(r, epoch),
-        (double)steps,   r->now_lr};
+    const double now[N_CLOCK] = {r->now_progress, (double)at, (double)epochs, (double)step, (double)rt_round(r, epoch),
+                                 (double)steps,   r->now_lr};
     enum smkd_result e = SMKD_R_OK;
     for (int i = 0; i < N_CLOCK && e == SMKD_R_OK; i++) e = rt_program_set(&r->loss, clock_names[i], now[i]);
     for (int k = 0; k < t->n_peers && e == SMKD_R_OK; k++) {
@@ -111,6 +111,7 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
     if (!ends) return SMKD_R_OK;
     for (int k = 0; k < n && r->gradients; k++) {
         if (sums) rt_gradients_mean(&r->gradients[k]);
+        rt_edit_gradients(r, k);
         if (r->c->clip_grad_norm <= 0) continue;
         double norm = rt_gradients_clip(&r->gradients[k], r->c->clip_grad_norm);
         r->norms[k] += norm;

@@ -35,7 +35,7 @@ static enum smkd_result survey_batch(struct run *r, const struct rt_batch *b, in
     return SMKD_R_OK;
 }
 
-static enum smkd_result survey(struct run *r, struct rt_loader *l, int64_t epoch, double entropy[METHOD_MAX_PEERS]) {
+enum smkd_result rt_survey(struct run *r, struct rt_loader *l, int64_t epoch, double entropy[METHOD_MAX_PEERS]) {
     struct rt_batch b;
     enum smkd_result e = rt_step_clock(r, epoch, 0);
     size_t done = 0;
@@ -69,7 +69,7 @@ enum smkd_result rt_survey_before(struct run *r, int64_t epoch) {
         mylc = mylc || !rt_untouched(r->t->peers[k].model);
     if (!mylc && !method_survey(m, &r->c->values, rt_in_round(r, epoch))) return SMKD_R_OK;
     double entropy[METHOD_MAX_PEERS] = {0};
-    enum smkd_result e = survey(r, method_held_out(m, &r->c->values) ? r->validation : r->all, epoch, entropy);
+    enum smkd_result e = rt_survey(r, method_held_out(m, &r->c->values) ? r->validation : r->all, epoch, entropy);
     if (e == SMKD_R_OK && mylc) set_confidence(r, entropy);
     return e;
 }

@@ -6,6 +6,10 @@
 
 #include "run.h"
 
+// One over the images of a loader (r->all, r->validation), with the clock of that epoch. `entropy` gets the mean of
+// each peer where the program has it.
+enum smkd_result rt_survey(struct run *r, struct rt_loader *l, int64_t epoch, double entropy[METHOD_MAX_PEERS]);
+
 // Before an epoch: does one where the method asks for it (its `survey`), or MyLC before the first epoch. The program
 // runs with the scalar `survey` at 1 for the first batch and at 2 for others; it is 0 otherwise.
 enum smkd_result rt_survey_before(struct run *r, int64_t epoch);

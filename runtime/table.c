@@ -50,6 +50,9 @@ static void fill_rows(float *v, size_t rows, size_t width, const struct fill *f)
             if ((size_t)f->labels[i] < width) v[f->labels[i]] += 1;
         for (size_t c = 0; c < width; c++) v[c] /= (float)f->images;
         return;
+    case METHOD_IDENTITY:
+        for (size_t c = 0; c * c < width; c++) v[c * (size_t)sqrt((double)width) + c] = 1;
+        return;
     case METHOD_NORMAL:
         fill_normal(v, rows * width, f);
         return;
@@ -115,6 +118,45 @@ enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, cons
         if (e != SMKD_R_OK) return e;
     }
     return SMKD_R_OK;
+}
+
+static bool is_named(const struct rt_table *x, const char *name) {
+    const struct method_name n = method_parse(x->name);
+    return x->state && (strcmp(x->name + strlen("state."), name) == 0 || strcmp(n.stem + strlen("state."), name) == 0);
+}
+
+static enum smkd_result set_state(struct rt_table *x, const char *path, const struct rt_tensor *v) {
+    bool same = v->rank == x->rank;
+    for (int d = 0; same && d < v->rank; d++) same = v->dims[d] == x->dims[d];
+    if (!same) {
+        struct str want = STR_INIT;
+        for (int d = 0; d < x->rank; d++) str_addf(&want, "%s%lld", d ? "," : "", (long long)x->dims[d]);
+        enum smkd_result e = rt_fail(SMKD_R_MISMATCH, "%s: has not the shape of the state \"%s\", [%s]", path, x->name,
+                                     want.len ? want.s : "");
+        str_release(&want);
+        return e;
+    }
+    for (size_t i = 0; i < x->width; i++) {
+        const double now = ((const double *)v->data)[i];
+        if (!isfinite(now)) return rt_fail(SMKD_R_INVALID, "%s: number %zu is %g", path, i, isnan(now) ? NAN : now);
+        x->data[i] = (float)now;
+    }
+    return SMKD_R_OK;
+}
+
+enum smkd_result rt_state_read(struct rt_tables *t, const char *name, const char *path) {
+    struct rt_tensor v = {0};
+    enum smkd_result e = rt_npy_read(path, &v);
+    if (e == SMKD_R_OK) e = rt_tensor_convert(&v, RT_F64, path, "number");
+    bool any = false;
+    for (size_t i = 0; i < t->n && e == SMKD_R_OK; i++) {
+        if (!is_named(&t->table[i], name)) continue;
+        any = true;
+        e = set_state(&t->table[i], path, &v);
+    }
+    rt_tensor_release(&v);
+    if (e != SMKD_R_OK || any) return e;
+    return rt_fail(SMKD_R_INVALID, "--state %s: the method's program has no such state", name);
 }
 
 void rt_tables_release(struct rt_tables *t) {

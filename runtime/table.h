@@ -27,6 +27,9 @@ struct rt_tables {
 // the `images`. Release also after a failure.
 enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, const struct method *m,
                                  const int32_t *labels, size_t images, size_t batch, uint64_t seed);
+// The first value of a state from a .npy of its shape, of any type of numbers: "NAME" of the program's state.NAME and
+// of state.NAME.K of all peers, "NAME.K" of one.
+enum smkd_result rt_state_read(struct rt_tables *t, const char *name, const char *path);
 void rt_tables_release(struct rt_tables *t);
 struct rt_table *rt_tables_find(struct rt_tables *t, const char *name); // "table.keep.0"; NULL: there is none
 // As what a run goes on with.

@@ -103,6 +103,23 @@ static void tell_peer(struct run *r, const struct rt_peer *p) {
     str_release(&node);
 }
 
+// What the method's family warns of, and the memory that its tables take.
+static void tell_method(struct run *r) {
+    const struct method_family *f = r->c->row->family;
+    struct str text = STR_INIT;
+    if (f->warn && f->warn(r->c->row, &r->c->values, r->classes, r->c->batch_size, &text))
+        rt_progress_warn(&r->progress, "%s", text.s);
+    str_release(&text);
+    size_t floats = 0;
+    for (size_t i = 0; i < r->tables.n; i++)
+        if (!r->tables.table[i].state) floats += r->tables.table[i].width;
+    const double mb = (double)floats * (double)r->tables.images * sizeof(float) / 1e6;
+    if (floats)
+        rt_progress_note(&r->progress,
+                         "%s remembers %zu number%s of each image: %.3g MB, in every last.safetensors, too",
+                         r->c->method, floats, floats == 1 ? "" : "s", mb);
+}
+
 void rt_tell_start(struct run *r, int threads, bool resuming) {
     const struct rt_train_data *d = &r->data;
     const struct rt_transform *x = &d->transform;
@@ -148,6 +165,7 @@ void rt_tell_start(struct run *r, int threads, bool resuming) {
     for (int k = 0; k < r->t->n_peers; k++)
         if (!seen(r->t, k)) tell_peer(r, &r->t->peers[k]);
     tell_equal_peers(r);
+    tell_method(r);
     if (resuming && r->state.unchecked)
         rt_progress_note(p,
                          "last.safetensors has no checksums (an earlier version wrote it): its numbers are unchecked");

@@ -1,6 +1,7 @@
 // The run: what it needs, its epochs, and what it leaves behind.
 #include "run.h"
 
+#include "edits.h"
 #include "hooks.h"
 #include "rounds.h"
 #include "rt_internal.h"
@@ -57,6 +58,23 @@ static enum smkd_result set_own_scalars(struct run *r) {
     return SMKD_R_OK;
 }
 
+// --state NAME=FILE
+static enum smkd_result set_first_states(struct run *r) {
+    enum smkd_result e = SMKD_R_OK;
+    for (const char *p = r->c->first_state; e == SMKD_R_OK && p && *p; p += strcspn(p, ";"), p += *p == ';') {
+        char *one = xcalloc(strcspn(p, ";") + 1, 1);
+        memcpy(one, p, strcspn(p, ";"));
+        char *sign = strchr(one, '=');
+        if (sign) *sign = 0;
+        if (!sign || !sign[1])
+            e = rt_fail(SMKD_R_INVALID, "--state %s: expected NAME=FILE", one);
+        else
+            e = rt_state_read(&r->tables, one, sign + 1);
+        free(one);
+    }
+    return e;
+}
+
 // The numbers of the method that stay as they are.
 static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
@@ -65,6 +83,7 @@ static enum smkd_result start_loss(struct run *r) {
     if (e == SMKD_R_OK)
         e = rt_tables_start(&r->tables, &r->loss, r->c->row, r->data.given, r->data.set.train.n,
                             (size_t)r->c->batch_size, (uint64_t)r->c->seed);
+    if (e == SMKD_R_OK) e = set_first_states(r);
     if (e == SMKD_R_OK) e = check_mixing(r);
     if (rt_program_has(t->loss, SMKD_ABI_INPUT, "labels.draw"))
         r->drawn = xcalloc((size_t)r->c->batch_size, sizeof *r->drawn);
@@ -205,7 +224,7 @@ static enum smkd_result start_extras(struct run *r) {
     const struct rt_config *c = r->c;
     const size_t n = (size_t)r->t->n_peers;
     enum smkd_result e = SMKD_R_OK;
-    if (c->accumulate > 1 || c->clip_grad_norm > 0) r->gradients = xcalloc(n, sizeof *r->gradients);
+    if (c->accumulate > 1 || c->clip_grad_norm > 0 || rt_edits(r)) r->gradients = xcalloc(n, sizeof *r->gradients);
     const bool speak = rt_program_asks(r->t->loss, METHOD_AVERAGE);
     if (c->model_ema || speak) r->average = xcalloc(n, sizeof *r->average);
     r->average_steps = speak ? 1 : c->model_ema_steps;
@@ -539,6 +558,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
     rt_rounds_enter(r, epoch);
     if ((e = rt_survey_before(r, epoch)) != SMKD_R_OK) return e;
+    if ((e = rt_hook_before(r, epoch)) != SMKD_R_OK) return e;
     rt_program_begin(&r->loss);
     for (int64_t i = 0; rt_loader_next(r->train, &b); i++) {
         if ((e = rt_step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;

@@ -56,12 +56,17 @@ static void print_one(const struct method *m) {
     printf("%s: %s\nFrom %s. Family %s (%s).\nNetworks: %s. Learns: %s.\n", m->name, m->doc, m->paper, m->family->name,
            m->family->doc, count, m->family->regression ? "numbers" : "classes");
     if (m->family->teacher && m->family->teacher(m, &v)) printf("Teacher: a frozen network, which --teacher names.\n");
-    if (m->family->predicts && m->family->predicts(m, &v))
+    if (m->family->taps && m->family->predicts && m->family->predicts(m, &v))
         printf("Heads: networks have classifiers at their sides (smkdc new --heads, smkdc compile --head).\n");
     if (m->family->inside) printf("Inside: %s.\n", m->family->inside);
     if (method_rounds(m, &v) > 1)
         printf("Rounds: %lld of --epochs each; what a network has become teaches it in the next.\n",
                (long long)method_rounds(m, &v));
+    struct method_stage s;
+    for (int64_t i = 0; m->family->stages && method_stage(m, &v, i, &s); i++)
+        printf("Stage %lld: %s%s%s%s%s%s.\n", (long long)i + 1, s.name, s.epochs ? ", --" : "",
+               s.epochs ? s.epochs : "", s.rate ? ", --" : "", s.rate ? s.rate : "",
+               i && s.anew ? ", from the first numbers again" : "");
     printf("Batches in parts (--accumulate): %s.\n", method_by_rows(m, &v) ? "yes" : "no, each counts as a whole");
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];

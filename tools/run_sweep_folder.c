@@ -272,7 +272,7 @@ static enum smkd_result look_at_run(struct sweep *s, struct networks *ns, struct
                     "--output-dir",
                     r->dir, differ.s);
     if (e == SMKD_R_OK) {
-        r->epochs = rt_rounds(&c) * c.epochs;
+        r->epochs = method_all_epochs(c.row, &c.values, c.epochs);
         r->done = epochs_done(r);
         // Flags that change no results, paths for instance, may still be wrong: --resume compares what they stand for.
         // It also makes what is missing where a kill came between the last line of metrics.csv and the last checkpoint.

@@ -30,6 +30,10 @@ flags_of() {
     gce-truncated) echo "--prune-start 2 --prune-every 1" ;;
     cores) echo "--cores-warmup 0 --cores-ramp 2 --sieve-after 1" ;;
     peer-loss) echo "--peer-alpha 0.3" ;;
+    forward | dual-t) echo "--estimate-epochs 6" ;;
+    m-correction) echo "--mixture-start 2" ;;
+    joint) echo "--relabel-epochs 2 --relabel-lr 0.1 --relabel-start 2" ;;
+    dmi) echo "--dmi-lr 0.01" ;;
     temporal-ensembling | mean-teacher) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;
     esac
@@ -56,10 +60,14 @@ while read -r name least _; do
     "$run" train --resume -o "$name.killed" 2>"$name.log" || fail "$name, resumed: $(tail -n 1 "$name.log")"
     same_run "$name" "$name.killed"
     rounds=$(sed -n 's/^Rounds: \([0-9]*\) of.*/\1/p' "what.$name")
-    python3 - "$name" "${rounds:-1}" <<'P'
+    stages=$(grep -c '^Stage ' "what.$name" || true)
+    [ "$stages" = 0 ] || rounds=$stages
+    epochs=$(sed -n 's|^epoch [0-9]*/\([0-9]*\) .*|\1|p' "$name.log" | tail -n 1)
+    [ "$epochs" -ge $((2 * ${rounds:-1})) ] || fail "$name: $epochs epochs in ${rounds:-1} stages"
+    python3 - "$name" "$epochs" <<'P'
 import csv, math, sys
 rows = list(csv.DictReader(open(f"{sys.argv[1]}/metrics.csv")))
-assert len(rows) == 2 * int(sys.argv[2]), f"{sys.argv[1]}: {len(rows)} epochs"
+assert len(rows) == int(sys.argv[2]), f"{sys.argv[1]}: {len(rows)} epochs"
 last = rows[-1]
 for k, v in last.items():
     assert "loss" not in k or math.isfinite(float(v)), f"{sys.argv[1]}: {k} is {v}"

@@ -62,12 +62,15 @@ class Network:
         with torch.no_grad():
             return {name: v.numpy() for name, v in self.net.outputs(x, training=False).items()}
 
-    def update(self, outputs, gradients, lr, momentum, decay):
-        """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD. What no gradient reaches decays."""
+    def update(self, outputs, gradients, lr, momentum, decay, edit=None):
+        """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD. What no gradient reaches decays.
+        edit(parameters, gradients): what becomes of the gradients before."""
         params = self.net.params
         grads = torch.autograd.grad([outputs[k] for k in gradients], list(params.values()),
                                     [torch.from_numpy(np.ascontiguousarray(g)).reshape(outputs[k].shape) for k, g in gradients.items()],
                                     allow_unused=True)
+        if edit:
+            grads = edit(list(params.values()), [torch.zeros_like(p) if g is None else g for p, g in zip(params.values(), grads)])
         with torch.no_grad():
             for (k, p), g in zip(params.items(), grads):
                 self.momentum[k] = momentum * self.momentum[k] + (0 if g is None else g) + decay * p
@@ -119,6 +122,10 @@ class Replay:
         self.r = [0.0] * len(self.peers)
         self.memory = {f"{stem}.{k}": np.array(begin(self, f"{stem}.{k}"), np.float64)
                        for stem, begin in row.memory.items() for k in range(len(self.peers))}
+        self.memory.update({name: np.array(begin(self, name), np.float64) for name, begin in row.alone.items()})
+        self.hook_memory = np.zeros(16) if row.hook else None
+        # (epochs, rate or None for the run's, whether it begins anew)
+        self.stages = row.stages or [(row.epochs, None, True)] * row.rounds
         self.averages, self.updates = [p.numbers() for p in self.peers], 0
         self.snapshots = None
         self.steps = -(-len(labels) // run.batch)
@@ -156,15 +163,17 @@ class Replay:
         return out
 
     def clock(self, epoch, step):
-        return dict(progress=epoch / self.row.epochs, epoch=epoch, epochs=self.row.epochs, steps=self.steps, round=self.round,
-                    step=(epoch - 1) * self.steps + step, r=tuple(self.r), lr=self.run.lr, momentum=self.run.momentum,
+        epochs = self.stages[self.round - 1][0]
+        return dict(progress=epoch / epochs, epoch=epoch, epochs=epochs, steps=self.steps, round=self.round,
+                    step=(epoch - 1) * self.steps + step, r=tuple(self.r), lr=self.lr, momentum=self.run.momentum,
                     weight_decay=self.run.decay)
 
     # --- the run ------------------------------------------------------------------------------------------------------------
 
     def begin_anew(self):
-        """Each network is its own teacher now, and starts with the numbers it came with, or with those in another order."""
-        self.snapshots = [p.numbers() for p in self.peers]
+        """Each network starts with the numbers it came with, or with those in another order; in rounds it is its own teacher now."""
+        if self.row.rounds > 1:
+            self.snapshots = [p.numbers() for p in self.peers]
         for k, p in enumerate(self.peers):
             anew = self.row.anew and p.untrained()
             p.begin(functools.partial(draws.shuffled, self.run.seed, self.round, k) if anew else None)
@@ -175,10 +184,15 @@ class Replay:
         if self.accepts("r") and epoch == 1:  # MyLC's r of networks that come trained
             self.r = [0 if p.untrained() else self.confidence(entropy(p.says(self.x)).mean()) for p in self.peers]
         if self.row.survey and self.row.survey(epoch):
-            for at in range(0, len(self.y), self.run.batch):
-                index = np.arange(at, min(at + self.run.batch, len(self.y)))
-                clock = dict(self.clock(epoch, 0), survey=1 if at == 0 else 2)
-                self.refer([p.says(self.x[index]) for p in self.peers], index, self.inputs(index), clock)
+            self.survey(epoch)
+        if self.row.hook and self.row.hook.before:
+            self.row.hook.before(self, epoch)
+
+    def survey(self, epoch):
+        for at in range(0, len(self.y), self.run.batch):
+            index = np.arange(at, min(at + self.run.batch, len(self.y)))
+            clock = dict(self.clock(epoch, 0), survey=1 if at == 0 else 2)
+            self.refer([p.says(self.x[index]) for p in self.peers], index, self.inputs(index), clock)
 
     def confidence(self, mean_entropy):
         return float(np.clip(1 - mean_entropy / np.log(self.run.classes), 0, 1))
@@ -193,7 +207,7 @@ class Replay:
         for k, (p, o) in enumerate(zip(self.peers, outputs)):
             gradients = {"logits": out[f"grad.{k}"]}
             gradients.update({name: out[f"grad.tap.{k}.{name}"] for name in o if f"grad.tap.{k}.{name}" in out})
-            p.update(o, gradients, self.run.lr, self.run.momentum, self.run.decay)
+            p.update(o, gradients, self.lr, self.run.momentum, self.run.decay, self.row.edit)
         self.average()
         return out
 
@@ -209,10 +223,11 @@ class Replay:
 
     def go(self):
         total_epoch = 0
-        for self.round in range(1, self.row.rounds + 1):
-            if self.round > 1:
+        for self.round, (epochs, rate, anew) in enumerate(self.stages, 1):
+            self.lr = rate or self.run.lr
+            if self.round > 1 and anew:
                 self.begin_anew()
-            for epoch in range(1, self.row.epochs + 1):
+            for epoch in range(1, epochs + 1):
                 total_epoch += 1
                 self.look_at_all(epoch)
                 order, m = draws.order(self.run.seed, total_epoch, len(self.y)), Metrics()
@@ -223,11 +238,15 @@ class Replay:
                 for k in range(len(self.peers)):
                     if self.accepts("r"):
                         self.r[k] = self.confidence(self.metrics[-1]["mean_entropy", k])
+                if self.row.hook and self.row.hook.after:
+                    self.row.hook.after(self, epoch, epoch == epochs)
         return self
 
     def tensors(self):
         """What a checkpoint holds after it, by the names there."""
         out = dict(self.memory)
+        if self.hook_memory is not None:
+            out["hook.memory"] = self.hook_memory
         for k, p in enumerate(self.peers):
             parts = {"peer": p.numbers(), "momentum": p.momentum}
             if self.row.ema_decay is not None:

@@ -3,7 +3,7 @@
 As methods_ref.py, whose terms and sums these use; `python stages_ref.py` checks closed forms and golden vectors."""
 import numpy as np
 
-from methods_ref import batch, labels_of, mean, softmax, total, weigh, weight_sum, xent
+from methods_ref import batch, labels_of, mean, put, softmax, total, weigh, weight_sum, xent
 from smkd_ref import log_softmax
 
 BLIND_EPOCHS = 4
@@ -53,6 +53,126 @@ def blind(x, *, epoch=1, student_denom="code", detach_teacher=False, detach_robu
             "confidence.0": softmax(x.z[0]).max(axis=1), "confidence.1": softmax(x.z[1]).max(axis=1)}
 
 
+# --- transition matrices (6.6, 6.7) -------------------------------------------------------------------------------------------
+
+FLOOR = 1e-8
+
+
+def forward(z, t, T):
+    """-sum t ln max(p T, 1e-8)"""
+    p = softmax(z)
+    noisy = p @ T
+    g = np.where(noisy > FLOOR, -t / noisy, 0)
+    return -(t * np.log(np.maximum(noisy, FLOOR))).sum(axis=1), through_softmax(p, g @ T.T)
+
+
+def reweighted(z, t, given, T):
+    p = softmax(z)
+    w = (given * p).sum(axis=1) / np.maximum((given * (p @ T)).sum(axis=1), FLOOR)
+    rows, grad = xent(z, t)
+    return w * rows, w[:, None] * grad
+
+
+def transition(x, *, use="forward", round=2, estimator="anchors", survey=0, label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        t, T = labels_of(x, label_smoothing), getattr(x, f"state_transition_{k}")
+        rows = forward(x.z[k], t, T) if use == "forward" else reweighted(x.z[k], t, x.given, T)
+        if round == 1 and estimator != "given":
+            loss = mean(x, xent(x.z[k], weigh(x, t)), divisor=weight_sum(x))
+        else:
+            w = np.ones(x.n) if x.weight is None else (x.weight * x.given).sum(axis=1)
+            loss = mean(x, (w * rows[0], w[:, None] * rows[1]), divisor=w.sum())
+        put(out, k, loss)
+        if estimator != "given":
+            out[f"table.said.{k}"] = softmax(x.z[k]) if survey else getattr(x, f"table_said_{k}")
+    return out
+
+
+# --- labels that are made or doubted (6.5, 6.23) -----------------------------------------------------------------------------
+
+def uniform_prior(z):
+    """sum_j u_j ln(u_j / mean_i p_ij): value, gradient by z."""
+    p, (n, c) = softmax(z), z.shape
+    mean_p = p.mean(axis=0)
+    kept = np.maximum(mean_p, FLOOR)
+    g = np.where(mean_p > FLOOR, -1 / (c * n * kept), 0) * np.ones_like(z)
+    return np.log(1 / (c * kept)).sum() / c, through_softmax(p, g)
+
+
+def own_entropy(z):
+    p, logs = softmax(z), log_softmax(z)
+    h = -np.where(p > 0, p * logs, 0).sum(axis=1, keepdims=True)
+    return h[:, 0], -np.where(p > 0, p * (logs + h), 0)
+
+
+def kl_to(z, s):
+    """KL(s || p), s a constant"""
+    rows, grad = xent(z, s)
+    return rows + np.where(s > 0, s * np.log(np.where(s > 0, s, 1)), 0).sum(axis=1), grad
+
+
+def row_mean(x, term):
+    w = np.ones(x.n) if x.weight is None else (x.weight * x.given).sum(axis=1)
+    return mean(x, (w * term[0], w[:, None] * term[1]), divisor=w.sum())
+
+
+def m_correction(x, *, epoch=1, survey=0, mixture_start=105, prior_weight=1.0, bootstrap="hard", label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        z, t, w = x.z[k], labels_of(x, label_smoothing), getattr(x, f"table_wrong_{k}")
+        own = softmax(z) if bootstrap == "soft" else np.eye(x.c)[z.argmax(axis=1)]
+        (label, by_label), (mine, by_mine) = xent(z, t), xent(z, own)
+        rows = ((1 - w) * label + w * mine, (1 - w)[:, None] * by_label + w[:, None] * by_mine)
+        weight = prior_weight if epoch >= mixture_start else 0
+        put(out, k, total([(1, row_mean(x, rows)), (weight, uniform_prior(z))]), kept=(w < .5).astype(float))
+        out[f"table.loss.{k}"] = label if survey else getattr(x, f"table_loss_{k}")
+    return out
+
+
+def joint(x, *, epoch=1, round=1, relabel_start=70, prior_weight=1.2, entropy_weight=.8, label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        z, t = x.z[k], labels_of(x, label_smoothing)
+        history = getattr(x, f"table_history_{k}").reshape(x.n, 10, x.c).copy()
+        mass = history.sum(axis=(1, 2))[:, None]
+        s = np.where(mass > .5, history.sum(axis=1) / np.where(mass > .5, mass, 1), t)
+        if round == 1 and epoch < relabel_start:
+            s = t
+        parts = [(1, row_mean(x, kl_to(z, s)))]
+        if round == 1:
+            parts += [(prior_weight, uniform_prior(z)), (entropy_weight, mean(x, own_entropy(z)))]
+            history[:, epoch % 10] = softmax(z)
+        put(out, k, total(parts), corrected=s.argmax(axis=1))
+        out[f"table.history.{k}"] = history.reshape(x.n, -1)
+    return out
+
+
+def dmi(x, *, round=2, label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        t, p = labels_of(x, label_smoothing), softmax(x.z[k])
+        if round == 1:
+            put(out, k, mean(x, xent(x.z[k], weigh(x, t)), divisor=weight_sum(x)))
+            continue
+        t = x.given
+        u = t.T @ p
+        sign, logs = np.linalg.slogdet(u)
+        if sign == 0 or (t.sum(axis=0) == 0).any() or x.n < x.c:
+            put(out, k, (-np.log(1e-3), np.zeros_like(p)))
+            continue
+        det = np.exp(logs)
+        put(out, k, (-np.log(det + 1e-3), through_softmax(p, -det / (det + 1e-3) * t @ np.linalg.inv(u).T)))
+    return out
+
+
+def plain(x, *, label_smoothing=0.0):
+    out = {}
+    for k in range(x.peers):
+        put(out, k, mean(x, xent(x.z[k], weigh(x, labels_of(x, label_smoothing))), divisor=weight_sum(x)))
+    return out
+
+
 # --- checks -----------------------------------------------------------------------------------------------------------------
 
 def differences(f, z, h=1e-6):
@@ -67,6 +187,41 @@ def differences(f, z, h=1e-6):
 
 
 def self_check():
+    blind_check()
+    transition_check()
+    joint_check()
+    dmi_check()
+
+
+def dmi_check():
+    z, y = np.array([[2, 0, 0, 0], [0, 1, 0, .5], [.3, 0, 2, 0], [0, 0, .2, 1]]), np.arange(4)
+    got = dmi(batch([z], y))
+    assert abs(got["loss.0"] - 2.734999) < 1e-6
+    assert np.abs(got["grad.0"][1] - (.194735, -.879979, .192539, .492705)).max() < 1e-6
+    assert abs(dmi(batch([z[:3]], y[:3]))["loss.0"] - 6.907755) < 1e-6
+
+
+def joint_check():
+    zA, y = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]]), np.array([0, 2, 1])
+    x, s = batch([zA], y), np.array([[.7, .1, .1, .1], [.1, .6, .2, .1], [.25] * 4])
+    for got, loss, row in ((uniform_prior(zA), .141265, (.022159, -.001070, -.001210, -.019879)),
+                           (mean(x, own_entropy(zA)), .821662, (-.063653, .021976, .010213, .031464)),
+                           (mean(x, kl_to(zA, s)), .550422, (.082547, -.027548, -.031205, -.023795))):
+        assert abs(got[0] - loss) < 1e-6 and np.abs(got[1][0] - row).max() < 1e-6, loss
+
+
+def transition_check():
+    zA, y = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]]), np.array([0, 2, 1])
+    x, T = batch([zA], y), np.full((4, 4), .1) + .6 * np.eye(4)
+    for term, loss, row in ((forward(zA, x.given, T), .867503, (-.014842, .004920, .001810, .008112)),
+                            (reweighted(zA, x.given, x.given, T), .719317, (-.024737, .008200, .003017, .013520))):
+        got = mean(x, term)
+        assert abs(got[0] - loss) < 1e-6 and np.abs(got[1][0] - row).max() < 1e-6
+    want = differences(lambda z: forward(z, x.given, T)[0].sum(), zA.copy())
+    assert np.abs(want - forward(zA, x.given, T)[1]).max() < 1e-6
+
+
+def blind_check():
     zA = np.array([[4, 0, -1, .5], [.2, .1, 0, -.1], [-1, 3, 2.5, 0]])
     zB = np.array([[3, 1, 0, -2], [0, 2.5, -1, .5], [.1, 0, .2, -.1]])
     y = np.array([0, 2, 1])

@@ -18,11 +18,11 @@ from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
 LIMIT = 1e-5
 
 
-def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, **fixed):
+def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, most=1 << 30, **fixed):
     """peers: numbers of networks; the first is the one for which edges are tried. switches: numbers and switches by the names of
     the flags, each combination compared. avoid(batch, **numbers): batches that are drawn again, since float32 may rightly decide
     otherwise than float64. inputs(rng, n, c, peers): {name: array} of further inputs, which the reference finds in its batch."""
-    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs)
+    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs, most=most)
 
 
 def product(**words):
@@ -166,6 +166,30 @@ def groups(rng, n, c, peers):
 
 
 
+def matrices(rng, n, c, peers):
+    out = tables({"table.said": None})(rng, n, c, peers)
+    out.update({f"state.transition.{k}": (0.6 * np.eye(c) + 0.4 * ref.softmax(rng.normal(size=(c, c)))).astype(np.float32) for k in range(peers)})
+    return out
+
+
+def only_matrices(*a):
+    return {k: v for k, v in matrices(*a).items() if k.startswith("state")}
+
+
+def judged(rng, n, c, peers):
+    return {f"table.{name}.{k}": rng.random(n).astype(np.float32) for name in ("wrong", "loss") for k in range(peers)}
+
+
+def histories(rng, n, c, peers):
+    out = {}
+    for k in range(peers):
+        h = ref.softmax(2 * rng.normal(size=(n * 10, c))).reshape(n, 10, c)
+        h[rng.random((n, 10)) < 0.3] = 0  # epochs that left the image out
+        h[0] = 0
+        out[f"table.history.{k}"] = h.reshape(n, -1).astype(np.float32)
+    return out
+
+
 HEADS = functools.partial(entry, memory.heads)
 CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay")
 
@@ -177,6 +201,8 @@ RATED = dict(epoch=2, epochs=8, lr=0.1, momentum=0.9, weight_decay=0.01)
 SMALL = functools.partial(entry, ref.small_loss, (2, 3))
 BLIND = functools.partial(entry, stages.blind, (2,), [dict(epoch=1), dict(epoch=6, blind_alpha3=0.8), dict(epoch=7, blind_alpha4=0)],
                           inputs=groups)
+TRANSITION = functools.partial(entry, stages.transition, inputs=matrices,
+                               switches=[dict(round=2), dict(round=1), dict(round=1, survey=1)])
 KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added", temperature=2.0)
 
 # Several entries where switches go with numbers of networks.
@@ -245,6 +271,14 @@ METHODS = {
                  functools.partial(near_cut, schedule="s2e"), schedule="s2e"),
     "blind": BLIND(),
     "blind-paper": BLIND(student_denom="paper", detach_teacher=True, detach_robust_target=True),
+    "forward": [TRANSITION(), TRANSITION(inputs=only_matrices, switches=[dict(estimator="given")])], "dual-t": TRANSITION(estimator="dual-t"),
+    "cdr": entry(stages.plain),
+    "dmi": entry(stages.dmi, switches=[dict(round=2), dict(round=1)], most=200),
+    "m-correction": entry(stages.m_correction, inputs=judged,
+                          switches=[dict(epoch=105), dict(epoch=104), dict(epoch=7, survey=1, mixture_start=3, prior_weight=0.4, bootstrap="soft")]),
+    "joint": entry(stages.joint, inputs=histories,
+                   switches=[dict(round=1, epoch=71), dict(round=1, epoch=69), dict(round=1, epoch=5, relabel_start=3, prior_weight=0.3, entropy_weight=2),
+                             dict(round=2, epoch=3)]),
     "mentornet": entry(ref.small_loss, (1, 2), [dict(burn_in=0, epoch=2, step=1), dict(burn_in=2, epoch=2, step=9), dict(burn_in=0, epoch=1),
                                                dict(burn_in=1, epoch=3, step=7, percentile=0.9, percentile_decay=0)],
                        functools.partial(near_cut, rank="self"), percentiles, rank="self"),
@@ -349,6 +383,8 @@ def cases_of(e):
                 yield what, shape, peers, numbers, "plain"
     first = e.switches[0]
     for what, shape in EDGES.items():
+        if shape[1] > e.most:
+            continue
         yield what, shape, e.peers[0], first, "plain"
     for labelled in ("mixed", "weighted"):
         yield labelled, ORDINARY["ordinary"], e.peers[0], first, labelled

@@ -12,10 +12,12 @@ A new method is a row of REPLAYS. That two longer epochs end above chance is in 
 import functools
 import gzip
 import json
+import math
 import sys
 import types
 
 import numpy as np
+import torch
 
 import draws
 import methods_ref as ref
@@ -32,12 +34,14 @@ IMAGES, TESTS, MEAN, STD = 40, 16, 0.286, 0.353
 # --- rows ---------------------------------------------------------------------------------------------------------------------
 
 def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=None,
-        targets=False, anew=False, **numbers):
+        targets=False, anew=False, alone={}, stages=None, hook=None, edit=None, never=(), **numbers):
     """reference: that of test_methods.py unless given. nets: the peers. memory: {stem of a table or state: how it begins}. numbers:
     flags that the reference takes, too; run: flags that only the run sees. teacher: "heads", as the run of it, or an artifact. anew:
-    whether later rounds begin with new numbers."""
+    whether later rounds begin with new numbers. alone: as memory, of no single peer. stages, hook, edit: replay.py. never: counts of
+    rows between which so few epochs choose nothing."""
     return types.SimpleNamespace(ref=reference, nets=nets, epochs=epochs, rounds=rounds, memory=memory, run=run, ema_decay=ema_decay,
-                                 survey=survey, drawn=drawn, teacher=teacher, targets=targets, anew=anew, numbers=numbers)
+                                 survey=survey, drawn=drawn, teacher=teacher, targets=targets, anew=anew, alone=alone, stages=stages,
+                                 hook=hook, edit=edit, never=never, numbers=numbers)
 
 
 def of_classes(value):
@@ -68,6 +72,76 @@ def layer(*shape):
 
 def nothing(*shape):
     return lambda replay, name: np.zeros(shape)
+
+
+# --- what happens between epochs, and to gradients ---------------------------------------------------------------------------
+
+def hook(before=None, after=None):
+    return types.SimpleNamespace(before=before, after=after)
+
+
+def remember_confidence(replay, epoch, last):
+    """Blind: too few epochs for a tipping point, for which tests/cli/train_stages.sh is; what is remembered for it."""
+    replay.hook_memory[(epoch - 1) % 6] = replay.metrics[-1]["mean_confidence", 1]
+
+
+def transition(counted):
+    """Row c of the matrix: what the network says of the image with the largest p_c below the 97th percentile; counted: times the
+    share of each label among the images that are taken for a class."""
+    def after(replay, epoch, last):
+        if replay.round != 1 or not last:
+            return
+        replay.survey(epoch)
+        for k in range(len(replay.peers)):
+            p = replay.memory[f"table.said.{k}"]
+            below = [np.where(q < np.percentile(q, 97, method="higher"), q, 0) for q in p.T]
+            t = np.array([p[q.argmax()] for q in below])
+            if counted:
+                b = np.zeros_like(t)
+                np.add.at(b, (p.argmax(axis=1), replay.y), 1)
+                t = t @ (b / np.maximum(b.sum(axis=1, keepdims=True), 1))
+            replay.memory[f"state.transition.{k}"] = t
+    return hook(after=after)
+
+
+def two_betas(x):
+    """Posterior of the component with the larger losses, of moments in ten steps (Arazo 2019)."""
+    low, high = np.quantile(x, [.05, .95])
+    x = np.clip((np.clip(x, low, high) - low) / (high - low), 1e-4, 1 - 1e-4)
+    a, b, w = np.array([1., 2]), np.array([2., 1]), np.array([.5, .5])
+    def share():
+        norm = [math.lgamma(a[k] + b[k]) - math.lgamma(a[k]) - math.lgamma(b[k]) for k in (0, 1)]
+        d = np.maximum([w[k] * np.exp(norm[k] + (a[k] - 1) * np.log(x) + (b[k] - 1) * np.log1p(-x)) for k in (0, 1)], 1e-12)
+        return d / d.sum(axis=0)
+    for _ in range(10):
+        r = share()
+        mean = (r * x).sum(axis=1) / r.sum(axis=1)
+        var = (r * (x - mean[:, None]) ** 2).sum(axis=1) / r.sum(axis=1)
+        a = mean * (mean * (1 - mean) / var - 1)
+        b, w = a * (1 - mean) / mean, r.sum(axis=1) / r.sum()
+    return share()[1]
+
+
+def judge(replay, epoch):
+    for k in range(len(replay.peers) if replay.row.survey(epoch) else 0):
+        replay.memory[f"table.wrong.{k}"] = two_betas(replay.memory[f"table.loss.{k}"])
+
+
+def critical(rate):
+    """CDR: of the weights with two or four dimensions the share 1 - rate with the largest |g w| learns, by 1 - rate of its gradient."""
+    def edit(params, grads):
+        weights = [i for i, p in enumerate(params) if p.dim() in (2, 4)]
+        size = [(grads[i] * params[i]).abs() for i in weights]
+        every = torch.cat([s.flatten() for s in size]).sort(descending=True).values
+        least = every[int((1 - rate) * len(every)) - 1]
+        for i, s in zip(weights, size):
+            grads[i] = torch.where(s >= least, (1 - rate) * grads[i], torch.zeros_like(s))
+        return grads
+    return edit
+
+
+def identity(replay, name):
+    return np.eye(SETTING.classes)
 
 
 def regression(x, *, error, huber_delta=1.0):
@@ -138,6 +212,20 @@ REPLAYS = {
     "jocor": row(nets=PAIR, ramp=2),
     "mentornet": row(memory={"state.percentile": nothing()}, burn_in=1),
     "s2e": row(nets=PAIR, p6=0.0, p10=0.1),
+    "forward": row(memory={"table.said": of_classes(0.0), "state.transition": identity}, stages=[(2, None, False), (1, None, True)], epochs=1,
+                   run=dict(estimate_epochs=2), hook=transition(False)),
+    "dual-t": row(memory={"table.said": of_classes(0.0), "state.transition": identity}, stages=[(2, None, False), (1, None, True)], epochs=1,
+                  run=dict(estimate_epochs=2), hook=transition(True)),
+    "dmi": row(stages=[(1, None, False), (1, 0.01, False)], epochs=1, run=dict(pretrain_epochs=1, dmi_lr=0.01)),
+    "cdr": row(run=dict(noise_rate=0.4), edit=critical(0.4)),
+    "m-correction": row(memory={"table.loss": an_image(0.0), "table.wrong": an_image(0.0)}, survey=lambda epoch: epoch >= 2, mixture_start=2,
+                        hook=hook(before=judge)),
+    "joint": row(memory={"table.history": nothing(IMAGES, 100)}, stages=[(3, 0.05, False), (1, None, True)], epochs=1, relabel_start=3,
+                 run=dict(relabel_epochs=3, relabel_lr=0.05)),
+    "blind": row(nets=PAIR, alone={"table.group": an_image(0.0), "table.agree": nothing(IMAGES, 4)},
+                 hook=hook(after=remember_confidence), never=["kept_count"]),
+    "blind-paper": row(nets=PAIR, alone={"table.group": an_image(0.0), "table.agree": nothing(IMAGES, 4)},
+                 hook=hook(after=remember_confidence), never=["kept_count"]),
     "mse": NUMBERS(functools.partial(regression, error="squared")),
     "l1": NUMBERS(functools.partial(regression, error="absolute")),
     "huber": NUMBERS(functools.partial(regression, error="huber"), huber_delta=0.3),
@@ -308,7 +396,7 @@ def compare(report, bench, name, r):
     error, key = far(tensors, want)
     apart = np.inf if name == "ce" or r.targets else far(networks(want), networks(bench.plain(r.nets, r.epochs, r.rounds)))[0]
     beside = "" if np.isinf(apart) else f", {apart:.1e} from cross entropy"
-    report.check(f"{name}: {len(want)} tensors after {r.rounds * r.epochs * replay.steps} steps{beside} (worst {key})", error, LIMIT)
+    report.check(f"{name}: {len(want)} tensors after {len(lines) * replay.steps} steps{beside} (worst {key})", error, LIMIT)
     (error, key), n = told(lines, replay.metrics, r.numbers.get("temperature", 1.0))
     report.check(f"{name}: {n} numbers of {len(lines)} epochs (worst {key})", error, LIMIT)
     if any(replay.r):
@@ -316,7 +404,7 @@ def compare(report, bench, name, r):
         report.check(f"{name}: r {[round(v, 3) for v in replay.r]}", off, LIMIT)
     if apart < SHOWS:
         report.fail(name, "these steps lead where cross entropy does: nothing was compared")
-    for what in undecided(replay.metrics):
+    for what in set(undecided(replay.metrics)) - set(r.never):
         report.fail(name, f"{what} is none or all in every epoch: no choice was compared")
 
 

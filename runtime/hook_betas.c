@@ -1,0 +1,41 @@
+#include "fits.h"
+#include "hooks.h"
+#include "rounds.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// The share at each end that counts as the quantile there.
+#define TAIL 0.05
+enum { STEPS = 10 };
+
+static enum smkd_result judge(struct run *r, int k, double *loss) {
+    char losses[32], wrongs[32];
+    snprintf(losses, sizeof losses, "table.loss.%d", k);
+    snprintf(wrongs, sizeof wrongs, "table.wrong.%d", k);
+    const struct rt_table *from = rt_tables_find(&r->tables, losses);
+    struct rt_table *to = rt_tables_find(&r->tables, wrongs);
+    CHECK(from && to && from->width == 1 && to->width == 1, "betas: without its tables");
+    const size_t n = r->data.n_train;
+    for (size_t i = 0; i < n; i++) loss[i] = (double)from->data[r->data.train[i]];
+    enum smkd_result e = rt_fit_check(loss, n, "loss");
+    if (e != SMKD_R_OK) return e;
+    const double low = rt_quantile(loss, n, TAIL), high = rt_quantile(loss, n, 1 - TAIL);
+    for (size_t i = 0; i < n; i++) loss[i] = loss[i] < low ? low : loss[i] > high ? high : loss[i];
+    rt_to_unit(loss, n, loss);
+    struct rt_betas fit;
+    e = rt_betas_fit(loss, n, STEPS, "loss", &fit);
+    for (size_t i = 0; i < n && e == SMKD_R_OK; i++)
+        to->data[r->data.train[i]] = (float)(1 - rt_betas_low(&fit, loss[i]));
+    return e;
+}
+
+enum smkd_result rt_hook_betas(struct run *r, int64_t epoch) {
+    const struct method *m = r->c->row;
+    if (!m->family->survey(m, &r->c->values, rt_in_round(r, epoch))) return SMKD_R_OK;
+    enum smkd_result e = SMKD_R_OK;
+    double *loss = xcalloc(r->data.n_train + 1, sizeof *loss);
+    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = judge(r, k, loss);
+    free(loss);
+    return e;
+}
