@@ -81,4 +81,10 @@ no 'fitnets asks what a teacher says ("teacher.0' made --peer b.smkd
 refuses '--teacher-tap 0hint=3: expected K.NAME=D' "$smkdc" loss fitnets --classes 10 --teacher-tap 0hint=3
 "$smkdc" loss fitnets --classes 10 --peers 1 "${taps[@]}" --emit grad >grad.ir
 grep -q 'output "state.regressor.weight.velocity.0"' grad.ir || fail "the rule of the map is not in the graph"
+
+# As text it is a loss of the user's own, which looks into the teacher, too; the run's rate is the run's.
+"$smkdc" emit-loss fitnets --peers 1 "${taps[@]}" >mine.ir
+mine() { "$run" train "${common[@]}" --method mine.ir --epochs 1 --peer b.smkd --teacher t.smkd "$@"; }
+mine --scalar temperature=2 --scalar epsilon=0.5 -o mine 2>mine.log || fail "$(tail -n 1 mine.log)"
+refuses '--scalar lr: the run sets that itself, step by step' mine --scalar lr=1 -o no
 echo ok
