@@ -142,8 +142,8 @@ static enum smkd_result one_fold(struct detect *d, smkd_team *team, const int *f
         trained += (size_t)marks[i];
         if (fold[i] == number) asked[n++] = (int64_t)i;
     }
-    fprintf(stderr, "note: fold %lld of %lld: training on %zu images to judge %zu others (%s)\n", (long long)number + 1,
-            (long long)d->folds, trained, n, printable(dir.s));
+    fprintf(stderr, "note: fold %lld of %lld: %zu images to train on, %zu others to judge (%s)\n",
+            (long long)number + 1, (long long)d->folds, trained, n, printable(dir.s));
     struct run_networks net = {0};
     enum smkd_result r = make_folder(dir.s);
     if (r == SMKD_R_OK) r = rt_labels_write(keep, marks, d->images);

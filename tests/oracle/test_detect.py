@@ -45,7 +45,7 @@ def noisy_set(rng, n, classes, noise, sharp):
 
 
 def sets(rng):
-    for classes, n in ((2, 500), (3, 200), (10, 2000), (20, 1500)):
+    for classes, n in ((2, 500), (3, 200), (10, 2000), (20, 1500), (150, 1500)):
         for noise, sharp in ((0.1, 3), (0.4, 2), (0.7, 1)):
             p, y, _ = noisy_set(rng, n, classes, noise, sharp)
             yield f"{n} of {classes} classes, noise {noise}", p, y
