@@ -20,6 +20,7 @@ struct loss_training {
     const char *rate;
     const char *momentum, *decay; // NULL: 0
     const char *loss;             // an output []; NULL: the loss of its peer, or of all
+    const char *when;             // while this number is 0 neither it nor what the rule remembers changes; NULL: always
 };
 
 struct loss_builder {

@@ -25,8 +25,15 @@ static struct memory remembered(struct loss_builder *b, const struct loss_traine
     return m;
 }
 
-static ir_vid remember(struct loss_builder *b, const struct memory *m, ir_vid now) {
-    loss_output(b, m->name, now);
+// `now`, or while what is trained rests, what was.
+static ir_vid unless_resting(struct loss_builder *b, const struct loss_trained *t, ir_vid now, ir_vid was) {
+    ir_vid when = number(b, t->how.when);
+    if (when == IR_NONE) return now;
+    return ir_where(b->g, ir_binary(b->g, IR_OP_lt, ir_const_f(b->g, 0), when), now, was);
+}
+
+static ir_vid remember(struct loss_builder *b, const struct loss_trained *t, const struct memory *m, ir_vid now) {
+    loss_output(b, m->name, unless_resting(b, t, now, m->was));
     return now;
 }
 
@@ -43,7 +50,7 @@ static ir_vid sgd(struct loss_builder *b, const struct loss_trained *t, ir_vid w
     const struct memory velocity = remembered(b, t, "velocity", false);
     ir_vid v = decayed(b, t, w, grad), momentum = number(b, t->how.momentum);
     if (momentum != IR_NONE) v = ir_add(b->g, ir_mul(b->g, momentum, velocity.was), v);
-    return step(b, t, w, remember(b, &velocity, v));
+    return step(b, t, w, remember(b, t, &velocity, v));
 }
 
 // beta x + (1-beta) y
@@ -57,8 +64,8 @@ static ir_vid average(struct loss_builder *b, double beta, ir_vid x, ir_vid y) {
 static ir_vid mean_of(struct loss_builder *b, const struct loss_trained *t, const char *what, double beta, ir_vid x) {
     const struct memory mean = remembered(b, t, what, false),
                         share = remembered(b, t, arena_printf(b->a, "%s.share", what), true);
-    ir_vid now = remember(b, &mean, average(b, beta, mean.was, x));
-    return ir_div(b->g, now, remember(b, &share, average(b, beta, share.was, ir_const_f(b->g, 1))));
+    ir_vid now = remember(b, t, &mean, average(b, beta, mean.was, x));
+    return ir_div(b->g, now, remember(b, t, &share, average(b, beta, share.was, ir_const_f(b->g, 1))));
 }
 
 static ir_vid adam(struct loss_builder *b, const struct loss_trained *t, ir_vid w, ir_vid grad) {
@@ -71,5 +78,6 @@ static ir_vid adam(struct loss_builder *b, const struct loss_trained *t, ir_vid 
 ir_vid loss_trained(struct loss_builder *b, const struct loss_trained *t, ir_vid grad) {
     static ir_vid (*const rules[])(struct loss_builder *b, const struct loss_trained *t, ir_vid w,
                                    ir_vid grad) = {[LOSS_STEP] = step, [LOSS_SGD] = sgd, [LOSS_ADAM] = adam};
-    return rules[t->how.rule](b, t, loss_declared(b->g, t->name), grad);
+    ir_vid was = loss_declared(b->g, t->name);
+    return unless_resting(b, t, rules[t->how.rule](b, t, was, grad), was);
 }

@@ -2,8 +2,10 @@
 // state of each network, [C,C], which the runtime estimates after a first part of plain cross entropy
 // (runtime/hook_transition.c) from what the network says of all images then, or which is given.
 //
-//   forward    L = -ln (T' p)_y
-//   reweight   L = w H(q, p),  w = p_y / (T' p)_y, a constant
+//   forward    L = mean -ln (T' p)_y
+//   revision   L = mean w H(q, p),  w = p_y / (T' p)_y, a constant; in the stage "revise" it is none, and T + D takes
+//   the
+//              place of T, rows divided by their sums, where D begins with zeros and is trained by Adam
 #include "losses_internal.h"
 
 #include <string.h>
@@ -16,40 +18,53 @@ static ir_vid at_label(struct loss_builder *b, ir_vid given, ir_vid p) {
     return loss_sum_columns(b, ir_mul(g, given, p));
 }
 
-static ir_vid forward(struct loss_builder *b, ir_vid t, ir_vid given, ir_vid z, ir_vid transition) {
+static ir_vid forward(struct loss_builder *b, ir_vid t, ir_vid z, ir_vid transition) {
     struct ir_graph *g = b->g;
-    (void)given;
     ir_vid noisy = ir_matmul(g, loss_softmax(b, z), transition, 0, 0);
     ir_vid logs = ir_unary(g, IR_OP_log, ir_binary(g, IR_OP_max, noisy, ir_const_f(g, FLOOR)));
     return ir_unary(g, IR_OP_neg, loss_sum_columns(b, ir_mul(g, t, logs)));
 }
 
-static ir_vid reweighted(struct loss_builder *b, ir_vid t, ir_vid given, ir_vid z, ir_vid transition) {
+static ir_vid weight(struct loss_builder *b, ir_vid given, ir_vid z, ir_vid transition) {
     struct ir_graph *g = b->g;
     ir_vid p = loss_softmax(b, z), noisy = ir_matmul(g, p, transition, 0, 0);
     ir_vid below = ir_binary(g, IR_OP_max, at_label(b, given, noisy), ir_const_f(g, FLOOR));
-    ir_vid w = ir_stop_gradient(g, ir_div(g, at_label(b, given, p), below));
-    return ir_mul(g, w, loss_cross_entropy(b, t, z, 0));
+    return ir_div(g, at_label(b, given, p), below);
 }
 
-static ir_vid rows_of(struct loss_builder *b, ir_vid t, ir_vid given, ir_vid z, ir_vid transition) {
-    static const struct {
-        const char *use;
-        ir_vid (*rows)(struct loss_builder *b, ir_vid t, ir_vid given, ir_vid z, ir_vid transition);
-    } uses[] = {{"forward", forward}, {"reweight", reweighted}};
-    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
-        if (loss_is(b, "use", uses[i].use)) return uses[i].rows(b, t, given, z, transition);
-    BUG("no such use of a transition matrix");
+// T + D, rows divided by their sums.
+static ir_vid revised(struct loss_builder *b, int k, ir_vid transition) {
+    struct ir_graph *g = b->g;
+    const int64_t c = b->o->classes, axis = 1;
+    static const struct loss_training by_adam = {.rule = LOSS_ADAM, .rate = "revise_lr", .when = "revising"};
+    ir_vid sum = ir_add(g, transition, loss_state(b, "slack", k, 2, (int64_t[]){c, c}));
+    loss_train_state(b, "slack", k, &by_adam);
+    return ir_div(g, sum, ir_reduce(g, IR_OP_reduce_sum, sum, &axis, 1, 1));
+}
+
+static bool estimates(const struct loss_builder *b) { return !loss_is(b, "estimator", "given"); }
+
+// Whether the stage of that number has begun: 1 is the one behind the estimate.
+static ir_vid from_stage(struct loss_builder *b, int stage) {
+    ir_vid first = ir_const_f(b->g, stage + (estimates(b) ? 1 : 0) - 0.5);
+    return ir_binary(b->g, IR_OP_lt, first, loss_scalar(b, "round"));
+}
+
+static ir_vid rows_of(struct loss_builder *b, int k, ir_vid t, ir_vid given, ir_vid z, ir_vid transition) {
+    struct ir_graph *g = b->g;
+    if (loss_is(b, "use", "forward")) return forward(b, t, z, transition);
+    ir_vid fixed = ir_stop_gradient(g, weight(b, given, z, transition)),
+           free = weight(b, given, z, revised(b, k, transition));
+    return ir_mul(g, ir_where(g, from_stage(b, 2), free, fixed), loss_cross_entropy(b, t, z, 0));
 }
 
 static void draw_one(struct loss_builder *b, int k, ir_vid t, ir_vid given) {
     struct ir_graph *g = b->g;
     const int64_t c = b->o->classes;
     ir_vid z = loss_logits(b, k), transition = loss_state(b, "transition", k, 2, (int64_t[]){c, c});
-    ir_vid loss = loss_weighted_mean(b, rows_of(b, t, given, z, transition), given);
-    if (!loss_is(b, "estimator", "given")) {
-        ir_vid first = ir_binary(g, IR_OP_lt, loss_scalar(b, "round"), ir_const_f(g, 1.5));
-        loss = ir_where(g, first, loss_label_term(b, t, given, z, 0), loss);
+    ir_vid loss = loss_weighted_mean(b, rows_of(b, k, t, given, z, transition), given);
+    if (estimates(b)) {
+        loss = ir_where(g, from_stage(b, 1), loss, loss_label_term(b, t, given, z, 0));
         ir_vid looks = ir_binary(g, IR_OP_lt, ir_const_f(g, 0), loss_scalar(b, "survey"));
         ir_vid says = ir_stop_gradient(g, loss_softmax(b, z)), old = loss_table(b, "said", k, c);
         loss_set_table(b, "said", k, ir_where(g, looks, says, old));
@@ -59,6 +74,9 @@ static void draw_one(struct loss_builder *b, int k, ir_vid t, ir_vid given) {
 }
 
 void loss_draw_transition(struct loss_builder *b) {
+    struct ir_graph *g = b->g;
     ir_vid given, t = loss_targets(b, &given);
+    if (loss_is(b, "use", "revision"))
+        loss_output(b, "revising", ir_where(g, from_stage(b, 2), ir_const_f(g, 1), ir_const_f(g, 0)));
     for (int k = 0; k < b->o->peers; k++) draw_one(b, k, t, given);
 }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char *const uses[] = {"forward", "reweight", NULL};
+static const char *const uses[] = {"forward", "revision", NULL};
 static const char *const estimators[] = {"anchors", "dual-t", "given", NULL};
 
 static const struct method_param params[] = {
@@ -35,13 +35,33 @@ static const struct method_param params[] = {
      .scalar = "anchor_percentile",
      .only = "estimator=anchors|dual-t",
      .help = "an anchor of a class is the image with the largest probability below this percentile (100: the largest)"},
+    {.name = "revise-epochs",
+     .value = "E",
+     .kind = METHOD_NUMBER,
+     .def = "0",
+     .min = 0,
+     .max = 1e6,
+     .scalar = "revise_epochs",
+     .only = "use=revision",
+     .help = "epochs in which T is learnt, too (0: as many as --epochs)"},
+    {.name = "revise-lr",
+     .value = "X",
+     .kind = METHOD_NUMBER,
+     .def = "5e-7",
+     .min = 1e-12,
+     .max = 1e6,
+     .scalar = "revise_lr",
+     .only = "use=revision",
+     .help = "learning rate of T, by Adam, and of the networks in these epochs"},
     METHOD_LABEL_SMOOTHING,
     {.name = NULL},
 };
 
 static const struct method_stage stages[] = {
     {.name = "estimate", .epochs = "estimate-epochs", .only = "estimator=anchors|dual-t"},
-    {.name = "train", .anew = true},
+    {.name = "train", .anew = true, .only = "use=forward"},
+    {.name = "train", .only = "use=revision"},
+    {.name = "revise", .epochs = "revise-epochs", .rate = "revise-lr", .only = "use=revision"},
     {.name = NULL},
 };
 

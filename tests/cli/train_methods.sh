@@ -30,7 +30,7 @@ flags_of() {
     gce-truncated) echo "--prune-start 2 --prune-every 1" ;;
     cores) echo "--cores-warmup 0 --cores-ramp 2 --sieve-after 1" ;;
     peer-loss) echo "--peer-alpha 0.3" ;;
-    forward | dual-t) echo "--estimate-epochs 6" ;;
+    forward | dual-t | t-revision) echo "--estimate-epochs 6" ;;
     m-correction) echo "--mixture-start 2" ;;
     joint) echo "--relabel-epochs 2 --relabel-lr 0.1 --relabel-start 2" ;;
     dmi) echo "--dmi-lr 0.01" ;;

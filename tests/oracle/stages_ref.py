@@ -3,6 +3,7 @@
 As methods_ref.py, whose terms and sums these use; `python stages_ref.py` checks closed forms and golden vectors."""
 import numpy as np
 
+import memory_ref as memory
 from methods_ref import batch, labels_of, mean, put, softmax, total, weigh, weight_sum, xent
 from smkd_ref import log_softmax
 
@@ -73,19 +74,49 @@ def reweighted(z, t, given, T):
     return w * rows, w[:, None] * grad
 
 
-def transition(x, *, use="forward", round=2, estimator="anchors", survey=0, label_smoothing=0.0):
-    out = {}
+def revised(z, t, given, S):
+    """w H(t, p) with w = p_y / (T' p)_y live, T the matrix S with its rows divided by their sums: rows, gradients by z, and of the sum
+    weighed by v of the rows by S."""
+    p, sums = softmax(z), S.sum(axis=1, keepdims=True)
+    T = S / sums
+    a, raw = (given * p).sum(axis=1), (given * (p @ T)).sum(axis=1)
+    b, live = np.maximum(raw, FLOOR), raw > FLOOR
+    w, (ce, by_ce) = a / b, xent(z, t)
+    inside = np.where(live, a / b ** 2, 0)[:, None]
+    grad = ce[:, None] * through_softmax(p, given / b[:, None] - inside * (given @ T.T)) + w[:, None] * by_ce
+
+    def by_matrix(v):
+        g = -(v * ce)[:, None, None] * inside[:, :, None] * p[:, :, None] * given[:, None, :]
+        g = g.sum(axis=0)
+        return (g - (g * T).sum(axis=1, keepdims=True)) / sums
+    return w * ce, grad, by_matrix
+
+
+def transition(x, *, use="forward", round=2, estimator="anchors", survey=0, revise_lr=5e-7, label_smoothing=0.0):
+    stage, out = round - (estimator != "given"), {}
+    revising = use == "revision" and stage == 2
     for k in range(x.peers):
         t, T = labels_of(x, label_smoothing), getattr(x, f"state_transition_{k}")
-        rows = forward(x.z[k], t, T) if use == "forward" else reweighted(x.z[k], t, x.given, T)
-        if round == 1 and estimator != "given":
+        w = np.ones(x.n) if x.weight is None else (x.weight * x.given).sum(axis=1)
+        if use == "forward":
+            rows = forward(x.z[k], t, T)
+        elif revising:
+            *rows, by_matrix = revised(x.z[k], t, x.given, T + getattr(x, f"state_slack_{k}"))
+            out.update(memory.adam(x, "slack", k, by_matrix(w / w.sum()), revise_lr, 0, 0))
+        else:
+            rows = reweighted(x.z[k], t, x.given, T)
+        if stage == 0:
             loss = mean(x, xent(x.z[k], weigh(x, t)), divisor=weight_sum(x))
         else:
-            w = np.ones(x.n) if x.weight is None else (x.weight * x.given).sum(axis=1)
             loss = mean(x, (w * rows[0], w[:, None] * rows[1]), divisor=w.sum())
         put(out, k, loss)
+        if use == "revision" and not revising:
+            for name in ("", ".mean", ".mean.share", ".square", ".square.share"):
+                out[f"state.slack{name}.{k}"] = memory.at(x, f"state.slack{name}", k)
         if estimator != "given":
             out[f"table.said.{k}"] = softmax(x.z[k]) if survey else getattr(x, f"table_said_{k}")
+    if use == "revision":
+        out["revising"] = float(revising)
     return out
 
 
@@ -217,6 +248,10 @@ def transition_check():
                             (reweighted(zA, x.given, x.given, T), .719317, (-.024737, .008200, .003017, .013520))):
         got = mean(x, term)
         assert abs(got[0] - loss) < 1e-6 and np.abs(got[1][0] - row).max() < 1e-6
+    S = T + np.linspace(0, .1, 16).reshape(4, 4)
+    rows, by_z, by_matrix = revised(zA, x.given, x.given, S)
+    assert np.abs(differences(lambda z: revised(z, x.given, x.given, S)[0].sum(), zA.copy()) - by_z).max() < 1e-6
+    assert np.abs(differences(lambda m: revised(zA, x.given, x.given, m)[0].sum(), S.copy()) - by_matrix(np.ones(3))).max() < 1e-6
     want = differences(lambda z: forward(z, x.given, T)[0].sum(), zA.copy())
     assert np.abs(want - forward(zA, x.given, T)[1]).max() < 1e-6
 

@@ -172,6 +172,15 @@ def matrices(rng, n, c, peers):
     return out
 
 
+def slack(rng, n, c, peers):
+    out = matrices(rng, n, c, peers)
+    for k in range(peers):
+        out[f"state.slack.{k}"] = (0.02 * rng.random((c, c))).astype(np.float32)
+        out[f"state.slack.mean.{k}"], out[f"state.slack.square.{k}"] = ((0.01 * rng.random((c, c))).astype(np.float32) for _ in range(2))
+        out[f"state.slack.mean.share.{k}"], out[f"state.slack.square.share.{k}"] = np.float32(0.271), np.float32(0.003)
+    return out
+
+
 def only_matrices(*a):
     return {k: v for k, v in matrices(*a).items() if k.startswith("state")}
 
@@ -271,6 +280,9 @@ METHODS = {
                  functools.partial(near_cut, schedule="s2e"), schedule="s2e"),
     "blind": BLIND(),
     "blind-paper": BLIND(student_denom="paper", detach_teacher=True, detach_robust_target=True),
+    "t-revision": [TRANSITION(use="revision", inputs=slack, switches=[dict(round=1), dict(round=2), dict(round=3, revise_lr=0.1)]),
+                   TRANSITION(use="revision", inputs=lambda *a: {k: v for k, v in slack(*a).items() if k.startswith("state")},
+                              switches=[dict(estimator="given", round=1), dict(estimator="given", round=2, revise_lr=0.1)])],
     "forward": [TRANSITION(), TRANSITION(inputs=only_matrices, switches=[dict(estimator="given")])], "dual-t": TRANSITION(estimator="dual-t"),
     "cdr": entry(stages.plain),
     "dmi": entry(stages.dmi, switches=[dict(round=2), dict(round=1)], most=200),

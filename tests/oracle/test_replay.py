@@ -216,6 +216,9 @@ REPLAYS = {
                    run=dict(estimate_epochs=2), hook=transition(False)),
     "dual-t": row(memory={"table.said": of_classes(0.0), "state.transition": identity}, stages=[(2, None, False), (1, None, True)], epochs=1,
                   run=dict(estimate_epochs=2), hook=transition(True)),
+    "t-revision": row(memory={"table.said": of_classes(0.0), "state.transition": identity, "state.slack": nothing(10, 10), **{
+        f"state.slack.{what}": nothing(*size) for what, size in (("mean", (10, 10)), ("square", (10, 10)), ("mean.share", ()), ("square.share", ()))}},
+                      stages=[(2, None, False), (1, None, False), (1, 0.01, False)], epochs=1, run=dict(estimate_epochs=2), hook=transition(False), revise_lr=0.01),
     "dmi": row(stages=[(1, None, False), (1, 0.01, False)], epochs=1, run=dict(pretrain_epochs=1, dmi_lr=0.01)),
     "cdr": row(run=dict(noise_rate=0.4), edit=critical(0.4)),
     "m-correction": row(memory={"table.loss": an_image(0.0), "table.wrong": an_image(0.0)}, survey=lambda epoch: epoch >= 2, mixture_start=2,
