@@ -153,8 +153,8 @@ static void print_markdown(const double *cost) {
             str_addf(&over, " %.2f |", cost[m - methods]);
         else if (cost)
             str_add(&over, " |");
-        printf("| `%s` | %s |%s %s | %s | %s | %s |\n", m->name, count, over.len ? over.s : "", m->doc, m->paper, set.s,
-               flags.len ? flags.s : "");
+        printf("| `%s` | %s |%s %s | %s | %s | %s |\n", m->name, count, over.len ? over.s : "", m->doc, m->paper,
+               set.len ? set.s : "", flags.len ? flags.s : "");
         str_release(&over);
         str_release(&flags);
         str_release(&set);
