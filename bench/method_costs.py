@@ -2,9 +2,9 @@
 """What each method costs: the time of an epoch's steps over that of `ce` with as many networks.
 
 Networks are ResNet-18 for 3x32x32 (with three side heads where the method needs some, another as a frozen teacher where it needs
-one, and an output inside of both where it looks there), batches of 128, whole steps of `smkd-run train`. Methods take turns with `ce` in groups, so that a machine that slows
-down slows all of a group; a method's cost is the median of the rounds' ratios. A turn is a run of two epochs (of rounds, where a
-method has them), of which the last counts.
+one, and an output inside of both where it looks there), batches of 128, whole steps of `smkd-run train`. Methods take turns with
+`ce` in groups, so that a machine that slows down slows all of a group; a method's cost is the median of the rounds' ratios. A turn is
+a run of two epochs (of rounds, where a method has them), of which the last counts.
 
 Writes FILE.csv with lines METHOD,COST, from which `smkd-run methods --markdown --costs FILE.csv` makes a column. Methods that are
 not measured this time (--methods) keep their lines; those that learn numbers, or need what this does not give, have none.
