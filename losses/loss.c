@@ -14,6 +14,7 @@ static const struct {
     {"blind", loss_draw_blind},
     {"edited", loss_draw_edited},
     {"dmi", loss_draw_dmi},
+    {"cal", loss_draw_cal},
     {"mixture", loss_draw_mixture},
     {"joint", loss_draw_joint},
     {"transition", loss_draw_transition},

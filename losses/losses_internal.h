@@ -47,6 +47,7 @@ void loss_draw_targets(struct loss_builder *b);
 void loss_draw_small_loss(struct loss_builder *b);
 void loss_draw_hints(struct loss_builder *b);
 void loss_draw_transition(struct loss_builder *b);
+void loss_draw_cal(struct loss_builder *b);
 void loss_draw_dmi(struct loss_builder *b);
 void loss_draw_edited(struct loss_builder *b);
 void loss_draw_mixture(struct loss_builder *b);

@@ -16,6 +16,7 @@ extern const struct method_family method_transition; // transition.c
 extern const struct method_family method_edited;     // edited.c
 extern const struct method_family method_mixture;    // mixture.c
 extern const struct method_family method_joint;      // joint.c
+extern const struct method_family method_cal;        // cal.c
 extern const struct method_family method_dmi;        // dmi.c
 extern const struct method_family method_blind;      // blind.c
 extern const struct method_family method_regression; // regression.c

@@ -96,6 +96,7 @@ const struct method methods[] = {
      "forward correction by a transition matrix in two factors", "Yao 2020"},
     {"t-revision", &method_transition, "use=revision,estimate-epochs:20|15", 1, MANY,
      "importance reweighting by a transition matrix that is learnt, too", "Xia 2019"},
+    {"cal", &method_cal, "", 1, MANY, "covariances of label and loss by labels distilled half way: our reading", "Zhu 2021"},
     {"dmi", &method_dmi, "", 1, MANY, "cross entropy, then the labels' mutual information by a determinant", "Xu 2019"},
     {"cdr", &method_edited, "", 1, MANY, "only the weights that matter most learn, the others decay", "Xia 2021"},
     {"m-correction", &method_mixture, "", 1, MANY,

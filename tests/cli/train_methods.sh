@@ -36,6 +36,7 @@ flags_of() {
     forward | dual-t | t-revision) echo "--estimate-epochs 6" ;;
     m-correction) echo "--mixture-start 2" ;;
     joint) echo "--relabel-epochs 2 --relabel-lr 0.1 --relabel-start 2" ;;
+    cal) echo "--cal-start 1 --cal-warmup 0 --cal-ramp 2 --cal-threshold -1" ;;
     dmi) echo "--dmi-lr 0.01" ;;
     temporal-ensembling | mean-teacher) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;

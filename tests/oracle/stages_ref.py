@@ -197,6 +197,38 @@ def dmi(x, *, round=2, label_smoothing=0.0):
     return out
 
 
+def cal(x, *, epoch=1, step=0, steps=1, survey=0, cal_alpha=2.0, cal_warmup=10, cal_ramp=30, cal_start=65, cal_threshold=-8.0,
+        label_smoothing=0.0):
+    out, later = {}, epoch > cal_start
+    alpha = cal_alpha * min(max((epoch - 1 - cal_warmup) / cal_ramp, 0), 1)
+    begins = later and not survey and step < (epoch - 1) * steps + .5
+    for k in range(x.peers):
+        z, p, of = x.z[k], softmax(x.z[k]), lambda name: memory.at(x, f"state.{name}", k)
+        l, g, y = -np.log(p + 1e-5), np.zeros_like(p), x.given.argmax(axis=1)
+        ce = -(x.given * np.log(p + 1e-8)).sum(axis=1)
+        keeps = ce + np.log(p + 1e-8).mean(axis=1) < cal_threshold
+        d = np.where(keeps, y, z.argmax(axis=1)) if survey else getattr(x, f"table_distilled_{k}").astype(int)
+        rows = np.eye(x.c)[d]
+        value, grad = mean(x, xent(z, weigh(x, labels_of(x, label_smoothing)), 1e-8), divisor=weight_sum(x))
+        value -= alpha * (of("prior") * l).sum() / x.n
+        g += alpha * of("prior") / x.n / (p + 1e-5)
+        if later:
+            counts, n = of("counts"), np.maximum(rows.sum(axis=0), 1)[:, None]
+            of_class = counts.sum(axis=1, keepdims=True)
+            label, weight = counts / np.maximum(of_class, 1), of_class / max(counts.sum(), 1) / n
+            T = x.given - rows @ label  # T_cj(i) of the row's own c
+            value -= (rows @ weight * T * (l - rows @ of("mean"))).sum()
+            g += rows @ weight * T / (p + 1e-5)
+        put(out, k, (value, grad + through_softmax(p, g)), corrected=d if later else y, kept=(d == y).astype(float) if later else np.ones(x.n))
+        out[f"table.distilled.{k}"] = d
+        out[f"state.counts.{k}"] = (0 if survey == 1 else of("counts")) + rows.T @ x.given if survey else of("counts")
+        trains = later and not survey
+        out[f"state.mean.{k}"] = of("sums") / np.maximum(of("n"), 1) if begins else of("mean")
+        for name, now in (("sums", rows.T @ l), ("n", rows.sum(axis=0)[:, None])):
+            out[f"state.{name}.{k}"] = (0 if begins else of(name)) + now if trains else of(name)
+    return out
+
+
 def plain(x, *, label_smoothing=0.0):
     out = {}
     for k in range(x.peers):
@@ -222,6 +254,16 @@ def self_check():
     transition_check()
     joint_check()
     dmi_check()
+    cal_check()
+
+
+def cal_check():
+    rng = np.random.default_rng(1)
+    z, y = rng.normal(size=(6, 4)), np.array([0, 2, 1, 3, 0, 2])
+    more = {"table_distilled_0": np.array([0, 2, 1, 1, 0, 3]), "state_counts_0": rng.integers(0, 9, (4, 4)).astype(float), "state_mean_0": rng.random((4, 4)),
+            "state_sums_0": np.zeros((4, 4)), "state_n_0": np.zeros((4, 1)), "state_prior_0": np.array([.4, .3, .2, .1])}
+    of = lambda v: cal(batch([v], y, **more), epoch=70)
+    assert np.abs(differences(lambda v: of(v)["loss.0"], z.copy()) - of(z)["grad.0"]).max() < 1e-6
 
 
 def dmi_check():

@@ -185,6 +185,22 @@ def only_matrices(*a):
     return {k: v for k, v in matrices(*a).items() if k.startswith("state")}
 
 
+def covariances(rng, n, c, peers):
+    out = {}
+    for k in range(peers):
+        out[f"table.distilled.{k}"] = rng.integers(0, c, n).astype(np.float32)
+        out[f"state.counts.{k}"] = rng.integers(0, 9, (c, c)).astype(np.float32)
+        out[f"state.mean.{k}"], out[f"state.sums.{k}"] = (rng.uniform(0, 5, (c, c)).astype(np.float32) for _ in range(2))
+        out[f"state.n.{k}"] = rng.integers(0, 40, (c, 1)).astype(np.float32)
+        out[f"state.prior.{k}"] = ref.softmax(rng.normal(size=(1, c)))[0].astype(np.float32)
+    return out
+
+
+def near_kept(x, cal_threshold=-8.0, **_):
+    floored = [np.log(ref.softmax(z) + 1e-8) for z in x.z]
+    return any(np.abs(-(x.given * v).sum(axis=1) + v.mean(axis=1) - cal_threshold).min() < 1e-3 for v in floored)
+
+
 def judged(rng, n, c, peers):
     return {f"table.{name}.{k}": rng.random(n).astype(np.float32) for name in ("wrong", "loss") for k in range(peers)}
 
@@ -285,6 +301,9 @@ METHODS = {
                               switches=[dict(estimator="given", round=1), dict(estimator="given", round=2, revise_lr=0.1)])],
     "forward": [TRANSITION(), TRANSITION(inputs=only_matrices, switches=[dict(estimator="given")])], "dual-t": TRANSITION(estimator="dual-t"),
     "cdr": entry(stages.plain),
+    "cal": entry(stages.cal, inputs=covariances, avoid=near_kept,
+                 switches=[dict(epoch=66, step=130, steps=2), dict(epoch=67, step=133, steps=2), dict(epoch=20), dict(epoch=66, survey=1, cal_threshold=-1),
+                           dict(epoch=66, survey=2, cal_threshold=-1), dict(epoch=5, cal_start=3, cal_warmup=1, cal_ramp=2, cal_alpha=0.5)]),
     "dmi": entry(stages.dmi, switches=[dict(round=2), dict(round=1)], most=200),
     "m-correction": entry(stages.m_correction, inputs=judged,
                           switches=[dict(epoch=105), dict(epoch=104), dict(epoch=7, survey=1, mixture_start=3, prior_weight=0.4, bootstrap="soft")]),

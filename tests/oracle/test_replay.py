@@ -219,6 +219,9 @@ REPLAYS = {
     "t-revision": row(memory={"table.said": of_classes(0.0), "state.transition": identity, "state.slack": nothing(10, 10), **{
         f"state.slack.{what}": nothing(*size) for what, size in (("mean", (10, 10)), ("square", (10, 10)), ("mean.share", ()), ("square.share", ()))}},
                       stages=[(2, None, False), (1, None, False), (1, 0.01, False)], epochs=1, run=dict(estimate_epochs=2), hook=transition(False), revise_lr=0.01),
+    "cal": row(memory={"table.distilled": an_image(0.0), "state.prior": shares, "state.n": nothing(10, 1),
+                       **{f"state.{name}": nothing(10, 10) for name in ("counts", "mean", "sums")}},
+               survey=lambda epoch: epoch == 2, epochs=3, cal_start=1, cal_warmup=0, cal_ramp=2, cal_threshold=-0.5),
     "dmi": row(stages=[(1, None, False), (1, 0.01, False)], epochs=1, run=dict(pretrain_epochs=1, dmi_lr=0.01)),
     "cdr": row(run=dict(noise_rate=0.4), edit=critical(0.4)),
     "m-correction": row(memory={"table.loss": an_image(0.0), "table.wrong": an_image(0.0)}, survey=lambda epoch: epoch >= 2, mixture_start=2,
