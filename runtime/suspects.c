@@ -293,6 +293,18 @@ static enum smkd_result confident_judge(const struct rt_evidence *e, const struc
     return end(o, v);
 }
 
+static enum smkd_result prediction_judge(const struct rt_evidence *e, const struct rt_suspect_options *o,
+                                         struct rt_verdict *v) {
+    begin(v, e->n, false);
+    for (size_t i = 0; i < e->n; i++) {
+        const double *p = e->mean + i * (size_t)e->classes;
+        v->noisy[i] = e->proposed[i] != e->given[i];
+        v->score[i] = p[e->proposed[i]] - p[e->given[i]];
+    }
+    str_add(&v->rule, "another class is predicted");
+    return end(o, v);
+}
+
 static enum smkd_result vote_judge(const struct rt_evidence *e, const struct rt_suspect_options *o,
                                    struct rt_verdict *v);
 
@@ -305,7 +317,8 @@ const struct rt_criterion rt_criteria[] = {
      gmm_judge},
     {"confident-learning", "confident learning as in cleanlab's find_label_issues, by --filter", false, false,
      confident_judge},
-    {"vote", "how many of the others say noisy, from --votes on", false, false, vote_judge},
+    {"vote", "how many of these five say noisy, from --votes on", false, false, vote_judge},
+    {"prediction", "another class is predicted: for --cross-validate", false, false, prediction_judge},
     {NULL, NULL, false, false, NULL},
 };
 
@@ -314,8 +327,7 @@ static enum smkd_result vote_judge(const struct rt_evidence *e, const struct rt_
     begin(v, e->n, false);
     struct rt_suspect_options each = *o;
     each.share = NAN;
-    for (const struct rt_criterion *c = rt_criteria; c->name; c++) {
-        if (c->judge == vote_judge) continue;
+    for (const struct rt_criterion *c = rt_criteria; c->judge != vote_judge; c++) {
         struct rt_verdict one;
         enum smkd_result r = c->judge(e, &each, &one);
         for (size_t i = 0; i < e->n && r == SMKD_R_OK; i++) v->score[i] += one.noisy[i];

@@ -88,7 +88,8 @@ struct rt_criterion {
 // entropy      another class is predicted with an entropy below Otsu's mu2
 // gmm          posterior of the Gaussian of low losses below a half (DivideMix)
 // confident-learning   Northcutt et al. 2021, as cleanlab's find_label_issues
-// vote         so many of the others say noisy
+// vote         so many of these five say noisy
+// prediction   another class is predicted: for networks that have not seen the image (INCV, Chen 2019)
 // Ends with a NULL name.
 extern const struct rt_criterion rt_criteria[];
 const struct rt_criterion *rt_criterion_find(const char *name); // NULL: there is none

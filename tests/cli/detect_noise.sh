@@ -6,7 +6,7 @@ make_peers
 noise=(--noise symmetric:0.4 --augment none --batch-size 50)
 "$run" train --peer a.smkd --peer b.smkd --data fashion-mnist --train-limit 1500 --test-limit 100 "${noise[@]}" --method ce --epochs 3 -o run -q
 
-criteria="agreement loss entropy gmm confident-learning vote"
+criteria="agreement loss entropy gmm confident-learning vote prediction"
 for by in $criteria; do
     "$run" detect-noise run --by $by -o $by.csv --curve $by.curve.csv --json --threads 1 >$by.json 2>log || fail "$by: $(cat log)"
     "$run" detect-noise run --by $by -o again.csv --threads 2 >$by.txt 2>log || fail "$by: $(cat log)"
@@ -24,9 +24,9 @@ for by in sys.argv[1:]:
     assert sum(noisy) == said["noisy"] and sum(a and b for a, b in zip(wrong, noisy)) == said["truth"]["found"], said
     # All labels called noisy: precision 40 %, F1 57 %.
     t = said["truth"]
-    assert t["f1"] > (60 if by == "entropy" else 65) and t["precision"] > 60 and t["average_precision"] > 65, (by, said)
+    assert t["f1"] > (60 if by == "entropy" else 65) and t["precision"] > (50 if by == "prediction" else 60) and t["average_precision"] > 65, (by, said)
     right = sum((r["proposed"] if n else r["given"]) == r["true"] for r, n in zip(rows, noisy))
-    assert right == t["right_as_proposed"] > 950 > 1500 - sum(wrong), (by, said)
+    assert right == t["right_as_proposed"] and (by == "prediction" or right > 950 > 1500 - sum(wrong)), (by, said)
     curve = [float(r["recall"]) for r in csv.DictReader(open(f"{by}.curve.csv"))]
     assert curve == sorted(curve) and abs(curve[-1] - 100) < 1e-9
     print(f"{by}: F1 {t['f1']:.1f}, average precision {t['average_precision']:.1f}")

@@ -134,6 +134,9 @@ def others(rep, tmp):
     got, *_, said = judge(tmp, [a, b], y, "--by", "entropy", *flags)
     scored("entropy", got, (mean.argmax(1) != y) & (entropy < said["thresholds"]["mu2"]), said)
 
+    got, score, _, said = judge(tmp, [a, b], y, "--by", "prediction", *flags)
+    scored("prediction", got, mean.argmax(1) != y, said)
+
     got, score, _, said = judge(tmp, [a, b], y, "--by", "gmm", *flags)
     scored("gmm", got, score > 0.5, said)
 
