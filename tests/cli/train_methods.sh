@@ -53,7 +53,7 @@ while read -r name least _; do
     if grep -q '^Inside: ' "what.$name"; then peers=(--peer inside.smkd); fi
     case $least in 2*) peers+=(--peer b.smkd) ;; esac
     go() { ${exec:-} "$run" train "${peers[@]}" --method "$name" "${flags[@]}" "$@"; }
-    go -o "$name" 2>"$name.log" || fail "$name: $(tail -n 1 "$name.log")"
+    go -o "$name" 2>"$name.first" || fail "$name: $(tail -n 1 "$name.first")"
     exec=exec go --threads 1 -o "$name.killed" 2>"$name.log" &
     pid=$!
     for _ in $(seq 3000); do [ -s "$name.killed/metrics.jsonl" ] && break; sleep 0.02; done
@@ -64,7 +64,7 @@ while read -r name least _; do
     rounds=$(sed -n 's/^Rounds: \([0-9]*\) of.*/\1/p' "what.$name")
     stages=$(grep -c '^Stage ' "what.$name" || true)
     [ "$stages" = 0 ] || rounds=$stages
-    epochs=$(sed -n 's|^epoch [0-9]*/\([0-9]*\) .*|\1|p' "$name.log" | tail -n 1)
+    epochs=$(sed -n 's|^epoch [0-9]*/\([0-9]*\) .*|\1|p' "$name.first" | tail -n 1)
     [ "$epochs" -ge $((2 * ${rounds:-1})) ] || fail "$name: $epochs epochs in ${rounds:-1} stages"
     python3 - "$name" "$epochs" <<'P'
 import csv, math, re, sys
