@@ -380,8 +380,8 @@ bool method_stage(const struct method *m, const struct method_values *v, int64_t
 
 int64_t method_epochs(const struct method *m, const struct method_values *v, const struct method_stage *s,
                       int64_t epochs) {
-    const int64_t own = s->epochs ? (int64_t)method_number(m, v, s->epochs) : 0;
-    return own > 0 ? own : epochs;
+    const double own = s->epochs ? method_number(m, v, s->epochs) : 0;
+    return own >= 1 ? (int64_t)own : epochs; // NaN where only the classes would tell
 }
 
 int64_t method_all_epochs(const struct method *m, const struct method_values *v, int64_t epochs) {
