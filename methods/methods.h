@@ -147,11 +147,10 @@ bool method_survey(const struct method *m, const struct method_values *v, int64_
 bool method_held_out(const struct method *m, const struct method_values *v);
 // Its `rounds`, or 1.
 int64_t method_rounds(const struct method *m, const struct method_values *v);
-// The part that it trains in at a place, from 0: a round, or one of its stages that matter beside these values. False:
-// there is none, it has fewer. Values are resolved.
+// The stage at a place, from 0: a round, or one of the family's that matters beside these values. False: there is none,
+// it has fewer. Values are resolved.
 bool method_stage(const struct method *m, const struct method_values *v, int64_t at, struct method_stage *out);
-// How many epochs that part has, and all of them together, of --epochs; of values that are
-// not resolved, a guess.
+// How many epochs that stage has, and all of them together, of --epochs; of values that are not resolved, a guess.
 int64_t method_epochs(const struct method *m, const struct method_values *v, const struct method_stage *s,
                       int64_t epochs);
 int64_t method_all_epochs(const struct method *m, const struct method_values *v, int64_t epochs);

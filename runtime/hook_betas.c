@@ -1,6 +1,6 @@
 #include "fits.h"
 #include "hooks.h"
-#include "rounds.h"
+#include "stages.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +32,7 @@ static enum smkd_result judge(struct run *r, int k, double *loss) {
 
 enum smkd_result rt_hook_betas(struct run *r, int64_t epoch) {
     const struct method *m = r->c->row;
-    if (!m->family->survey(m, &r->c->values, rt_in_round(r, epoch))) return SMKD_R_OK;
+    if (!m->family->survey(m, &r->c->values, rt_in_stage(r, epoch))) return SMKD_R_OK;
     enum smkd_result e = SMKD_R_OK;
     double *loss = xcalloc(r->data.n_train + 1, sizeof *loss);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = judge(r, k, loss);

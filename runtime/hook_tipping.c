@@ -1,6 +1,6 @@
 #include "fits.h"
 #include "hooks.h"
-#include "rounds.h"
+#include "stages.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -59,7 +59,7 @@ static enum smkd_result split(struct run *r, int64_t at) {
 
 enum smkd_result rt_hook_tipping(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m) {
     double *memory = r->hook_memory;
-    const int64_t now = rt_in_round(r, epoch) - 1;
+    const int64_t now = rt_in_stage(r, epoch) - 1;
     if (memory[TIPPED] != 0) return SMKD_R_OK;
     memory[now % SERIES] = rt_metrics_get(m, RT_OF_PEER, STUDENT, "mean_confidence");
     const int64_t at = tipping_point(memory, now);

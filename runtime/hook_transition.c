@@ -1,5 +1,5 @@
 #include "hooks.h"
-#include "rounds.h"
+#include "stages.h"
 #include "survey.h"
 
 #include <math.h>
@@ -117,7 +117,7 @@ enum smkd_result rt_hook_transition(struct run *r, int64_t epoch, const struct r
     (void)m;
     const struct method *row = r->c->row;
     const char *how = method_word(row, &r->c->values, "estimator");
-    if (strcmp(how, "given") == 0 || rt_round(r, epoch) != 1 || !rt_round_ends(r, epoch)) return SMKD_R_OK;
+    if (strcmp(how, "given") == 0 || rt_stage_at(r, epoch) != 1 || !rt_stage_ends(r, epoch)) return SMKD_R_OK;
     double entropy[METHOD_MAX_PEERS] = {0};
     enum smkd_result e = rt_survey(r, r->all, epoch, entropy);
     const size_t c = (size_t)r->classes;

@@ -36,7 +36,7 @@ struct run {
     int64_t average_steps;            // updates between two of theirs
     double *norm, *norms;             // of each peer: the largest and the sum of its gradients' norms in the epoch
     void *snapshot[METHOD_MAX_PEERS]; // parameters of each peer at the end of the last round; NULL: no rounds
-    struct rt_stage *stage;           // the stages of the run (rounds.h)
+    struct rt_stage *stage;           // the stages of the run (stages.h)
     int64_t n_stages;
     int64_t all_epochs;               // of all stages
     int64_t updates;                  // of the epoch

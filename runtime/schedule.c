@@ -212,7 +212,7 @@ void rt_schedule_measured(struct rt_schedule *s, int64_t epoch, double measure, 
     }
 }
 
-void rt_schedule_part(struct rt_schedule *s, const struct rt_config *c, int64_t epochs, double rate) {
+void rt_schedule_stage(struct rt_schedule *s, const struct rt_config *c, int64_t epochs, double rate) {
     s->kind = scheduler(rate > 0 ? "constant" : c->lr_scheduler);
     s->lr = rate > 0 ? rate : c->lr;
     s->epochs = epochs;

@@ -89,11 +89,11 @@ void rt_keep_schedule(struct rt_kept *k, struct rt_schedule *s);
 // nothing for other schedulers.
 void rt_schedule_measured(struct rt_schedule *s, int64_t epoch, double measure, bool less_is_better);
 
-// For a part of a run: over so many epochs instead of --epochs, milestones in proportion; with a rate other than 0 that
-// rate and no other, without warm-up.
-void rt_schedule_part(struct rt_schedule *s, const struct rt_config *c, int64_t epochs, double rate);
+// For a stage of a run: over so many epochs instead of --epochs, milestones in proportion; with a rate other than 0
+// that rate and no other, without warm-up.
+void rt_schedule_stage(struct rt_schedule *s, const struct rt_config *c, int64_t epochs, double rate);
 
-// Forgets what was measured: another part begins.
+// Forgets what was measured: another stage begins.
 void rt_schedule_restart(struct rt_schedule *s);
 
 // --patience: whether a run ends after `epoch`, whose best epoch so far was `best_epoch` (0: none was good).

@@ -1,7 +1,7 @@
 // One step: forward of every peer, the method's program, backward and update of every peer. Nothing is copied between
 // them: the peers' logits are the program's inputs and its gradients their cotangents, in the same memory.
 #include "edits.h"
-#include "rounds.h"
+#include "stages.h"
 
 #include <math.h>
 #include <string.h>
@@ -21,13 +21,14 @@ bool rt_step_sets(const char *scalar) {
 
 enum smkd_result rt_step_clock(struct run *r, int64_t epoch, int64_t step_in_epoch) {
     struct rt_train *t = r->t;
-    const int64_t steps = r->schedule.steps, at = rt_in_round(r, epoch), epochs = rt_round_epochs(r, epoch);
+    const int64_t steps = r->schedule.steps, at = rt_in_stage(r, epoch), epochs = rt_stage_epochs(r, epoch);
     const int64_t step = (at - 1) * steps + step_in_epoch; // of the round, from 0
     bool by_step = strcmp(r->c->t_unit, "iteration") == 0;
     r->now_progress = by_step ? (double)(step + 1) / (double)(steps * epochs) : (double)at / (double)epochs;
     r->now_lr = rt_schedule_lr(&r->schedule, at, step_in_epoch);
-    const double now[N_CLOCK] = {r->now_progress, (double)at, (double)epochs, (double)step, (double)rt_round(r, epoch),
-                                 (double)steps,   r->now_lr};
+    const double now[N_CLOCK] = {
+        r->now_progress, (double)at, (double)epochs, (double)step, (double)rt_stage_at(r, epoch),
+        (double)steps,   r->now_lr};
     enum smkd_result e = SMKD_R_OK;
     for (int i = 0; i < N_CLOCK && e == SMKD_R_OK; i++) e = rt_program_set(&r->loss, clock_names[i], now[i]);
     for (int k = 0; k < t->n_peers && e == SMKD_R_OK; k++) {
@@ -120,11 +121,11 @@ static enum smkd_result update(struct run *r, int64_t number, const struct rt_ba
     const int64_t steps = (r->schedule.steps + r->c->accumulate - 1) / r->c->accumulate; // updates of an epoch
     for (int k = 0; k < n && e == SMKD_R_OK; k++)
         e = rt_optimizer_step(&r->optimizer[k], r->now_lr,
-                              (rt_in_round(r, r->state.epoch + 1) - 1) * steps + r->updates + 1);
+                              (rt_in_stage(r, r->state.epoch + 1) - 1) * steps + r->updates + 1);
     // As torchvision: by the step's number in the epoch; what the warm-up leaves is forgotten.
     for (int k = 0; k < n && r->average && e == SMKD_R_OK && r->updates % r->average_steps == 0; k++) {
         rt_average_update(&r->average[k]);
-        if (rt_in_round(r, r->state.epoch + 1) <= r->c->lr_warmup_epochs && !r->average[k].ramps)
+        if (rt_in_stage(r, r->state.epoch + 1) <= r->c->lr_warmup_epochs && !r->average[k].ramps)
             r->average[k].count = 0;
     }
     r->updates++;
@@ -137,7 +138,7 @@ enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const str
     const float *seen[METHOD_MAX_PEERS]; // by each peer, of its views
     for (int k = 0; k < n; k++) seen[k] = rt_batch_view(b, r->views.peer[k]);
     enum smkd_result e = rt_step_clock(r, epoch, number);
-    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, rt_batch_view(b, r->views.feed), b->n, rt_round(r, epoch) > 1);
+    if (e == SMKD_R_OK) e = rt_feeds_run(&r->feeds, rt_batch_view(b, r->views.feed), b->n, rt_stage_at(r, epoch) > 1);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, seen[k], b->n);
     if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);

@@ -1,6 +1,6 @@
 #include "survey.h"
 
-#include "rounds.h"
+#include "stages.h"
 
 #include <math.h>
 #include <string.h>
@@ -21,7 +21,7 @@ bool rt_untouched(const smkd_model *m) {
 
 static enum smkd_result survey_batch(struct run *r, const struct rt_batch *b, int64_t epoch, bool first,
                                      double *entropy) {
-    enum smkd_result e = rt_feeds_run(&r->feeds, b->images, b->n, rt_round(r, epoch) > 1);
+    enum smkd_result e = rt_feeds_run(&r->feeds, b->images, b->n, rt_stage_at(r, epoch) > 1);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++)
         e = rt_peer_run(&r->t->peers[k], SMKD_ABI_INFER, b->images, b->n);
     if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "survey", first ? 1 : 2);
@@ -65,9 +65,9 @@ static void set_confidence(struct run *r, const double *entropy) {
 enum smkd_result rt_survey_before(struct run *r, int64_t epoch) {
     const struct method *m = r->c->row;
     bool mylc = false;
-    for (int k = 0; k < r->t->n_peers && rt_in_round(r, epoch) == 1 && (r->by_epoch || r->by_ema); k++)
+    for (int k = 0; k < r->t->n_peers && rt_in_stage(r, epoch) == 1 && (r->by_epoch || r->by_ema); k++)
         mylc = mylc || !rt_untouched(r->t->peers[k].model);
-    if (!mylc && !method_survey(m, &r->c->values, rt_in_round(r, epoch))) return SMKD_R_OK;
+    if (!mylc && !method_survey(m, &r->c->values, rt_in_stage(r, epoch))) return SMKD_R_OK;
     double entropy[METHOD_MAX_PEERS] = {0};
     enum smkd_result e = rt_survey(r, method_held_out(m, &r->c->values) ? r->validation : r->all, epoch, entropy);
     if (e == SMKD_R_OK && mylc) set_confidence(r, entropy);

@@ -3,9 +3,9 @@
 
 #include "edits.h"
 #include "hooks.h"
-#include "rounds.h"
 #include "rt_internal.h"
 #include "run_folder.h"
+#include "stages.h"
 #include "survey.h"
 
 #include <math.h>
@@ -267,7 +267,7 @@ static enum smkd_result keep(struct run *r) {
     enum smkd_result e = SMKD_R_OK;
     for (int k = 0; k < r->t->n_peers && r->average; k++) keep_average(r, k);
     rt_tables_keep(&r->tables, &r->kept);
-    rt_rounds_keep(r);
+    rt_stages_keep(r);
     rt_hook_keep(r);
     rt_keep_progress(&r->kept, &r->state, r->t->n_peers);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = rt_keep_peer(&r->kept, k, r->t->peers[k].model);
@@ -303,7 +303,7 @@ static enum smkd_result start(struct run *r) {
         if ((e = start_peer(r, k)) != SMKD_R_OK) return e;
     for (int k = 0; k < t->n_teachers; k++)
         if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size)) != SMKD_R_OK) return e;
-    if ((e = rt_rounds_start(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
+    if ((e = rt_stages_start(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
         (e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = keep(r)) != SMKD_R_OK)
         return e;
     const size_t n = (size_t)t->n_peers;
@@ -347,7 +347,7 @@ static void finish(struct run *r) {
     }
     rt_kept_release(&r->kept);
     rt_tables_release(&r->tables);
-    rt_rounds_finish(r);
+    rt_stages_finish(r);
     rt_feeds_release(&r->feeds);
     for (int k = 0; k < r->t->n_teachers; k++) {
         smkd_session_free(r->t->teachers[k].session);
@@ -507,7 +507,7 @@ static enum smkd_result save(struct run *r, const struct rt_epoch_metrics *m) {
     // Metrics, best, last: whatever a kill leaves behind is at most an epoch ahead of `last` and made again.
     enum smkd_result e = rt_metrics_append(r->t->dir, m);
     r->state.epoch = m->epoch;
-    rt_schedule_measured(&r->schedule, rt_in_round(r, m->epoch), r->c->row->family->regression ? -measure : measure,
+    rt_schedule_measured(&r->schedule, rt_in_stage(r, m->epoch), r->c->row->family->regression ? -measure : measure,
                          r->c->row->family->regression);
     if (e == SMKD_R_OK && measure > r->state.best) {
         r->state.best = measure;
@@ -556,7 +556,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     memset(r->truth, 0, (size_t)r->t->n_peers * sizeof *r->truth);
     if (r->detection) memset(r->detection, 0, (size_t)r->t->n_peers * sizeof *r->detection);
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
-    rt_rounds_enter(r, epoch);
+    rt_stages_enter(r, epoch);
     if ((e = rt_survey_before(r, epoch)) != SMKD_R_OK) return e;
     if ((e = rt_hook_before(r, epoch)) != SMKD_R_OK) return e;
     rt_program_begin(&r->loss);

@@ -6,7 +6,7 @@
 #include "run_train.h"
 
 #include "../base/process.h"
-#include "../runtime/rounds.h"
+#include "../runtime/stages.h"
 #include "../runtime/run_folder.h"
 
 #include <cjson/cJSON.h>

@@ -1,4 +1,4 @@
-#include "rounds.h"
+#include "stages.h"
 
 #include "data.h"
 #include "rt_internal.h"
@@ -15,13 +15,13 @@ static const struct rt_stage *stage_of(const struct run *r, int64_t epoch) {
     return p;
 }
 
-int64_t rt_round(const struct run *r, int64_t epoch) { return stage_of(r, epoch) - r->stage + 1; }
+int64_t rt_stage_at(const struct run *r, int64_t epoch) { return stage_of(r, epoch) - r->stage + 1; }
 
-int64_t rt_in_round(const struct run *r, int64_t epoch) { return epoch - stage_of(r, epoch)->first + 1; }
+int64_t rt_in_stage(const struct run *r, int64_t epoch) { return epoch - stage_of(r, epoch)->first + 1; }
 
-int64_t rt_round_epochs(const struct run *r, int64_t epoch) { return stage_of(r, epoch)->epochs; }
+int64_t rt_stage_epochs(const struct run *r, int64_t epoch) { return stage_of(r, epoch)->epochs; }
 
-bool rt_round_ends(const struct run *r, int64_t epoch) { return rt_in_round(r, epoch) == rt_round_epochs(r, epoch); }
+bool rt_stage_ends(const struct run *r, int64_t epoch) { return rt_in_stage(r, epoch) == rt_stage_epochs(r, epoch); }
 
 static void find_stages(struct run *r) {
     const struct method *m = r->c->row;
@@ -46,7 +46,7 @@ static bool any_anew(const struct run *r) {
     return false;
 }
 
-enum smkd_result rt_rounds_start(struct run *r) {
+enum smkd_result rt_stages_start(struct run *r) {
     find_stages(r);
     if (r->n_stages > 1 && r->c->patience)
         return rt_fail(SMKD_R_INVALID, "--patience: the method %s trains in stages, which have their epochs",
@@ -66,14 +66,14 @@ enum smkd_result rt_rounds_start(struct run *r) {
     return SMKD_R_OK;
 }
 
-void rt_rounds_keep(struct run *r) {
+void rt_stages_keep(struct run *r) {
     for (int k = 0; k < r->t->n_peers && r->snapshot[k]; k++) {
         rt_keep_rows(&r->kept, "snapshot", k, r->t->peers[k].model, SMKD_ABI_PARAM, r->snapshot[k], true);
         rt_keep_rows(&r->kept, "snapshot", k, r->t->peers[k].model, SMKD_ABI_BUFFER, r->snapshot[k], true);
     }
 }
 
-void rt_rounds_finish(struct run *r) {
+void rt_stages_finish(struct run *r) {
     for (int k = 0; k < r->t->n_peers; k++)
         if (r->snapshot[k]) rt_block_free(r->snapshot[k], smkd_model_info(r->t->peers[k].model)->param_bytes);
     free(r->stage);
@@ -114,7 +114,7 @@ static bool begin_anew(struct run *r, int64_t epoch) {
         if (r->snapshot[k]) memcpy(r->snapshot[k], smkd_model_params(m), info->param_bytes);
         memcpy(smkd_model_params(m), info->initial, info->param_bytes);
         const bool anew = starts(r, "new") || (starts(r, "untrained") && rt_untouched(m));
-        if (anew) shuffle(r, k, rt_round(r, epoch));
+        if (anew) shuffle(r, k, rt_stage_at(r, epoch));
         fresh |= anew;
         rt_optimizer_reset(&r->optimizer[k]);
         if (r->average) r->average[k].count = 0;
@@ -123,9 +123,9 @@ static bool begin_anew(struct run *r, int64_t epoch) {
     return fresh;
 }
 
-void rt_rounds_enter(struct run *r, int64_t epoch) {
+void rt_stages_enter(struct run *r, int64_t epoch) {
     const struct rt_stage *p = stage_of(r, epoch);
-    rt_schedule_part(&r->schedule, r->c, p->epochs, p->rate);
+    rt_schedule_stage(&r->schedule, r->c, p->epochs, p->rate);
     if (r->n_stages < 2 || epoch != p->first) return;
     const bool fresh = epoch > 1 && p->is.anew && begin_anew(r, epoch);
     if (epoch > 1) rt_schedule_restart(&r->schedule);
@@ -135,5 +135,6 @@ void rt_rounds_enter(struct run *r, int64_t epoch) {
                          epoch > 1 && p->is.anew ? ", from the first numbers again" : "");
     else if (epoch > 1)
         rt_progress_note(&r->progress, "round %lld of %lld: the networks begin anew%s, taught by what they were",
-                         (long long)rt_round(r, epoch), (long long)rt_rounds(r->c), fresh ? " with new numbers" : "");
+                         (long long)rt_stage_at(r, epoch), (long long)rt_rounds(r->c),
+                         fresh ? " with new numbers" : "");
 }
