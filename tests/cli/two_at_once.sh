@@ -49,7 +49,8 @@ for _ in 1 2 3; do
     wait $a && wait $b || fail "of two compilers one failed"
     cmp c.smkd 0.smkd || fail "and what is there is not whole"
 done
-[ "$(find . -name '*.tmp*' | wc -l)" = 0 ] || fail "left a temporary file"
+# (What the killed run was writing in r goes when the run goes on.)
+[ "$(find . -name '*.tmp*' -not -path './r/*' | wc -l)" = 0 ] || fail "left a temporary file"
 
 # Measurements: whoever holds the file is named.
 exec 9>t.json.lock
