@@ -16,18 +16,13 @@ enum { TEACHER, STUDENT };
 
 static ir_vid column(struct ir_graph *g, ir_vid rows) { return ir_reshape(g, rows, 2, (int64_t[]){IR_N, 1}); }
 
-static ir_vid per_row(struct ir_graph *g, ir_vid x) { // sums over classes, [N,1]
-    int64_t axis = 1;
-    return ir_reduce(g, IR_OP_reduce_sum, x, &axis, 1, 1);
-}
-
 // S(beta), [N,C]
 static ir_vid robust_target(struct loss_builder *b, ir_vid q, ir_vid alpha) {
     struct ir_graph *g = b->g;
     ir_vid one = ir_const_f(g, 1), p = loss_softmax(b, loss_logits(b, STUDENT));
     ir_vid beta = ir_add(g, ir_mul(g, ir_sub(g, one, alpha), q), ir_mul(g, alpha, p));
     ir_vid sharp = ir_binary(g, IR_OP_pow, beta, ir_add(g, one, alpha));
-    ir_vid target = ir_div(g, sharp, per_row(g, sharp));
+    ir_vid target = ir_div(g, sharp, loss_keep_sum(g, sharp, 1));
     return method_flag(b->o->method, &b->o->values, "detach-robust-target") ? ir_stop_gradient(g, target) : target;
 }
 
@@ -46,14 +41,9 @@ static ir_vid student_loss(struct loss_builder *b, ir_vid given) {
 // Epochs take turns in the columns, so that an image that an epoch leaves out keeps what is older.
 static void remember_agreement(struct loss_builder *b, ir_vid given, ir_vid together) {
     struct ir_graph *g = b->g;
-    static const float places[METHOD_BLIND_EPOCHS] = {0, 1, 2, 3};
-    const int64_t dims[] = {1, METHOD_BLIND_EPOCHS};
-    ir_vid place = ir_const(g, ir_type_make(IR_F32, 2, dims), places);
-    ir_vid now = ir_binary(g, IR_OP_rem, loss_scalar(b, "epoch"), ir_const_f(g, METHOD_BLIND_EPOCHS));
-    ir_vid says = ir_stop_gradient(g, per_row(g, ir_mul(g, given, together)));
-    loss_set_table(
-        b, "agree", -1,
-        ir_where(g, ir_binary(g, IR_OP_eq, place, now), says, loss_table(b, "agree", -1, METHOD_BLIND_EPOCHS)));
+    ir_vid turn = loss_turn(b, METHOD_BLIND_EPOCHS, 2);
+    ir_vid says = ir_stop_gradient(g, loss_keep_sum(g, ir_mul(g, given, together), 1));
+    loss_set_table(b, "agree", -1, ir_where(g, turn, says, loss_table(b, "agree", -1, METHOD_BLIND_EPOCHS)));
 }
 
 // The student's share in the targets of each row, by its group: 0 of the rows that have none yet.

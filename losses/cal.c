@@ -20,8 +20,6 @@ static ir_vid losses(struct ir_graph *g, ir_vid p, double floor) {
     return ir_unary(g, IR_OP_neg, ir_unary(g, IR_OP_log, ir_add(g, p, ir_const_f(g, floor))));
 }
 
-static ir_vid sum(struct ir_graph *g, ir_vid x, int64_t axis) { return ir_reduce(g, IR_OP_reduce_sum, x, &axis, 1, 1); }
-
 static ir_vid all(struct ir_graph *g, ir_vid x) { // of [C,C], []
     const int64_t axes[] = {0, 1};
     return ir_reduce(g, IR_OP_reduce_sum, x, axes, 2, 0);
@@ -47,12 +45,10 @@ struct known {
 static void remember(struct loss_builder *b, int k, ir_vid rows, ir_vid l, const struct known *was, ir_vid trains) {
     struct ir_graph *g = b->g;
     ir_vid zero = ir_const_f(g, 0), one = ir_const_f(g, 1);
-    ir_vid first =
-        ir_add(g, ir_mul(g, ir_sub(g, loss_scalar(b, "epoch"), one), loss_scalar(b, "steps")), ir_const_f(g, 0.5));
-    ir_vid begins = ir_binary(g, IR_OP_and, trains, less(g, loss_scalar(b, "step"), first));
+    ir_vid begins = ir_binary(g, IR_OP_and, trains, loss_epoch_begins(b));
     ir_vid mean = ir_div(g, was->sums, larger(g, was->n, one));
     ir_vid constant = ir_stop_gradient(g, l), now = ir_matmul(g, rows, constant, 1, 0);
-    ir_vid n = ir_transpose(g, sum(g, rows, 0), 2, (int64_t[]){1, 0});
+    ir_vid n = ir_transpose(g, loss_keep_sum(g, rows, 0), 2, (int64_t[]){1, 0});
     loss_set_state(b, "mean", k, ir_where(g, begins, mean, was->mean));
     loss_set_state(b, "sums", k, ir_where(g, trains, ir_add(g, ir_where(g, begins, zero, was->sums), now), was->sums));
     loss_set_state(b, "n", k, ir_where(g, trains, ir_add(g, ir_where(g, begins, zero, was->n), n), was->n));
@@ -61,10 +57,10 @@ static void remember(struct loss_builder *b, int k, ir_vid rows, ir_vid l, const
 // sum_c P(c) / n_c sum_j sum_i T_cj(i) (l_ij - m_cj), over rows [N,C] of the distilled labels.
 static ir_vid covariance(struct loss_builder *b, ir_vid rows, ir_vid given, ir_vid l, const struct known *was) {
     struct ir_graph *g = b->g;
-    ir_vid one = ir_const_f(g, 1), of = sum(g, was->counts, 1);           // [C,1]
-    ir_vid share = ir_div(g, of, larger(g, all(g, was->counts), one));    // P(c)
-    ir_vid label = ir_div(g, was->counts, larger(g, of, one));            // P(j | c)
-    ir_vid here = ir_transpose(g, sum(g, rows, 0), 2, (int64_t[]){1, 0}); // n_c
+    ir_vid one = ir_const_f(g, 1), of = loss_keep_sum(g, was->counts, 1);           // [C,1]
+    ir_vid share = ir_div(g, of, larger(g, all(g, was->counts), one));              // P(c)
+    ir_vid label = ir_div(g, was->counts, larger(g, of, one));                      // P(j | c)
+    ir_vid here = ir_transpose(g, loss_keep_sum(g, rows, 0), 2, (int64_t[]){1, 0}); // n_c
     ir_vid with = ir_matmul(g, rows, ir_mul(g, given, l), 1, 0), every = ir_matmul(g, rows, l, 1, 0);
     ir_vid excess = ir_sub(g, ir_matmul(g, rows, given, 1, 0), ir_mul(g, label, here));
     ir_vid cov = ir_sub(g, ir_sub(g, with, ir_mul(g, label, every)), ir_mul(g, was->mean, excess));

@@ -52,11 +52,6 @@ static ir_vid from_virtual(struct loss_builder *b, int k, ir_vid teacher) {
 
 // --- an ensemble of all networks (KDCL) -----------------------------------------------------------------------------
 
-static ir_vid keep_columns(struct loss_builder *b, ir_vid x) { // sums over classes, [N,1]
-    int64_t axis = 1;
-    return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 1);
-}
-
 // The logits of the network with the least cross entropy, row by row; the first of equal ones.
 static ir_vid naive(struct loss_builder *b, ir_vid given) {
     struct ir_graph *g = b->g;
@@ -74,7 +69,7 @@ static ir_vid min_logit(struct loss_builder *b, ir_vid given) {
     struct ir_graph *g = b->g;
     ir_vid least = IR_NONE;
     for (int k = 0; k < b->o->peers; k++) {
-        ir_vid z = loss_logits(b, k), over = ir_sub(g, z, keep_columns(b, ir_mul(g, given, z)));
+        ir_vid z = loss_logits(b, k), over = ir_sub(g, z, loss_keep_sum(g, ir_mul(g, given, z), 1));
         least = least == IR_NONE ? over : ir_binary(g, IR_OP_min, least, over);
     }
     return least;
@@ -87,10 +82,10 @@ static ir_vid linear(struct loss_builder *b, ir_vid given) {
     enum { STEPS = 30 }; // more than float32 has digits
     struct ir_graph *g = b->g;
     ir_vid z0 = loss_logits(b, 0), z1 = loss_logits(b, 1), d = ir_sub(g, z0, z1), half = ir_const_f(g, 0.5);
-    ir_vid over = ir_sub(g, d, keep_columns(b, ir_mul(g, given, d))), a = half, step = half;
+    ir_vid over = ir_sub(g, d, loss_keep_sum(g, ir_mul(g, given, d), 1)), a = half, step = half;
     for (int i = 0; i < STEPS; i++) {
         ir_vid p = loss_softmax(b, ir_add(g, z1, ir_mul(g, a, d)));
-        ir_vid slope = keep_columns(b, ir_mul(g, p, over));
+        ir_vid slope = loss_keep_sum(g, ir_mul(g, p, over), 1);
         step = ir_mul(g, step, half);
         ir_vid falls = ir_binary(g, IR_OP_lt, slope, ir_const_f(g, 0));
         a = ir_where(g, falls, ir_add(g, a, step), ir_sub(g, a, step));

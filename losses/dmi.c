@@ -12,10 +12,6 @@
 
 static ir_vid number(struct ir_graph *g, double v) { return ir_const(g, ir_scalar_type(IR_F64), &v); }
 
-static ir_vid sum_axis(struct ir_graph *g, ir_vid x, int64_t axis) {
-    return ir_reduce(g, IR_OP_reduce_sum, x, &axis, 1, 1);
-}
-
 // The row of the largest |column| among those that are left, as a column of zeros and a 1 [C,1].
 static ir_vid pivot_row(struct ir_graph *g, ir_vid column, ir_vid left, int64_t c) {
     ir_vid size =
@@ -40,10 +36,10 @@ static ir_vid log_det(struct ir_graph *g, ir_vid a, int64_t c, ir_vid *whole) {
             ir_emit(g, IR_OP_slice, &a, 1,
                     IR_ATTRS(IR_IS("starts", ((int64_t[]){0, k}), 2), IR_IS("sizes", ((int64_t[]){c, 1}), 2),
                              IR_IS("steps", ((int64_t[]){1, 1}), 2)));
-        ir_vid is = pivot_row(g, column, left, c), row = sum_axis(g, ir_mul(g, is, a), 0);
-        ir_vid pivot = ir_unary(g, IR_OP_abs, sum_axis(g, ir_mul(g, is, column), 0));
+        ir_vid is = pivot_row(g, column, left, c), row = loss_keep_sum(g, ir_mul(g, is, a), 0);
+        ir_vid pivot = ir_unary(g, IR_OP_abs, loss_keep_sum(g, ir_mul(g, is, column), 0));
         ir_vid good = ir_binary(g, IR_OP_lt, zero, pivot),
-               safe = ir_where(g, good, sum_axis(g, ir_mul(g, is, column), 0), one);
+               safe = ir_where(g, good, loss_keep_sum(g, ir_mul(g, is, column), 0), one);
         left = ir_mul(g, left, ir_sub(g, one, is));
         a = ir_sub(g, a, ir_mul(g, ir_mul(g, left, ir_div(g, column, safe)), row));
         ir_vid part = ir_unary(g, IR_OP_log, ir_unary(g, IR_OP_abs, safe));

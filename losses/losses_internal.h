@@ -97,7 +97,8 @@ ir_vid loss_entropy(struct loss_builder *b, ir_vid z); // [N], of softmax(z)
 ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k);
 ir_vid loss_cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, double floor); // [N], of ln(p + floor)
 ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x);                                // [N] of [N,C]
-ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows);                               // [] of [N]
+ir_vid loss_keep_sum(struct ir_graph *g, ir_vid x, int64_t axis); // along an axis that stays, of 1
+ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows);       // [] of [N]
 // mean_i H(t_i, p_i); with weights w of the classes sum_i H(w t_i, p_i) / sum_i w of the given labels, as PyTorch's
 // CrossEntropyLoss.
 ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_vid z, double floor);
@@ -105,6 +106,10 @@ ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_v
 ir_vid loss_row_weights(struct loss_builder *b, ir_vid given); // [N]: of the given labels' classes; 1 without weights
 ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given);
 
+// Whether this is the first step of its epoch, [].
+ir_vid loss_epoch_begins(struct loss_builder *b);
+// Which of n places the epoch writes, where epochs take turns: bool, of `rank` dimensions, 1 but for the second, n.
+ir_vid loss_turn(struct loss_builder *b, int64_t n, int rank);
 // sum_j u_j ln(u_j / mean_i p_ij), u uniform; a mean below `floor` counts as that.
 ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor);
 

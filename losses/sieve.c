@@ -46,8 +46,7 @@ static void draw_cores(struct loss_builder *b, int k, ir_vid t, ir_vid given) {
     keep = ir_expand_to(g, keep, 1, (int64_t[]){IR_N});
 
     // At the first step of an epoch what the last one has counted becomes the prior.
-    ir_vid begins = less(g, loss_scalar(b, "step"),
-                         ir_add(g, ir_mul(g, ir_sub(g, epoch, one), loss_scalar(b, "steps")), ir_const_f(g, 0.5)));
+    ir_vid begins = loss_epoch_begins(b);
     ir_vid all = ir_reduce(g, IR_OP_reduce_sum, counted, &axis, 1, 0);
     ir_vid fresh = ir_binary(g, IR_OP_and, begins, less(g, zero, all));
     prior = ir_where(g, fresh, ir_div(g, counted, ir_binary(g, IR_OP_max, all, one)), prior);

@@ -17,6 +17,10 @@ ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x) {
     return ir_reduce(b->g, IR_OP_reduce_sum, x, &axis, 1, 0);
 }
 
+ir_vid loss_keep_sum(struct ir_graph *g, ir_vid x, int64_t axis) {
+    return ir_reduce(g, IR_OP_reduce_sum, x, &axis, 1, 1);
+}
+
 ir_vid loss_mean_rows(struct loss_builder *b, ir_vid rows) {
     return ir_div(b->g, loss_sum_rows(b, rows), ir_batch_size(b->g));
 }
@@ -60,6 +64,21 @@ ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k) {
     ir_vid t = loss_scalar(b, "temperature"), says = ir_stop_gradient(g, loss_softmax(b, ir_div(g, source, t)));
     ir_vid in[] = {says, ir_div(g, loss_logits(b, k), t)};
     return ir_mul(g, ir_mul(g, t, t), ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS));
+}
+
+ir_vid loss_epoch_begins(struct loss_builder *b) {
+    struct ir_graph *g = b->g;
+    ir_vid before = ir_mul(g, ir_sub(g, loss_scalar(b, "epoch"), ir_const_f(g, 1)), loss_scalar(b, "steps"));
+    return ir_binary(g, IR_OP_lt, loss_scalar(b, "step"), ir_add(g, before, ir_const_f(g, 0.5)));
+}
+
+ir_vid loss_turn(struct loss_builder *b, int64_t n, int rank) {
+    struct ir_graph *g = b->g;
+    float *places = ARENA_ARRAY(b->a, float, (size_t)n);
+    for (int64_t i = 0; i < n; i++) places[i] = (float)i;
+    ir_vid place = ir_const(g, ir_type_make(IR_F32, rank, (int64_t[]){1, n, 1, 1}), places);
+    ir_vid now = ir_binary(g, IR_OP_rem, loss_scalar(b, "epoch"), ir_const_f(g, (double)n));
+    return ir_binary(g, IR_OP_eq, place, now);
 }
 
 ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor) {

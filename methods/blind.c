@@ -48,15 +48,9 @@ static bool by_rows(const struct method *m, const struct method_values *v) {
     return strcmp(method_word(m, v, "student-denom"), "paper") == 0;
 }
 
-static bool predicts(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return true;
-}
-
 const struct method_family method_blind = {.name = "blind",
                                            .doc = "a teacher, and a student that never sees a label",
                                            .params = params,
                                            .by_rows = by_rows,
-                                           .predicts = predicts,
+                                           .predicts = method_always,
                                            .hook = "tipping"};

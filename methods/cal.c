@@ -18,12 +18,6 @@ static const struct method_param params[] = {
 
 static const struct method_begin begins[] = {{"state.prior", METHOD_SHARES, 0}, {NULL, METHOD_VALUE, 0}};
 
-static bool by_rows(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return false; // covariances are a batch's
-}
-
 static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
     return epoch == (int64_t)method_number(m, v, "cal-start") + 1;
 }
@@ -31,6 +25,6 @@ static bool survey(const struct method *m, const struct method_values *v, int64_
 const struct method_family method_cal = {.name = "cal",
                                          .doc = "classifiers that reckon with labels that depend on the image",
                                          .params = params,
-                                         .by_rows = by_rows,
+                                         .by_rows = method_never, // covariances are a batch's
                                          .survey = survey,
                                          .begins = begins};

@@ -30,12 +30,6 @@ static const struct method_stage stages[] = {
     {.name = NULL},
 };
 
-static bool by_rows(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return false; // the determinant is a batch's
-}
-
 // The classes of a batch as drawn one by one: each is missing with probability (1 - 1/C)^N.
 static bool warn(const struct method *m, const struct method_values *v, int64_t classes, int64_t batch,
                  struct str *out) {
@@ -56,5 +50,5 @@ const struct method_family method_dmi = {.name = "dmi",
                                          .params = params,
                                          .most_classes = METHOD_DMI_CLASSES,
                                          .stages = stages,
-                                         .by_rows = by_rows,
+                                         .by_rows = method_never, // the determinant is a batch's
                                          .warn = warn};

@@ -21,6 +21,10 @@ extern const struct method_family method_dmi;        // dmi.c
 extern const struct method_family method_blind;      // blind.c
 extern const struct method_family method_regression; // regression.c
 
+// Answers of a family that are the same for all its methods.
+bool method_always(const struct method *m, const struct method_values *v);
+bool method_never(const struct method *m, const struct method_values *v);
+
 // A parameter of every family that learns classes: loss_targets of losses/ looks at it.
 // clang-format off
 #define METHOD_LABEL_SMOOTHING                                                                                         \

@@ -72,12 +72,6 @@ static const struct method_param params[] = {
     {.name = NULL},
 };
 
-static bool always(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return true;
-}
-
 // The map is updated after every batch.
 static bool by_rows(const struct method *m, const struct method_values *v) {
     (void)m;
@@ -91,7 +85,7 @@ const struct method_family method_hints = {.name = "hints",
                                            .doc = "networks that learn from the inside of a teacher",
                                            .params = params,
                                            .by_rows = by_rows,
-                                           .teacher = always,
+                                           .teacher = method_always,
                                            .taps = true,
                                            .inside = "an output inside the teacher (smkdc compile --tap VALUE=hint) "
                                                      "and one inside each network (--tap VALUE=guided)",

@@ -53,14 +53,8 @@ static const struct method_stage stages[] = {
     {.name = NULL},
 };
 
-static bool by_rows(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return false; // the mean prediction is a batch's
-}
-
 const struct method_family method_joint = {.name = "joint",
                                            .doc = "classifiers that make labels of their predictions",
                                            .params = params,
                                            .stages = stages,
-                                           .by_rows = by_rows};
+                                           .by_rows = method_never}; // the mean prediction is a batch's

@@ -96,7 +96,8 @@ const struct method methods[] = {
      "forward correction by a transition matrix in two factors", "Yao 2020"},
     {"t-revision", &method_transition, "use=revision,estimate-epochs:20|15", 1, MANY,
      "importance reweighting by a transition matrix that is learnt, too", "Xia 2019"},
-    {"cal", &method_cal, "", 1, MANY, "covariances of label and loss by labels distilled half way: our reading", "Zhu 2021"},
+    {"cal", &method_cal, "", 1, MANY, "covariances of label and loss by labels distilled half way: our reading",
+     "Zhu 2021"},
     {"dmi", &method_dmi, "", 1, MANY, "cross entropy, then the labels' mutual information by a determinant", "Xu 2019"},
     {"cdr", &method_edited, "", 1, MANY, "only the weights that matter most learn, the others decay", "Xia 2021"},
     {"m-correction", &method_mixture, "", 1, MANY,
@@ -120,15 +121,22 @@ bool method_own_views(const struct method *m, const struct method_values *v) {
     return strcmp(method_word(m, v, "views"), method_view_words[0]) == 0;
 }
 
-// Whether it couples the rows of a batch nobody can say.
-static bool own_by_rows(const struct method *m, const struct method_values *v) {
+bool method_always(const struct method *m, const struct method_values *v) {
+    (void)m;
+    (void)v;
+    return true;
+}
+
+bool method_never(const struct method *m, const struct method_values *v) {
     (void)m;
     (void)v;
     return false;
 }
+
+// Whether it couples the rows of a batch nobody can say.
 static const struct method_param own_params[] = {{.name = NULL}};
 static const struct method_family own_family = {
-    .name = "own", .doc = "a loss that a user wrote", .params = own_params, .by_rows = own_by_rows, .taps = true};
+    .name = "own", .doc = "a loss that a user wrote", .params = own_params, .by_rows = method_never, .taps = true};
 const struct method method_own = {"own", &own_family, "", 1, MANY, "a loss that a user wrote", "its file"};
 
 const struct method *method_find(const char *name) {

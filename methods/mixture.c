@@ -31,12 +31,6 @@ static const struct method_param params[] = {
     {.name = NULL},
 };
 
-static bool by_rows(const struct method *m, const struct method_values *v) {
-    (void)m;
-    (void)v;
-    return false; // the mean prediction is a batch's
-}
-
 static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
     return epoch >= (int64_t)method_number(m, v, "mixture-start");
 }
@@ -44,6 +38,6 @@ static bool survey(const struct method *m, const struct method_values *v, int64_
 const struct method_family method_mixture = {.name = "mixture",
                                              .doc = "classifiers that judge labels by a mixture of losses",
                                              .params = params,
-                                             .by_rows = by_rows,
+                                             .by_rows = method_never, // the mean prediction is a batch's
                                              .survey = survey,
                                              .hook = "betas"};

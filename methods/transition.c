@@ -16,7 +16,7 @@ static const struct method_param params[] = {
      .words = estimators,
      .help =
          "where T comes from: a network trained before, by its surest images (anchors) or these and how it counts the "
-         "labels (dual-t), or --transition (given)"},
+         "labels (dual-t), or --state transition=FILE.npy (given)"},
     {.name = "estimate-epochs",
      .value = "E",
      .kind = METHOD_NUMBER,

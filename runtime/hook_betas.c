@@ -3,19 +3,15 @@
 #include "stages.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 // The share at each end that counts as the quantile there.
 #define TAIL 0.05
 enum { STEPS = 10 };
 
 static enum smkd_result judge(struct run *r, int k, double *loss) {
-    char losses[32], wrongs[32];
-    snprintf(losses, sizeof losses, "table.loss.%d", k);
-    snprintf(wrongs, sizeof wrongs, "table.wrong.%d", k);
-    const struct rt_table *from = rt_tables_find(&r->tables, losses);
-    struct rt_table *to = rt_tables_find(&r->tables, wrongs);
-    CHECK(from && to && from->width == 1 && to->width == 1, "betas: without its tables");
+    const struct rt_table *from = rt_tables_of(&r->tables, "table.loss", k);
+    struct rt_table *to = rt_tables_of(&r->tables, "table.wrong", k);
+    CHECK(from->width == 1 && to->width == 1, "betas: tables of another width");
     const size_t n = r->data.n_train;
     for (size_t i = 0; i < n; i++) loss[i] = (double)from->data[r->data.train[i]];
     enum smkd_result e = rt_fit_check(loss, n, "loss");
@@ -31,8 +27,7 @@ static enum smkd_result judge(struct run *r, int k, double *loss) {
 }
 
 enum smkd_result rt_hook_betas(struct run *r, int64_t epoch) {
-    const struct method *m = r->c->row;
-    if (!m->family->survey(m, &r->c->values, rt_in_stage(r, epoch))) return SMKD_R_OK;
+    if (!method_survey(r->c->row, &r->c->values, rt_in_stage(r, epoch))) return SMKD_R_OK;
     enum smkd_result e = SMKD_R_OK;
     double *loss = xcalloc(r->data.n_train + 1, sizeof *loss);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = judge(r, k, loss);

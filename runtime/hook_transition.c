@@ -125,12 +125,9 @@ enum smkd_result rt_hook_transition(struct run *r, int64_t epoch, const struct r
     float *scratch = xcalloc(r->data.n_train + 1, sizeof *scratch);
     const double percentile = method_number(row, &r->c->values, "anchor-percentile");
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) {
-        char said[32], state[32];
-        snprintf(said, sizeof said, "table.said.%d", k);
-        snprintf(state, sizeof state, "state.transition.%d", k);
-        const struct rt_table *table = rt_tables_find(&r->tables, said);
-        struct rt_table *to = rt_tables_find(&r->tables, state);
-        CHECK(table && to && to->width == c * c, "transition: without its tables");
+        const struct rt_table *table = rt_tables_of(&r->tables, "table.said", k);
+        struct rt_table *to = rt_tables_of(&r->tables, "state.transition", k);
+        CHECK(to->width == c * c, "transition: a matrix of another size");
         const struct said s = {table->data, &r->data, c};
         if (strcmp(how, "dual-t") == 0)
             by_both(&s, percentile, scratch, t);

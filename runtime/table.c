@@ -70,6 +70,14 @@ struct rt_table *rt_tables_find(struct rt_tables *t, const char *name) {
     return NULL;
 }
 
+struct rt_table *rt_tables_of(struct rt_tables *t, const char *stem, int k) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.%d", stem, k);
+    struct rt_table *x = rt_tables_find(t, name);
+    CHECK(x, "the program has no %s", name);
+    return x;
+}
+
 static enum smkd_result make(struct rt_tables *t, const struct smkd_abi_tensor *row, const struct method_name *name,
                              size_t batch) {
     struct rt_table *x = &t->table[t->n++];

@@ -32,6 +32,8 @@ enum smkd_result rt_tables_start(struct rt_tables *t, struct rt_program *p, cons
 enum smkd_result rt_state_read(struct rt_tables *t, const char *name, const char *path);
 void rt_tables_release(struct rt_tables *t);
 struct rt_table *rt_tables_find(struct rt_tables *t, const char *name); // "table.keep.0"; NULL: there is none
+// That of peer k by its stem, "table.keep"; there has to be one.
+struct rt_table *rt_tables_of(struct rt_tables *t, const char *stem, int k);
 // As what a run goes on with.
 void rt_tables_keep(const struct rt_tables *t, struct rt_kept *k);
 void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n); // before the program runs
