@@ -1,8 +1,8 @@
 // CAL (methods.md 6.21). With l_ij = -ln(p_ij + 1e-5), pi the classes' shares of the labels and d_i the distilled
 // label,
 //
-//   L = mean H(q, p) - alpha mean_i sum_j pi_j l_ij - sum_c P(c) sum_j 1/n_c sum over i with d_i = c of T_cj(i) (l_ij -
-//   m_cj) T_cj(i) = [y_i = j] - P(j | c)
+//   L = mean H(q, p) - alpha mean_i sum_j pi_j l_ij - sum_c P(c)/n_c sum_j sum_i[d_i = c] T_cj(i) (l_ij - m_cj)
+//   T_cj(i) = [y_i = j] - P(j | c)
 //
 // the first of ln(p + 1e-8). alpha grows from 0 after --cal-warmup epochs over --cal-ramp. The last term, the
 // covariance of label and loss, counts after --cal-start epochs. Then all images are looked at, in inference: where
