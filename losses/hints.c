@@ -9,67 +9,13 @@
 // W = --hint-weight, W' = --hint-later. While L_k is the hint alone, nothing above s has a gradient.
 #include "losses_internal.h"
 
-#include <string.h>
-
 // --- which two ------------------------------------------------------------------------------------------------------
-
-// One of the two sides: whose taps are looked at, and what is said of them.
-struct side {
-    bool teacher;
-    const char *param, *whose;
-};
-static const struct side hint_side = {true, "hint", "the teacher of network"};
-static const struct side guided_side = {false, "guided", "network"};
-
-static ir_vid tap_named(struct loss_builder *b, const struct side *s, int k, const char *name) {
-    return s->teacher ? loss_teacher_tap(b, k, name) : loss_tap(b, k, name);
-}
-
-// The taps of that side by their names, and how many they are.
-static const char *list(struct loss_builder *b, const struct side *s, int k, int *n, const char **last) {
-    const char *all = "";
-    *n = 0;
-    for (size_t i = 0; i < b->o->n_taps; i++) {
-        const struct loss_tap *t = &b->o->taps[i];
-        if (t->teacher != s->teacher || t->peer != k) continue;
-        *last = t->name;
-        all = arena_printf(b->a, "%s%s%s", all, (*n)++ ? ", " : "", t->name);
-    }
-    return all;
-}
-
-// The one that is named; "auto": the one that has the parameter's name, or the only one. IR_NONE after a report.
-static ir_vid find(struct loss_builder *b, const struct side *s, int k) {
-    const char *wanted = method_word(b->o->method, &b->o->values, s->param), *only = NULL;
-    const bool unnamed = strcmp(wanted, "auto") == 0;
-    int n;
-    const char *all = list(b, s, k, &n, &only);
-    ir_vid v = tap_named(b, s, k, unnamed ? s->param : wanted);
-    if (v == IR_NONE && unnamed && n == 1) v = tap_named(b, s, k, only);
-    if (v != IR_NONE) return v;
-    if (n == 0)
-        diag_error(b->d, NULL,
-                   "the method %s looks at an output inside %s %d, which has none beside its logits: compile it with "
-                   "smkdc compile --tap VALUE=%s",
-                   b->o->method->name, s->whose, k, s->param);
-    else if (unnamed)
-        diag_error(b->d, NULL, "%s %d has several outputs beside its logits: %s; say which with --%s NAME", s->whose, k,
-                   all, s->param);
-    else
-        diag_error(b->d, NULL,
-                   "--%s %s: %s %d has no such output; it has %s; make one with smkdc compile --tap VALUE=%s", s->param,
-                   wanted, s->whose, k, all, wanted);
-    return IR_NONE;
-}
-
-// Maps [N,C,H,W] have their channels second; rows [N,C] and tokens [N,T,C] last.
-static int channels_at(const struct ir_type *t) { return t->rank == 4 ? 1 : t->rank - 1; }
 
 static bool compare(struct loss_builder *b, ir_vid hint, ir_vid guided) {
     const struct ir_value *t = &b->g->values[hint], *s = &b->g->values[guided];
     bool same = t->type.rank == s->type.rank && t->type.rank >= 2 && t->type.rank <= 4;
     for (int i = 1; i < t->type.rank && same; i++)
-        same = i == channels_at(&t->type) || t->type.dims[i] == s->type.dims[i];
+        same = i == loss_channels_at(&t->type) || t->type.dims[i] == s->type.dims[i];
     if (same) return true;
     struct str hint_is = STR_INIT, guided_is = STR_INIT;
     ir_print_type(&t->type, &hint_is);
@@ -85,30 +31,14 @@ static bool compare(struct loss_builder *b, ir_vid hint, ir_vid guided) {
 
 // --- the hint -------------------------------------------------------------------------------------------------------
 
-// r(s): a convolution of 1x1 for maps, a matrix for rows.
-static ir_vid regressed(struct loss_builder *b, int k, ir_vid guided, int64_t out, const struct loss_training *how) {
-    struct ir_graph *g = b->g;
-    const struct ir_type s = g->values[guided].type;
-    const bool maps = s.rank == 4;
-    const int64_t in = s.dims[channels_at(&s)], one[] = {1, out, 1, 1};
-    ir_vid w = loss_state(b, "regressor.weight", k, maps ? 4 : 2, (int64_t[]){out, in, 1, 1}),
-           bias = loss_state(b, "regressor.bias", k, 1, &out);
-    loss_train_state(b, "regressor.weight", k, how);
-    loss_train_state(b, "regressor.bias", k, how);
-    if (!maps) return ir_add(g, ir_matmul(g, guided, w, 0, 1), bias);
-    ir_vid y = ir_emit(g, IR_OP_conv, (ir_vid[]){guided, w}, 2,
-                       IR_ATTRS(IR_IS("strides", ((int64_t[]){1, 1}), 2), IR_IS("pads", ((int64_t[]){0, 0, 0, 0}), 4),
-                                IR_IS("dilations", ((int64_t[]){1, 1}), 2)));
-    return ir_add(g, y, ir_reshape(g, bias, 4, one));
-}
-
 // D_k, [N].
 static ir_vid distance(struct loss_builder *b, int k, const struct loss_training *how) {
     struct ir_graph *g = b->g;
-    ir_vid hint = find(b, &hint_side, k), guided = find(b, &guided_side, k);
+    ir_vid hint = loss_find_tap(b, true, k, "hint"), guided = loss_find_tap(b, false, k, "guided");
     if (hint == IR_NONE || guided == IR_NONE || !compare(b, hint, guided)) return IR_NONE;
     const struct ir_type t = g->values[hint].type;
-    ir_vid d = ir_sub(g, ir_stop_gradient(g, hint), regressed(b, k, guided, t.dims[channels_at(&t)], how));
+    const struct loss_layer r = {.name = "regressor", .peer = k, .how = how};
+    ir_vid d = ir_sub(g, ir_stop_gradient(g, hint), loss_linear(b, &r, guided, t.dims[loss_channels_at(&t)]));
     const int64_t axes[] = {1, 2, 3};
     double numbers = 1;
     for (int i = 1; i < t.rank; i++) numbers *= (double)t.dims[i];

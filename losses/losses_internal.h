@@ -19,6 +19,7 @@ struct loss_training {
     // Names of single numbers, scalars or outputs of the graph, so that a rate may follow from others.
     const char *rate;
     const char *momentum, *decay; // NULL: 0
+    const char *nesterov;         // of LOSS_SGD: where this number is not 0, w - rate (g + decay w + momentum v)
     const char *loss;             // an output []; NULL: the loss of its peer, or of all
     const char *when;             // while this number is 0 neither it nor what the rule remembers changes; NULL: always
 };
@@ -53,6 +54,7 @@ void loss_draw_edited(struct loss_builder *b);
 void loss_draw_mixture(struct loss_builder *b);
 void loss_draw_joint(struct loss_builder *b);
 void loss_draw_blind(struct loss_builder *b);
+void loss_draw_fusion(struct loss_builder *b);
 
 // Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
 enum smkd_status loss_finish(struct loss_builder *b, bool predicts);
@@ -95,6 +97,7 @@ ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z);
 ir_vid loss_entropy(struct loss_builder *b, ir_vid z); // [N], of softmax(z)
 // T^2 KL(sg softmax(source/T) || softmax(z_k/T)), [N], T = --temperature: what peer k lacks of what a source says.
 ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k);
+ir_vid loss_divergence_of(struct loss_builder *b, ir_vid source, ir_vid z);               // the same of any logits
 ir_vid loss_cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, double floor); // [N], of ln(p + floor)
 ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x);                                // [N] of [N,C]
 ir_vid loss_keep_sum(struct ir_graph *g, ir_vid x, int64_t axis); // along an axis that stays, of 1
@@ -106,11 +109,36 @@ ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_v
 ir_vid loss_row_weights(struct loss_builder *b, ir_vid given); // [N]: of the given labels' classes; 1 without weights
 ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given);
 
+// exp(-5 (1 - min(epoch/ramp, 1))^2), [], ramp = --ramp: how much what is not learnt at once counts by now.
+ir_vid loss_risen(struct loss_builder *b);
 // Whether this is the first step of its epoch, [].
 ir_vid loss_epoch_begins(struct loss_builder *b);
 // Which of n places the epoch writes, where epochs take turns: bool, of `rank` dimensions, 1 but for the second, n.
 ir_vid loss_turn(struct loss_builder *b, int64_t n, int rank);
 // sum_j u_j ln(u_j / mean_i p_ij), u uniform; a mean below `floor` counts as that.
 ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor);
+
+// --- inside.c --------------------------------------------------------------------------------------------------------
+
+// The tap of peer k, or of its teacher, that the word `param` of the family means; IR_NONE after a report.
+ir_vid loss_find_tap(struct loss_builder *b, bool teacher, int k, const char *param);
+int loss_channels_at(const struct ir_type *t); // the dimension of a tap's channels
+
+// --- layers.c --------------------------------------------------------------------------------------------------------
+
+struct loss_layer {
+    const char *name;                // its states are "state.NAME.weight" and so on
+    int peer;                        // -1: of none
+    const struct loss_training *how; // NULL: they are looked at alone
+};
+// [N,out,H,W] of maps [N,C,H,W]: a filter of side x side that keeps their size, without a bias.
+ir_vid loss_conv(struct loss_builder *b, const struct loss_layer *l, ir_vid x, int64_t out, int64_t side,
+                 int64_t groups);
+ir_vid loss_bias(struct loss_builder *b, const struct loss_layer *l, ir_vid x); // a number for each channel
+// The channels of maps, rows or tokens to `out` others, with a bias.
+ir_vid loss_linear(struct loss_builder *b, const struct loss_layer *l, ir_vid x, int64_t out);
+// Batch normalisation: by the batch where it is trained, else by its running statistics.
+ir_vid loss_norm(struct loss_builder *b, const struct loss_layer *l, ir_vid x);
+ir_vid loss_pooled(struct loss_builder *b, ir_vid map); // [N,C] of [N,C,H,W]: the means of the maps
 
 #endif

@@ -55,10 +55,7 @@ static void draw_sop(struct loss_builder *b, int k, ir_vid y, ir_vid given) {
 // more than 0.
 static void draw_consistent(struct loss_builder *b, int k, ir_vid q, ir_vid given, ir_vid target, ir_vid ready) {
     struct ir_graph *g = b->g;
-    ir_vid z = loss_logits(b, k), one = ir_const_f(g, 1);
-    ir_vid x = one_minus(g, ir_binary(g, IR_OP_min, ir_div(g, loss_scalar(b, "epoch"), loss_scalar(b, "ramp")), one));
-    ir_vid rise = ir_unary(g, IR_OP_exp, ir_mul(g, ir_const_f(g, -5), ir_mul(g, x, x)));
-    ir_vid w = ir_mul(g, loss_scalar(b, "consistency"), rise);
+    ir_vid z = loss_logits(b, k), w = ir_mul(g, loss_scalar(b, "consistency"), loss_risen(b));
     if (ready != IR_NONE) w = ir_where(g, ir_binary(g, IR_OP_lt, ir_const_f(g, 0), ready), w, ir_const_f(g, 0));
     ir_vid d = ir_sub(g, loss_softmax(b, z), ir_stop_gradient(g, target));
     ir_vid mse =

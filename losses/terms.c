@@ -59,11 +59,22 @@ ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z) {
 
 ir_vid loss_entropy(struct loss_builder *b, ir_vid z) { return ir_emit(b->g, IR_OP_entropy, &z, 1, IR_NO_ATTRS); }
 
-ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k) {
+ir_vid loss_divergence_of(struct loss_builder *b, ir_vid source, ir_vid z) {
     struct ir_graph *g = b->g;
     ir_vid t = loss_scalar(b, "temperature"), says = ir_stop_gradient(g, loss_softmax(b, ir_div(g, source, t)));
-    ir_vid in[] = {says, ir_div(g, loss_logits(b, k), t)};
+    ir_vid in[] = {says, ir_div(g, z, t)};
     return ir_mul(g, ir_mul(g, t, t), ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS));
+}
+
+ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k) {
+    return loss_divergence_of(b, source, loss_logits(b, k));
+}
+
+ir_vid loss_risen(struct loss_builder *b) {
+    struct ir_graph *g = b->g;
+    ir_vid one = ir_const_f(g, 1), now = ir_div(g, loss_scalar(b, "epoch"), loss_scalar(b, "ramp"));
+    ir_vid left = ir_sub(g, one, ir_binary(g, IR_OP_min, now, one));
+    return ir_unary(g, IR_OP_exp, ir_mul(g, ir_const_f(g, -5), ir_mul(g, left, left)));
 }
 
 ir_vid loss_epoch_begins(struct loss_builder *b) {

@@ -49,8 +49,12 @@ static ir_vid decayed(struct loss_builder *b, const struct loss_trained *t, ir_v
 static ir_vid sgd(struct loss_builder *b, const struct loss_trained *t, ir_vid w, ir_vid grad) {
     const struct memory velocity = remembered(b, t, "velocity", false);
     ir_vid v = decayed(b, t, w, grad), momentum = number(b, t->how.momentum);
-    if (momentum != IR_NONE) v = ir_add(b->g, ir_mul(b->g, momentum, velocity.was), v);
-    return step(b, t, w, remember(b, t, &velocity, v));
+    if (momentum == IR_NONE) return step(b, t, w, remember(b, t, &velocity, v));
+    ir_vid d = v, ahead = number(b, t->how.nesterov);
+    v = remember(b, t, &velocity, ir_add(b->g, ir_mul(b->g, momentum, velocity.was), d));
+    if (ahead == IR_NONE) return step(b, t, w, v);
+    ir_vid off = ir_binary(b->g, IR_OP_eq, ahead, ir_const_f(b->g, 0));
+    return step(b, t, w, ir_where(b->g, off, v, ir_add(b->g, d, ir_mul(b->g, momentum, v))));
 }
 
 // beta x + (1-beta) y

@@ -1,0 +1,47 @@
+// Which output inside a network, or inside its teacher, a method looks at: where a word of the family names it
+// ("hint"), the tap of that name; where that is "auto", the tap called like the parameter, or the only one that there
+// is.
+#include "losses_internal.h"
+
+#include <string.h>
+
+// The taps of one network by their names, and how many they are.
+static const char *list(struct loss_builder *b, bool teacher, int k, int *n, const char **last) {
+    const char *all = "";
+    *n = 0;
+    for (size_t i = 0; i < b->o->n_taps; i++) {
+        const struct loss_tap *t = &b->o->taps[i];
+        if (t->teacher != teacher || t->peer != k) continue;
+        *last = t->name;
+        all = arena_printf(b->a, "%s%s%s", all, (*n)++ ? ", " : "", t->name);
+    }
+    return all;
+}
+
+ir_vid loss_find_tap(struct loss_builder *b, bool teacher, int k, const char *param) {
+    ir_vid (*const tap)(struct loss_builder *b, int k, const char *name) = teacher ? loss_teacher_tap : loss_tap;
+    const char *wanted = method_word(b->o->method, &b->o->values, param), *only = NULL;
+    const char *whose = teacher ? "the teacher of network" : "network";
+    const bool unnamed = strcmp(wanted, "auto") == 0;
+    int n;
+    const char *all = list(b, teacher, k, &n, &only);
+    ir_vid v = tap(b, k, unnamed ? param : wanted);
+    if (v == IR_NONE && unnamed && n == 1) v = tap(b, k, only);
+    if (v != IR_NONE) return v;
+    if (n == 0)
+        diag_error(b->d, NULL,
+                   "the method %s looks at an output inside %s %d, which has none beside its logits: compile it with "
+                   "smkdc compile --tap VALUE=%s",
+                   b->o->method->name, whose, k, param);
+    else if (unnamed)
+        diag_error(b->d, NULL, "%s %d has several outputs beside its logits: %s; say which with --%s NAME", whose, k,
+                   all, param);
+    else
+        diag_error(b->d, NULL,
+                   "--%s %s: %s %d has no such output; it has %s; make one with smkdc compile --tap VALUE=%s", param,
+                   wanted, whose, k, all, wanted);
+    return IR_NONE;
+}
+
+// Maps [N,C,H,W] have their channels second; rows [N,C] and tokens [N,T,C] last.
+int loss_channels_at(const struct ir_type *t) { return t->rank == 4 ? 1 : t->rank - 1; }
