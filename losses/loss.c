@@ -8,10 +8,17 @@ static const struct {
     const char *family;
     void (*draw)(struct loss_builder *b);
 } drawers[] = {
-    {"mutual", loss_draw_mutual},   {"distill", loss_draw_distill},       {"robust", loss_draw_robust},
-    {"heads", loss_draw_heads},     {"sieve", loss_draw_sieve},           {"regression", loss_draw_regression},
-    {"targets", loss_draw_targets}, {"small_loss", loss_draw_small_loss}, {"hints", loss_draw_hints},
+    {"mutual", loss_draw_mutual},
+    {"distill", loss_draw_distill},
+    {"robust", loss_draw_robust},
+    {"heads", loss_draw_heads},
+    {"sieve", loss_draw_sieve},
+    {"regression", loss_draw_regression},
+    {"targets", loss_draw_targets},
+    {"small_loss", loss_draw_small_loss},
+    {"hints", loss_draw_hints},
     {"blind", loss_draw_blind},
+    {"fusion", loss_draw_fusion},
     {"edited", loss_draw_edited},
     {"dmi", loss_draw_dmi},
     {"cal", loss_draw_cal},

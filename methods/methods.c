@@ -45,6 +45,8 @@ const struct method methods[] = {
     {"t2s", &method_distill, "from=teacher,several=mean,balance=split", 1, MANY,
      "knowledge distillation from a frozen teacher", "SMKD Eq. 1"},
     {"fitnets", &method_hints, "", 1, MANY, "first the inside of a frozen teacher, then what it says", "Romero 2015"},
+    {"ffl", &method_fusion, "", 2, MANY,
+     "a classifier of the feature maps of all networks teaches them, and they teach it", "FFL, ICPR 2020, as its code"},
     {"two-round", &method_distill, "from=former,several=mean,balance=split", 1, MANY,
      "trained, then taught anew by what it became", "two-round self-distillation"},
     {"born-again", &method_distill, "from=former,several=mean,balance=added,rounds:3,round-start:untrained", 1, MANY,

@@ -179,8 +179,9 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
 //            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
 //   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), lr (the
-//            run's rate in this step), momentum and weight_decay (of its optimizer; momentum is beta1 where it has that
-//            instead, else 0), mix.lambda and r.K, and the numbers of the method by their names
+//            run's rate in this step), momentum, nesterov and weight_decay (of its optimizer; momentum is beta1 where
+//            it has that instead, else 0; nesterov 1 where it has that, else 0), mix.lambda and r.K, and the numbers of
+//            the method by their names
 //   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
 //            grad.tap.K.NAME: of the sum of losses of peer K, by that tap
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images
@@ -188,8 +189,8 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            corrected.K f32[N]   the class that a row's label is taken for; both are compared with the true labels
 //            anything else, f32 [N] or []: a metric, with .K of peer K
 
-// A program that predicts takes logits.K and tap.K.NAME, and puts out f32[N,C]: probs.NAME.K, what peer K says in
-// another way than by its logits, and probs.ensemble, what all of them say.
+// A program that predicts takes logits.K, tap.K.NAME and states of the program that is trained with, and puts out
+// f32[N,C]: probs.NAME.K, what peer K says in another way than by its logits, and probs.ensemble, what all of them say.
 
 enum method_role {
     METHOD_LOGITS,

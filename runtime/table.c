@@ -178,9 +178,24 @@ void rt_tables_release(struct rt_tables *t) {
     *t = (struct rt_tables){0};
 }
 
+enum smkd_result rt_tables_lend(struct rt_tables *t, struct rt_program *to) {
+    const struct smkd_abi_tensor *row;
+    for (size_t i = 0; (row = smkd_model_nth(to->model, SMKD_ABI_INPUT, i)); i++) {
+        if (method_parse(row->name).role != METHOD_STATE) continue;
+        struct rt_table *x = rt_tables_find(t, row->name);
+        if (!x || !x->state || x->width != (size_t)row->numel)
+            return rt_fail(SMKD_R_MISMATCH, "%s: predicts by \"%s\", which the program that is trained with has not so",
+                           smkd_model_info(to->model)->name, row->name);
+        enum smkd_result e = rt_program_bind(to, row->name, x->data);
+        if (e != SMKD_R_OK) return e;
+        x->lent = true;
+    }
+    return SMKD_R_OK;
+}
+
 void rt_tables_keep(const struct rt_tables *t, struct rt_kept *k) {
     for (size_t i = 0; i < t->n; i++)
-        rt_keep(k, t->table[i].name, RT_F32, t->table[i].rank, t->table[i].dims, t->table[i].data, true);
+        rt_keep(k, t->table[i].name, RT_F32, t->table[i].rank, t->table[i].dims, t->table[i].data, !t->table[i].lent);
 }
 
 void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n) {

@@ -11,6 +11,7 @@
 struct rt_table {
     char name[64];       // of the tensor: "table.target.0"
     bool state, written; // written: the program puts it out, too
+    bool lent;           // what predicts looks at it: it is in best.safetensors, too
     size_t width;        // numbers a row; of a state all
     size_t bytes;        // of data
     float *data;         // [images][width], or the state; owned
@@ -34,6 +35,9 @@ void rt_tables_release(struct rt_tables *t);
 struct rt_table *rt_tables_find(struct rt_tables *t, const char *name); // "table.keep.0"; NULL: there is none
 // That of peer k by its stem, "table.keep"; there has to be one.
 struct rt_table *rt_tables_of(struct rt_tables *t, const char *stem, int k);
+// Binds the states that another program of the method's looks at, as its inputs. SMKD_R_MISMATCH: there is none of that
+// name and size.
+enum smkd_result rt_tables_lend(struct rt_tables *t, struct rt_program *to);
 // As what a run goes on with.
 void rt_tables_keep(const struct rt_tables *t, struct rt_kept *k);
 void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n); // before the program runs

@@ -34,7 +34,9 @@ static enum smkd_result check_mixing(const struct run *r) {
 // Those of the run's optimizer, for what the method trains itself.
 static enum smkd_result set_optimizer_scalars(struct run *r) {
     const double momentum = isnan(r->c->momentum) ? r->c->beta1 : r->c->momentum;
+    const bool ahead = r->c->opt_row && strcmp(r->c->opt_row->name, "sgd_nesterov") == 0;
     enum smkd_result e = rt_program_set(&r->loss, "momentum", isnan(momentum) ? 0 : momentum);
+    if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "nesterov", ahead);
     return e == SMKD_R_OK ? rt_program_set(&r->loss, "weight_decay", r->c->weight_decay) : e;
 }
 
@@ -91,6 +93,7 @@ static enum smkd_result start_loss(struct run *r) {
         e = rt_program_check(t->predictor, r->c->method, t->n_peers, r->classes, r->c->batch_size);
     if (e == SMKD_R_OK && t->predictor)
         e = rt_predictor_start(&r->predictor, t->predictor, t->peers, t->n_peers, r->team);
+    if (e == SMKD_R_OK && t->predictor) e = rt_tables_lend(&r->tables, &r->predictor.program);
     if (e == SMKD_R_OK && t->n_teachers && !rt_program_asks(t->loss, METHOD_TEACHER) &&
         !rt_program_asks(t->loss, METHOD_TEACHER_TAP))
         e = rt_fail(SMKD_R_INVALID, "--teacher: the method %s learns from no teacher", r->c->method);

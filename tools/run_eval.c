@@ -1,5 +1,7 @@
 // smkd-run eval: accuracy of trained networks and of their ensemble on the test images.
+#include "../runtime/checkpoint.h"
 #include "../runtime/report.h"
+#include "../runtime/table.h"
 #include "../runtime/transform_flags.h"
 #include "loss_program.h"
 #include "run_networks.h"
@@ -57,6 +59,7 @@ struct eval {
     struct rt_report *reports;   // of the peers, of the ensemble, and of what the method says beside
     smkd_model *predicts;        // the program for that; NULL: the method has none
     struct rt_predictor predictor;
+    struct rt_tables states; // that it predicts by
     struct rt_class_names names;
     struct rt_error errors[MAX_PEERS + 1]; // likewise, of numbers
     bool numbers;
@@ -84,6 +87,20 @@ static enum smkd_result check_numbers(struct eval *e, const struct args *a) {
     e->numbers = e->net.numbers;
     if (!e->numbers || (!args_given(a, "per-class") && !args_given(a, "confusion"))) return SMKD_R_OK;
     return rt_fail(SMKD_R_INVALID, "--per-class and --confusion are about classes; these networks have learnt numbers");
+}
+
+// What the method has trained itself and predicts by, as the networks' checkpoint has it.
+static enum smkd_result read_states(struct eval *e, const struct args *a, size_t batch) {
+    struct rt_kept kept = {0};
+    bool unchecked;
+    enum smkd_result r = rt_tables_start(&e->states, &e->predictor.program, e->net.saved.config.row, NULL, 0, batch, 0);
+    if (r != SMKD_R_OK || !e->states.n) return r;
+    rt_tables_keep(&e->states, &kept);
+    char *path = run_networks_checkpoint(&e->net, a);
+    r = rt_checkpoint_read(path, &kept, &unchecked);
+    free(path);
+    rt_kept_release(&kept);
+    return r;
 }
 
 static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t limit, int64_t batch, int64_t threads) {
@@ -164,6 +181,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     if (e->predicts &&
         (r = rt_predictor_start(&e->predictor, e->predicts, e->net.peers, e->net.n, e->team)) != SMKD_R_OK)
         return r;
+    if (e->predicts && (r = read_states(e, a, (size_t)batch)) != SMKD_R_OK) return r;
     e->reports = xcalloc((size_t)all(e), sizeof *e->reports);
     for (int k = 0; k < all(e) && !e->numbers; k++) rt_report_init(&e->reports[k], p->classes, e->set.test.n);
     return e->loader ? SMKD_R_OK : SMKD_R_NOMEM;
@@ -316,6 +334,7 @@ static int run(const struct args *a) {
     for (int k = 0; k < all(&e) && e.reports; k++) rt_report_release(&e.reports[k]);
     free(e.reports);
     rt_predictor_release(&e.predictor);
+    rt_tables_release(&e.states);
     smkd_model_free(e.predicts);
     for (int k = 0; k <= e.net.n; k++) rt_error_release(&e.errors[k]);
     run_networks_release(&e.net);

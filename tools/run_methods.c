@@ -56,7 +56,7 @@ static void print_one(const struct method *m) {
     printf("%s: %s\nFrom %s. Family %s (%s).\nNetworks: %s. Learns: %s.\n", m->name, m->doc, m->paper, m->family->name,
            m->family->doc, count, m->family->regression ? "numbers" : "classes");
     if (m->family->teacher && m->family->teacher(m, &v)) printf("Teacher: a frozen network, which --teacher names.\n");
-    if (m->family->taps && m->family->predicts && m->family->predicts(m, &v))
+    if (m->family->taps && !m->family->inside && m->family->predicts && m->family->predicts(m, &v))
         printf("Heads: networks have classifiers at their sides (smkdc new --heads, smkdc compile --head).\n");
     if (m->family->inside) printf("Inside: %s.\n", m->family->inside);
     if (method_rounds(m, &v) > 1)

@@ -62,11 +62,15 @@ static enum smkd_result read_weights(struct run_networks *w, const struct args *
     return r;
 }
 
-static enum smkd_result read_checkpoint(struct run_networks *w, const struct args *a) {
-    struct rt_progress_state state = {0};
+char *run_networks_checkpoint(const struct run_networks *w, const struct args *a) {
     size_t which = 0;
     args_choice(a, "checkpoint", checkpoints, &which);
-    char *path = rt_path_join(w->dir, which == 0 ? "best.safetensors" : "last.safetensors");
+    return rt_path_join(w->dir, which == 0 ? "best.safetensors" : "last.safetensors");
+}
+
+static enum smkd_result read_checkpoint(struct run_networks *w, const struct args *a) {
+    struct rt_progress_state state = {0};
+    char *path = run_networks_checkpoint(w, a);
     enum smkd_result r = SMKD_R_OK;
     for (int k = 0; k < w->n && r == SMKD_R_OK; k++)
         r = run_read_peer(path, args_given(a, "ema"), k, w->peers[k].model, &state);

@@ -40,6 +40,8 @@ bool run_networks_args(const struct args *a);
 enum smkd_result run_networks_load(struct run_networks *w, const struct args *a, bool numbers);
 // The same of the run folder `dir`, whatever the positionals are.
 enum smkd_result run_networks_load_folder(struct run_networks *w, const struct args *a, const char *dir);
+// The checkpoint of the run folder that --checkpoint means; the caller frees it.
+char *run_networks_checkpoint(const struct run_networks *w, const struct args *a);
 void run_networks_release(struct run_networks *w);
 // Classes are called by the run's names, an exported network's, or those of the data. Borrowed from both.
 struct rt_class_names run_networks_names(const struct run_networks *w, const struct rt_dataset *set);

@@ -21,6 +21,7 @@ P
 
 "$smkdc" compile a.onnx --head /Relu:byot --head /layer1/0/Relu_1:byot --head /layer2/0/Relu_1:byot --seed 5 -o heads.smkd
 "$smkdc" compile b.onnx --tap /layer2/0/Relu_1=guided -o inside.smkd
+"$smkdc" compile a.onnx --tap /layer2/0/Relu_1=guided -o inside_too.smkd
 
 # What a method needs beside the common flags.
 flags_of() {
@@ -38,7 +39,7 @@ flags_of() {
     joint) echo "--relabel-epochs 2 --relabel-lr 0.1 --relabel-start 2" ;;
     cal) echo "--cal-start 1 --cal-warmup 0 --cal-ramp 2 --cal-threshold -1" ;;
     dmi) echo "--dmi-lr 0.01" ;;
-    temporal-ensembling | mean-teacher) echo "--ramp 2" ;;
+    temporal-ensembling | mean-teacher | ffl) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;
     esac
     if grep -q '^Teacher: ' "what.$1"; then echo "--teacher teach"; fi
@@ -50,8 +51,9 @@ while read -r name least _; do
     read -ra flags <<<"$(flags_of "$name" | tr '\n' ' ')"
     peers=(--peer a.smkd)
     if grep -q '^Heads: ' "what.$name"; then peers=(--peer heads.smkd); fi
-    if grep -q '^Inside: ' "what.$name"; then peers=(--peer inside.smkd); fi
-    case $least in 2*) peers+=(--peer b.smkd) ;; esac
+    other=b.smkd
+    if grep -q '^Inside: ' "what.$name"; then peers=(--peer inside.smkd) other=inside_too.smkd; fi
+    case $least in 2*) peers+=(--peer "$other") ;; esac
     go() { ${exec:-} "$run" train "${peers[@]}" --method "$name" "${flags[@]}" "$@"; }
     go -o "$name" 2>"$name.first" || fail "$name: $(tail -n 1 "$name.first")"
     exec=exec go --threads 1 -o "$name.killed" 2>"$name.log" &

@@ -76,10 +76,10 @@ def shuffled(seed, round, peer, name, numbers):
     return np.array(out)
 
 
-def uniform(seed, table, shape):
-    """A layer's weight [out,in,..], between -1 and 1 over the root of its fan-in."""
+def uniform(seed, table, shape, most=1):
+    """A layer's weight [out,in,..], between -most and most over the root of its fan-in."""
     s = Stream(seed, TABLE, fnv1a(table) & 0xffff)
-    return np.array([2 * s.uniform() - 1 for _ in range(math.prod(shape))]).reshape(shape) / math.sqrt(math.prod(shape[1:]))
+    return most * np.array([2 * s.uniform() - 1 for _ in range(math.prod(shape))]).reshape(shape) / math.sqrt(math.prod(shape[1:]))
 
 
 def normal(seed, table, count, deviation):

@@ -8,7 +8,12 @@ from smkd_ref import log_softmax
 
 
 def at(x, name, k):
-    return getattr(x, f"{name}_{k}".replace(".", "_"))
+    return getattr(x, named(name, k).replace(".", "_"))
+
+
+def named(name, k):
+    """Of peer k, or with None of none."""
+    return name if k is None else f"{name}.{k}"
 
 
 def through_softmax(p, g):
@@ -171,10 +176,11 @@ def hint(t, s, w, b):
     return (d * d).mean(axis=axes), g @ w, flat_g.T @ flat_s, flat_g.sum(axis=0)
 
 
-def sgd(x, name, k, g, rate, momentum, decay):
+def sgd(x, name, k, g, rate, momentum, decay, nesterov=0):
     w = at(x, f"state.{name}", k)
-    v = momentum * at(x, f"state.{name}.velocity", k) + g + decay * w
-    return {f"state.{name}.{k}": w - rate * v, f"state.{name}.velocity.{k}": v}
+    g = g + decay * w
+    v = momentum * at(x, f"state.{name}.velocity", k) + g
+    return {named(f"state.{name}", k): w - rate * (g + momentum * v if nesterov else v), named(f"state.{name}.velocity", k): v}
 
 
 def adam(x, name, k, g, rate, momentum, decay):
@@ -185,7 +191,7 @@ def adam(x, name, k, g, rate, momentum, decay):
         out[what] = beta * at(x, f"state.{name}.{what}", k) + (1 - beta) * of
         out[f"{what}.share"] = beta * at(x, f"state.{name}.{what}.share", k) + (1 - beta)
     new = w - rate * (out["mean"] / out["mean.share"]) / (np.sqrt(out["square"] / out["square.share"]) + 1e-8)
-    return {f"state.{name}.{k}": new, **{f"state.{name}.{what}.{k}": v for what, v in out.items()}}
+    return {named(f"state.{name}", k): new, **{named(f"state.{name}.{what}", k): v for what, v in out.items()}}
 
 
 def fitnets(x, *, names=("hint", "guided"), epoch=1, epochs=1, lr=0.0, momentum=0.0, weight_decay=0.0, hint_epochs=-1, hint_weight=10.0,

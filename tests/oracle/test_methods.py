@@ -10,6 +10,7 @@ import types
 
 import numpy as np
 
+import fusion_ref as fusion
 import memory_ref as memory
 import methods_ref as ref
 import stages_ref as stages
@@ -18,11 +19,13 @@ from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
 LIMIT = 1e-5
 
 
-def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, most=1 << 30, **fixed):
+def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, most=1 << 30, predicts=None, **fixed):
     """peers: numbers of networks; the first is the one for which edges are tried. switches: numbers and switches by the names of
     the flags, each combination compared. avoid(batch, **numbers): batches that are drawn again, since float32 may rightly decide
-    otherwise than float64. inputs(rng, n, c, peers): {name: array} of further inputs, which the reference finds in its batch."""
-    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs, most=most)
+    otherwise than float64. inputs(rng, n, c, peers): {name: array} of further inputs, which the reference finds in its batch.
+    predicts(batch): what the program that predicts puts out."""
+    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs, most=most,
+                                 predicts=predicts)
 
 
 def product(**words):
@@ -84,6 +87,31 @@ def hints(rule, size=(3, 2), names=("hint", "guided")):
                         out[f"state.regressor.{name}.{what}.share.{k}"] = np.float32(rng.uniform(0.1, 1))
         return out
     return draw_hints
+
+
+REMEMBERED = {"sgd": ("velocity",), "adam": ("mean", "square")}
+
+
+def trained(rng, states, rule):
+    """The states, and what their rule remembers of them."""
+    out = {key: np.float32(v) for key, v in states.items()}
+    for key, v in states.items():
+        stem, dot, k = key.rpartition(".")
+        name, end = (stem, dot + k) if k.isdigit() else (key, "")
+        for what in () if "running" in key else REMEMBERED[rule]:
+            m = 0.1 * rng.normal(size=np.shape(v))
+            out[f"{name}.{what}{end}"] = np.float32(m * m if what == "square" else m)
+            if rule == "adam":
+                out[f"{name}.{what}.share{end}"] = np.float32(rng.uniform(0.1, 1))
+    return out
+
+
+def fused(rule, name="feature"):
+    def draw_fused(rng, n, c, peers):
+        channels = [3, 5, 4][:peers]
+        out = {f"tap.{k}.{name}": np.float32(rng.normal(size=(n, channels[k], 3, 2))) for k in range(peers)}
+        return {**out, **trained(rng, fusion.ffl_states(rng, sum(channels), peers, c), rule)}
+    return draw_fused
 
 
 def past(rng, n, c, peers):
@@ -216,13 +244,14 @@ def histories(rng, n, c, peers):
 
 
 HEADS = functools.partial(entry, memory.heads)
-CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay")
+CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay", "nesterov")
 
 LATE = dict(epoch=5)
 OF_20 = dict(epoch=5, epochs=20)
 FORGETS = [LATE, dict(LATE, forget=0.8, ramp=1), dict(LATE, forget=1 / 3, ramp=1),
            dict(LATE, forget=0.6, forget_exponent=2, ramp=4), dict(epoch=1), dict(LATE, forget=1, ramp=5)]
 RATED = dict(epoch=2, epochs=8, lr=0.1, momentum=0.9, weight_decay=0.01)
+OWN = dict(epoch=9, lr=0.1, momentum=0.9)
 SMALL = functools.partial(entry, ref.small_loss, (2, 3))
 BLIND = functools.partial(entry, stages.blind, (2,), [dict(epoch=1), dict(epoch=6, blind_alpha3=0.8), dict(epoch=7, blind_alpha4=0)],
                           inputs=groups)
@@ -253,6 +282,10 @@ METHODS = {
                 entry(memory.fitnets, (1,), [{**{k: v for k, v in RATED.items() if k != "momentum"}, "regressor": "adam", "hint_weight": 4}], inputs=hints("adam", (4,))),
                 entry(memory.fitnets, (1,), [dict(RATED, hint="of_it", guided="by_it")], inputs=hints("sgd", (), ("of_it", "by_it")),
                       names=("of_it", "by_it"))],
+    "ffl": [entry(fusion.ffl, (2, 3), [dict(OWN, ramp=12), dict(OWN, epoch=90, temperature=2, distill_weight=0.4, nesterov=1, fusion_decay=0.01)],
+                  inputs=fused("sgd"), predicts=fusion.ffl_predicts),
+            entry(fusion.ffl, (2,), [dict(epoch=40, lr=0.01, fusion="adam")], inputs=fused("adam")),
+            entry(fusion.ffl, (2,), [dict(OWN, feature="maps")], inputs=fused("sgd", "maps"))],
     "two-round": entry(ref.distill, switches=[dict(round=1), dict(round=2, epsilon=0.2)], inputs=said, sources="former"),
     "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
     "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),
@@ -362,8 +395,8 @@ def flags(numbers):
     return out
 
 
-def loss_of(tmp, name, x, z, more, kind, numbers):
-    args, files = [], {"labels": x.y.astype(np.int64)}
+def loss_of(tmp, name, x, z, more, kind, numbers, *flags_too):
+    args, files = [*flags_too], {"labels": x.y.astype(np.int64)}
     for k, v in enumerate(z):
         np.save(tmp / f"z{k}.npy", v)
         args += ["--logits", tmp / f"z{k}.npy"]
@@ -378,6 +411,10 @@ def loss_of(tmp, name, x, z, more, kind, numbers):
         args += ["--labels", tmp / "labels.npy"] if key == "labels" else ["--input", f"{key}={tmp / key}.npy"]
     run(RUN, "loss", name, *args, *flags(numbers), "-o", tmp / "l.safetensors", env={"XDG_CACHE_HOME": str(tmp)})
     return read_safetensors(tmp / "l.safetensors")
+
+
+def remembered(key):
+    return set(key.split(".")) & {"velocity", "mean", "square"}
 
 
 def off(key, got, want):
@@ -398,6 +435,11 @@ def compare(report, tmp, what, rng, name, e, shape, peers, numbers, labelled="pl
     assert not missing, f"{what}: {', '.join(missing)} missing"
     worst = max((off(k, got[k], w), k) for k, w in want.items())
     report.check(f"{what} ({worst[1]})", worst[0], LIMIT)
+    if e.predicts and labelled == "plain":
+        want, by = e.predicts(x), {k: v for k, v in more.items() if k.startswith("tap.") or (k.startswith("state.") and not remembered(k))}
+        got = loss_of(tmp, name, x, z, by, {}, {k: v for k, v in numbers.items() if k not in CLOCKED}, "--predict")
+        worst = max((off(k, got[k], w), k) for k, w in want.items())
+        report.check(f"{what}, predicted ({worst[1]})", worst[0] if set(got) == set(want) else np.inf, LIMIT)
 
 
 def cases(entries):
@@ -425,6 +467,7 @@ def cases_of(e):
 def main():
     ref.self_check()
     memory.self_check()
+    fusion.self_check()
     stages.self_check()
     need_tools(RUN)
     report = Report()

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 import draws
+import fusion_ref as fusion
 import methods_ref as ref
 import test_methods
 from common import FASHION, RUN, SMKDC, Report, need, need_tools, read_safetensors, run, skip, temp_dir
@@ -65,13 +66,35 @@ def shares(replay, name):
     return np.bincount(replay.y, minlength=SETTING.classes) / len(replay.y)
 
 
-def layer(*shape):
-    """Uniform, as PyTorch's layers begin."""
-    return lambda replay, name: draws.uniform(SETTING.seed, name, shape)
+def layer(*shape, most=1):
+    """Uniform, as PyTorch's layers begin, or as He 2015 has it with the root of 6."""
+    return lambda replay, name: draws.uniform(SETTING.seed, name, shape, most)
 
 
 def nothing(*shape):
     return lambda replay, name: np.zeros(shape)
+
+
+def ones(*shape):
+    return lambda replay, name: np.ones(shape)
+
+
+def trained(**states):
+    """States of a method's own that SGD trains: {name: (shape, how it begins, with the shape)}."""
+    out = {}
+    for name, (shape, begin) in states.items():
+        out[f"state.{name}"], out[f"state.{name}.velocity"] = begin(*shape), nothing(*shape)
+    return out
+
+
+def fused(channels, out):
+    """FFL's classifier."""
+    he = functools.partial(layer, most=math.sqrt(6))
+    memory = trained(**{"fusion.fc.weight": ((SETTING.classes, out), layer), "fusion.fc.bias": ((SETTING.classes,), nothing)})
+    for name, n, shape in (("depth", channels, (channels, 1, 3, 3)), ("point", out, (out, channels, 1, 1))):
+        memory.update(trained(**{f"fusion.{name}.weight": (shape, he), f"fusion.{name}.scale": ((n,), ones), f"fusion.{name}.shift": ((n,), nothing)}))
+        memory.update({f"state.fusion.{name}.running_mean": nothing(n), f"state.fusion.{name}.running_var": ones(n)})
+    return memory
 
 
 # --- what happens between epochs, and to gradients ---------------------------------------------------------------------------
@@ -187,6 +210,7 @@ REPLAYS = {
     "fitnets": row(nets=("guided",), teacher="hint", epochs=3, hint_epochs=1, hint_later=0.5, epsilon_decay=0.4,
                    memory={"state.regressor.weight": layer(12, 16, 1, 1), "state.regressor.weight.velocity": nothing(12, 16, 1, 1),
                            "state.regressor.bias": nothing(12), "state.regressor.bias.velocity": nothing(12)}),
+    "ffl": row(functools.partial(fusion.ffl, names=("guided", "hint")), nets=("guided", "hint"), alone=fused(16 + 12, 14), ramp=2, fusion_decay=0.01),
     "two-round": row(rounds=2),
     "born-again": row(rounds=3, anew=True),
     "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),
