@@ -12,16 +12,8 @@
 static ir_vid cooled(struct loss_builder *b, ir_vid z) { return ir_div(b->g, z, loss_scalar(b, "temperature")); }
 
 static ir_vid from_peers(struct loss_builder *b, int k, ir_vid shared) {
-    struct ir_graph *g = b->g;
-    ir_vid sum = IR_NONE;
     (void)shared;
-    for (int j = 0; j < b->o->peers; j++) {
-        if (j == k) continue;
-        ir_vid d = loss_divergence(b, loss_logits(b, j), k);
-        sum = sum == IR_NONE ? d : ir_add(g, sum, d);
-    }
-    bool mean = loss_is(b, "several", "mean") && b->o->peers > 2;
-    return mean ? ir_div(g, sum, ir_const_f(g, b->o->peers - 1)) : sum;
+    return loss_from_others(b, k, loss_is(b, "several", "mean"));
 }
 
 // A frozen network's output, which a run gives beside each peer's.

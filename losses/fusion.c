@@ -13,27 +13,10 @@
 // The module learns by L_f, and predicts for all of them.
 #include "losses_internal.h"
 
-static bool check(struct loss_builder *b, ir_vid map, ir_vid first) {
-    const struct ir_value *v = &b->g->values[map], *w = &b->g->values[first];
-    if (v->type.rank == 4 && v->type.dims[2] == w->type.dims[2] && v->type.dims[3] == w->type.dims[3]) return true;
-    struct str is = STR_INIT, was = STR_INIT;
-    ir_print_type(&v->type, &is);
-    ir_print_type(&w->type, &was);
-    diag_error(b->d, NULL,
-               "the method %s fuses \"%s\" %s with \"%s\" %s; take outputs [N,C,H,W] of one height and width",
-               b->o->method->name, v->name, is.s, w->name, was.s);
-    str_release(&is);
-    str_release(&was);
-    return false;
-}
-
 // F; IR_NONE after a report.
 static ir_vid maps(struct loss_builder *b) {
     ir_vid map[METHOD_MAX_PEERS];
-    for (int k = 0; k < b->o->peers; k++) {
-        map[k] = loss_find_tap(b, false, k, "feature");
-        if (map[k] == IR_NONE || !check(b, map[k], map[0])) return IR_NONE;
-    }
+    if (!loss_find_maps(b, "feature", map)) return IR_NONE;
     return ir_emit(b->g, IR_OP_concat, map, (size_t)b->o->peers, IR_ATTRS(IR_I("axis", 1)));
 }
 

@@ -43,5 +43,27 @@ ir_vid loss_find_tap(struct loss_builder *b, bool teacher, int k, const char *pa
     return IR_NONE;
 }
 
+static bool fits(struct loss_builder *b, ir_vid map, ir_vid first) {
+    const struct ir_value *v = &b->g->values[map], *w = &b->g->values[first];
+    if (v->type.rank == 4 && v->type.dims[2] == w->type.dims[2] && v->type.dims[3] == w->type.dims[3]) return true;
+    struct str is = STR_INIT, was = STR_INIT;
+    ir_print_type(&v->type, &is);
+    ir_print_type(&w->type, &was);
+    diag_error(b->d, NULL,
+               "the method %s looks at \"%s\" %s beside \"%s\" %s; take outputs [N,C,H,W] of one height and width",
+               b->o->method->name, v->name, is.s, w->name, was.s);
+    str_release(&is);
+    str_release(&was);
+    return false;
+}
+
+bool loss_find_maps(struct loss_builder *b, const char *param, ir_vid *map) {
+    for (int k = 0; k < b->o->peers; k++) {
+        map[k] = loss_find_tap(b, false, k, param);
+        if (map[k] == IR_NONE || !fits(b, map[k], map[0])) return false;
+    }
+    return true;
+}
+
 // Maps [N,C,H,W] have their channels second; rows [N,C] and tokens [N,T,C] last.
 int loss_channels_at(const struct ir_type *t) { return t->rank == 4 ? 1 : t->rank - 1; }

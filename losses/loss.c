@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+// clang-format off
 // Which family is drawn by what.
 static const struct {
     const char *family;
@@ -19,6 +20,7 @@ static const struct {
     {"hints", loss_draw_hints},
     {"blind", loss_draw_blind},
     {"fusion", loss_draw_fusion},
+    {"adversarial", loss_draw_adversarial},
     {"edited", loss_draw_edited},
     {"dmi", loss_draw_dmi},
     {"cal", loss_draw_cal},
@@ -26,6 +28,7 @@ static const struct {
     {"joint", loss_draw_joint},
     {"transition", loss_draw_transition},
 };
+// clang-format on
 
 bool loss_options_init(struct loss_options *o, const char *name, struct diag *d) {
     const struct method *m = method_find(name);

@@ -55,6 +55,7 @@ void loss_draw_mixture(struct loss_builder *b);
 void loss_draw_joint(struct loss_builder *b);
 void loss_draw_blind(struct loss_builder *b);
 void loss_draw_fusion(struct loss_builder *b);
+void loss_draw_adversarial(struct loss_builder *b);
 
 // Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
 enum smkd_status loss_finish(struct loss_builder *b, bool predicts);
@@ -97,7 +98,9 @@ ir_vid loss_log_softmax(struct loss_builder *b, ir_vid z);
 ir_vid loss_entropy(struct loss_builder *b, ir_vid z); // [N], of softmax(z)
 // T^2 KL(sg softmax(source/T) || softmax(z_k/T)), [N], T = --temperature: what peer k lacks of what a source says.
 ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k);
-ir_vid loss_divergence_of(struct loss_builder *b, ir_vid source, ir_vid z);               // the same of any logits
+ir_vid loss_divergence_of(struct loss_builder *b, ir_vid source, ir_vid z); // the same of any logits
+// The sum, or the mean, of what peer k lacks of what each of the others says.
+ir_vid loss_from_others(struct loss_builder *b, int k, bool mean);
 ir_vid loss_cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z, double floor); // [N], of ln(p + floor)
 ir_vid loss_sum_columns(struct loss_builder *b, ir_vid x);                                // [N] of [N,C]
 ir_vid loss_keep_sum(struct ir_graph *g, ir_vid x, int64_t axis); // along an axis that stays, of 1
@@ -122,6 +125,8 @@ ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor);
 
 // The tap of peer k, or of its teacher, that the word `param` of the family means; IR_NONE after a report.
 ir_vid loss_find_tap(struct loss_builder *b, bool teacher, int k, const char *param);
+// Of every peer, which are to be maps of one height and width; false after a report.
+bool loss_find_maps(struct loss_builder *b, const char *param, ir_vid *map);
 int loss_channels_at(const struct ir_type *t); // the dimension of a tap's channels
 
 // --- layers.c --------------------------------------------------------------------------------------------------------

@@ -70,6 +70,17 @@ ir_vid loss_divergence(struct loss_builder *b, ir_vid source, int k) {
     return loss_divergence_of(b, source, loss_logits(b, k));
 }
 
+ir_vid loss_from_others(struct loss_builder *b, int k, bool mean) {
+    struct ir_graph *g = b->g;
+    ir_vid sum = IR_NONE;
+    for (int j = 0; j < b->o->peers; j++) {
+        if (j == k) continue;
+        ir_vid d = loss_divergence(b, loss_logits(b, j), k);
+        sum = sum == IR_NONE ? d : ir_add(g, sum, d);
+    }
+    return mean && b->o->peers > 2 ? ir_div(g, sum, ir_const_f(g, b->o->peers - 1)) : sum;
+}
+
 ir_vid loss_risen(struct loss_builder *b) {
     struct ir_graph *g = b->g;
     ir_vid one = ir_const_f(g, 1), now = ir_div(g, loss_scalar(b, "epoch"), loss_scalar(b, "ramp"));

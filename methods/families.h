@@ -4,27 +4,31 @@
 
 #include "methods.h"
 
-extern const struct method_family method_heads;      // heads.c
-extern const struct method_family method_hints;      // hints.c
-extern const struct method_family method_mutual;     // mutual.c
-extern const struct method_family method_distill;    // distill.c
-extern const struct method_family method_robust;     // robust.c
-extern const struct method_family method_sieve;      // sieve.c
-extern const struct method_family method_targets;    // targets.c
-extern const struct method_family method_small_loss; // small_loss.c
-extern const struct method_family method_transition; // transition.c
-extern const struct method_family method_edited;     // edited.c
-extern const struct method_family method_mixture;    // mixture.c
-extern const struct method_family method_joint;      // joint.c
-extern const struct method_family method_cal;        // cal.c
-extern const struct method_family method_dmi;        // dmi.c
-extern const struct method_family method_blind;      // blind.c
-extern const struct method_family method_fusion;     // fusion.c
-extern const struct method_family method_regression; // regression.c
+extern const struct method_family method_heads;       // heads.c
+extern const struct method_family method_hints;       // hints.c
+extern const struct method_family method_mutual;      // mutual.c
+extern const struct method_family method_distill;     // distill.c
+extern const struct method_family method_robust;      // robust.c
+extern const struct method_family method_sieve;       // sieve.c
+extern const struct method_family method_targets;     // targets.c
+extern const struct method_family method_small_loss;  // small_loss.c
+extern const struct method_family method_transition;  // transition.c
+extern const struct method_family method_edited;      // edited.c
+extern const struct method_family method_mixture;     // mixture.c
+extern const struct method_family method_joint;       // joint.c
+extern const struct method_family method_cal;         // cal.c
+extern const struct method_family method_dmi;         // dmi.c
+extern const struct method_family method_blind;       // blind.c
+extern const struct method_family method_fusion;      // fusion.c
+extern const struct method_family method_adversarial; // adversarial.c
+extern const struct method_family method_regression;  // regression.c
 
 // Answers of a family that are the same for all its methods.
 bool method_always(const struct method *m, const struct method_values *v);
 bool method_never(const struct method *m, const struct method_values *v);
+
+// Of METHOD_KAIMING, for layers in front of a relu: the root of 6.
+#define METHOD_HE 2.449489742783178
 
 // A parameter of every family that learns classes: loss_targets of losses/ looks at it.
 // clang-format off

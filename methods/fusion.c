@@ -51,13 +51,14 @@ static const struct method_param params[] = {
     {.name = NULL},
 };
 
-#define HE 2.449489742783178 // the root of 6
-
-static const struct method_begin begins[] = {
-    {"state.fusion.depth.weight", METHOD_KAIMING, HE},   {"state.fusion.depth.scale", METHOD_VALUE, 1},
-    {"state.fusion.depth.running_var", METHOD_VALUE, 1}, {"state.fusion.point.weight", METHOD_KAIMING, HE},
-    {"state.fusion.point.scale", METHOD_VALUE, 1},       {"state.fusion.point.running_var", METHOD_VALUE, 1},
-    {"state.fusion.fc.weight", METHOD_KAIMING, 1},       {NULL, METHOD_VALUE, 0}};
+static const struct method_begin begins[] = {{"state.fusion.depth.weight", METHOD_KAIMING, METHOD_HE},
+                                             {"state.fusion.depth.scale", METHOD_VALUE, 1},
+                                             {"state.fusion.depth.running_var", METHOD_VALUE, 1},
+                                             {"state.fusion.point.weight", METHOD_KAIMING, METHOD_HE},
+                                             {"state.fusion.point.scale", METHOD_VALUE, 1},
+                                             {"state.fusion.point.running_var", METHOD_VALUE, 1},
+                                             {"state.fusion.fc.weight", METHOD_KAIMING, 1},
+                                             {NULL, METHOD_VALUE, 0}};
 
 // The fused classifier is updated after every batch.
 const struct method_family method_fusion = {.name = "fusion",

@@ -41,6 +41,7 @@ flags_of() {
     dmi) echo "--dmi-lr 0.01" ;;
     temporal-ensembling | mean-teacher | ffl) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;
+    afd) echo "--discriminator-lr 1e-3" ;;
     esac
     if grep -q '^Teacher: ' "what.$1"; then echo "--teacher teach"; fi
 }

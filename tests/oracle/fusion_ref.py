@@ -144,6 +144,56 @@ def ffl_predicts(x):
     return {"probs.ensemble": softmax(linear(y.mean(axis=(2, 3)), s("fc.weight"), s("fc.bias"))[0])}
 
 
+# --- AFD: maps that are to pass for another network's ------------------------------------------------------------------------
+
+def channels_to(x, w, bias):
+    """The channels of maps to others."""
+    y, back = conv(x, w)
+    return y + bias[:, None, None], lambda d: (*back(d), d.sum(axis=(0, 2, 3)))
+
+
+def discriminator(x, w, bias, fw, fbias):
+    """One number a row."""
+    y, by_conv = channels_to(x, w, bias)
+    open = 1 / (1 + np.exp(-y))
+    slope = open * (1 + y * (1 - open))
+    y, by_pool = pooled(y * open)
+    y, by_fc = linear(y, fw, fbias)
+
+    def back(d):
+        d, dfw, dfb = by_fc(d[:, None])
+        return (*by_conv(by_pool(d) * slope), dfw, dfb)
+    return y[:, 0], back
+
+
+DISCRIMINATOR = ("discriminator.conv.weight", "discriminator.conv.bias", "discriminator.fc.weight", "discriminator.fc.bias")
+
+
+def afd(x, *, names=None, distill_weight=1.0, temperature=3.0, adversarial_weight=1.0, transfer="sgd", discriminator_lr=1e-4, lr=0.0, momentum=0.0,
+        weight_decay=0.0, nesterov=0, label_smoothing=0.0, feature=None):
+    names = names or [feature or "feature"] * x.peers
+    maps = [np.float64(getattr(x, f"tap_{k}_{name}")) for k, name in enumerate(names)]
+    out = {}
+    for k, name in enumerate(names):
+        s = lambda what: at(x, f"state.{what}", k)
+        judge = lambda v: discriminator(v, *map(s, DISCRIMINATOR))
+        mine, by_transfer = channels_to(maps[k], s("transfer.weight"), s("transfer.bias"))
+        passes, by_mine = judge(mine)
+        real, by_real = judge(maps[(k + 1) % x.peers])
+        far = (1 - passes) ** 2
+        of_fake, of_real = by_mine(2 * passes / x.n), by_real(-2 * (1 - real) / x.n)
+        dmap, dw, db = by_transfer(by_mine(-2 * adversarial_weight * (1 - passes) / x.n)[0])
+        taught = [soft(x.z[k], z, temperature) for j, z in enumerate(x.z) if j != k]
+        d = [sum(t[i] for t in taught) / len(taught) for i in range(2)]
+        loss, dz = total([(1, label_term(x, k, label_smoothing)), (distill_weight, mean(x, d))])
+        put(out, k, (loss + adversarial_weight * far.mean(), dz), adversarial=far, divergence=d[0], entropy=entropy(x.z[k]),
+            discriminator_loss=((1 - real) ** 2).mean() + (passes ** 2).mean())
+        out[f"grad.tap.{k}.{name}"] = dmap
+        out.update(steps(x, k, {"transfer.weight": dw, "transfer.bias": db}, transfer, lr, weight_decay, momentum, nesterov))
+        out.update(steps(x, k, {n: a + b for n, a, b in zip(DISCRIMINATOR, of_fake[1:], of_real[1:])}, "adam", discriminator_lr, 0))
+    return out
+
+
 # --- checks -----------------------------------------------------------------------------------------------------------------
 
 def check_layer(what, layer, operands):
@@ -173,6 +223,17 @@ def ffl_states(rng, channels, peers, classes):
     return out
 
 
+def afd_states(rng, channels):
+    """{name: values} of networks whose maps have so many channels."""
+    out = {}
+    for k, mine in enumerate(channels):
+        other = channels[(k + 1) % len(channels)]
+        for name, shape in (("transfer.weight", (other, mine, 1, 1)), ("transfer.bias", (other,)), ("discriminator.conv.weight", (64, other, 3, 3)),
+                            ("discriminator.conv.bias", (64,)), ("discriminator.fc.weight", (1, 64)), ("discriminator.fc.bias", (1,))):
+            out[f"state.{name}.{k}"] = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+    return out
+
+
 def self_check():
     rng = np.random.default_rng(1)
     check_layer("conv", conv, [rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 3, 3))])
@@ -180,6 +241,9 @@ def self_check():
     check_layer("norm", norm, [rng.normal(size=(3, 2, 2, 2)), rng.normal(size=2), rng.normal(size=2)])
     check_layer("linear", linear, [rng.normal(size=(3, 4)), rng.normal(size=(5, 4)), rng.normal(size=5)])
     check_layer("pooled", pooled, [rng.normal(size=(3, 2, 2, 4))])
+    check_layer("channels", channels_to, [rng.normal(size=(2, 3, 2, 2)), rng.normal(size=(4, 3, 1, 1)), rng.normal(size=4)])
+    check_layer("discriminator", discriminator, [rng.normal(size=(3, 4, 3, 3)), rng.normal(size=(5, 4, 3, 3)), rng.normal(size=5),
+                                                 rng.normal(size=(1, 5)), rng.normal(size=1)])
     y = conv(np.ones((1, 1, 3, 3)), np.ones((1, 1, 3, 3)))[0]
     np.testing.assert_array_equal(y[0, 0], [[4, 6, 4], [6, 9, 6], [4, 6, 4]])
     # FFL as a whole: maps and states are moved by L_f alone, since as a teacher the classifier is a constant.

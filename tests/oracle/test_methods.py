@@ -114,6 +114,16 @@ def fused(rule, name="feature"):
     return draw_fused
 
 
+def adversaries(rule):
+    def draw_adversaries(rng, n, c, peers):
+        channels = [3, 5, 4][:peers]
+        out = {f"tap.{k}.feature": np.float32(rng.normal(size=(n, channels[k], 3, 2))) for k in range(peers)}
+        for key, v in fusion.afd_states(rng, channels).items():
+            out.update(trained(rng, {key: v}, "adam" if "discriminator" in key else rule))
+        return out
+    return draw_adversaries
+
+
 def past(rng, n, c, peers):
     return tables({"table.prev": None})(rng, n, c, peers)
 
@@ -251,7 +261,7 @@ OF_20 = dict(epoch=5, epochs=20)
 FORGETS = [LATE, dict(LATE, forget=0.8, ramp=1), dict(LATE, forget=1 / 3, ramp=1),
            dict(LATE, forget=0.6, forget_exponent=2, ramp=4), dict(epoch=1), dict(LATE, forget=1, ramp=5)]
 RATED = dict(epoch=2, epochs=8, lr=0.1, momentum=0.9, weight_decay=0.01)
-OWN = dict(epoch=9, lr=0.1, momentum=0.9)
+OWN = dict(lr=0.1, momentum=0.9)
 SMALL = functools.partial(entry, ref.small_loss, (2, 3))
 BLIND = functools.partial(entry, stages.blind, (2,), [dict(epoch=1), dict(epoch=6, blind_alpha3=0.8), dict(epoch=7, blind_alpha4=0)],
                           inputs=groups)
@@ -282,10 +292,13 @@ METHODS = {
                 entry(memory.fitnets, (1,), [{**{k: v for k, v in RATED.items() if k != "momentum"}, "regressor": "adam", "hint_weight": 4}], inputs=hints("adam", (4,))),
                 entry(memory.fitnets, (1,), [dict(RATED, hint="of_it", guided="by_it")], inputs=hints("sgd", (), ("of_it", "by_it")),
                       names=("of_it", "by_it"))],
-    "ffl": [entry(fusion.ffl, (2, 3), [dict(OWN, ramp=12), dict(OWN, epoch=90, temperature=2, distill_weight=0.4, nesterov=1, fusion_decay=0.01)],
+    "ffl": [entry(fusion.ffl, (2, 3), [dict(OWN, epoch=9, ramp=12), dict(OWN, epoch=90, temperature=2, distill_weight=0.4, nesterov=1, fusion_decay=0.01)],
                   inputs=fused("sgd"), predicts=fusion.ffl_predicts),
             entry(fusion.ffl, (2,), [dict(epoch=40, lr=0.01, fusion="adam")], inputs=fused("adam")),
-            entry(fusion.ffl, (2,), [dict(OWN, feature="maps")], inputs=fused("sgd", "maps"))],
+            entry(fusion.ffl, (2,), [dict(OWN, epoch=9, feature="maps")], inputs=fused("sgd", "maps"))],
+    "afd": [entry(fusion.afd, (2, 3), [dict(OWN, weight_decay=0.01), dict(OWN, nesterov=1, adversarial_weight=0.3, distill_weight=2, temperature=1,
+                                                                          discriminator_lr=0.01)], inputs=adversaries("sgd")),
+            entry(fusion.afd, (2,), [dict(lr=0.01, weight_decay=0.1, transfer="adam")], inputs=adversaries("adam"))],
     "two-round": entry(ref.distill, switches=[dict(round=1), dict(round=2, epsilon=0.2)], inputs=said, sources="former"),
     "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
     "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),

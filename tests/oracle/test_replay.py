@@ -79,21 +79,39 @@ def ones(*shape):
     return lambda replay, name: np.ones(shape)
 
 
-def trained(**states):
-    """States of a method's own that SGD trains: {name: (shape, how it begins, with the shape)}."""
+def trained(rule="sgd", k="", **states):
+    """States of a method's own that SGD or Adam trains: {name: (shape, how it begins, with the shape)}. k: "" or ".0", of a peer."""
     out = {}
     for name, (shape, begin) in states.items():
-        out[f"state.{name}"], out[f"state.{name}.velocity"] = begin(*shape), nothing(*shape)
+        out[f"state.{name}{k}"] = begin(*shape)
+        for what in {"sgd": ("velocity",), "adam": ("mean", "square")}[rule]:
+            out[f"state.{name}.{what}{k}"] = nothing(*shape)
+            if rule == "adam":
+                out[f"state.{name}.{what}.share{k}"] = nothing()
     return out
+
+
+he = functools.partial(layer, most=math.sqrt(6))
 
 
 def fused(channels, out):
     """FFL's classifier."""
-    he = functools.partial(layer, most=math.sqrt(6))
     memory = trained(**{"fusion.fc.weight": ((SETTING.classes, out), layer), "fusion.fc.bias": ((SETTING.classes,), nothing)})
     for name, n, shape in (("depth", channels, (channels, 1, 3, 3)), ("point", out, (out, channels, 1, 1))):
         memory.update(trained(**{f"fusion.{name}.weight": (shape, he), f"fusion.{name}.scale": ((n,), ones), f"fusion.{name}.shift": ((n,), nothing)}))
         memory.update({f"state.fusion.{name}.running_mean": nothing(n), f"state.fusion.{name}.running_var": ones(n)})
+    return memory
+
+
+def adversaries(*channels):
+    """AFD's maps to the next network's channels, and discriminators of these."""
+    memory = {}
+    for k, mine in enumerate(channels):
+        other = channels[(k + 1) % len(channels)]
+        memory.update(trained("sgd", f".{k}", **{"transfer.weight": ((other, mine, 1, 1), layer), "transfer.bias": ((other,), nothing)}))
+        memory.update(trained("adam", f".{k}", **{
+            "discriminator.conv.weight": ((64, other, 3, 3), he), "discriminator.conv.bias": ((64,), nothing),
+            "discriminator.fc.weight": ((1, 64), layer), "discriminator.fc.bias": ((1,), nothing)}))
     return memory
 
 
@@ -211,6 +229,7 @@ REPLAYS = {
                    memory={"state.regressor.weight": layer(12, 16, 1, 1), "state.regressor.weight.velocity": nothing(12, 16, 1, 1),
                            "state.regressor.bias": nothing(12), "state.regressor.bias.velocity": nothing(12)}),
     "ffl": row(functools.partial(fusion.ffl, names=("guided", "hint")), nets=("guided", "hint"), alone=fused(16 + 12, 14), ramp=2, fusion_decay=0.01),
+    "afd": row(functools.partial(fusion.afd, names=("guided", "hint")), nets=("guided", "hint"), alone=adversaries(16, 12), discriminator_lr=3e-4),
     "two-round": row(rounds=2),
     "born-again": row(rounds=3, anew=True),
     "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# FFL: the classifier of all feature maps learns, predicts for the ensemble and is in both checkpoints; three networks; Nesterov's momentum is
-# the run's; what is said where a map is missing, or does not fit.
+# Methods that look at the networks' feature maps. FFL: the classifier of all maps learns, predicts for the ensemble and is in both
+# checkpoints; three networks; Nesterov's momentum is the run's. AFD: discriminators learn by a loss of their own. What is said where a map is
+# missing, or does not fit.
 . "$SMKD_SRC/tests/tools/train.bash"
 make_peers
 "$smkdc" compile a.onnx --tap /layer3/0/Relu_1=feature -o fa.smkd
@@ -52,8 +53,34 @@ grep -q '^Inside: a feature map inside each network' what.txt && ! grep -q '^Hea
 no() { refuses "$@" -o no; [ ! -e no ] || fail "a folder"; }
 no 'inside network 1, which has none beside its logits: compile it with smkdc compile --tap VALUE=feature' fuse --peer fa.smkd --peer b.smkd
 no '--feature last: network 0 has no such output; it has feature; make one with smkdc compile --tap VALUE=last' fuse "${pair[@]}" --feature last
-no 'fuses "tap.1.feature" f32[N,12,14,14] with "tap.0.feature" f32[N,32,7,7]; take outputs [N,C,H,W] of one height and width' fuse --peer fa.smkd --peer many.smkd
-no 'fuses "tap.1.feature" f32[N,24] with' fuse --peer fa.smkd --peer rows.smkd
+no 'looks at "tap.1.feature" f32[N,12,14,14] beside "tap.0.feature" f32[N,32,7,7]; take outputs [N,C,H,W] of one height and width' fuse --peer fa.smkd --peer many.smkd
+no 'looks at "tap.1.feature" f32[N,24] beside' fuse --peer fa.smkd --peer rows.smkd
 no 'the method ffl takes at least 2 networks' fuse --peer fa.smkd
 no '--accumulate 2: the method ffl couples the rows of a batch, or trains numbers of its own' fuse "${pair[@]}" --accumulate 2
+
+# AFD: the discriminators learn what tells the two apart where nobody works against them, at a rate of their own.
+judge() { "$run" train --method afd "${common[@]}" --epochs 3 "$@"; }
+judge "${pair[@]}" --adversarial-weight 0 --discriminator-lr 0.01 -o judge 2>judge.log || fail "$(tail -n 1 judge.log)"
+judge "${pair[@]}" --adversarial-weight 0 --discriminator-lr 0.01 --threads 1 -o judge.one 2>judge.one.log
+same_run judge judge.one
+judge "${pair[@]}" --adversarial-weight 0 --discriminator-lr 0 -o still 2>still.log
+judge "${pair[@]}" --peer fa.smkd --transfer adam --opt adam --lr 0.001 -o ring 2>ring.log || fail "$(tail -n 1 ring.log)"
+python3 - <<'P' || fail "what the discriminators learn"
+import csv, json
+
+def last(run):
+    return list(csv.DictReader(open(f"{run}/metrics.csv")))[-1]
+def shapes(run):
+    raw = open(f"{run}/last.safetensors", "rb").read()
+    return {k: v["shape"] for k, v in json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")]).items() if k != "__metadata__"}
+for k in (0, 1):
+    assert float(last("judge")[f"discriminator_loss_{k}"]) < 0.8 * float(last("still")[f"discriminator_loss_{k}"]), (k, last("judge"), last("still"))
+    assert float(last("judge")[f"loss_{k}"]) == float(last("still")[f"loss_{k}"]), "a discriminator moved a network at the weight 0"
+ring = shapes("ring")
+assert ring["state.transfer.weight.0"] == [24, 32, 1, 1] and ring["state.transfer.weight.2"] == [32, 32, 1, 1], ring
+assert ring["state.discriminator.conv.weight.1"] == [64, 32, 3, 3], ring
+P
+no 'the method afd looks at an output inside network 1, which has none beside its logits: compile it with' judge --peer fa.smkd --peer b.smkd
+no 'looks at "tap.1.feature" f32[N,12,14,14] beside "tap.0.feature" f32[N,32,7,7]' judge --peer fa.smkd --peer many.smkd
+no '--accumulate 2: the method afd couples the rows of a batch, or trains numbers of its own' judge "${pair[@]}" --accumulate 2
 echo ok
