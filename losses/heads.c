@@ -8,74 +8,12 @@
 //   y = (1-a) q + a P, a = alpha_T progress, P what the network said in the epoch before          (PS-KD)
 #include "losses_internal.h"
 
-#include <string.h>
-
-enum { MAX_HEADS = 16 };
-
-struct net {
-    ir_vid z, f, head[MAX_HEADS], feature[MAX_HEADS];
-    int n; // heads
-};
-
 // mean_i H(t, softmax z)
 static ir_vid cross_entropy(struct loss_builder *b, ir_vid target, ir_vid z) {
     return loss_mean_rows(b, loss_cross_entropy(b, target, z, 0));
 }
 
 static ir_vid add(struct loss_builder *b, ir_vid sum, ir_vid x) { return sum == IR_NONE ? x : ir_add(b->g, sum, x); }
-
-static int64_t columns(const struct loss_builder *b, ir_vid v) {
-    const struct ir_type *t = &b->g->values[v].type;
-    return t->rank == 2 ? t->dims[1] : -1;
-}
-
-// Features of any shape as rows.
-static ir_vid rows_of(struct loss_builder *b, ir_vid v) {
-    if (v == IR_NONE) return v;
-    const struct ir_type *t = &b->g->values[v].type;
-    int64_t n = 1;
-    for (int i = 1; i < t->rank; i++) n *= t->dims[i];
-    return t->rank == 2 ? v : ir_reshape(b->g, v, 2, (int64_t[]){IR_N, n});
-}
-
-// Heads are head1, head2, ... with features feat1, feat2, ...; the network's own features are featF, or behind those of
-// the heads. False after a report.
-static bool find_heads(struct loss_builder *b, int k, struct net *net) {
-    *net = (struct net){.z = loss_logits(b, k)};
-    for (; net->n < MAX_HEADS; net->n++) {
-        const char *name = arena_printf(b->a, "head%d", net->n + 1);
-        ir_vid z = loss_tap(b, k, name);
-        if (z == IR_NONE) break;
-        if (columns(b, z) != b->o->classes) {
-            diag_error(b->d, NULL, "network %d: \"%s\" is not [N,%lld] as the logits are", k, name,
-                       (long long)b->o->classes);
-            return false;
-        }
-        net->head[net->n] = z;
-    }
-    if (!net->n) {
-        diag_error(b->d, NULL,
-                   "the method %s needs heads at the sides of network %d (outputs head1, head2, ...): make one with "
-                   "smkdc new resnet18 --heads 3, or give a model some with smkdc compile --head",
-                   b->o->method->name, k);
-        return false;
-    }
-    if (b->o->predict) return true;
-    net->f = rows_of(b, loss_tap(b, k, "featF"));
-    if (net->f == IR_NONE) net->f = rows_of(b, loss_tap(b, k, arena_printf(b->a, "feat%d", net->n + 1)));
-    for (int i = 0; i < net->n; i++) {
-        const char *name = arena_printf(b->a, "feat%d", i + 1);
-        net->feature[i] = rows_of(b, loss_tap(b, k, name));
-        if (net->f != IR_NONE && net->feature[i] != IR_NONE && columns(b, net->feature[i]) == columns(b, net->f))
-            continue;
-        diag_error(b->d, NULL,
-                   "the method %s compares the features of network %d: there are no \"%s\" and \"feat%d\" (or "
-                   "\"featF\") of one size",
-                   b->o->method->name, k, name, net->n + 1);
-        return false;
-    }
-    return true;
-}
 
 // sum (f_i - sg f)^2 over batch and channels, where one of the two is more than 0.
 static ir_vid distance(struct loss_builder *b, ir_vid fi, ir_vid f) {
@@ -85,7 +23,7 @@ static ir_vid distance(struct loss_builder *b, ir_vid fi, ir_vid f) {
     return loss_sum_rows(b, loss_sum_columns(b, ir_where(g, counts, ir_mul(g, d, d), zero)));
 }
 
-static ir_vid byot(struct loss_builder *b, const struct net *net, ir_vid y, ir_vid given, ir_vid own) {
+static ir_vid byot(struct loss_builder *b, const struct loss_heads *net, ir_vid y, ir_vid given, ir_vid own) {
     struct ir_graph *g = b->g;
     ir_vid t = loss_scalar(b, "temperature"), alpha = loss_scalar(b, "byot_alpha");
     ir_vid said = ir_stop_gradient(g, loss_softmax(b, ir_div(g, net->z, t)));
@@ -100,7 +38,7 @@ static ir_vid byot(struct loss_builder *b, const struct net *net, ir_vid y, ir_v
     return ir_add(g, ir_mul(g, loss_scalar(b, "byot_beta"), features), ir_add(g, kd, rest));
 }
 
-static ir_vid dmfl(struct loss_builder *b, const struct net *net) {
+static ir_vid dmfl(struct loss_builder *b, const struct loss_heads *net) {
     struct ir_graph *g = b->g;
     ir_vid sum = IR_NONE, all = ir_stop_gradient(g, loss_softmax(b, net->f));
     for (int i = 0; i < net->n; i++) {
@@ -123,8 +61,8 @@ static ir_vid with_past(struct loss_builder *b, int k, ir_vid q) {
 static void draw_one(struct loss_builder *b, int k, ir_vid q, ir_vid given) {
     struct ir_graph *g = b->g;
     const bool with_byot = loss_is(b, "byot", "on"), with_dmfl = !loss_is(b, "dmfl", "off");
-    struct net net = {.z = loss_logits(b, k)};
-    if ((with_byot || with_dmfl) && !find_heads(b, k, &net)) return;
+    struct loss_heads net = {.z = loss_logits(b, k)};
+    if ((with_byot || with_dmfl) && !(loss_find_heads(b, k, &net) && loss_find_features(b, k, &net, true))) return;
     ir_vid y = loss_is(b, "ps-kd", "on") ? with_past(b, k, q) : q, own = loss_label_term(b, y, given, net.z, 0),
            loss = own;
     if (with_byot) loss = ir_add(g, loss, byot(b, &net, y, given, own));
@@ -141,8 +79,8 @@ static void draw_one(struct loss_builder *b, int k, ir_vid q, ir_vid given) {
 // (methods.md 4.7), or all where there is only one.
 static void predict_one(struct loss_builder *b, int k, ir_vid *all) {
     struct ir_graph *g = b->g;
-    struct net net;
-    if (!find_heads(b, k, &net)) return;
+    struct loss_heads net;
+    if (!loss_find_heads(b, k, &net)) return;
     ir_vid sum = net.z;
     const int together = net.n > 1 ? net.n - 1 : net.n;
     for (int i = 0; i < net.n; i++) {

@@ -67,3 +67,57 @@ bool loss_find_maps(struct loss_builder *b, const char *param, ir_vid *map) {
 
 // Maps [N,C,H,W] have their channels second; rows [N,C] and tokens [N,T,C] last.
 int loss_channels_at(const struct ir_type *t) { return t->rank == 4 ? 1 : t->rank - 1; }
+
+// --- classifiers at the sides ----------------------------------------------------------------------------------------
+
+static int64_t columns(const struct loss_builder *b, ir_vid v) {
+    const struct ir_type *t = &b->g->values[v].type;
+    return t->rank == 2 ? t->dims[1] : -1;
+}
+
+bool loss_find_heads(struct loss_builder *b, int k, struct loss_heads *net) {
+    *net = (struct loss_heads){.z = loss_logits(b, k)};
+    for (; net->n < LOSS_MAX_HEADS; net->n++) {
+        const char *name = arena_printf(b->a, "head%d", net->n + 1);
+        ir_vid z = loss_tap(b, k, name);
+        if (z == IR_NONE) break;
+        if (columns(b, z) != b->o->classes) {
+            diag_error(b->d, NULL, "network %d: \"%s\" is not [N,%lld] as the logits are", k, name,
+                       (long long)b->o->classes);
+            return false;
+        }
+        net->head[net->n] = z;
+    }
+    if (net->n) return true;
+    diag_error(b->d, NULL,
+               "the method %s needs heads at the sides of network %d (outputs head1, head2, ...): make one with "
+               "smkdc new resnet18 --heads 3, or give a model some with smkdc compile --head",
+               b->o->method->name, k);
+    return false;
+}
+
+// Features of any shape as rows.
+static ir_vid rows_of(struct loss_builder *b, ir_vid v) {
+    if (v == IR_NONE) return v;
+    const struct ir_type *t = &b->g->values[v].type;
+    int64_t n = 1;
+    for (int i = 1; i < t->rank; i++) n *= t->dims[i];
+    return t->rank == 2 ? v : ir_reshape(b->g, v, 2, (int64_t[]){IR_N, n});
+}
+
+bool loss_find_features(struct loss_builder *b, int k, struct loss_heads *net, bool one_size) {
+    net->f = rows_of(b, loss_tap(b, k, "featF"));
+    if (net->f == IR_NONE) net->f = rows_of(b, loss_tap(b, k, arena_printf(b->a, "feat%d", net->n + 1)));
+    for (int i = 0; i < net->n; i++) {
+        const char *name = arena_printf(b->a, "feat%d", i + 1);
+        net->feature[i] = rows_of(b, loss_tap(b, k, name));
+        const bool there = net->f != IR_NONE && net->feature[i] != IR_NONE;
+        if (there && (!one_size || columns(b, net->feature[i]) == columns(b, net->f))) continue;
+        diag_error(b->d, NULL,
+                   "the method %s looks at the features of network %d: there are no \"%s\" and \"feat%d\" (or "
+                   "\"featF\")%s",
+                   b->o->method->name, k, name, net->n + 1, one_size ? " of one size" : "");
+        return false;
+    }
+    return true;
+}

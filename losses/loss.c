@@ -19,6 +19,7 @@ static const struct {
     {"small_loss", loss_draw_small_loss},
     {"hints", loss_draw_hints},
     {"blind", loss_draw_blind},
+    {"branches", loss_draw_branches},
     {"fusion", loss_draw_fusion},
     {"adversarial", loss_draw_adversarial},
     {"edited", loss_draw_edited},
@@ -82,19 +83,21 @@ ir_vid loss_logits(struct loss_builder *b, int k) {
     return loss_input(b, arena_printf(b->a, "logits.%d", k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
 }
 
-static ir_vid tap_of(struct loss_builder *b, bool teacher, int k, const char *name) {
+// As what the input is called: "tap", "teacher" or "average".
+static ir_vid tap_of(struct loss_builder *b, const char *as, int k, const char *name) {
     for (size_t i = 0; i < b->o->n_taps; i++) {
         const struct loss_tap *t = &b->o->taps[i];
-        if (t->teacher != teacher || t->peer != k || strcmp(t->name, name) != 0) continue;
-        return loss_input(b, arena_printf(b->a, "%s.%d.%s", teacher ? "teacher" : "tap", k, name), IR_F32, t->rank,
-                          t->dims);
+        if (t->teacher != !strcmp(as, "teacher") || t->peer != k || strcmp(t->name, name) != 0) continue;
+        return loss_input(b, arena_printf(b->a, "%s.%d.%s", as, k, name), IR_F32, t->rank, t->dims);
     }
     return IR_NONE;
 }
 
-ir_vid loss_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, false, k, name); }
+ir_vid loss_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, "tap", k, name); }
 
-ir_vid loss_teacher_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, true, k, name); }
+ir_vid loss_teacher_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, "teacher", k, name); }
+
+ir_vid loss_average_tap(struct loss_builder *b, int k, const char *name) { return tap_of(b, "average", k, name); }
 
 ir_vid loss_labels(struct loss_builder *b) { return loss_input(b, "labels", IR_I64, 1, (int64_t[]){IR_N}); }
 

@@ -54,6 +54,7 @@ void loss_draw_edited(struct loss_builder *b);
 void loss_draw_mixture(struct loss_builder *b);
 void loss_draw_joint(struct loss_builder *b);
 void loss_draw_blind(struct loss_builder *b);
+void loss_draw_branches(struct loss_builder *b);
 void loss_draw_fusion(struct loss_builder *b);
 void loss_draw_adversarial(struct loss_builder *b);
 
@@ -69,6 +70,7 @@ ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]
 // A tap of peer k; IR_NONE where it has none of that name.
 ir_vid loss_tap(struct loss_builder *b, int k, const char *name);
 ir_vid loss_teacher_tap(struct loss_builder *b, int k, const char *name); // of its teacher
+ir_vid loss_average_tap(struct loss_builder *b, int k, const char *name); // of its average
 ir_vid loss_labels(struct loss_builder *b);                               // i64[N]
 ir_vid loss_scalar(struct loss_builder *b, const char *name);             // f32[]
 ir_vid loss_scalar_of(struct loss_builder *b, const char *stem, int k);   // "r", 0: r.0
@@ -127,6 +129,17 @@ ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor);
 ir_vid loss_find_tap(struct loss_builder *b, bool teacher, int k, const char *param);
 // Of every peer, which are to be maps of one height and width; false after a report.
 bool loss_find_maps(struct loss_builder *b, const char *param, ir_vid *map);
+// A network with classifiers at its sides, head1, head2, ..., and the features [N,F] that they and the network itself
+// look at: feat1, feat2, ...; its own are featF, or behind those of the heads.
+enum { LOSS_MAX_HEADS = 16 };
+struct loss_heads {
+    ir_vid z, f, head[LOSS_MAX_HEADS], feature[LOSS_MAX_HEADS];
+    int n; // heads
+};
+// Both return false after a report: of a network without heads; where a feature is missing, or with `one_size` has
+// another size than the others.
+bool loss_find_heads(struct loss_builder *b, int k, struct loss_heads *net);
+bool loss_find_features(struct loss_builder *b, int k, struct loss_heads *net, bool one_size);
 int loss_channels_at(const struct ir_type *t); // the dimension of a tap's channels
 
 // --- layers.c --------------------------------------------------------------------------------------------------------

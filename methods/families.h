@@ -19,6 +19,7 @@ extern const struct method_family method_joint;       // joint.c
 extern const struct method_family method_cal;         // cal.c
 extern const struct method_family method_dmi;         // dmi.c
 extern const struct method_family method_blind;       // blind.c
+extern const struct method_family method_branches;    // branches.c
 extern const struct method_family method_fusion;      // fusion.c
 extern const struct method_family method_adversarial; // adversarial.c
 extern const struct method_family method_regression;  // regression.c

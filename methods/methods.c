@@ -49,7 +49,10 @@ const struct method methods[] = {
      "a classifier of the feature maps of all networks teaches them, and they teach it", "FFL, ICPR 2020, as its code"},
     {"afd", &method_adversarial, "", 2, MANY,
      "each network's feature maps are to pass for the next one's, a discriminator judges: our reading",
-     "AFD, ICML 2020, from memory"},
+     "AFD, ICML 2020, from secondary sources"},
+    {"pcl", &method_branches, "", 1, MANY,
+     "branches learn from a classifier of all their features and from the average's branches: our reading",
+     "PCL, AAAI 2021, after a third party's code"},
     {"two-round", &method_distill, "from=former,several=mean,balance=split", 1, MANY,
      "trained, then taught anew by what it became", "two-round self-distillation"},
     {"born-again", &method_distill, "from=former,several=mean,balance=added,rounds:3,round-start:untrained", 1, MANY,
@@ -440,8 +443,10 @@ struct method_name method_parse(const char *name) {
         const char *prefix;
         enum method_role role;
         bool always; // no other name begins with it
-    } inside[] = {
-        {"tap.", METHOD_TAP, true}, {"grad.tap.", METHOD_TAP_GRAD, true}, {"teacher.", METHOD_TEACHER_TAP, false}};
+    } inside[] = {{"tap.", METHOD_TAP, true},
+                  {"grad.tap.", METHOD_TAP_GRAD, true},
+                  {"teacher.", METHOD_TEACHER_TAP, false},
+                  {"average.", METHOD_AVERAGE_TAP, false}};
     struct method_name r = {.role = METHOD_OTHER, .peer = -1};
     for (size_t i = 0; i < sizeof inside / sizeof *inside; i++) {
         if (!str_has_prefix(name, inside[i].prefix)) continue;

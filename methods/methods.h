@@ -176,6 +176,7 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            teacher.K f32[N,C]   what a frozen teacher says of the batch, for peer K
 //            teacher.K.NAME f32[N,..]  output NAME of that teacher, inside it
 //            average.K f32[N,C]   what the moving average of peer K says of it
+//            average.K.NAME f32[N,..]  output NAME of that average, inside it or at its side
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
 //            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
 //   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), lr (the
@@ -206,6 +207,7 @@ enum method_role {
     METHOD_TEACHER,
     METHOD_TEACHER_TAP,
     METHOD_AVERAGE,
+    METHOD_AVERAGE_TAP,
     METHOD_TABLE,
     METHOD_STATE,
     METHOD_LOSS,
@@ -217,7 +219,7 @@ struct method_name {
     enum method_role role;
     int peer;        // -1: of none
     char stem[48];   // without the peer: "entropy", "table.target"
-    const char *tap; // of a tap, a peer's or a teacher's: NAME, in the text that was parsed
+    const char *tap; // of a tap, a peer's, its teacher's or its average's: NAME, in the text that was parsed
 };
 struct method_name method_parse(const char *name);
 // How the table or state of that stem starts; NULL: as zeros.

@@ -18,33 +18,52 @@ static enum smkd_result no_teacher(const struct rt_program *p, const char *input
                    smkd_model_info(p->model)->name, input);
 }
 
-// What a teacher says under that name, in memory that its session writes; NULL after rt_fail.
-static const float *inside(struct rt_feeds *f, const struct rt_peer *teacher, const struct smkd_abi_tensor *row,
-                           size_t batch) {
-    if (strcmp(row->name, teacher->logits->name) == 0) return teacher->out;
+// Memory for what somebody says under that name; NULL after rt_fail.
+static float *remember(struct rt_feeds *f, const struct rt_peer *of, const struct smkd_abi_tensor *row, size_t batch) {
     for (size_t i = 0; i < f->n_taps; i++)
-        if (f->tap[i].teacher == teacher && strcmp(f->tap[i].name, row->name) == 0) return f->tap[i].said;
+        if (f->tap[i].of == of && strcmp(f->tap[i].name, row->name) == 0) return f->tap[i].said;
     f->tap = xrealloc(f->tap, (f->n_taps + 1) * sizeof *f->tap);
     struct rt_feed_tap *t = &f->tap[f->n_taps++];
-    *t = (struct rt_feed_tap){.teacher = teacher, .name = row->name, .said = rt_floats(batch * (size_t)row->numel)};
-    if (!t->said) rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", teacher->path, row->name);
-    return t->said && smkd_bind(teacher->session, SMKD_ABI_OUTPUT, row->name, t->said) == SMKD_R_OK ? t->said : NULL;
+    *t = (struct rt_feed_tap){.of = of, .name = row->name, .said = rt_floats(batch * (size_t)row->numel)};
+    if (!t->said) rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", of->path, row->name);
+    return t->said;
 }
 
-static enum smkd_result start_tap(struct rt_feeds *f, struct rt_program *p, const struct smkd_abi_tensor *in,
-                                  const struct method_name *name, size_t batch) {
-    if (!f->n_teachers) return no_teacher(p, in->name);
-    const struct rt_peer *teacher = &f->teachers[name->peer % f->n_teachers];
-    const struct smkd_abi_tensor *row = smkd_model_find(teacher->model, SMKD_ABI_OUTPUT, name->tap);
+// The network's output of that name, which is to look like the input. NULL after rt_fail.
+static const struct smkd_abi_tensor *find_tap(const struct rt_program *p, const struct rt_peer *of, const char *whose,
+                                              const struct smkd_abi_tensor *in, const struct method_name *name) {
+    const struct smkd_abi_tensor *row = smkd_model_find(of->model, SMKD_ABI_OUTPUT, name->tap);
     bool same = row && row->dtype == SMKD_ABI_F32 && row->rank == in->rank;
     for (uint32_t d = 0; same && d < row->rank; d++) same = row->dims[d] == in->dims[d];
-    if (!same)
-        return rt_fail(SMKD_R_MISMATCH,
-                       "%s: looks at \"%s\" of the teacher of network %d, %s: there is no such output of that shape; "
-                       "make one with smkdc compile --tap",
-                       smkd_model_info(p->model)->name, name->tap, name->peer, teacher->path);
-    const float *said = inside(f, teacher, row, batch);
-    return said ? rt_program_bind(p, in->name, said) : SMKD_R_NOMEM;
+    if (same) return row;
+    rt_fail(SMKD_R_MISMATCH,
+            "%s: looks at \"%s\" of the %s of network %d, %s: there is no such output of that shape; make one with "
+            "smkdc compile --tap",
+            smkd_model_info(p->model)->name, name->tap, whose, name->peer, of->path);
+    return NULL;
+}
+
+static enum smkd_result start_teacher_tap(struct rt_feeds *f, struct rt_program *p, const struct smkd_abi_tensor *in,
+                                          const struct method_name *name, size_t batch) {
+    if (!f->n_teachers) return no_teacher(p, in->name);
+    const struct rt_peer *teacher = &f->teachers[name->peer % f->n_teachers];
+    const struct smkd_abi_tensor *row = find_tap(p, teacher, "teacher", in, name);
+    if (!row) return SMKD_R_MISMATCH;
+    if (strcmp(row->name, teacher->logits->name) == 0) return rt_program_bind(p, in->name, teacher->out);
+    float *said = remember(f, teacher, row, batch);
+    if (!said || smkd_bind(teacher->session, SMKD_ABI_OUTPUT, row->name, said) != SMKD_R_OK) return SMKD_R_NOMEM;
+    return rt_program_bind(p, in->name, said);
+}
+
+// The peer's own output of that name has memory of its own, to which its session returns.
+static enum smkd_result start_average_tap(struct rt_feeds *f, struct rt_program *p, const struct smkd_abi_tensor *in,
+                                          const struct method_name *name, size_t batch) {
+    struct rt_peer *peer = &f->peers[name->peer];
+    const struct smkd_abi_tensor *row = find_tap(p, peer, "average", in, name);
+    if (!row) return SMKD_R_MISMATCH;
+    float *said = rt_peer_tap(peer, row->name) ? remember(f, peer, row, batch) : NULL;
+    if (said) return rt_program_bind(p, in->name, said);
+    return rt_fail(SMKD_R_NOMEM, "%s: out of memory for output \"%s\"", peer->path, row->name);
 }
 
 static enum smkd_result start_one(struct rt_feeds *f, struct rt_program *p, const char *input,
@@ -66,7 +85,8 @@ enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t
     for (size_t i = 0; e == SMKD_R_OK && (t = smkd_model_nth(p->model, SMKD_ABI_INPUT, i)); i++) {
         const struct method_name name = method_parse(t->name);
         if (name.role == METHOD_TEACHER || name.role == METHOD_AVERAGE) e = start_one(f, p, t->name, &name, batch);
-        if (name.role == METHOD_TEACHER_TAP) e = start_tap(f, p, t, &name, batch);
+        if (name.role == METHOD_TEACHER_TAP) e = start_teacher_tap(f, p, t, &name, batch);
+        if (name.role == METHOD_AVERAGE_TAP) e = start_average_tap(f, p, t, &name, batch);
     }
     return e;
 }
@@ -78,15 +98,35 @@ void rt_feeds_release(struct rt_feeds *f) {
     *f = (struct rt_feeds){0};
 }
 
+// Whether anything is asked of peer k's average or former self.
+static bool is_asked(const struct rt_feeds *f, int k) {
+    for (size_t i = 0; i < f->n_taps; i++)
+        if (f->tap[i].of == &f->peers[k]) return true;
+    return f->said[k] != NULL;
+}
+
+// Where peer k's session writes: what it says itself, or what its other self does.
+static enum smkd_result write_to(struct rt_feeds *f, int k, bool itself) {
+    struct rt_peer *p = &f->peers[k];
+    enum smkd_result e = SMKD_R_OK;
+    if (f->said[k]) e = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, itself ? p->out : f->said[k]);
+    for (size_t i = 0; i < f->n_taps && e == SMKD_R_OK; i++) {
+        const struct rt_feed_tap *t = &f->tap[i];
+        if (t->of != p) continue;
+        e = smkd_bind(p->session, SMKD_ABI_OUTPUT, t->name, itself ? rt_peer_tap(p, t->name)->out : t->said);
+    }
+    return e;
+}
+
 // Peer k with its average or former numbers, its outputs elsewhere.
 static enum smkd_result run_other_self(struct rt_feeds *f, int k, const float *images, size_t n) {
     struct rt_peer *p = &f->peers[k];
-    enum smkd_result e = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, f->said[k]);
+    enum smkd_result e = write_to(f, k, false);
     void **other = f->snapshots ? &f->snapshots[k] : &f->averages[k].block;
     rt_exchange_params(p->model, other);
     if (e == SMKD_R_OK) e = rt_peer_run(p, SMKD_ABI_INFER, images, n);
     rt_exchange_params(p->model, other);
-    enum smkd_result back = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
+    enum smkd_result back = write_to(f, k, true);
     return e == SMKD_R_OK ? back : e;
 }
 
@@ -94,7 +134,7 @@ enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n,
     enum smkd_result e = SMKD_R_OK;
     for (int k = 0; k < f->n_teachers && e == SMKD_R_OK; k++)
         e = rt_peer_run(&f->teachers[k], SMKD_ABI_INFER, images, n);
-    for (int k = 0; k < METHOD_MAX_PEERS && e == SMKD_R_OK; k++)
-        if (f->said[k] && (former || !f->snapshots)) e = run_other_self(f, k, images, n);
+    for (int k = 0; k < f->n_peers && e == SMKD_R_OK; k++)
+        if (is_asked(f, k) && (former || !f->snapshots)) e = run_other_self(f, k, images, n);
     return e;
 }

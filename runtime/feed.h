@@ -1,6 +1,7 @@
 // What other networks than the peers say of a batch, without gradients: inputs of a method's program beside the peers'
 // outputs. A program that asks for `teacher.K` gets what a frozen network says, for `teacher.K.NAME` what it says
-// inside, one for `average.K` what peer K says with the moving average of its parameters.
+// inside, one for `average.K` what peer K says with the moving average of its parameters, for `average.K.NAME` what it
+// says so inside or at its side.
 #ifndef SMKD_RT_FEED_H
 #define SMKD_RT_FEED_H
 
@@ -11,15 +12,16 @@ struct rt_feeds {
     struct rt_peer *teachers; // started; borrowed
     int n_teachers;
     struct rt_peer *peers; // whose averages speak; borrowed
+    int n_peers;
     struct rt_average *averages;
     void **snapshots; // blocks of the peers' own former numbers, which are then the teachers; borrowed; NULL: none
     float *said[METHOD_MAX_PEERS]; // [batch][classes] of the average or the former self of each peer; NULL: not asked
                                    // for; owned
     struct rt_feed_tap {
-        const struct rt_peer *teacher;
+        const struct rt_peer *of; // a teacher, or a peer whose average speaks
         const char *name;
         float *said; // [batch]..; owned
-    } *tap;          // outputs of teachers beside their logits; owned
+    } *tap;          // what they say beside their logits; owned
     size_t n_taps;
 };
 

@@ -27,6 +27,7 @@ static const struct face {
     {METHOD_TEACHER, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
     {METHOD_TEACHER_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
     {METHOD_AVERAGE, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_AVERAGE_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
     {METHOD_TABLE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
     {METHOD_TABLE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false},
     {METHOD_STATE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, false, false},
@@ -57,12 +58,11 @@ static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *p
     const struct face *f = face_of(n.role, (enum smkd_abi_role)t->role);
     const char *what = t->role == SMKD_ABI_INPUT ? "input" : "output";
     if (t->role == SMKD_ABI_INPUT && !f)
-        return rt_fail(
-            SMKD_R_MISMATCH,
-            "%s: has an input \"%s\", which no run can give; inputs are logits.K, tap.K.NAME, labels, "
-            "labels.mix, labels.draw, index, targets, class.weight, teacher.K, teacher.K.NAME, average.K, table.NAME "
-            "and state.NAME",
-            path, t->name);
+        return rt_fail(SMKD_R_MISMATCH,
+                       "%s: has an input \"%s\", which no run can give; inputs are logits.K, tap.K.NAME, labels, "
+                       "labels.mix, labels.draw, index, targets, class.weight, teacher.K, teacher.K.NAME, average.K, "
+                       "average.K.NAME, table.NAME and state.NAME",
+                       path, t->name);
     if (!f) return SMKD_R_OK;
     if (!looks_like(t, f))
         return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",

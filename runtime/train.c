@@ -101,6 +101,7 @@ static enum smkd_result start_loss(struct run *r) {
                                  .teachers = t->teachers,
                                  .n_teachers = t->n_teachers,
                                  .peers = t->peers,
+                                 .n_peers = t->n_peers,
                                  .averages = r->average};
     if (e == SMKD_R_OK) e = rt_feeds_start(&r->feeds, &r->loss, (size_t)r->c->batch_size);
     const struct method *m = r->c->row;
@@ -228,15 +229,18 @@ static enum smkd_result start_extras(struct run *r) {
     const size_t n = (size_t)r->t->n_peers;
     enum smkd_result e = SMKD_R_OK;
     if (c->accumulate > 1 || c->clip_grad_norm > 0 || rt_edits(r)) r->gradients = xcalloc(n, sizeof *r->gradients);
-    const bool speak = rt_program_asks(r->t->loss, METHOD_AVERAGE);
+    const bool speak = rt_program_asks(r->t->loss, METHOD_AVERAGE) || rt_program_asks(r->t->loss, METHOD_AVERAGE_TAP);
     if (c->model_ema || speak) r->average = xcalloc(n, sizeof *r->average);
     r->average_steps = speak ? 1 : c->model_ema_steps;
     r->norm = xcalloc(n, sizeof *r->norm);
     r->norms = xcalloc(n, sizeof *r->norms);
     for (size_t k = 0; k < n && e == SMKD_R_OK; k++) {
         smkd_model *m = r->t->peers[k].model;
+        // A loss of the user's own that asks for averages has no such number.
+        const double own = method_param(c->row, "ema-decay", NULL) ? method_number(c->row, &c->values, "ema-decay")
+                                                                   : c->model_ema_decay;
         const double decay =
-            speak ? method_number(c->row, &c->values, "ema-decay")
+            speak ? own
                   : rt_average_decay(c->model_ema_decay, c->batch_size * c->accumulate, c->model_ema_steps, c->epochs);
         if (r->gradients) e = rt_gradients_init(&r->gradients[k], m, r->team, c->accumulate > 1);
         if (r->average && e == SMKD_R_OK) e = rt_average_init(&r->average[k], m, r->team, decay);

@@ -39,7 +39,7 @@ flags_of() {
     joint) echo "--relabel-epochs 2 --relabel-lr 0.1 --relabel-start 2" ;;
     cal) echo "--cal-start 1 --cal-warmup 0 --cal-ramp 2 --cal-threshold -1" ;;
     dmi) echo "--dmi-lr 0.01" ;;
-    temporal-ensembling | mean-teacher | ffl) echo "--ramp 2" ;;
+    temporal-ensembling | mean-teacher | ffl | pcl) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;
     afd) echo "--discriminator-lr 1e-3" ;;
     esac

@@ -194,6 +194,53 @@ def afd(x, *, names=None, distill_weight=1.0, temperature=3.0, adversarial_weigh
     return out
 
 
+# --- PCL: branches, a classifier of all their features, and the average's branches -------------------------------------------------
+
+HEADS = (1, 2, 3)
+
+
+def branches(x, k):
+    """Logits of the branches, the network itself last, and their features."""
+    z = [getattr(x, f"tap_{k}_head{i}") for i in HEADS] + [x.z[k]]
+    return [np.float64(v) for v in z], [np.float64(getattr(x, f"tap_{k}_feat{i}")) for i in (*HEADS, 4)]
+
+
+def pcl(x, *, epoch=1, ramp=80.0, temperature=3.0, distill_weight=1.0, ema_decay=.999, classifier="sgd", lr=0.0, momentum=0.0, weight_decay=0.0,
+        nesterov=0, label_smoothing=0.0):
+    w, out = distill_weight * risen(epoch, ramp), {}
+    for k in range(x.peers):
+        z, f = branches(x, k)
+        ze, by_classifier = linear(np.concatenate(f, axis=1), at(x, "state.classifier.weight", k), at(x, "state.classifier.bias", k))
+        averages = [getattr(x, f"average_{k}_head{i}") for i in HEADS] + [getattr(x, f"average_{k}")]
+        value, dze = labelled(x, ze, label_smoothing)
+        df, dw, db = by_classifier(dze)
+        all_taught, grads = 0, []
+        for i, zi in enumerate(z):
+            terms = [(1, soft(zi, ze, temperature))] + [(1 / len(HEADS), soft(zi, a, temperature)) for j, a in enumerate(averages) if j != i]
+            taught = sum(f * v for f, (v, _) in terms), sum(f * g for f, (_, g) in terms)
+            own = total([(1, labelled(x, zi, label_smoothing)), (w, mean(x, taught))])
+            value += own[0]
+            grads.append(own[1])
+            all_taught = all_taught + taught[0]
+        put(out, k, (value, grads[-1]), divergence=all_taught, entropy=entropy(x.z[k]))
+        out.update({f"grad.tap.{k}.head{i}": g for i, g in zip(HEADS, grads)})
+        ends = np.cumsum([v.shape[1] for v in f])[:-1]
+        out.update({f"grad.tap.{k}.feat{i + 1}": g for i, g in enumerate(np.split(df, ends, axis=1))})
+        out.update(steps(x, k, {"classifier.weight": dw, "classifier.bias": db}, classifier, lr, weight_decay, momentum, nesterov))
+    return out
+
+
+def pcl_predicts(x):
+    out, every = {}, 0
+    for k in range(x.peers):
+        z, f = branches(x, k)
+        out.update({f"probs.head{i}.{k}": softmax(v) for i, v in zip(HEADS, z)})
+        p = softmax(linear(np.concatenate(f, axis=1), at(x, "state.classifier.weight", k), at(x, "state.classifier.bias", k))[0])
+        out[f"probs.heads.{k}"] = p
+        every = every + p / x.peers
+    return {**out, "probs.ensemble": every}
+
+
 # --- checks -----------------------------------------------------------------------------------------------------------------
 
 def check_layer(what, layer, operands):

@@ -49,18 +49,18 @@ class Network:
 
     def says(self, x, numbers=None):
         """Logits in inference, with other numbers if there are some."""
+        return self.outputs(x, numbers)["logits"]
+
+    def outputs(self, x, numbers=None):
+        """All that it says in inference, likewise."""
         own = self.numbers() if numbers else None
         if numbers:
             self.take(numbers)
-        z = self.outputs(x)["logits"]
+        with torch.no_grad():
+            out = {name: v.numpy() for name, v in self.net.outputs(x, training=False).items()}
         if numbers:
             self.take(own)
-        return z
-
-    def outputs(self, x):
-        """All that it says in inference."""
-        with torch.no_grad():
-            return {name: v.numpy() for name, v in self.net.outputs(x, training=False).items()}
+        return out
 
     def update(self, outputs, gradients, lr, momentum, decay, edit=None):
         """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD. What no gradient reaches decays.
@@ -148,8 +148,8 @@ class Replay:
                 yield f"teacher.{k}" if name == "logits" else f"teacher.{k}.{name}", v
             if self.row.rounds > 1:  # in the first nobody asks
                 yield f"teacher.{k}", p.says(x, self.snapshots and self.snapshots[k])
-            if self.row.ema_decay is not None:
-                yield f"average.{k}", p.says(x, self.averages[k])
+            for name, v in p.outputs(x, self.averages[k]).items() if self.row.ema_decay is not None else ():
+                yield f"average.{k}" if name == "logits" else f"average.{k}.{name}", v
 
     def refer(self, z, index, given, clock):
         """The reference's results for what the networks said of these images; what it remembers is written down."""

@@ -124,6 +124,20 @@ def adversaries(rule):
     return draw_adversaries
 
 
+def branches(rule):
+    """Heads with features of several sizes, what the averages say, and the classifier of all."""
+    def draw_branches(rng, n, c, peers):
+        sizes, out = (7, 5, 4, 6), {}
+        for k in range(peers):
+            out.update({f"tap.{k}.feat{i + 1}": np.float32(rng.normal(size=(n, s))) for i, s in enumerate(sizes)})
+            for whose in ("tap", "average"):
+                out.update({f"{whose}.{k}.head{i}": np.float32(3 * rng.normal(size=(n, c))) for i in (1, 2, 3)})
+            out[f"average.{k}"] = np.float32(3 * rng.normal(size=(n, c)))
+            out.update(trained(rng, {f"state.classifier.weight.{k}": rng.normal(size=(c, sum(sizes))), f"state.classifier.bias.{k}": rng.normal(size=c)}, rule))
+        return out
+    return draw_branches
+
+
 def past(rng, n, c, peers):
     return tables({"table.prev": None})(rng, n, c, peers)
 
@@ -296,6 +310,9 @@ METHODS = {
                   inputs=fused("sgd"), predicts=fusion.ffl_predicts),
             entry(fusion.ffl, (2,), [dict(epoch=40, lr=0.01, fusion="adam")], inputs=fused("adam")),
             entry(fusion.ffl, (2,), [dict(OWN, epoch=9, feature="maps")], inputs=fused("sgd", "maps"))],
+    "pcl": [entry(fusion.pcl, (1, 2), [dict(OWN, epoch=9, ramp=12, weight_decay=0.01), dict(OWN, epoch=90, nesterov=1, temperature=2, distill_weight=0.4)],
+                  inputs=branches("sgd"), predicts=fusion.pcl_predicts),
+            entry(fusion.pcl, (1,), [dict(lr=0.01, epoch=70, weight_decay=0.1, classifier="adam")], inputs=branches("adam"))],
     "afd": [entry(fusion.afd, (2, 3), [dict(OWN, weight_decay=0.01), dict(OWN, nesterov=1, adversarial_weight=0.3, distill_weight=2, temperature=1,
                                                                           discriminator_lr=0.01)], inputs=adversaries("sgd")),
             entry(fusion.afd, (2,), [dict(lr=0.01, weight_decay=0.1, transfer="adam")], inputs=adversaries("adam"))],

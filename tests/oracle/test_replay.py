@@ -230,6 +230,8 @@ REPLAYS = {
                            "state.regressor.bias": nothing(12), "state.regressor.bias.velocity": nothing(12)}),
     "ffl": row(functools.partial(fusion.ffl, names=("guided", "hint")), nets=("guided", "hint"), alone=fused(16 + 12, 14), ramp=2, fusion_decay=0.01),
     "afd": row(functools.partial(fusion.afd, names=("guided", "hint")), nets=("guided", "hint"), alone=adversaries(16, 12), discriminator_lr=3e-4),
+    "pcl": HEADS(ema_decay=0.6, run=dict(ema_decay=0.6), ramp=2,
+                 memory=trained(**{"classifier.weight": ((10, 4 * 32), layer), "classifier.bias": ((10,), nothing)})),
     "two-round": row(rounds=2),
     "born-again": row(rounds=3, anew=True),
     "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),
