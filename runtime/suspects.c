@@ -120,6 +120,7 @@ void rt_verdict_release(struct rt_verdict *v) {
     free(v->noisy);
     free(v->score);
     free(v->trust);
+    free(v->split);
     free(v->thresholds);
     str_release(&v->rule);
     *v = (struct rt_verdict){0};
@@ -179,8 +180,11 @@ static double cut_of(const struct rt_otsu *t, enum rt_cut cut, enum rt_cut by_de
     return of[cut == RT_CUT_AUTO ? by_default : cut];
 }
 
-// Otsu's numbers as the data have them: x * scale + offset.
-static void tell_otsu(struct rt_verdict *v, const struct rt_otsu *t, double scale, double offset) {
+// Otsu's numbers as the data have them: x * scale + offset; and what they part.
+static void tell_otsu(struct rt_verdict *v, const double *x, const struct rt_otsu *t, double scale, double offset) {
+    v->split = xcalloc(v->n + 1, sizeof *v->split);
+    memcpy(v->split, x, v->n * sizeof *x);
+    v->otsu = *t;
     tell(v, "s", t->threshold * scale + offset);
     tell(v, "mu1", t->low * scale + offset);
     tell(v, "mu2", t->high * scale + offset);
@@ -198,7 +202,7 @@ static enum smkd_result agreement_judge(const struct rt_evidence *e, const struc
         v->score[i] = 1 - e->agreement[i];
         v->trust[i] = e->agreement[i];
     }
-    tell_otsu(v, &t, 1, 0);
+    tell_otsu(v, e->agreement, &t, 1, 0);
     str_addf(&v->rule, "P_A(given) < %.6g", cut);
     return end(o, v);
 }
@@ -219,7 +223,7 @@ static enum smkd_result loss_judge(const struct rt_evidence *e, const struct rt_
             v->score[i] = e->loss[i];
             v->trust[i] = exp(-e->loss[i]);
         }
-        tell_otsu(v, &t, range, least);
+        tell_otsu(v, unit, &t, range, least);
         str_addf(&v->rule, "cross entropy >= %.6g", cut * range + least);
     }
     free(unit);
@@ -242,7 +246,7 @@ static enum smkd_result entropy_judge(const struct rt_evidence *e, const struct 
         v->score[i] = other ? 1 - e->entropy[i] : e->entropy[i] - 1;
     }
     const double full = log(e->classes);
-    tell_otsu(v, &t, full, 0);
+    tell_otsu(v, e->entropy, &t, full, 0);
     str_addf(&v->rule, "another class with entropy < %.6g", cut * full);
     return end(o, v);
 }

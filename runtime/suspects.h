@@ -62,9 +62,11 @@ struct rt_suspect_options {
 
 struct rt_verdict {
     size_t n;
-    bool *noisy;     // [n]
-    double *score;   // [n] the larger, the more suspicious
-    double *trust;   // [n] 0 to 1, how much the label is believed; NULL: the criterion has no such number
+    bool *noisy;   // [n]
+    double *score; // [n] the larger, the more suspicious
+    double *trust; // [n] 0 to 1, how much the label is believed; NULL: the criterion has no such number
+    double *split; // [n] 0 to 1, what Otsu's thresholds part: `otsu` holds these on that scale; NULL: no such
+    struct rt_otsu otsu;
     size_t suspects; // how many are noisy
     struct str rule; // "P_A(given) < 0.075"
     struct rt_verdict_number {

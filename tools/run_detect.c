@@ -8,6 +8,7 @@
 static const struct args_opt own_opts[] = {
     RUN_NETWORKS_OPTS("ask"),
     {"output", 'o', "FILE.csv", NULL, "the table of suspects, a line for each training image", ARGS_REQUIRED},
+    {"network", 0, "K", NULL, "of several networks let that one judge, from 0 (default: all of them)", ARGS_REPEAT},
     {"by", 0, "CRITERION", "agreement", "what makes a label noisy; see above", 0},
     {"threshold", 0, "WHICH", "auto",
      "of agreement, loss and entropy: mu1, s or mu2 of Otsu's split (auto: mu1 of agreement, s of loss, mu2 of "
@@ -27,6 +28,11 @@ static const struct args_opt own_opts[] = {
     {"truth", 0, "FILE", NULL,
      "true labels, .npy or text (default: the data's own, where the run has --noise or --labels)", 0},
     {"curve", 0, "FILE.csv", NULL, "precision and recall for every threshold; needs true labels", 0},
+    {"histogram", 0, "FILE.svg", NULL,
+     "of agreement, loss and entropy: how many images lie where, with Otsu's thresholds; by right and wrong labels "
+     "where "
+     "the true ones are known",
+     0},
     {"apply", 0, "WHAT", NULL,
      "also write what a next run reads, beside the table: relabel (FILE.labels.npy, for --labels), drop "
      "(FILE.keep.npy, for --keep) or weight (FILE.weights.npy, for --sample-weights)",
@@ -136,6 +142,23 @@ static enum smkd_result load_data(struct detect *d) {
     return SMKD_R_OK;
 }
 
+// --network
+static enum smkd_result choose_networks(struct detect *d) {
+    const size_t given = args_count(d->args, "network");
+    for (int k = 0; k < d->net.n; k++) d->asked[k] = !given;
+    for (size_t i = 0; i < given; i++) {
+        const char *text = args_nth(d->args, "network", i);
+        int64_t k;
+        if (!parse_i64(text, &k) || k < 0 || k >= d->net.n)
+            return rt_fail(SMKD_R_INVALID, "--network %s: expected a number from 0 to %d: %s has %d network%s", text,
+                           d->net.n - 1, d->net.dir ? d->net.dir : "the command line", d->net.n,
+                           d->net.n == 1 ? "" : "s");
+        d->asked[k] = true;
+    }
+    for (int k = 0; k < d->net.n; k++) d->n_asked += d->asked[k];
+    return SMKD_R_OK;
+}
+
 static enum smkd_result load_networks(struct detect *d) {
     enum smkd_result r = run_networks_load(&d->net, d->args, false);
     if (r != SMKD_R_OK) return r;
@@ -144,6 +167,7 @@ static enum smkd_result load_networks(struct detect *d) {
     d->classes = d->net.peers[0].classes;
     if (d->classes < 2)
         return rt_fail(SMKD_R_INVALID, "%s: tells one class apart: no label of it can be wrong", d->net.paths[0]);
+    if ((r = choose_networks(d)) != SMKD_R_OK) return r;
     if (d->folds && !d->net.dir)
         return rt_fail(SMKD_R_INVALID, "--cross-validate trains a run anew: give its folder, not artifacts");
     return load_data(d);
@@ -161,10 +185,13 @@ static enum smkd_result add_batch(struct detect *d, const struct run_networks *n
     const size_t classes = (size_t)d->classes;
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < b->n && r == SMKD_R_OK; i++) {
-        for (size_t k = 0; k < (size_t)net->n; k++) {
+        size_t at = 0;
+        for (int k = 0; k < net->n; k++) {
+            if (!d->asked[k]) continue;
             const float *z = net->peers[k].out + i * classes;
-            rt_softmax(z, d->classes, p + k * classes);
-            rt_log_softmax(z, d->classes, log_p + k * classes);
+            rt_softmax(z, d->classes, p + at);
+            rt_log_softmax(z, d->classes, log_p + at);
+            at += classes;
         }
         r = rt_evidence_add(&d->evidence, (size_t)b->index[i], (int32_t)b->labels[i], p, log_p);
     }
@@ -197,7 +224,7 @@ enum smkd_result detect_ask(struct detect *d, struct run_networks *net, smkd_tea
     rt_loader_begin(l, 0);
     while (rt_loader_next(l, &b)) { // to the end of the epoch also after a failure
         for (int k = 0; k < net->n && r == SMKD_R_OK; k++)
-            r = rt_peer_run(&net->peers[k], SMKD_ABI_INFER, b.images, b.n);
+            if (d->asked[k]) r = rt_peer_run(&net->peers[k], SMKD_ABI_INFER, b.images, b.n);
         if (r == SMKD_R_OK) r = add_batch(d, net, &b, p, p + numbers);
     }
     if (r == SMKD_R_OK) r = rt_loader_result(l);
@@ -207,7 +234,7 @@ enum smkd_result detect_ask(struct detect *d, struct run_networks *net, smkd_tea
 }
 
 static enum smkd_result ask(struct detect *d) {
-    enum smkd_result r = rt_evidence_init(&d->evidence, d->images, d->classes, d->net.n);
+    enum smkd_result r = rt_evidence_init(&d->evidence, d->images, d->classes, d->n_asked);
     if (r != SMKD_R_OK) return r;
     smkd_team *team = smkd_team_new((int)d->net.saved.config.threads);
     if (!team) return SMKD_R_NOMEM;
@@ -257,10 +284,11 @@ static enum smkd_result add_rows(struct detect *d, const struct rt_tensor *t, in
 static enum smkd_result from_files(struct detect *d) {
     const struct args *a = d->args;
     const size_t n = args_count(a, "probs");
-    if (a->n_pos || args_given(a, "peer") || args_given(a, "data") || args_given(a, "noise") || d->folds)
+    if (a->n_pos || args_given(a, "peer") || args_given(a, "network") || args_given(a, "data") ||
+        args_given(a, "noise") || d->folds)
         return rt_fail(SMKD_R_INVALID,
                        "--probs takes the place of networks and data: give it with --labels, without a run, --peer, "
-                       "--data, --noise or --cross-validate");
+                       "--network, --data, --noise or --cross-validate");
     if (!args_given(a, "labels")) return rt_fail(SMKD_R_INVALID, "--probs needs --labels FILE, the given labels");
     if (n > METHOD_MAX_PEERS) return rt_fail(SMKD_R_INVALID, "--probs: at most %d files", METHOD_MAX_PEERS);
     struct rt_tensor t[METHOD_MAX_PEERS];
@@ -330,11 +358,9 @@ static bool criterion(const struct args *a, struct detect *d) {
 static bool belongs(const struct args *a, const struct rt_criterion *by) {
     static const struct {
         const char *flag, *criteria;
-    } rows[] = {{"threshold", "agreement, loss, entropy, vote"},
-                {"otsu", "agreement, loss, entropy, vote"},
-                {"posterior", "gmm, vote"},
-                {"filter", "confident-learning, vote"},
-                {"votes", "vote"}};
+    } rows[] = {{"threshold", "agreement, loss, entropy, vote"}, {"otsu", "agreement, loss, entropy, vote"},
+                {"histogram", "agreement, loss, entropy"},       {"posterior", "gmm, vote"},
+                {"filter", "confident-learning, vote"},          {"votes", "vote"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!args_given(a, rows[i].flag) || strstr(rows[i].criteria, by->name)) continue;
         args_fail(a->cmd, "--%s says nothing to --by %s; it belongs to %s", rows[i].flag, by->name, rows[i].criteria);

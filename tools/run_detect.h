@@ -1,5 +1,5 @@
 // What the files of smkd-run detect-noise share (run_detect.c: the command; run_detect_folds.c: cross-validation;
-// run_detect_tell.c: what it writes).
+// run_detect_tell.c: what it writes, run_detect_figure.c: as a picture).
 #ifndef SMKD_TOOLS_RUN_DETECT_H
 #define SMKD_TOOLS_RUN_DETECT_H
 
@@ -12,6 +12,8 @@ struct detect {
     struct rt_suspect_options options;
     int64_t folds; // 0: the networks judge what they were trained on
     struct run_networks net;
+    bool asked[METHOD_MAX_PEERS]; // which of the networks judge
+    int n_asked;
     struct rt_train_data data; // none of --probs
     const char *name;          // of the data
     size_t images;             // of the training set
@@ -37,6 +39,8 @@ enum smkd_result detect_can_write(const struct args *a);
 // The table of suspects, what --curve, --save-probs and --apply ask for; then a summary on stdout.
 enum smkd_result detect_write(struct detect *d);
 void detect_print(const struct detect *d);
+// How many images lie where on the scale that Otsu's thresholds part, with these, as SVG (run_detect_figure.c).
+enum smkd_result detect_histogram(const struct detect *d, const char *path);
 // Whether --apply names things that there are, and that the criterion has; false after a usage error.
 bool detect_apply_args(const struct args *a, const struct rt_criterion *by);
 

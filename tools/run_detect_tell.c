@@ -179,7 +179,7 @@ static enum smkd_result can_be_written(const char *path) {
 }
 
 enum smkd_result detect_can_write(const struct args *a) {
-    static const char *const files[] = {"output", "curve", "save-probs"};
+    static const char *const files[] = {"output", "curve", "save-probs", "histogram"};
     enum smkd_result r = SMKD_R_OK;
     for (size_t i = 0; i < sizeof files / sizeof *files && r == SMKD_R_OK; i++)
         if (args_given(a, files[i])) r = can_be_written(args_str(a, files[i]));
@@ -197,6 +197,7 @@ enum smkd_result detect_write(struct detect *d) {
     enum smkd_result r = SMKD_R_OK;
     if (args_given(a, "curve")) r = write_curve(d, args_str(a, "curve"));
     if (r == SMKD_R_OK && args_given(a, "save-probs")) r = write_probs(d, args_str(a, "save-probs"));
+    if (r == SMKD_R_OK && args_given(a, "histogram")) r = detect_histogram(d, args_str(a, "histogram"));
     for (size_t i = 0; i < args_count(a, "apply") && r == SMKD_R_OK; i++)
         r = apply(d, find_applied(args_nth(a, "apply", i)));
     return r == SMKD_R_OK ? write_table(d, args_str(a, "output")) : r;

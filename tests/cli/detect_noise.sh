@@ -40,6 +40,44 @@ cmp <(cut -d, -f1-5 files.csv) <(cut -d, -f1-5 confident-learning.csv) || fail "
 "$run" detect-noise a.smkd b.smkd --data fashion-mnist --train-limit 300 --noise symmetric:0.3 --by entropy -o own.csv >own.txt 2>log || fail "$(cat log)"
 grep -q "wrong labels" own.txt || fail "noise made here has no truth"
 
+# Each network by itself, whose probabilities make up what both say; and the picture of what Otsu parts.
+for k in 0 1; do
+    "$run" detect-noise run --network $k -o one$k.csv --save-probs p$k.npy --histogram one$k.svg >one.txt 2>log || fail "$(cat log)"
+done
+"$run" detect-noise run --network 1 --network 0 -o both.csv --histogram both.svg --json >both.json 2>log || fail "$(cat log)"
+cmp both.csv agreement.csv || fail "both networks by their numbers are not all of them"
+"$run" detect-noise run -o x.csv --histogram again.svg --threads 1 >x.txt 2>log && cmp both.svg again.svg || fail "another picture"
+python3 - <<'P'
+import csv, json, re, xml.etree.ElementTree as xml
+import struct
+def probs(path):
+    b = open(path, "rb").read()
+    n = 10 + int.from_bytes(b[8:10], "little")
+    v = struct.unpack(f"<{(len(b) - n) // 8}d", b[n:])
+    return [v[i:i + 10] for i in range(0, len(v), 10)]
+rows, p, q = list(csv.DictReader(open("both.csv"))), probs("p0.npy"), probs("p1.npy")
+for r, a, b in zip(rows, p, q):
+    both = [x * y for x, y in zip(a, b)]
+    assert abs(1 - float(r["score"]) - both[int(r["given"])] / sum(both)) < 1e-5, r
+assert any(float(r["score"]) != float(s["score"]) for r, s in zip(rows, csv.DictReader(open("one0.csv"))))
+svg, ns = xml.parse("both.svg").getroot(), "{http://www.w3.org/2000/svg}"
+bars = [e for e in svg.iter(ns + "rect") if e.get("width") == "12.8"]
+for colour, wrong in (("#2e8b57", False), ("#d1495b", True)):
+    want = [0] * 50
+    for r in rows:
+        if (r["given"] != r["true"]) == wrong:
+            want[min(49, max(0, int((1 - float(r["score"])) * 50)))] += 1
+    got = {round((float(e.get("x")) - 70) / 12.8): float(e.get("height")) for e in bars if e.get("fill") == colour}
+    most = max(sum(r["given"] == r["true"] and int((1 - float(r["score"])) * 50) >= 49 for r in rows), 1)
+    tallest = max(want) if not wrong else None
+    if not wrong: scale = max(got.values()) / tallest
+    off = [i for i in range(50) if abs(got.get(i, 0) - want[i] * scale) > 2.5 * scale]
+    assert not off, (colour, off)
+text = " ".join(e.text or "" for e in svg.iter(ns + "text"))
+for name, v in json.load(open("both.json"))["thresholds"].items():
+    assert f"{name} = {v:.3f}" in text, (name, v, text)
+P
+
 # What a next run reads: corrected labels, and which images to keep.
 "$run" detect-noise run --by vote -o v.csv --apply relabel --apply drop >v.txt 2>log || fail "$(cat log)"
 python3 - <<'P'
@@ -135,6 +173,8 @@ rm -f none.csv
 refuses '--by nonsense: expected one of' "$run" detect-noise run --by nonsense -o none.csv
 refuses 'says nothing to --by loss' "$run" detect-noise run --by loss --votes 3 -o none.csv
 refuses '--share says nothing to --by vote' "$run" detect-noise run --by vote --share 0.1 -o none.csv
+refuses 'expected a number from 0 to 1: run has 2 networks' "$run" detect-noise run --network 2 -o none.csv
+refuses '--histogram says nothing to --by gmm' "$run" detect-noise run --by gmm --histogram h.svg -o none.csv
 refuses 'give one of them' "$run" detect-noise run --by loss --share 0.1 --threshold s -o none.csv
 refuses 'expected relabel, drop or weight' "$run" detect-noise run --apply nothing -o none.csv
 refuses 'FILE.csv is missing' "$run" detect-noise run
