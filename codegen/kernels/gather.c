@@ -1,6 +1,6 @@
-// gather, its adjoint and argmax. Indices come from data: a negative one counts from the end, and one that is out of
-// range reads as 0 (its gradient is dropped), so a bad index can never touch memory outside. (Constants were checked at
-// import.)
+// gather, its adjoint, take_rows and argmax. Indices come from data: a negative one counts from the end, and one that
+// is out of range reads as 0 (its gradient is dropped), so a bad index can never touch memory outside. (Constants were
+// checked at import.)
 #include "gather.h"
 
 static LLVMValueRef times_n(struct cg_fn *f, int64_t k, bool n) {
@@ -59,6 +59,26 @@ void cg_emit_gather_grad(struct cg_fn *f, const void *p) {
     cg_loop_end(f, &lk);
     cg_if_end(f, &c);
     cg_loop_end(f, &lj);
+    cg_loop_end(f, &l);
+}
+
+void cg_emit_take_rows(struct cg_fn *f, const void *p) {
+    const struct cg_gather *g = p;
+    LLVMTypeRef mt = cg_mem_type(f, g->dtype);
+    int align = (int)ir_dtype_size(g->dtype);
+    LLVMValueRef rows = times_n(f, g->n_index, g->index_n), begin, end;
+    cg_share(f, rows, 1, &begin, &end);
+    struct cg_loop l, li;
+    LLVMValueRef i = cg_loop_begin(f, &l, begin, end, 1);
+    LLVMValueRef at = cg_load(f, f->i64, cg_gep(f, f->i64, f->ptr[1], i), 8);
+    LLVMValueRef inside = LLVMBuildICmp(f->b, LLVMIntULT, at, rows, "");
+    at = LLVMBuildSelect(f->b, inside, at, cg_i64(f, 0), "");
+    LLVMValueRef src = cg_gep(f, mt, f->ptr[0], cg_muli(f, at, cg_i64(f, g->inner)));
+    LLVMValueRef dst = cg_gep(f, mt, f->ptr[2], cg_muli(f, i, cg_i64(f, g->inner)));
+    LLVMValueRef k = cg_loop_begin(f, &li, cg_i64(f, 0), cg_i64(f, g->inner), 1);
+    LLVMValueRef v = cg_load(f, mt, cg_gep(f, mt, src, k), align);
+    cg_store(f, LLVMBuildSelect(f->b, inside, v, LLVMConstNull(mt), ""), cg_gep(f, mt, dst, k), align);
+    cg_loop_end(f, &li);
     cg_loop_end(f, &l);
 }
 

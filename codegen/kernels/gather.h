@@ -9,5 +9,6 @@ struct cg_gather {
 };
 void cg_emit_gather(struct cg_fn *f, const void *p);      // ptr: x, index, y [outer][n_index][inner]
 void cg_emit_gather_grad(struct cg_fn *f, const void *p); // ptr: dy, index, dx [outer][dim][inner]
+void cg_emit_take_rows(struct cg_fn *f, const void *p);   // ptr: x, row i64, y [n_index][inner]
 void cg_emit_argmax(struct cg_fn *f, const void *p);      // ptr: x [outer][dim][inner], y i64 [outer][inner]
 #endif

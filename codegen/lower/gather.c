@@ -1,4 +1,4 @@
-// Lowering of gather, gather_grad and argmax. Their operands are row-major (layout pass).
+// Lowering of gather, gather_grad, take_rows and argmax. Their operands are row-major (layout pass).
 #include "../kernels/gather.h"
 
 static void split(const struct ir_type *t, int64_t axis, struct cg_gather *g) {
@@ -46,6 +46,17 @@ void cg_kernel_gather_grad(struct cg_lower *L, ir_nid nid) {
     split(&dx, axis_of(n, &dx), &g);
     struct cg_arg args[] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_VALUE(n->out[0])};
     call(L, "gather_grad", &g, cg_emit_gather_grad, args, 3);
+}
+
+void cg_kernel_take_rows(struct cg_lower *L, ir_nid n);
+void cg_kernel_take_rows(struct cg_lower *L, ir_nid nid) {
+    const struct ir_node *n = &L->g->nodes[nid];
+    struct ir_type x = cg_in_type(L, nid, 0), row = cg_in_type(L, nid, 1);
+    struct cg_gather g = {
+        .outer = 1, .n_index = ir_numel(&row), .index_n = ir_is_batched(&row), .dtype = x.dtype, .index_dtype = IR_I64};
+    g.inner = ir_numel(&x) / g.n_index;
+    struct cg_arg args[] = {CG_VALUE(n->in[0]), CG_VALUE(n->in[1]), CG_VALUE(n->out[0])};
+    call(L, "take_rows", &g, cg_emit_take_rows, args, 3);
 }
 
 void cg_kernel_argmax(struct cg_lower *L, ir_nid n);

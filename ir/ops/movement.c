@@ -501,3 +501,25 @@ void ir_eval_gather_grad(EVAL_PARAMS) {
         if (to >= 0) out[0]->f[to] += in[0]->f[w.linear];
     }
 }
+
+// --- take_rows -----------------------------------------------------------------------------------------------------
+
+bool ir_infer_take_rows(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    const struct ir_type *x = ir_in_type(g, n, 0), *row = ir_in_type(g, n, 1);
+    if (!ir_check_float(g, n, 0)) return false;
+    if (x->rank < 1 || row->dtype != IR_I64 || row->rank != 1 || row->dims[0] != x->dims[0])
+        return ir_fail(g, n, "rows of %s are taken by numbers %s; expected as many int64 as it has rows", TYPE_TEXT(x),
+                       TYPE_TEXT(row));
+    out[0] = *x;
+    return true;
+}
+
+void ir_eval_take_rows(EVAL_PARAMS) {
+    (void)g, (void)n;
+    const size_t count = ir_tensor_numel(in[1]), width = count ? ir_tensor_numel(in[0]) / count : 0;
+    for (size_t i = 0; i < count; i++) {
+        const int64_t from = in[1]->i[i];
+        for (size_t j = 0; j < width && from >= 0 && from < (int64_t)count; j++)
+            ir_tensor_copy_elem(out[0], i * width + j, in[0], (size_t)from * width + j);
+    }
+}

@@ -340,8 +340,13 @@ static void test_gather_argmax(void **state) {
         ir_emit(g, IR_OP_gather_grad, c, 2, IR_ATTRS(IR_I("axis", 1), IR_IS("shape", ((int64_t[]){IR_N, 6, 5}), 3))));
     out(g, "am", ir_emit(g, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", 1), IR_I("keepdims", 0))));
     out(g, "am2", ir_emit(g, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", 2))));
+    // Rows along the batch, one and three a sample, and what was computed from others before.
+    ir_vid three = input(g, "three", IR_F32, DIMS(-3, 7)), which = input(g, "which", IR_I64, DIMS(-3));
+    ir_vid d[2] = {ir_unary(g, IR_OP_neg, x), y}, e[2] = {three, which};
+    out(g, "rows", ir_emit(g, IR_OP_take_rows, d, 2, IR_NO_ATTRS));
+    out(g, "rows3", ir_add(g, ir_emit(g, IR_OP_take_rows, e, 2, IR_NO_ATTRS), ir_const_f(g, 1)));
     struct h_options o = {.int_hi = 12}; // some out of range: they read as 0
-    h_check(g, 3, &o);
+    for (int64_t n = 1; n < 18; n += 5) h_check(g, n, &o);
 }
 
 // Training BatchNorm, forward and backward, in both orders in memory, with ReLU and a residual sum.

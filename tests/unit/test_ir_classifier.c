@@ -170,6 +170,8 @@ static void test_mixing(void **state) {
          false}, // unused
         {X, "%2: f32[1,4] = reduce_sum(%1) {axes = [0]}\n%3: f32[N,4] = sub(%0, %2)\nreturn output \"y\" %3", false},
         {"%0: f32[N] input \"x\"", "%1: f32[N] = rank(%0)\nreturn output \"y\" %1", true},
+        {"%0: f32[N,3] input \"x\", %1: i64[N] input \"i\"", "%2: f32[N,3] = take_rows(%0, %1)\nreturn output \"y\" %2",
+         true},
         {X, "%2: i64[1,4] = argmax(%0) {axis = 0}\nreturn output \"y\" %2", true},
         {X, "%2: i64[N,1] = argmax(%0) {axis = 1}\nreturn output \"y\" %2", false},
         {X, "%2: f32[N,4] = matmul(%0, %1)\nreturn output \"y\" %2", false},

@@ -191,6 +191,9 @@ static void test_movement(void **state) {
     WANT(
         ir_emit(g, IR_OP_argmax, OPERANDS(f32s(DIMS(2, 3), (float[]){1, 4, 4, -1, -2, -1})), IR_ATTRS(IR_I("axis", 1))),
         1, 0);
+    WANT(ir_emit(g, IR_OP_take_rows, OPERANDS(f32s(DIMS(3, 2), (float[]){1, 2, 3, 4, NAN, 6}), I64(3, 2, 0, 3)),
+                 IR_NO_ATTRS),
+         NAN, 6, 1, 2, 0, 0); // 3: out of range, 0
     WANT(ir_unary(g, IR_OP_rank, F32(7, 2, NAN, -INFINITY, 2, -1, INFINITY, NAN)), 2, 5, 0, 3, 1, 4, 6);
     WANT(ir_unary(g, IR_OP_rank, F32(4, 0, -0.0, 0, -1e-40)), 1, 2, 3, 0); // zeros are equal, what is denormal is not
     WANT(ir_unary(g, IR_OP_rank, F32(1, NAN)), 0);

@@ -114,6 +114,8 @@ static void test_movement(void **state) {
     REFUSED("increasing dimensions", NODE(reverse, OPERANDS(F(3, 2)), IR_ATTRS(LIST("axes", 1, 0))));
     REFUSED("integers were expected", NODE(gather, OPERANDS(F(3, 2), F(2)), IR_ATTRS(IR_I("axis", 0))));
     REFUSED("along the batch dimension", NODE(gather, OPERANDS(F(N, 2), V(I64, 2)), IR_ATTRS(IR_I("axis", 0))));
+    REFUSED("as many int64", NODE(take_rows, OPERANDS(F(N, 2), V(I64, 3)), IR_NO_ATTRS));
+    REFUSED("as many int64", NODE(take_rows, OPERANDS(F(3, 2), V(I32, 3)), IR_NO_ATTRS));
     REFUSED("depend on the batch", NODE(gather, OPERANDS(F(3, 2), V(I64, N)), IR_ATTRS(IR_I("axis", 1))));
     REFUSED("does not fit indices", NODE(gather_grad, OPERANDS(F(2, 2), V(I64, 3)), IR_ATTRS(LIST("shape", 5, 2))));
 }
