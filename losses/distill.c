@@ -22,6 +22,12 @@ static ir_vid from_teacher(struct loss_builder *b, int k, ir_vid shared) {
     return loss_divergence(b, loss_teacher(b, k), k);
 }
 
+// What the network itself says of another image of the label (CS-KD).
+static ir_vid from_partner(struct loss_builder *b, int k, ir_vid shared) {
+    (void)shared;
+    return loss_divergence(b, loss_guess(b, k), k);
+}
+
 // --- a teacher that nobody trained (Tf-KD_reg) -----------------------------------------------------------------------
 
 // It gives the label the share a and each other class (1-a)/(C-1). The paper's code takes these probabilities for
@@ -182,7 +188,8 @@ static const struct source {
                {"teacher", NULL, from_teacher},
                {"former", NULL, from_teacher},
                {"virtual", virtual_teacher, from_virtual},
-               {"ensemble", ensemble, from_ensemble}};
+               {"ensemble", ensemble, from_ensemble},
+               {"partner", NULL, from_partner}};
 
 static const struct source *source_of(const struct loss_builder *b) {
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)

@@ -79,8 +79,23 @@ ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int
     return v != IR_NONE ? v : ir_boundary(b->g, IR_ROLE_INPUT, ir_type_make(t, rank, dims), name, NULL);
 }
 
+// [N,C], or of v > 1 views [N,V,C].
+static ir_vid scores(struct loss_builder *b, const char *stem, int k, int v) {
+    const int64_t one[] = {IR_N, b->o->classes}, all[] = {IR_N, v, b->o->classes};
+    return loss_input(b, arena_printf(b->a, "%s.%d", stem, k), IR_F32, v > 1 ? 3 : 2, v > 1 ? all : one);
+}
+
 ir_vid loss_logits(struct loss_builder *b, int k) {
-    return loss_input(b, arena_printf(b->a, "logits.%d", k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
+    return scores(b, "logits", k, b->o->predict ? 1 : method_stacked(b->o->method, &b->o->values));
+}
+
+ir_vid loss_view(struct loss_builder *b, ir_vid x, int v) {
+    const struct ir_type *t = &b->g->values[x].type;
+    if (t->rank < 3) return x;
+    const int64_t c = t->dims[2], starts[] = {0, v, 0}, sizes[] = {IR_N, 1, c}, steps[] = {1, 1, 1};
+    ir_vid one = ir_emit(b->g, IR_OP_slice, &x, 1,
+                         IR_ATTRS(IR_IS("starts", starts, 3), IR_IS("sizes", sizes, 3), IR_IS("steps", steps, 3)));
+    return ir_reshape(b->g, one, 2, (int64_t[]){IR_N, c});
 }
 
 // As what the input is called: "tap", "teacher" or "average".
@@ -116,13 +131,25 @@ void loss_output_of(struct loss_builder *b, const char *stem, int k, ir_vid v) {
     loss_output(b, arena_printf(b->a, "%s.%d", stem, k), v);
 }
 
-static ir_vid prediction(struct loss_builder *b, const char *stem, int k) {
-    return loss_input(b, arena_printf(b->a, "%s.%d", stem, k), IR_F32, 2, (int64_t[]){IR_N, b->o->classes});
+static ir_vid fed(struct loss_builder *b, const char *stem, int k) {
+    const struct method_views v = method_views(b->o->method, &b->o->values, b->o->peers);
+    return scores(b, stem, k, v.feed == METHOD_ALL_VIEWS ? v.count : 1);
 }
 
-ir_vid loss_teacher(struct loss_builder *b, int k) { return prediction(b, "teacher", k); }
+ir_vid loss_teacher(struct loss_builder *b, int k) { return fed(b, "teacher", k); }
 
-ir_vid loss_average(struct loss_builder *b, int k) { return prediction(b, "average", k); }
+ir_vid loss_average(struct loss_builder *b, int k) { return fed(b, "average", k); }
+
+ir_vid loss_guess(struct loss_builder *b, int k) { return fed(b, "guess", k); }
+
+ir_vid loss_mixed_in(struct loss_builder *b, ir_vid x) {
+    const struct ir_type t = b->g->values[x].type;
+    const int64_t views = t.rank > 2 ? t.dims[1] : 1, rows = -views;
+    ir_vid row = loss_input(b, "mix.row", IR_I64, 1, &rows);
+    ir_vid flat = t.rank > 2 ? ir_reshape(b->g, x, 2, (int64_t[]){rows, t.dims[2]}) : x;
+    ir_vid taken = ir_emit(b->g, IR_OP_take_rows, (ir_vid[]){flat, row}, 2, IR_NO_ATTRS);
+    return t.rank > 2 ? ir_reshape(b->g, taken, 3, t.dims) : taken;
+}
 
 static const char *kept_name(struct loss_builder *b, const char *what, const char *name, int k) {
     return k < 0 ? arena_printf(b->a, "%s.%s", what, name) : arena_printf(b->a, "%s.%s.%d", what, name, k);

@@ -66,7 +66,12 @@ ir_vid loss_trained(struct loss_builder *b, const struct loss_trained *t, ir_vid
 ir_vid loss_declared(const struct ir_graph *g, const char *name); // an input or scalar by its name, or IR_NONE
 ir_vid loss_put_out(const struct ir_graph *g, const char *name);  // an output by its name, or IR_NONE
 ir_vid loss_input(struct loss_builder *b, const char *name, enum ir_dtype t, int rank, const int64_t *dims);
-ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]
+ir_vid loss_logits(struct loss_builder *b, int k); // f32[N,C]; where peers see several views as one batch [N,V,C]
+// View v of something [N,V,..] of all of them; of anything else that itself.
+ir_vid loss_view(struct loss_builder *b, ir_vid x, int v);
+ir_vid loss_guess(struct loss_builder *b, int k); // what peer k itself says, a constant; [N,V,C] likewise
+// Rows of x [N,..] or [N,V,..] as mix.row takes them: what each image is mixed with.
+ir_vid loss_mixed_in(struct loss_builder *b, ir_vid x);
 // A tap of peer k; IR_NONE where it has none of that name.
 ir_vid loss_tap(struct loss_builder *b, int k, const char *name);
 ir_vid loss_teacher_tap(struct loss_builder *b, int k, const char *name); // of its teacher

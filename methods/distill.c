@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char *const sources[] = {"peer", "teacher", "former", "virtual", "ensemble", NULL};
+static const char *const sources[] = {"peer", "teacher", "former", "virtual", "ensemble", "partner", NULL};
 static const char *const combined[] = {"mean", "sum", NULL};
 static const char *const balances[] = {"split", "added", NULL};
 static const char *const forms[] = {"logits", "probabilities", NULL};
@@ -114,7 +114,10 @@ static const char *refuse(const struct method *m, const struct method_values *v,
     return NULL;
 }
 
+// An ensemble's networks each see a view of their own. A partner is asked what the network says of it.
 static void views(const struct method *m, const struct method_values *v, int peers, struct method_views *out) {
+    if (strcmp(method_word(m, v, "from"), "partner") == 0)
+        *out = (struct method_views){.count = 2, .view = {[1] = {METHOD_PARTNER}}, .feed = 1};
     if (strcmp(method_word(m, v, "from"), "ensemble") != 0 || !method_own_views(m, v)) return;
     out->count = peers;
     for (int k = 0; k < peers; k++) out->peer[k] = k;

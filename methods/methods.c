@@ -34,6 +34,10 @@ const struct method methods[] = {
      "early-learning regularisation: an image's earlier predictions are its target", "Liu 2020"},
     {"sop", &method_targets, "rule=sop", 1, MANY, "sparse over-parameterisation: the noise of each label is learnt",
      "Liu 2022"},
+    {"sop+", &method_targets, "rule=sop+", 1, MANY, "sop that says the same of two views, and as much of every class",
+     "Liu 2022"},
+    {"elr+", &method_targets, "rule=elr+,ema-decay:0.997", 2, MANY,
+     "elr on mixed images, its targets of another network's moving average", "Liu 2020"},
     {"temporal-ensembling", &method_targets, "rule=temporal", 1, MANY,
      "agrees with the average of its earlier predictions", "Laine and Aila 2017"},
     {"mean-teacher", &method_targets, "rule=mean-teacher", 1, MANY, "agrees with the average of its parameters",
@@ -59,6 +63,8 @@ const struct method methods[] = {
      "generations, each taught by the one before", "Furlanello 2018"},
     {"tf-kd-self", &method_distill, "from=former,several=mean,balance=split,epsilon:0.9,temperature:20", 1, MANY,
      "trained, then taught anew by what it became, softened", "Tf-KD, CVPR 2020"},
+    {"cs-kd", &method_distill, "from=partner,balance=added,temperature:4", 1, MANY,
+     "agrees with what it says of another image of the same label: our reading", "CS-KD, CVPR 2020"},
     {"kdcl", &method_distill, "from=ensemble,balance=added,temperature:2", 2, MANY,
      "collaborative learning: all learn from one ensemble of them",
      "KDCL, CVPR 2020, from secondary sources: our reading"},
@@ -179,6 +185,17 @@ struct method_views method_views(const struct method *m, const struct method_val
     struct method_views views = {.count = 1};
     if (m->family->views) m->family->views(m, v, peers, &views);
     return views;
+}
+
+struct method_pass method_pass(const struct method *m, const struct method_values *v, int64_t epoch) {
+    struct method_pass pass = {0};
+    if (m->family->pass) m->family->pass(m, v, epoch, &pass);
+    return pass;
+}
+
+int method_stacked(const struct method *m, const struct method_values *v) {
+    const struct method_views views = method_views(m, v, m->least);
+    return views.stacked ? views.count : 1;
 }
 
 bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch) {
@@ -436,6 +453,8 @@ struct method_name method_parse(const char *name) {
                  {"labels.draw", METHOD_LABELS_DRAW, false},
                  {"teacher", METHOD_TEACHER, true},
                  {"average", METHOD_AVERAGE, true},
+                 {"guess", METHOD_GUESS, true},
+                 {"mix.row", METHOD_MIX_ROW, false},
                  {"loss", METHOD_LOSS, true},
                  {"loss.all", METHOD_LOSS_ALL, false},
                  {"grad", METHOD_GRAD, true}};

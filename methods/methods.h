@@ -49,12 +49,38 @@ struct method_begin {
                   // IDENTITY: unused, a state [C,C]
 };
 
-// Of which views of an image a step is made. Views are augmented independently of each other and count from 0; view 0
-// is what a step with one view is made of.
+// Of which images a step is made, for each row of its batch. Views are augmented independently of each other and count
+// from 0; view 0 is what a step with one view is made of, and whose label the row has.
+enum { METHOD_MAX_VIEWS = METHOD_MAX_PEERS, METHOD_ALL_VIEWS = -1 };
+enum method_image {
+    METHOD_ROW,     // of the row's own image
+    METHOD_PARTNER, // of another image with the same given label
+    METHOD_MORE     // of an image that the pass does not have as rows
+};
+struct method_view {
+    enum method_image of;
+};
 struct method_views {
     int count;
-    int peer[METHOD_MAX_PEERS]; // what peer K sees, forward and backward
-    int feed;                   // what teachers and averages see
+    struct method_view view[METHOD_MAX_VIEWS];
+    // Each peer sees all of them as one batch, image i * count + v: its logits.K and grad.K are [N,V,C]. Else one: peer
+    // K sees view peer[K], forward and backward.
+    bool stacked;
+    int peer[METHOD_MAX_PEERS];
+    int feed;   // which one teachers, averages and guesses see; METHOD_ALL_VIEWS: all, and what they say is [N,V,C]
+    bool mixes; // its passes may mix
+};
+
+// How an epoch goes through the images.
+struct method_pass {
+    bool narrow; // of view 0 alone: where a program asks for several, all are that one
+    double mix;  // images are mixed with others of their batch: alpha of the Beta distribution; 0: they are not
+    bool each;   // one pass for each peer, in which it alone is trained
+    // The images come by a table [D] of 0 and 1, "table.NAME", of the peer whose pass it is, or of the other one: those
+    // with 1 as rows, the others as METHOD_MORE. Where there are none of one kind, all images take their place. NULL:
+    // all come as rows.
+    const char *rows;
+    bool of_other;
 };
 
 // Blind knowledge distillation: how many epochs what the networks said of the labels is kept, by which its hook makes
@@ -92,6 +118,8 @@ struct method_family {
     bool (*teacher)(const struct method *m, const struct method_values *v);
     // Fills in who sees which views of an image; `out` is one view for all. NULL: that.
     void (*views)(const struct method *m, const struct method_values *v, int peers, struct method_views *out);
+    // Fills in how an epoch of its stage (from 1) goes through the images; `out` is one pass through all. NULL: that.
+    void (*pass)(const struct method *m, const struct method_values *v, int64_t epoch, struct method_pass *out);
     // Whether all training images are looked at, without training, before this epoch (from 1). NULL: never.
     bool (*survey)(const struct method *m, const struct method_values *v, int64_t epoch);
     // Whether it is the validation images that are looked at then. NULL: never.
@@ -143,6 +171,9 @@ bool method_matters(const struct method *m, const struct method_values *v, const
 bool method_by_rows(const struct method *m, const struct method_values *v);
 const char *method_refuse(const struct method *m, const struct method_values *v, int peers);
 struct method_views method_views(const struct method *m, const struct method_values *v, int peers);
+struct method_pass method_pass(const struct method *m, const struct method_values *v, int64_t epoch);
+// The views in a program's logits: 1, where it is [N,C].
+int method_stacked(const struct method *m, const struct method_values *v);
 bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch);
 bool method_held_out(const struct method *m, const struct method_values *v);
 // Its `rounds`, or 1.
@@ -177,12 +208,17 @@ struct method_values method_canonical(const struct method *m, const struct metho
 //            teacher.K.NAME f32[N,..]  output NAME of that teacher, inside it
 //            average.K f32[N,C]   what the moving average of peer K says of it
 //            average.K.NAME f32[N,..]  output NAME of that average, inside it or at its side
+//            guess.K f32[N,C]     what peer K itself says of it, without gradient: a peer that is being trained as it
+//                                 does in training, another as it does in inference
+//            mix.row i64[N]       the row that each image of the batch is mixed with (of all views, [VN])
 //            table.NAME f32[N,W] or [N], table.NAME.K (of peer K): the batch's rows of a table with a row an image
 //            state.NAME, state.NAME.K f32, any fixed shape: a tensor of the run
-//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), lr (the
-//            run's rate in this step), momentum, nesterov and weight_decay (of its optimizer; momentum is beta1 where
-//            it has that instead, else 0; nesterov 1 where it has that, else 0), mix.lambda and r.K, and the numbers of
-//            the method by their names
+//   Where peers see several views as one batch (method_views), logits.K, grad.K and what else says something of all of
+//   them is [N,V,C].
+//   scalars  progress (0 to 1), epoch (from 1), epochs, step (of the run, from 0), steps (of an epoch), part (of the
+//            pass through the images, 0 up to 1), lr (the run's rate in this step), momentum, nesterov and weight_decay
+//            (of its optimizer; momentum is beta1 where it has that instead, else 0; nesterov 1 where it has that, else
+//            0), mix.lambda and r.K, and the numbers of the method by their names
 //   outputs  loss.K [], which grad.K f32[N,C] differentiates by logits.K; or loss.all [], one for all peers
 //            grad.tap.K.NAME: of the sum of losses of peer K, by that tap
 //            table.NAME..., state.NAME...: what they are after the step, rows by their images
@@ -208,6 +244,8 @@ enum method_role {
     METHOD_TEACHER_TAP,
     METHOD_AVERAGE,
     METHOD_AVERAGE_TAP,
+    METHOD_GUESS,
+    METHOD_MIX_ROW,
     METHOD_TABLE,
     METHOD_STATE,
     METHOD_LOSS,

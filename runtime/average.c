@@ -48,10 +48,11 @@ void rt_average_update(struct rt_average *a) {
         memcpy(a->block, now, a->bytes);
         return;
     }
-    const double rest = 1 - a->decay, least = 1 / (double)a->count;
+    const double least = 1 / (double)a->count, left = a->ramp > 0 ? 1 - (double)(a->count - 1) / a->ramp : 0;
+    double rest = 1 - a->decay * (left > 0 ? exp(-5 * left * left) : 1);
+    if (a->ramps && least > rest) rest = least;
     for (int i = 0; i < 2; i++) {
-        struct job j = {a->block, (float)(a->ramps && least > rest ? least : rest), (const float *)(const void *)now,
-                        a->part[i]};
+        struct job j = {a->block, (float)rest, (const float *)(const void *)now, a->part[i]};
         rt_team_each(a->team, a->n_parts[i], update_part, &j);
     }
     const struct smkd_abi_tensor *t;

@@ -14,6 +14,7 @@ struct rt_average {
     size_t n_parts[2];
     double decay;
     bool ramps;    // the decay is at most 1 - 1 / (updates + 1), as Mean teacher has it: the start is soon forgotten
+    double ramp;   // the decay grows over so many updates, times exp(-5 (1 - updates/ramp)^2), as ELR+ has it; 0: not
     int64_t count; // updates so far; the first one copies
 };
 

@@ -3,6 +3,7 @@
 #ifndef SMKD_RT_DATA_H
 #define SMKD_RT_DATA_H
 
+#include "../methods/methods.h"
 #include "image.h"
 
 // Streams of random numbers (second key of rt_rng_init), so that no two uses of one seed ever share numbers.
@@ -15,7 +16,9 @@ enum rt_stream {
     RT_STREAM_MIX,
     RT_STREAM_TABLE,
     RT_STREAM_DRAW,
-    RT_STREAM_ROUND
+    RT_STREAM_ROUND,
+    RT_STREAM_PARTNER,
+    RT_STREAM_MORE
 };
 // Stream number of one item: 4 bits kind, 24 bits epoch, 36 bits sample or step.
 uint64_t rt_stream_id(enum rt_stream kind, uint64_t epoch, uint64_t item);
@@ -182,6 +185,11 @@ struct rt_sampler {
 // NULL name.
 extern const struct rt_sampler rt_samplers[];
 const struct rt_sampler *rt_sampler_find(const char *name); // NULL: there is none
+// For each of j->n images in that order another of its class, any with the same chance; itself where there is none.
+// False: no memory.
+bool rt_sampler_partners(struct rt_sampler_job *j, const int64_t *order, int64_t *partner);
+// The job's images shuffled, as often as it takes for n places. Likewise.
+bool rt_sampler_cycle(struct rt_sampler_job *j, size_t n, int64_t *order);
 
 // --- batches, prepared by threads of their own -----------------------------------------------------------------------
 // What a batch holds depends on seed, epoch and position in it alone, never on timing or on the number of threads.
@@ -214,6 +222,12 @@ struct rt_loader_config {
     // Of each image, with augment: augmented independently of each other, keyed by seed, epoch, image and view. View 0
     // is what there is with one view. 0: one; and one where nothing about an image is random.
     int views;
+    // What they are views of, `views` of them (borrowed); NULL: each of the row's own image. A partner is another image
+    // of the same given label, drawn anew in each epoch (the image itself where its class has no other); of more see
+    // rt_loader_pass. An image beside the row's own that cannot be decoded is that one instead.
+    const struct method_view *view;
+    bool stacked;              // view v of row i lies at i * views + v, and is made even where nothing is random
+    bool mixing;               // passes may mix
     struct rt_mix_options mix; // in training; drawn by seed, epoch and number of the batch
     uint64_t seed;
     int workers; // threads; 0: as many as cores for files, one for pixels
@@ -223,7 +237,7 @@ struct rt_loader_config {
     void *warn_env;
 };
 struct rt_batch {
-    const float *images;   // [n][C][H][W]; of several views [views][n][C][H][W]
+    const float *images;   // [n][C][H][W]; of several views [views][n][C][H][W], stacked [n][views][C][H][W]
     const int64_t *labels; // [n] given labels
     const int64_t *index;  // [n] image numbers
     size_t n;              // rows; the last batch of an epoch may be smaller, and in evaluation any
@@ -232,7 +246,11 @@ struct rt_batch {
     double lambda;
     const float *targets; // [n][n_targets] of a regression; else NULL
     int views;
-    size_t view_floats; // from a view to the next
+    size_t view_floats; // from a view to the next; unused where they are stacked
+    // Of a pass that mixes: the images lambda x + (1-lambda) x', x' those in the rows of mix_row, [n * views]; both
+    // NULL where nothing is mixed in this way.
+    const float *mixed;
+    const int64_t *mix_row;
 };
 // The images [n][C][H][W] of a view from 0; where fewer were made, all are view 0.
 static inline const float *rt_batch_view(const struct rt_batch *b, int view) {
@@ -243,10 +261,23 @@ struct rt_loader;
 // Starts the threads; NULL after rt_fail.
 struct rt_loader *rt_loader_new(const struct rt_loader_config *c);
 void rt_loader_free(struct rt_loader *l);
-size_t rt_loader_batches(const struct rt_loader *l); // an epoch
+size_t rt_loader_batches(const struct rt_loader *l); // of an epoch, or of the pass begun last
 // Begins an epoch (any number; it seeds shuffling and augmentation). The threads start to prepare its batches at once.
 // The epoch before must have been read to its end.
 void rt_loader_begin(struct rt_loader *l, uint64_t epoch);
+// A way through some of the images, several of which may make an epoch.
+struct rt_loader_pass {
+    int number;          // in its epoch, from 0: seeds it, too
+    int views;           // that are made of a row; 0: all
+    const int64_t *rows; // image numbers, in place of `subset`; NULL: those. Borrowed until it has been read
+    size_t n;
+    const int64_t *more; // the images of views METHOD_MORE, shuffled and gone through again as often as it takes; NULL:
+    size_t n_more;       // those of `subset`. Borrowed likewise
+    // Each image of a batch, of all its views, is mixed with one that a permutation gives it: lambda is drawn from
+    // Beta(mix, mix), the larger of it and 1 - it. 0: nothing is.
+    double mix;
+};
+void rt_loader_begin_pass(struct rt_loader *l, uint64_t epoch, const struct rt_loader_pass *p);
 // Next batch of the epoch, valid until the next call; false at the end. Never an empty one.
 bool rt_loader_next(struct rt_loader *l, struct rt_batch *out);
 // Behind an epoch: SMKD_R_OK, or why it ended early, also as this thread's last error.

@@ -72,8 +72,9 @@ static enum smkd_result start_one(struct rt_feeds *f, struct rt_program *p, cons
         if (!f->n_teachers) return no_teacher(p, input);
         return rt_program_bind(p, input, f->teachers[name->peer % f->n_teachers].out);
     }
-    CHECK(f->snapshots || f->averages, "\"%s\" without averages", input);
-    float **said = &f->said[name->peer];
+    const bool guess = name->role == METHOD_GUESS;
+    CHECK(guess || f->snapshots || f->averages, "\"%s\" without averages", input);
+    float **said = guess ? &f->guess[name->peer] : &f->said[name->peer];
     *said = rt_floats(batch * (size_t)f->peers[name->peer].classes);
     if (!*said) return rt_fail(SMKD_R_NOMEM, "out of memory for \"%s\"", input);
     return rt_program_bind(p, input, *said);
@@ -84,7 +85,8 @@ enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t
     enum smkd_result e = SMKD_R_OK;
     for (size_t i = 0; e == SMKD_R_OK && (t = smkd_model_nth(p->model, SMKD_ABI_INPUT, i)); i++) {
         const struct method_name name = method_parse(t->name);
-        if (name.role == METHOD_TEACHER || name.role == METHOD_AVERAGE) e = start_one(f, p, t->name, &name, batch);
+        if (name.role == METHOD_TEACHER || name.role == METHOD_AVERAGE || name.role == METHOD_GUESS)
+            e = start_one(f, p, t->name, &name, batch);
         if (name.role == METHOD_TEACHER_TAP) e = start_teacher_tap(f, p, t, &name, batch);
         if (name.role == METHOD_AVERAGE_TAP) e = start_average_tap(f, p, t, &name, batch);
     }
@@ -92,10 +94,17 @@ enum smkd_result rt_feeds_start(struct rt_feeds *f, struct rt_program *p, size_t
 }
 
 void rt_feeds_release(struct rt_feeds *f) {
-    for (int k = 0; k < METHOD_MAX_PEERS; k++) free(f->said[k]);
+    for (int k = 0; k < METHOD_MAX_PEERS; k++) {
+        free(f->said[k]);
+        free(f->guess[k]);
+    }
     for (size_t i = 0; i < f->n_taps; i++) free(f->tap[i].said);
     free(f->tap);
     *f = (struct rt_feeds){0};
+}
+
+void rt_repeat_views(float *x, size_t n, size_t views, size_t width) {
+    for (size_t i = n * views; i-- > 0;) memmove(x + i * width, x + i / views * width, width * sizeof *x);
 }
 
 // Whether anything is asked of peer k's average or former self.
@@ -130,11 +139,31 @@ static enum smkd_result run_other_self(struct rt_feeds *f, int k, const float *i
     return e == SMKD_R_OK ? back : e;
 }
 
-enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n, bool former) {
+enum smkd_result rt_feeds_run(struct rt_feeds *f, const float *images, size_t n, int views, bool former) {
+    const size_t repeat = (size_t)(views < f->views ? f->views : 1), all = n * (size_t)views;
     enum smkd_result e = SMKD_R_OK;
-    for (int k = 0; k < f->n_teachers && e == SMKD_R_OK; k++)
-        e = rt_peer_run(&f->teachers[k], SMKD_ABI_INFER, images, n);
-    for (int k = 0; k < f->n_peers && e == SMKD_R_OK; k++)
-        if (is_asked(f, k) && (former || !f->snapshots)) e = run_other_self(f, k, images, n);
+    for (int k = 0; k < f->n_teachers && e == SMKD_R_OK; k++) {
+        struct rt_peer *t = &f->teachers[k];
+        e = rt_peer_run(t, SMKD_ABI_INFER, images, all);
+        rt_repeat_views(t->out, n, repeat, (size_t)t->classes);
+    }
+    for (int k = 0; k < f->n_peers && e == SMKD_R_OK; k++) {
+        if (!is_asked(f, k) || (f->snapshots && !former)) continue;
+        e = run_other_self(f, k, images, all);
+        if (f->said[k]) rt_repeat_views(f->said[k], n, repeat, (size_t)f->peers[k].classes);
+    }
     return e;
+}
+
+enum smkd_result rt_feeds_guess(struct rt_feeds *f, int k, enum smkd_abi_phase phase, const float *images, size_t n) {
+    struct rt_peer *p = &f->peers[k];
+    if (!f->guess[k]) return SMKD_R_OK;
+    if (!images) {
+        memset(f->guess[k], 0, n * (size_t)p->classes * sizeof(float));
+        return SMKD_R_OK;
+    }
+    enum smkd_result e = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, f->guess[k]);
+    if (e == SMKD_R_OK) e = rt_peer_run(p, phase, images, n);
+    enum smkd_result back = smkd_bind(p->session, SMKD_ABI_OUTPUT, p->logits->name, p->out);
+    return e == SMKD_R_OK ? back : e;
 }

@@ -19,7 +19,9 @@ struct slot {
     float *images;           // view by view, each of n rows
     int64_t *labels, *index; // index -1: a row that is left out
     int64_t *labels_mix;     // NULL: images are not mixed
-    float *targets;          // NULL: there are labels
+    float *mixed;            // as images; NULL: no pass mixes
+    int64_t *mix_row;
+    float *targets; // NULL: there are labels
     double lambda;
     size_t n, made, mixable; // rows, those that are done, and those that are done but for the mixing
     int64_t *bad;            // images that could not be decoded while its rows were made
@@ -37,9 +39,12 @@ struct rt_loader {
     struct rt_loader_config c;
     const struct rt_sampler *sampler;
     const struct rt_pipeline *pipeline; // NULL: pixels as they are
-    size_t batches, image_floats, rows_at_once, views;
-    int64_t *order;     // image numbers in this epoch's order
-    atomic_int *bad_at; // by image: its place in `bad` + 1; 0: not known to be damaged; NULL for pixels
+    size_t batches, image_floats, rows_at_once, most_views;
+    struct rt_loader_pass pass;       // what is gone through, of which NULLs and zeros have been filled in
+    size_t views;                     // of the pass
+    int64_t *order;                   // image numbers in this epoch's order
+    int64_t *other[METHOD_MAX_VIEWS]; // those of each view that has images of its own, likewise; NULL: the row's
+    atomic_int *bad_at;               // by image: its place in `bad` + 1; 0: not known to be damaged; NULL for pixels
     struct slot *slots;
     size_t n_slots;
     pthread_t *threads;
@@ -151,15 +156,33 @@ static float *view_of(const struct rt_loader *l, const struct slot *s, size_t vi
     return s->images + view * s->n * l->image_floats;
 }
 
-// All views of an image, of which each draws from a part of its numbers that no other comes to.
-static enum smkd_result put_views(const struct rt_loader *l, const struct slot *s, size_t row, int64_t image,
-                                  uint64_t stream) {
+static float *place_of(const struct rt_loader *l, const struct slot *s, size_t row, size_t view) {
+    return s->images + (l->c.stacked ? row * l->views + view : view * s->n + row) * l->image_floats;
+}
+
+// A view of an image; each draws from a part of the image's numbers that no other comes to.
+static enum smkd_result put_view(const struct rt_loader *l, const struct slot *s, size_t row, size_t view,
+                                 int64_t image, uint64_t item) {
+    struct rt_rng rng;
+    rt_rng_init(&rng, l->c.seed, rt_stream_id(RT_STREAM_AUGMENT, l->epoch, item));
+    rng.counter = (uint64_t)(l->pass.number * METHOD_MAX_VIEWS + (int)view) << VIEW_SHIFT;
+    return put(l, image, l->c.augment ? &rng : NULL, place_of(l, s, row, view));
+}
+
+// All views of the row whose own image that is. False: one of them has no image, noted in *image.
+static enum smkd_result put_views(struct rt_loader *l, struct slot *s, size_t row, size_t position, int64_t image,
+                                  uint64_t item) {
     enum smkd_result r = SMKD_R_OK;
     for (size_t v = 0; v < l->views && r == SMKD_R_OK; v++) {
-        struct rt_rng rng;
-        rt_rng_init(&rng, l->c.seed, stream);
-        rng.counter = (uint64_t)v << VIEW_SHIFT;
-        r = put(l, image, l->c.augment ? &rng : NULL, view_of(l, s, v) + row * l->image_floats);
+        const int64_t other = l->other[v] ? l->other[v][position] : image;
+        bool own = other == image;
+        if (!own && !(l->bad_at && atomic_load(&l->bad_at[other]))) {
+            r = put_view(l, s, row, v, other, (uint64_t)other);
+            if (r == SMKD_R_OK) continue;
+            if (r == SMKD_R_NOMEM || l->c.strict || !l->bad_at) return r;
+        }
+        if (!own && !note_bad(l, s, other)) return SMKD_R_NOMEM;
+        r = put_view(l, s, row, v, image, item);
     }
     return r;
 }
@@ -169,7 +192,7 @@ static bool try_image(struct rt_loader *l, struct slot *s, size_t row, size_t po
     const int64_t image = l->order[image_at];
     if (!l->bad_at || !atomic_load(&l->bad_at[image])) {
         const uint64_t item = key(l, image, position, image_at != position);
-        enum smkd_result r = put_views(l, s, row, image, rt_stream_id(RT_STREAM_AUGMENT, l->epoch, item));
+        enum smkd_result r = put_views(l, s, row, position, image, item);
         if (r == SMKD_R_OK) {
             s->labels[row] = (l->c.labels ? l->c.labels : l->c.images->labels)[image];
             const size_t t = (size_t)l->c.images->n_targets;
@@ -191,11 +214,11 @@ static bool try_image(struct rt_loader *l, struct slot *s, size_t row, size_t po
 
 static void make_row(struct rt_loader *l, size_t number, size_t row) {
     struct slot *s = &l->slots[number % l->n_slots];
-    const size_t position = number * l->c.batch + row, tries = l->c.augment ? l->c.n : 1;
+    const size_t position = number * l->c.batch + row, tries = l->c.augment ? l->pass.n : 1;
     bool go_on = true;
     s->index[row] = -1;
     for (size_t k = 0; k < tries && go_on; k++)
-        if (try_image(l, s, row, position, (position + k) % l->c.n, &go_on)) return;
+        if (try_image(l, s, row, position, (position + k) % l->pass.n, &go_on)) return;
     if (go_on && l->c.augment) fail_all(l);
 }
 
@@ -218,6 +241,25 @@ static void mix(struct rt_loader *l, size_t number) {
     free(row);
 }
 
+// What rt_loader_pass says of mixing, of a batch whose rows are all there.
+static void mix_pass(struct rt_loader *l, size_t number) {
+    struct slot *s = &l->slots[number % l->n_slots];
+    const size_t n = s->n * l->views;
+    struct rt_rng rng;
+    rt_rng_init(&rng, l->c.seed,
+                rt_stream_id(RT_STREAM_MIX, l->epoch, (uint64_t)l->pass.number << 32 | (uint64_t)number));
+    const double drawn = rt_draw_beta(&rng, l->pass.mix);
+    s->lambda = drawn < 0.5 ? 1 - drawn : drawn;
+    const float own = (float)s->lambda, rest = (float)(1 - s->lambda);
+    for (size_t i = 0; i < n; i++) s->mix_row[i] = (int64_t)i;
+    rt_rng_shuffle(&rng, s->mix_row, n);
+    for (size_t i = 0; i < n; i++) {
+        const float *x = s->images + i * l->image_floats, *y = s->images + (size_t)s->mix_row[i] * l->image_floats;
+        float *out = s->mixed + i * l->image_floats;
+        for (size_t j = 0; j < l->image_floats; j++) out[j] = own * x[j] + rest * y[j];
+    }
+}
+
 static bool mixes(const struct rt_loader *l) {
     return l->c.augment && (l->c.mix.mixup_alpha > 0 || l->c.mix.cutmix_alpha > 0);
 }
@@ -225,14 +267,26 @@ static bool mixes(const struct rt_loader *l) {
 // --- the threads -----------------------------------------------------------------------------------------------------
 
 static bool set_order(struct rt_loader *l) {
-    struct rt_sampler_job j = {.subset = l->c.subset,
+    const uint64_t number = (uint64_t)l->pass.number;
+    struct rt_sampler_job j = {.subset = l->pass.rows,
                                .labels = l->c.labels ? l->c.labels : l->c.images->labels,
                                .weights = l->c.weights,
-                               .n = l->c.n};
-    rt_rng_init(&j.rng, l->c.seed, rt_stream_id(RT_STREAM_SHUFFLE, l->epoch, 0));
-    if (l->c.shuffle) return l->sampler->order(&j, l->order);
-    for (size_t i = 0; i < l->c.n; i++) l->order[i] = l->c.subset ? l->c.subset[i] : (int64_t)i;
-    return true;
+                               .n = l->pass.n};
+    rt_rng_init(&j.rng, l->c.seed, rt_stream_id(RT_STREAM_SHUFFLE, l->epoch, number));
+    bool ok = true;
+    if (l->c.shuffle) {
+        ok = l->sampler->order(&j, l->order);
+    } else {
+        for (size_t i = 0; i < l->pass.n; i++) l->order[i] = l->pass.rows ? l->pass.rows[i] : (int64_t)i;
+    }
+    for (size_t v = 0; v < l->views && ok; v++) {
+        if (!l->other[v]) continue;
+        const bool more = l->c.view[v].of == METHOD_MORE;
+        if (more) j = (struct rt_sampler_job){.subset = l->pass.more, .n = l->pass.n_more};
+        rt_rng_init(&j.rng, l->c.seed, rt_stream_id(more ? RT_STREAM_MORE : RT_STREAM_PARTNER, l->epoch, number));
+        ok = more ? rt_sampler_cycle(&j, l->pass.n, l->other[v]) : rt_sampler_partners(&j, l->order, l->other[v]);
+    }
+    return ok;
 }
 
 static bool has_work(const struct rt_loader *l) {
@@ -254,7 +308,7 @@ static void make_rows(struct rt_loader *l) {
     const size_t number = l->next, first = l->next_row, begin = number * l->c.batch;
     struct slot *s = &l->slots[number % l->n_slots];
     if (first == 0) {
-        s->n = l->c.n - begin < l->c.batch ? l->c.n - begin : l->c.batch;
+        s->n = l->pass.n - begin < l->c.batch ? l->pass.n - begin : l->c.batch;
         s->made = s->mixable = s->n_bad = 0;
     }
     size_t end = first + l->rows_at_once < s->n ? first + l->rows_at_once : s->n;
@@ -264,9 +318,12 @@ static void make_rows(struct rt_loader *l) {
     for (size_t row = first; row < end; row++) make_row(l, number, row);
     pthread_mutex_lock(&l->lock);
     s->mixable += end - first;
-    if (s->labels_mix && s->mixable == s->n) { // nobody else works on this batch any more
+    if ((s->labels_mix || l->pass.mix > 0) && s->mixable == s->n) { // nobody else works on this batch any more
         pthread_mutex_unlock(&l->lock);
-        mix(l, number);
+        if (s->labels_mix)
+            mix(l, number);
+        else
+            mix_pass(l, number);
         pthread_mutex_lock(&l->lock);
     }
     s->made += end - first;
@@ -297,22 +354,26 @@ static void *floats(size_t n) {
     return aligned_alloc(64, bytes ? bytes : 64);
 }
 
+static bool make_slot(const struct rt_loader *l, struct slot *s, size_t images) {
+    const size_t targets = (size_t)l->c.images->n_targets;
+    bool ok = (s->images = floats(images * l->image_floats)) && (s->labels = calloc(l->c.batch, sizeof *s->labels)) &&
+              (s->index = calloc(l->c.batch, sizeof *s->index));
+    if (ok && mixes(l)) ok = (s->labels_mix = calloc(l->c.batch, sizeof *s->labels_mix));
+    if (ok && l->c.mixing)
+        ok = (s->mixed = floats(images * l->image_floats)) && (s->mix_row = calloc(images, sizeof *s->mix_row));
+    if (ok && l->c.images->targets) ok = (s->targets = floats(l->c.batch * targets));
+    return ok;
+}
+
 static bool make_slots(struct rt_loader *l) {
-    const size_t batch_floats = l->views * l->c.batch * l->image_floats, batch_bytes = batch_floats * sizeof(float);
-    const int ahead = l->c.ahead ? l->c.ahead : batch_bytes > LARGE ? AHEAD_LARGE : AHEAD;
+    const size_t images = l->most_views * l->c.batch, bytes = images * l->image_floats * sizeof(float);
+    const int ahead = l->c.ahead ? l->c.ahead : bytes > LARGE ? AHEAD_LARGE : AHEAD;
     l->n_slots = (size_t)ahead + 1; // one with the reader
     l->slots = calloc(l->n_slots, sizeof *l->slots);
     bool ok = l->slots != NULL;
-    for (size_t i = 0; ok && i < l->n_slots; i++) {
-        struct slot *s = &l->slots[i];
-        s->images = floats(batch_floats);
-        s->labels = calloc(l->c.batch, sizeof *s->labels);
-        s->index = calloc(l->c.batch, sizeof *s->index);
-        if (mixes(l)) s->labels_mix = calloc(l->c.batch, sizeof *s->labels_mix);
-        if (l->c.images->targets) s->targets = floats(l->c.batch * (size_t)l->c.images->n_targets);
-        ok =
-            s->images && s->labels && s->index && (s->labels_mix || !mixes(l)) && (s->targets || !l->c.images->targets);
-    }
+    for (size_t i = 0; ok && i < l->n_slots; i++) ok = make_slot(l, &l->slots[i], images);
+    for (size_t v = 0; ok && l->c.view && v < l->most_views; v++)
+        if (l->c.view[v].of != METHOD_ROW) ok = (l->other[v] = calloc(l->c.n ? l->c.n : 1, sizeof *l->other[v]));
     return ok;
 }
 
@@ -324,8 +385,8 @@ static bool draws(const struct rt_loader_config *c) {
 }
 
 static void no_memory(const struct rt_loader *l) {
-    if (l->views > 1)
-        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images in %zu views each", l->c.batch, l->views);
+    if (l->most_views > 1)
+        rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images in %zu views each", l->c.batch, l->most_views);
     else
         rt_fail(SMKD_R_NOMEM, "out of memory for batches of %zu images", l->c.batch);
 }
@@ -337,9 +398,12 @@ static void release(struct rt_loader *l) {
         free(l->slots[i].index);
         free(l->slots[i].labels_mix);
         free(l->slots[i].targets);
+        free(l->slots[i].mixed);
+        free(l->slots[i].mix_row);
         free(l->slots[i].bad);
     }
     free(l->slots);
+    for (size_t v = 0; v < METHOD_MAX_VIEWS; v++) free(l->other[v]);
     free(l->order);
     free(l->bad_at);
     free(l->bad);
@@ -365,6 +429,23 @@ static bool start_threads(struct rt_loader *l) {
     return !e;
 }
 
+// A pass with what it leaves open.
+static void set_pass(struct rt_loader *l, const struct rt_loader_pass *p) {
+    CHECK(p->n <= l->c.n && (size_t)p->views <= l->most_views && (p->mix <= 0 || l->c.mixing),
+          "a pass of more than its loader was made for");
+    l->pass = *p;
+    if (!p->rows) {
+        l->pass.rows = l->c.subset;
+        l->pass.n = l->c.n;
+    }
+    if (!p->more) {
+        l->pass.more = l->c.subset;
+        l->pass.n_more = l->c.n;
+    }
+    l->views = p->views ? (size_t)p->views : l->most_views;
+    l->batches = (l->c.drop_last ? l->pass.n : l->pass.n + l->c.batch - 1) / l->c.batch;
+}
+
 struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
     const struct rt_transform *t = c->transform;
     CHECK(t->pipeline || !c->images->paths, "files need a pipeline");
@@ -376,10 +457,10 @@ struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {
     l->c = *c;
     l->pipeline = t->pipeline;
     l->sampler = c->sampler ? c->sampler : &rt_samplers[0];
-    l->batches = (c->drop_last ? c->n : c->n + c->batch - 1) / c->batch;
+    set_pass(l, &(struct rt_loader_pass){0});
     l->rows_at_once = l->pipeline ? 1 : FEW_PIXELS_ROWS;
     l->image_floats = (size_t)t->channels * (size_t)t->height * (size_t)t->width;
-    l->views = c->views > 1 && draws(c) ? (size_t)c->views : 1;
+    l->views = l->most_views = c->views > 1 && (draws(c) || c->view || c->stacked) ? (size_t)c->views : 1;
     l->order = calloc(c->n ? c->n : 1, sizeof *l->order);
     if (c->images->paths) l->bad_at = calloc(c->images->n ? c->images->n : 1, sizeof *l->bad_at);
     pthread_mutex_init(&l->lock, NULL);
@@ -414,16 +495,21 @@ size_t rt_loader_batches(const struct rt_loader *l) { return l->batches; }
 double rt_loader_waited(const struct rt_loader *l) { return l->waited; }
 size_t rt_loader_skipped(const struct rt_loader *l) { return l->told; }
 int rt_loader_workers(const struct rt_loader *l) { return l->n_threads; }
-int rt_loader_views(const struct rt_loader *l) { return (int)l->views; }
+int rt_loader_views(const struct rt_loader *l) { return (int)l->most_views; }
 
 enum smkd_result rt_loader_result(const struct rt_loader *l) {
     return l->result == SMKD_R_OK ? SMKD_R_OK : rt_fail(l->result, "%s", l->failure);
 }
 
 void rt_loader_begin(struct rt_loader *l, uint64_t epoch) {
+    rt_loader_begin_pass(l, epoch, &(struct rt_loader_pass){0});
+}
+
+void rt_loader_begin_pass(struct rt_loader *l, uint64_t epoch, const struct rt_loader_pass *p) {
     pthread_mutex_lock(&l->lock);
     CHECK(!l->running || l->taken == l->batches || l->result != SMKD_R_OK, "an epoch begins inside another");
     while (l->busy) pthread_cond_wait(&l->to_read, &l->lock); // behind a failure
+    set_pass(l, p);
     l->epoch = epoch;
     l->next = l->next_row = l->taken = l->read = 0;
     l->holding = false;
@@ -500,9 +586,17 @@ bool rt_loader_next(struct rt_loader *l, struct rt_batch *out) {
         l->taken++;
         l->holding = true;
         n = close_up(l, s);
-        *out = (struct rt_batch){s->images,  s->labels,     s->index,
-                                 n,          s->labels_mix, s->labels_mix ? s->lambda : 1,
-                                 s->targets, (int)l->views, n * l->image_floats};
+        *out = (struct rt_batch){s->images,
+                                 s->labels,
+                                 s->index,
+                                 n,
+                                 s->labels_mix,
+                                 s->labels_mix || l->pass.mix > 0 ? s->lambda : 1,
+                                 s->targets,
+                                 (int)l->views,
+                                 n * l->image_floats,
+                                 l->pass.mix > 0 ? s->mixed : NULL,
+                                 l->pass.mix > 0 ? s->mix_row : NULL};
     }
     l->read += n;
     const bool none = n == 0 && l->running && l->result == SMKD_R_OK && l->read == 0 && l->batches > 0;

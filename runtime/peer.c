@@ -211,8 +211,14 @@ struct rt_tap *rt_peer_tap(struct rt_peer *p, const char *name) {
     return NULL;
 }
 
-enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch) {
+enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch, size_t views) {
     const struct smkd_artifact *info = smkd_model_info(p->model);
+    if (views > 1 && batch * views > info->max_batch)
+        return rt_fail(SMKD_R_MISMATCH,
+                       "--batch-size %zu in %zu views of each row is a batch of %zu images: %s takes at most %llu; "
+                       "compile it with --max-batch %zu, or give a smaller --batch-size",
+                       batch, views, batch * views, p->path, (unsigned long long)info->max_batch, batch * views);
+    batch *= views;
     if (batch > info->max_batch)
         return rt_fail(SMKD_R_MISMATCH,
                        "--batch-size %zu: %s takes at most %llu images; compile it with --max-batch %zu", batch,

@@ -46,7 +46,7 @@ enum smkd_result rt_peers_agree(const struct rt_peer *a, const struct rt_peer *b
 // rt_peer_start.
 struct rt_tap *rt_peer_tap(struct rt_peer *p, const char *name);
 // Makes the session and binds logits and cotangents for batches of at most `batch`.
-enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch);
+enum smkd_result rt_peer_start(struct rt_peer *p, smkd_team *team, size_t batch, size_t views);
 enum smkd_result rt_peer_run(struct rt_peer *p, enum smkd_abi_phase phase, const float *images, size_t n);
 // Whether an OUTPUT row is none of the model's results: it is there for training (logits in front of a Softmax, taps).
 bool rt_is_added(const smkd_model *m, const struct smkd_abi_tensor *t);

@@ -12,34 +12,38 @@ bool rt_program_has(const smkd_model *m, enum smkd_abi_role role, const char *na
 
 enum { ANY_RANK = SMKD_ABI_MAX_RANK + 1 };
 
-// What the inputs and outputs of each role look like. `columns`: as many as the peers have.
+// What the inputs and outputs of each role look like. `columns`: as many as the peers have. Of several views they are
+// [N,V,..], those of numbers alone [VN].
 static const struct face {
     enum method_role role;
     enum smkd_abi_role as;
     uint32_t dtype, rank;
     bool batched, columns;
+    enum { OF_ROW, OF_STACKED, OF_FED } views; // OF_STACKED: where peers see them as one batch; OF_FED: where feeds do
 } faces[] = {
-    {METHOD_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
-    {METHOD_TAP_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false},
-    {METHOD_PROBS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true},
-    {METHOD_INDEX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
-    {METHOD_LABELS_DRAW, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
-    {METHOD_TEACHER, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
-    {METHOD_TEACHER_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
-    {METHOD_AVERAGE, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
-    {METHOD_AVERAGE_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
-    {METHOD_TABLE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false},
-    {METHOD_TABLE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false},
-    {METHOD_STATE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, false, false},
-    {METHOD_STATE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, false, false},
-    {METHOD_LOGITS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
-    {METHOD_LABELS, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
-    {METHOD_LABELS_MIX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false},
-    {METHOD_TARGETS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true},
-    {METHOD_CLASS_WEIGHT, SMKD_ABI_INPUT, SMKD_ABI_F32, 1, false, true},
-    {METHOD_LOSS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false},
-    {METHOD_LOSS_ALL, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false},
-    {METHOD_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true},
+    {METHOD_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false, OF_ROW},
+    {METHOD_TAP_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false, OF_ROW},
+    {METHOD_PROBS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true, OF_ROW},
+    {METHOD_INDEX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false, OF_ROW},
+    {METHOD_LABELS_DRAW, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false, OF_ROW},
+    {METHOD_TEACHER, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true, OF_FED},
+    {METHOD_TEACHER_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false, OF_ROW},
+    {METHOD_AVERAGE, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true, OF_FED},
+    {METHOD_AVERAGE_TAP, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false, OF_ROW},
+    {METHOD_GUESS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true, OF_FED},
+    {METHOD_MIX_ROW, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false, OF_STACKED},
+    {METHOD_TABLE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, true, false, OF_ROW},
+    {METHOD_TABLE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, true, false, OF_ROW},
+    {METHOD_STATE, SMKD_ABI_INPUT, SMKD_ABI_F32, ANY_RANK, false, false, OF_ROW},
+    {METHOD_STATE, SMKD_ABI_OUTPUT, SMKD_ABI_F32, ANY_RANK, false, false, OF_ROW},
+    {METHOD_LOGITS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true, OF_STACKED},
+    {METHOD_LABELS, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false, OF_ROW},
+    {METHOD_LABELS_MIX, SMKD_ABI_INPUT, SMKD_ABI_I64, 1, true, false, OF_ROW},
+    {METHOD_TARGETS, SMKD_ABI_INPUT, SMKD_ABI_F32, 2, true, true, OF_ROW},
+    {METHOD_CLASS_WEIGHT, SMKD_ABI_INPUT, SMKD_ABI_F32, 1, false, true, OF_ROW},
+    {METHOD_LOSS, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false, OF_ROW},
+    {METHOD_LOSS_ALL, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 0, false, false, OF_ROW},
+    {METHOD_GRAD, SMKD_ABI_OUTPUT, SMKD_ABI_F32, 2, true, true, OF_STACKED},
 };
 
 static const struct face *face_of(enum method_role role, enum smkd_abi_role as) {
@@ -48,23 +52,34 @@ static const struct face *face_of(enum method_role role, enum smkd_abi_role as) 
     return NULL;
 }
 
-static bool looks_like(const struct smkd_abi_tensor *t, const struct face *f) {
-    if (t->dtype != f->dtype || (f->rank != ANY_RANK && t->rank != f->rank)) return false;
-    return f->batched ? t->rank > 0 && t->dims[0] == -1 : t->rank == 0 || t->dims[0] != -1;
+static const struct method_views one_view = {.count = 1};
+
+static int64_t views_of(const struct face *f, const struct method_views *v) {
+    const bool all = (f->views == OF_STACKED && v->stacked) || (f->views == OF_FED && v->feed == METHOD_ALL_VIEWS);
+    return all ? v->count : 1;
 }
 
-static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *path, int peers, int64_t columns) {
+static bool looks_like(const struct smkd_abi_tensor *t, const struct face *f, const struct method_views *v) {
+    const int64_t views = views_of(f, v);
+    const bool number = f->rank == 1; // of an image
+    if (t->dtype != f->dtype || (f->rank != ANY_RANK && t->rank != f->rank + (views > 1 && !number))) return false;
+    if (!f->batched) return t->rank == 0 || t->dims[0] >= 0;
+    return t->rank > 0 && t->dims[0] == (number ? -views : -1) && (views == 1 || number || t->dims[1] == views);
+}
+
+static enum smkd_result check_row(const struct smkd_abi_tensor *t, const char *path, int peers, int64_t columns,
+                                  const struct method_views *views) {
     const struct method_name n = method_parse(t->name);
     const struct face *f = face_of(n.role, (enum smkd_abi_role)t->role);
     const char *what = t->role == SMKD_ABI_INPUT ? "input" : "output";
     if (t->role == SMKD_ABI_INPUT && !f)
         return rt_fail(SMKD_R_MISMATCH,
                        "%s: has an input \"%s\", which no run can give; inputs are logits.K, tap.K.NAME, labels, "
-                       "labels.mix, labels.draw, index, targets, class.weight, teacher.K, teacher.K.NAME, average.K, "
-                       "average.K.NAME, table.NAME and state.NAME",
+                       "labels.mix, labels.draw, mix.row, index, targets, class.weight, teacher.K, teacher.K.NAME, "
+                       "average.K, average.K.NAME, guess.K, table.NAME and state.NAME",
                        path, t->name);
     if (!f) return SMKD_R_OK;
-    if (!looks_like(t, f))
+    if (!looks_like(t, f, views))
         return rt_fail(SMKD_R_MISMATCH, "%s: has no %s \"%s\" as losses have it; compile it again with smkdc loss",
                        path, what, t->name);
     if (f->columns && t->dims[t->rank - 1] != columns)
@@ -87,13 +102,14 @@ static void loss_name(const smkd_model *m, int k, char name[16]) {
         snprintf(name, 16, "loss.%d", k);
 }
 
-enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch) {
+enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch,
+                                  const struct method_views *views) {
     const struct smkd_artifact *info = smkd_model_info(m);
     if (info->kind != SMKD_ABI_LOSS)
         return rt_fail(SMKD_R_INVALID, "%s: is %s, not a loss; make one with smkdc loss NAME -o L.smkd --classes %lld",
                        path, info->kind == SMKD_ABI_MODEL ? "a model" : "an optimizer", (long long)columns);
     for (uint64_t i = 0; i < info->n_tensors; i++) {
-        enum smkd_result r = check_row(&info->tensors[i], path, peers, columns);
+        enum smkd_result r = check_row(&info->tensors[i], path, peers, columns, views ? views : &one_view);
         if (r != SMKD_R_OK) return r;
     }
     for (int k = 0; k < peers && rt_program_has(m, SMKD_ABI_OUTPUT, "loss.all"); k++) {
@@ -159,6 +175,7 @@ enum smkd_result rt_program_start(struct rt_program *p, smkd_model *m, struct rt
     if (!p->session) return SMKD_R_NOMEM;
     p->loss = xcalloc((size_t)n, sizeof *p->loss);
     p->sum = xcalloc((size_t)n, sizeof *p->sum);
+    p->rows = xcalloc((size_t)n + 1, sizeof *p->rows);
     p->metric = xcalloc(info->n_tensors + 1, sizeof *p->metric);
     for (int k = 0; k < n; k++) {
         char logits[32], grad[32];
@@ -190,6 +207,7 @@ void rt_program_release(struct rt_program *p) {
     smkd_session_free(p->session);
     free(p->loss);
     free(p->sum);
+    free(p->rows);
     free(p->metric);
     *p = (struct rt_program){0};
 }
@@ -230,22 +248,27 @@ double rt_program_number(const struct rt_program *p, const char *stem, int peer)
 }
 
 void rt_program_begin(struct rt_program *p) {
-    p->rows = 0;
+    for (int k = 0; k <= p->peers; k++) p->rows[k] = 0;
     for (int k = 0; k < p->peers; k++) p->sum[k] = 0;
     for (size_t i = 0; i < p->n_metrics; i++) p->metric[i].sum = 0;
 }
 
-void rt_program_add(struct rt_program *p, size_t n) {
-    for (int k = 0; k < p->peers; k++) p->sum[k] += rt_program_loss(p, k) * (double)n;
+void rt_program_add(struct rt_program *p, size_t n, int trained) {
+    for (int k = 0; k < p->peers; k++) {
+        if (trained >= 0 && trained != k) continue;
+        p->sum[k] += rt_program_loss(p, k) * (double)n;
+        p->rows[k] += n;
+    }
     for (size_t i = 0; i < p->n_metrics; i++) {
         struct rt_program_metric *x = &p->metric[i];
+        if (trained >= 0 && x->peer >= 0 && x->peer != trained) continue;
         const float *v = smkd_output(p->session, x->output);
         double s = 0;
         for (size_t j = 0; x->rows && j < n; j++) s += v[j];
         x->sum += s;
         x->last = x->rows ? s / (double)n : (double)*v;
     }
-    p->rows += n;
+    p->rows[p->peers] += n;
 }
 
 // Rows that are counted, and those that a run looks at beside the true labels (detection.h); of others the mean is
@@ -273,7 +296,8 @@ void rt_program_metrics(const struct rt_program *p, struct rt_epoch_metrics *m) 
         const struct rt_program_metric *x = &p->metric[i];
         enum rt_group g = x->peer < 0 ? RT_OF_EPOCH : RT_OF_PEER;
         int peer = x->peer < 0 ? 0 : x->peer;
-        double mean = p->rows ? x->sum / (double)p->rows : NAN;
+        const size_t of = p->rows[x->peer < 0 ? p->peers : x->peer];
+        double mean = of ? x->sum / (double)of : NAN;
         const struct rows *rows = rows_named(x->stem);
         char name[64];
         if (!x->rows) {

@@ -24,13 +24,14 @@ struct rt_program {
     char (*loss)[16]; // of each peer the name of its loss, which may be the one of all
     struct rt_program_metric *metric;
     size_t n_metrics;
-    double *sum; // of each peer's loss over the epoch's rows so far
-    size_t rows; // of them
+    double *sum;  // of each peer's loss over the epoch's rows so far
+    size_t *rows; // of each peer: those; and behind them those of all passes together
 };
 
 // Whether `m` is a program for `peers` networks of `columns` outputs each and batches of up to `batch`, with inputs
-// that a run can give. `path` is for messages.
-enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch);
+// that a run can give. `path` is for messages; `views` are those of its method, NULL: one.
+enum smkd_result rt_program_check(const smkd_model *m, const char *path, int peers, int64_t columns, int64_t batch,
+                                  const struct method_views *views);
 bool rt_program_has(const smkd_model *m, enum smkd_abi_role role, const char *name);
 
 // Makes the session and binds the peers, which have been started. Release also after a failure.
@@ -49,7 +50,7 @@ double rt_program_number(const struct rt_program *p, const char *stem, int peer)
 // `selected` and `kept` a share and a count, `corrected` nothing (detection.h). communication_frequency is how many
 // rows were selected by all peers together. Others are the last run's.
 void rt_program_begin(struct rt_program *p);
-void rt_program_add(struct rt_program *p, size_t n);
+void rt_program_add(struct rt_program *p, size_t n, int trained); // the peer whose pass it is; -1: all of them
 void rt_program_metrics(const struct rt_program *p, struct rt_epoch_metrics *m);
 
 #endif

@@ -40,7 +40,7 @@ static void eta(const struct rt_progress *p, double now, int64_t step, char *buf
 }
 
 void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,
-                      int peers, double rows) {
+                      int peers, const size_t *rows) {
     double now = p->terminal ? rt_now() : 0;
     if (!p->terminal || now - p->shown < REDRAW_SECONDS) return;
     char left[32];
@@ -48,7 +48,7 @@ void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double
     p->shown = now;
     fprintf(p->f, "\repoch %lld/%lld  %3.0f %%  loss", (long long)epoch, (long long)p->epochs,
             100.0 * (double)step / (double)p->steps);
-    for (int k = 0; k < peers; k++) fprintf(p->f, " %.4f", loss[k] / rows);
+    for (int k = 0; k < peers; k++) fprintf(p->f, " %.4f", rows[k] ? loss[k] / (double)rows[k] : 0);
     fprintf(p->f, "  %.0f images/s  ETA %s\033[K", images_per_s, left);
     fflush(p->f);
 }

@@ -20,6 +20,16 @@ struct run {
     struct rt_transform plain;                         // test images: no augmentation
     struct rt_loader *train, *validation, *test, *all; // all: the training images as they are, for surveys
     struct method_views views;
+    size_t stacked; // views that peers see as one batch; 1: one
+    // What the steps are made of now.
+    struct {
+        struct method_pass is;
+        int peer;             // that is trained; -1: all
+        size_t batches;       // steps it has
+        int64_t *rows, *more; // lists that it goes through, [n_train], where the method chooses; NULL: it does not
+    } pass;
+    int64_t ahead;    // the epoch that the loader has begun with, before what precedes it
+    int64_t *unmixed; // [rows of a step]: each mixed with itself
     smkd_team *team;
     struct rt_program loss;
     struct rt_tables tables;
@@ -38,9 +48,9 @@ struct run {
     void *snapshot[METHOD_MAX_PEERS]; // parameters of each peer at the end of the last round; NULL: no rounds
     struct rt_stage *stage;           // the stages of the run (stages.h)
     int64_t n_stages;
-    int64_t all_epochs;               // of all stages
-    int64_t updates;                  // of the epoch
-    size_t *given, *truth;            // of each peer: rows classified as their given and as their true label
+    int64_t all_epochs;    // of all stages
+    int64_t *updates;      // of each peer, in the epoch
+    size_t *given, *truth; // of each peer: rows classified as their given and as their true label
     struct rt_detection
         *detection;           // of each peer, of the epoch; NULL: the true labels are the given ones, or not known
     float *entropies;         // [peers][rows] of the epoch, for the threshold's warning; NULL: there is no threshold

@@ -84,6 +84,31 @@ static bool weighted(struct rt_sampler_job *j, int64_t *order) {
     return true;
 }
 
+bool rt_sampler_partners(struct rt_sampler_job *j, const int64_t *order, int64_t *partner) {
+    struct by_class b;
+    const bool ok = sort_by_class(j, &b);
+    for (size_t i = 0; ok && i < j->n; i++) {
+        const int64_t *of = b.member + b.begin[j->labels[order[i]]];
+        const size_t count = b.begin[j->labels[order[i]] + 1] - b.begin[j->labels[order[i]]];
+        // One of the others: the last stands in for the image itself.
+        partner[i] = count > 1 ? of[rt_rng_below(&j->rng, count - 1)] : order[i];
+        if (partner[i] == order[i]) partner[i] = of[count - 1];
+    }
+    free(b.begin);
+    free(b.member);
+    return ok;
+}
+
+bool rt_sampler_cycle(struct rt_sampler_job *j, size_t n, int64_t *order) {
+    int64_t *lap = malloc((j->n ? j->n : 1) * sizeof *lap);
+    for (size_t at = 0; lap && at < n; at += j->n) {
+        shuffle(j, lap);
+        memcpy(order + at, lap, (n - at < j->n ? n - at : j->n) * sizeof *lap);
+    }
+    free(lap);
+    return lap != NULL;
+}
+
 const struct rt_sampler rt_samplers[] = {
     {"shuffle", false, shuffle},  {"balanced", true, balanced}, {"repeated", true, repeated},
     {"weighted", true, weighted}, {NULL, false, NULL},

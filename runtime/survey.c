@@ -21,9 +21,13 @@ bool rt_untouched(const smkd_model *m) {
 
 static enum smkd_result survey_batch(struct run *r, const struct rt_batch *b, int64_t epoch, bool first,
                                      double *entropy) {
-    enum smkd_result e = rt_feeds_run(&r->feeds, b->images, b->n, rt_stage_at(r, epoch) > 1);
-    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++)
-        e = rt_peer_run(&r->t->peers[k], SMKD_ABI_INFER, b->images, b->n);
+    enum smkd_result e = rt_feeds_run(&r->feeds, b->images, b->n, 1, rt_stage_at(r, epoch) > 1);
+    for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) {
+        struct rt_peer *p = &r->t->peers[k];
+        e = rt_peer_run(p, SMKD_ABI_INFER, b->images, b->n);
+        rt_repeat_views(p->out, b->n, r->stacked, (size_t)p->classes);
+        if (e == SMKD_R_OK) e = rt_feeds_guess(&r->feeds, k, SMKD_ABI_INFER, NULL, b->n * (size_t)r->feeds.views);
+    }
     if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "survey", first ? 1 : 2);
     if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e != SMKD_R_OK) return e;

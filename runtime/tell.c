@@ -133,8 +133,12 @@ void rt_tell_start(struct run *r, int threads, bool resuming) {
     if (d->set.train.paths)
         rt_progress_note(p, "%d thread%s decode%s images", rt_loader_workers(r->train),
                          rt_loader_workers(r->train) == 1 ? "" : "s", rt_loader_workers(r->train) == 1 ? "s" : "");
-    if (rt_loader_views(r->train) > 1)
-        rt_progress_note(p, "%d views of each image, augmented independently of each other", rt_loader_views(r->train));
+    const int views = rt_loader_views(r->train);
+    if (r->stacked > 1)
+        rt_progress_note(p, "%d views of each row, which the networks see as one batch of up to %zu images", views,
+                         r->stacked * (size_t)r->c->batch_size);
+    else if (views > 1)
+        rt_progress_note(p, "%d views of each image, augmented independently of each other", views);
     if (r->rows < d->n_train)
         rt_progress_note(p, "--drop-last: each epoch leaves out %zu image%s", d->n_train - r->rows,
                          d->n_train - r->rows == 1 ? "" : "s");

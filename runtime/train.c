@@ -3,6 +3,7 @@
 
 #include "edits.h"
 #include "hooks.h"
+#include "passes.h"
 #include "rt_internal.h"
 #include "run_folder.h"
 #include "stages.h"
@@ -80,7 +81,7 @@ static enum smkd_result set_first_states(struct run *r) {
 // The numbers of the method that stay as they are.
 static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
-    enum smkd_result e = rt_program_check(t->loss, r->c->method, t->n_peers, r->classes, r->c->batch_size);
+    enum smkd_result e = rt_program_check(t->loss, r->c->method, t->n_peers, r->classes, r->c->batch_size, &r->views);
     if (e == SMKD_R_OK) e = rt_program_start(&r->loss, t->loss, t->peers, t->n_peers, r->team);
     if (e == SMKD_R_OK)
         e = rt_tables_start(&r->tables, &r->loss, r->c->row, r->data.given, r->data.set.train.n,
@@ -90,7 +91,7 @@ static enum smkd_result start_loss(struct run *r) {
     if (rt_program_has(t->loss, SMKD_ABI_INPUT, "labels.draw"))
         r->drawn = xcalloc((size_t)r->c->batch_size, sizeof *r->drawn);
     if (e == SMKD_R_OK && t->predictor)
-        e = rt_program_check(t->predictor, r->c->method, t->n_peers, r->classes, r->c->batch_size);
+        e = rt_program_check(t->predictor, r->c->method, t->n_peers, r->classes, r->c->batch_size, NULL);
     if (e == SMKD_R_OK && t->predictor)
         e = rt_predictor_start(&r->predictor, t->predictor, t->peers, t->n_peers, r->team);
     if (e == SMKD_R_OK && t->predictor) e = rt_tables_lend(&r->tables, &r->predictor.program);
@@ -102,8 +103,9 @@ static enum smkd_result start_loss(struct run *r) {
                                  .n_teachers = t->n_teachers,
                                  .peers = t->peers,
                                  .n_peers = t->n_peers,
-                                 .averages = r->average};
-    if (e == SMKD_R_OK) e = rt_feeds_start(&r->feeds, &r->loss, (size_t)r->c->batch_size);
+                                 .averages = r->average,
+                                 .views = r->views.feed == METHOD_ALL_VIEWS ? r->views.count : 1};
+    if (e == SMKD_R_OK) e = rt_feeds_start(&r->feeds, &r->loss, (size_t)r->c->batch_size * (size_t)r->feeds.views);
     const struct method *m = r->c->row;
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
         if (m->family->params[i].scalar)
@@ -119,6 +121,12 @@ static enum smkd_result start_loss(struct run *r) {
     return e == SMKD_R_OK ? rt_program_bind(&r->loss, "class.weight", r->class_weights) : e;
 }
 
+// As one batch, of a peer that is trained or asked what it says.
+static size_t most_views(const struct run *r) {
+    const bool fed = r->views.feed == METHOD_ALL_VIEWS;
+    return fed && (size_t)r->views.count > r->stacked ? (size_t)r->views.count : r->stacked;
+}
+
 static enum smkd_result start_peer(struct run *r, int k) {
     struct rt_peer *p = &r->t->peers[k];
     const struct smkd_artifact *info = smkd_model_info(p->model);
@@ -127,7 +135,7 @@ static enum smkd_result start_peer(struct run *r, int k) {
         if (!info->entries[needed[i]].run)
             return rt_fail(SMKD_R_UNSUPPORTED, "%s: was compiled without training; compile it again", p->path);
     bool guessed = false;
-    enum smkd_result e = rt_peer_start(p, r->team, (size_t)r->c->batch_size);
+    enum smkd_result e = rt_peer_start(p, r->team, (size_t)r->c->batch_size, most_views(r));
     if (e == SMKD_R_OK) e = rt_optimizer_start(&r->optimizer[k], r->c, p, r->t->optimizer, r->team, &guessed);
     if (guessed && r->t->progress)
         fprintf(r->t->progress,
@@ -153,7 +161,10 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .shuffle = training,
                                   .augment = training,
                                   .drop_last = training && r->c->drop_last,
-                                  .views = r->views.count,
+                                  .views = training ? r->views.count : 1,
+                                  .view = training && rt_passes_see_others(r) ? r->views.view : NULL,
+                                  .stacked = training && r->views.stacked,
+                                  .mixing = training && r->views.mixes,
                                   .weights = r->data.weights,
                                   .sampler = rt_sampler_find(r->data.weights    ? "weighted"
                                                              : r->c->ra_sampler ? "repeated"
@@ -217,7 +228,7 @@ static enum smkd_result reserve(struct run *r) {
     if (batch > most) batch = most;
     enum smkd_result e = rt_session_reserve(r->loss.session, (int64_t)batch);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++)
-        e = rt_session_reserve(r->t->peers[k].session, (int64_t)batch);
+        e = rt_session_reserve(r->t->peers[k].session, (int64_t)(batch * most_views(r)));
     for (int k = 0; k < r->t->n_teachers && e == SMKD_R_OK; k++)
         e = rt_session_reserve(r->t->teachers[k].session, (int64_t)batch);
     return e;
@@ -234,6 +245,7 @@ static enum smkd_result start_extras(struct run *r) {
     r->average_steps = speak ? 1 : c->model_ema_steps;
     r->norm = xcalloc(n, sizeof *r->norm);
     r->norms = xcalloc(n, sizeof *r->norms);
+    r->updates = xcalloc(n, sizeof *r->updates);
     for (size_t k = 0; k < n && e == SMKD_R_OK; k++) {
         smkd_model *m = r->t->peers[k].model;
         // A loss of the user's own that asks for averages has no such number.
@@ -244,7 +256,11 @@ static enum smkd_result start_extras(struct run *r) {
                   : rt_average_decay(c->model_ema_decay, c->batch_size * c->accumulate, c->model_ema_steps, c->epochs);
         if (r->gradients) e = rt_gradients_init(&r->gradients[k], m, r->team, c->accumulate > 1);
         if (r->average && e == SMKD_R_OK) e = rt_average_init(&r->average[k], m, r->team, decay);
-        if (r->average) r->average[k].ramps = speak;
+        int at;
+        if (r->average && method_param(c->row, "ema-ramp", &at) && speak)
+            if (method_matters(c->row, &c->values, &c->row->family->params[at]))
+                r->average[k].ramp = c->values.number[at];
+        if (r->average) r->average[k].ramps = speak && r->average[k].ramp <= 0;
     }
     return e;
 }
@@ -258,6 +274,7 @@ static void finish_extras(struct run *r) {
     free(r->average);
     free(r->norm);
     free(r->norms);
+    free(r->updates);
 }
 
 static void keep_average(struct run *r, int k) {
@@ -298,7 +315,7 @@ static enum smkd_result start(struct run *r) {
     if (e == SMKD_R_OK) e = check_batches(r);
     if (e != SMKD_R_OK) return e;
     r->classes = t->peers[0].classes;
-    r->views = method_views(r->c->row, &r->c->values, t->n_peers);
+    if ((e = rt_passes_start(r)) != SMKD_R_OK) return e;
     r->team = smkd_team_new((int)r->c->threads);
     if (!r->team) return SMKD_R_NOMEM;
     const smkd_model *models[METHOD_MAX_PEERS];
@@ -309,7 +326,9 @@ static enum smkd_result start(struct run *r) {
     for (int k = 0; k < r->t->n_peers; k++)
         if ((e = start_peer(r, k)) != SMKD_R_OK) return e;
     for (int k = 0; k < t->n_teachers; k++)
-        if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size)) != SMKD_R_OK) return e;
+        if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size,
+                               r->views.feed == METHOD_ALL_VIEWS ? (size_t)r->views.count : 1)) != SMKD_R_OK)
+            return e;
     if ((e = rt_stages_start(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
         (e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = keep(r)) != SMKD_R_OK)
         return e;
@@ -355,6 +374,7 @@ static void finish(struct run *r) {
     rt_kept_release(&r->kept);
     rt_tables_release(&r->tables);
     rt_stages_finish(r);
+    rt_passes_finish(r);
     rt_feeds_release(&r->feeds);
     for (int k = 0; k < r->t->n_teachers; k++) {
         smkd_session_free(r->t->teachers[k].session);
@@ -398,11 +418,12 @@ static const struct {
 enum { N_SCORES = sizeof scores / sizeof *scores };
 
 static void summarise(struct run *r, struct rt_epoch_metrics *m) {
-    double n = (double)r->rows, full = log((double)r->classes);
+    const double full = log((double)r->classes);
     const double none = NAN;
     rt_metrics_set(m, RT_OF_EPOCH, 0, "progress", r->now_progress);
     rt_metrics_set(m, RT_OF_EPOCH, 0, "lr", r->now_lr);
     for (int k = 0; k < r->t->n_peers; k++) {
+        const double n = (double)r->loss.rows[k];
         rt_metrics_set(m, RT_OF_PEER, k, "loss", r->loss.sum[k] / n);
         if (r->c->row->family->regression) continue;
         rt_metrics_set(m, RT_OF_PEER, k, "train_top1_given", 100 * (double)r->given[k] / n);
@@ -413,7 +434,7 @@ static void summarise(struct run *r, struct rt_epoch_metrics *m) {
     rt_program_metrics(&r->loss, m);
     for (int k = 0; k < r->t->n_peers && r->detection; k++) rt_detection_metrics(&r->detection[k], k, m);
     for (int k = 0; k < r->t->n_peers && r->c->clip_grad_norm > 0; k++) {
-        rt_metrics_set(m, RT_OF_PEER, k, "mean_grad_norm", r->norms[k] / (double)r->updates);
+        rt_metrics_set(m, RT_OF_PEER, k, "mean_grad_norm", r->norms[k] / (double)r->updates[k]);
         rt_metrics_set(m, RT_OF_PEER, k, "max_grad_norm", r->norm[k]);
     }
     for (int k = 0; k < r->t->n_peers && r->by_epoch; k++) {
@@ -551,35 +572,50 @@ static enum smkd_result end_epoch(struct run *r, struct rt_epoch_metrics *m, dou
     return SMKD_R_OK;
 }
 
-static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
-    double begin = rt_now();
+static void clear_epoch(struct run *r) {
+    const size_t n = (size_t)r->t->n_peers;
+    memset(r->norm, 0, n * sizeof *r->norm);
+    memset(r->norms, 0, n * sizeof *r->norms);
+    memset(r->updates, 0, n * sizeof *r->updates);
+    memset(r->given, 0, n * sizeof *r->given);
+    memset(r->truth, 0, n * sizeof *r->truth);
+    if (r->detection) memset(r->detection, 0, n * sizeof *r->detection);
+}
+
+// The steps of one pass; `done` rows were trained on in the epoch before it.
+static enum smkd_result train_pass(struct run *r, int64_t epoch, double begin, size_t *done) {
+    enum smkd_result e = SMKD_R_OK;
     struct rt_batch b;
+    for (int64_t i = 0, at = 0; rt_loader_next(r->train, &b); i++, at += (int64_t)b.n) {
+        if ((e = rt_step(r, epoch, i, &b, (size_t)at)) != SMKD_R_OK) return e;
+        *done += b.n;
+        rt_progress_step(&r->progress, epoch, r->state.step, (double)*done / (rt_now() - begin), r->loss.sum,
+                         r->t->n_peers, r->loss.rows);
+    }
+    return rt_loader_result(r->train);
+}
+
+static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
+    double begin = rt_now(), waited = 0;
     size_t done = 0;
     enum smkd_result e = SMKD_R_OK;
-    memset(r->norm, 0, (size_t)r->t->n_peers * sizeof *r->norm);
-    memset(r->norms, 0, (size_t)r->t->n_peers * sizeof *r->norms);
-    r->updates = 0;
-    memset(r->given, 0, (size_t)r->t->n_peers * sizeof *r->given);
-    memset(r->truth, 0, (size_t)r->t->n_peers * sizeof *r->truth);
-    if (r->detection) memset(r->detection, 0, (size_t)r->t->n_peers * sizeof *r->detection);
+    clear_epoch(r);
     doing("training in %s, epoch %lld", r->t->dir, (long long)epoch);
     rt_stages_enter(r, epoch);
     if ((e = rt_survey_before(r, epoch)) != SMKD_R_OK) return e;
     if ((e = rt_hook_before(r, epoch)) != SMKD_R_OK) return e;
     rt_program_begin(&r->loss);
-    for (int64_t i = 0; rt_loader_next(r->train, &b); i++) {
-        if ((e = rt_step(r, epoch, i, &b, done)) != SMKD_R_OK) return e;
-        done += b.n;
-        rt_progress_step(&r->progress, epoch, r->state.step, (double)done / (rt_now() - begin), r->loss.sum,
-                         r->t->n_peers, (double)done);
+    for (int i = 0; i < rt_passes(r, epoch); i++) {
+        rt_pass_begin(r, epoch, i);
+        if ((e = train_pass(r, epoch, begin, &done)) != SMKD_R_OK) return e;
+        waited += rt_loader_waited(r->train);
     }
-    if ((e = rt_loader_result(r->train)) != SMKD_R_OK) return e;
-    const double took = rt_now() - begin, waited = rt_loader_waited(r->train) / took;
+    const double took = rt_now() - begin;
     // The next epoch's first batches are prepared while this one is evaluated.
-    if (epoch < r->all_epochs) rt_loader_begin(r->train, (uint64_t)epoch + 1);
+    if (epoch < r->all_epochs) rt_passes_ahead(r, epoch + 1);
     struct rt_epoch_metrics m;
     rt_metrics_init(&m, epoch, r->t->n_peers);
-    e = end_epoch(r, &m, (double)done / took, waited, begin);
+    e = end_epoch(r, &m, (double)done / took, waited / took, begin);
     rt_metrics_release(&m);
     return e;
 }
@@ -590,7 +626,9 @@ static enum smkd_result go_on(struct run *r, bool resuming) {
     if (!resuming) return rt_metrics_truncate(t->dir, 0);
     char *path = rt_path_join(t->dir, "last.safetensors");
     enum smkd_result e = rt_checkpoint_read(path, &r->kept, &r->state.unchecked);
-    if (e == SMKD_R_OK && (r->state.epoch > r->all_epochs || r->state.step != r->state.epoch * r->schedule.steps))
+    const bool steps_differ = !rt_passes_even(r);
+    if (e == SMKD_R_OK &&
+        (r->state.epoch > r->all_epochs || (!steps_differ && r->state.step != r->state.epoch * r->schedule.steps)))
         e = rt_fail(SMKD_R_INVALID,
                     "%s: is at epoch %lld, step %lld, which this run of %lld epochs of %lld steps never "
                     "passes",
@@ -622,7 +660,7 @@ enum smkd_result rt_train(struct rt_train *t) {
     if (e == SMKD_R_OK) {
         rt_progress_init(&r.progress, t->progress, t->warnings, r.all_epochs, r.schedule.steps, r.state.step);
         rt_tell_start(&r, threads, resuming);
-        if (r.state.epoch < r.all_epochs) rt_loader_begin(r.train, (uint64_t)r.state.epoch + 1);
+        if (r.state.epoch < r.all_epochs) rt_passes_ahead(&r, r.state.epoch + 1);
     }
     while (e == SMKD_R_OK && !ended(&r)) e = train_epoch(&r, r.state.epoch + 1);
     if (e != SMKD_R_OK && r.progress.terminal) fputc('\n', t->progress);

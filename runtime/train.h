@@ -22,9 +22,9 @@ void rt_duration_text(double seconds, char *buf, size_t n); // "4:05", "1:04:05"
 void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
                       int64_t first_step);
 // After a step (counted over the whole run): epoch, images a second so far in this epoch, and the sum of each peer's
-// loss over the `rows` so far.
+// loss over its `rows` so far.
 void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,
-                      int peers, double rows);
+                      int peers, const size_t *rows);
 void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m);
 // A line of its own, whatever is on the terminal: "note: ..." or "warning: ...".
 void rt_progress_note(struct rt_progress *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

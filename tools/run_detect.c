@@ -205,7 +205,7 @@ enum smkd_result detect_ask(struct detect *d, struct run_networks *net, smkd_tea
     plain.flags = 0;
     const int64_t batch = run_networks_batch(net, c->batch_size);
     enum smkd_result r = SMKD_R_OK;
-    for (int k = 0; k < net->n && r == SMKD_R_OK; k++) r = rt_peer_start(&net->peers[k], team, (size_t)batch);
+    for (int k = 0; k < net->n && r == SMKD_R_OK; k++) r = rt_peer_start(&net->peers[k], team, (size_t)batch, 1);
     const struct rt_loader_config lc = {.images = &d->data.set.train,
                                         .labels = d->given,
                                         .subset = subset,

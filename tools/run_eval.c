@@ -156,7 +156,7 @@ static enum smkd_result prepare(struct eval *e, const struct args *a, int64_t li
     // The default batch must fit artifacts made for a smaller one.
     if (!args_given(a, "batch-size")) batch = run_networks_batch(&e->net, batch);
     for (int k = 0; k < e->net.n; k++)
-        if ((r = rt_peer_start(&e->net.peers[k], e->team, (size_t)batch)) != SMKD_R_OK) return r;
+        if ((r = rt_peer_start(&e->net.peers[k], e->team, (size_t)batch, 1)) != SMKD_R_OK) return r;
     struct rt_loader_config lc = {.images = &e->set.test,
                                   .n = e->set.test.n,
                                   .transform = &e->transform,

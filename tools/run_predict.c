@@ -140,7 +140,7 @@ static enum smkd_result start(struct predict *p) {
     }
     for (int k = 0; k < p->n && r == SMKD_R_OK; k++) {
         run_note_mixing(&p->peers[k]);
-        r = rt_peer_start(&p->peers[k], p->team, p->batch);
+        r = rt_peer_start(&p->peers[k], p->team, p->batch, 1);
     }
     p->image = (size_t)m->height * (size_t)m->width * (size_t)m->channels;
     p->images = xcalloc(p->batch * p->image, sizeof *p->images);

@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     bool guessed;
     if ((!plain && !program) || (program && rt_optimizer_check(program, argv[2], c.opt_row) != SMKD_R_OK))
         return failed();
-    if (rt_peer_load(&p, argv[1], &want) != SMKD_R_OK || rt_peer_start(&p, team, 2) != SMKD_R_OK) return failed();
+    if (rt_peer_load(&p, argv[1], &want) != SMKD_R_OK || rt_peer_start(&p, team, 2, 1) != SMKD_R_OK) return failed();
     if (rt_safetensors_read(argv[3], &grads) != SMKD_R_OK) return failed();
     if (rt_optimizer_start(&o, &c, &p, program, team, &guessed) != SMKD_R_OK) return failed();
     for (int t = 1; t <= atoi(argv[4]); t++) {
