@@ -198,7 +198,7 @@ enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const str
     }
     if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);
-    if (e == SMKD_R_OK) rt_tables_write(&r->tables, b->index, b->n);
+    if (e == SMKD_R_OK) rt_tables_write(&r->tables, b->index, b->n, r->pass.peer);
     for (int k = 0; k < n && e == SMKD_R_OK; k++) {
         if (!is_trained(r, k)) continue;
         const float *seen = seen_by(r, b, k, &images);

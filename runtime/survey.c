@@ -31,7 +31,7 @@ static enum smkd_result survey_batch(struct run *r, const struct rt_batch *b, in
     if (e == SMKD_R_OK) e = rt_program_set(&r->loss, "survey", first ? 1 : 2);
     if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e != SMKD_R_OK) return e;
-    rt_tables_write(&r->tables, b->index, b->n);
+    rt_tables_write(&r->tables, b->index, b->n, -1);
     for (int k = 0; k < r->t->n_peers; k++) {
         const float *h = rt_program_rows(&r->loss, "entropy", k);
         for (size_t i = 0; h && i < b->n; i++) entropy[k] += h[i];

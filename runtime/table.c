@@ -81,7 +81,8 @@ struct rt_table *rt_tables_of(struct rt_tables *t, const char *stem, int k) {
 static enum smkd_result make(struct rt_tables *t, const struct smkd_abi_tensor *row, const struct method_name *name,
                              size_t batch) {
     struct rt_table *x = &t->table[t->n++];
-    *x = (struct rt_table){.state = name->role == METHOD_STATE, .rank = (int)row->rank, .width = (size_t)row->numel};
+    *x = (struct rt_table){
+        .state = name->role == METHOD_STATE, .peer = name->peer, .rank = (int)row->rank, .width = (size_t)row->numel};
     snprintf(x->name, sizeof x->name, "%s", row->name);
     for (uint32_t d = 0; d < row->rank; d++) x->dims[d] = row->dims[d];
     if (!x->state) x->dims[0] = (int64_t)t->images;
@@ -206,10 +207,10 @@ void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n)
     }
 }
 
-void rt_tables_write(struct rt_tables *t, const int64_t *index, size_t n) {
+void rt_tables_write(struct rt_tables *t, const int64_t *index, size_t n, int trained) {
     for (size_t i = 0; i < t->n; i++) {
         struct rt_table *x = &t->table[i];
-        if (!x->written) continue;
+        if (!x->written || (trained >= 0 && x->peer >= 0 && x->peer != trained)) continue;
         if (x->state) memcpy(x->data, x->out, x->width * sizeof(float));
         for (size_t j = 0; j < n && !x->state; j++)
             memcpy(x->data + (size_t)index[j] * x->width, x->out + j * x->width, x->width * sizeof(float));

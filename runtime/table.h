@@ -12,6 +12,7 @@ struct rt_table {
     char name[64];       // of the tensor: "table.target.0"
     bool state, written; // written: the program puts it out, too
     bool lent;           // what predicts looks at it: it is in best.safetensors, too
+    int peer;            // whose it is; -1: of no single one
     size_t width;        // numbers a row; of a state all
     size_t bytes;        // of data
     float *data;         // [images][width], or the state; owned
@@ -41,6 +42,7 @@ enum smkd_result rt_tables_lend(struct rt_tables *t, struct rt_program *to);
 // As what a run goes on with.
 void rt_tables_keep(const struct rt_tables *t, struct rt_kept *k);
 void rt_tables_gather(const struct rt_tables *t, const int64_t *index, size_t n); // before the program runs
-void rt_tables_write(struct rt_tables *t, const int64_t *index, size_t n);        // after it
+// After it: those of the peer that was trained, and of no single one; of all where that is -1.
+void rt_tables_write(struct rt_tables *t, const int64_t *index, size_t n, int trained);
 
 #endif
