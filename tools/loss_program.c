@@ -15,9 +15,8 @@ static smkd_model *load(const char *path, const void *request) {
     const struct loss_request *want = request;
     smkd_model *m =
         want->known && loss_is_file(want->name) ? rt_model_load_known(path, want->known) : smkd_model_load(path);
-    const bool of_method = !loss_is_file(want->name) && !want->predict;
     const struct method_views views =
-        of_method ? method_views(want->method, &want->values, want->peers) : (struct method_views){.count = 1};
+        want->predict ? (struct method_views){.count = 1} : method_views(want->method, &want->values, want->peers);
     if (m && rt_program_check(m, path, want->peers, want->classes, want->max_batch, &views) == SMKD_R_OK) return m;
     smkd_model_free(m);
     return NULL;

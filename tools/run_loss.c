@@ -11,7 +11,9 @@
 #include <string.h>
 
 static const struct args_opt own_opts[] = {
-    {"logits", 0, "FILE.npy", NULL, "outputs [N,C] of a peer (floats of any size): once for each peer, peer 0 first",
+    {"logits", 0, "FILE.npy", NULL,
+     "outputs [N,C] of a peer (floats of any size), of a method that has V views of a row [N,V,C]: once for each peer, "
+     "peer 0 first",
      ARGS_REPEAT | ARGS_REQUIRED},
     {"labels", 0, "FILE", NULL, "labels, 0 to C-1: a .npy or text file, as for smkd-run train", 0},
     {"input", 0, "NAME=FILE.npy", NULL, "an input by its name: labels.mix, targets, class.weight ...", ARGS_REPEAT},
@@ -45,6 +47,7 @@ struct given {
     int64_t threads;
     struct rt_tensor logits[METHOD_MAX_PEERS], *input; // input: one for each --input
     int peers;
+    int64_t rows, views, classes; // of the logits; views is 1 where they are [N,C]
     size_t inputs;
     int64_t *labels;
 };
@@ -75,6 +78,34 @@ static bool read_numbers(struct given *g, const struct args *a) {
            args_i64(a, "threads", 0, 1024, &g->threads);
 }
 
+static void shape_text(const struct rt_tensor *t, struct str *s) {
+    for (int d = 0; d < t->rank; d++) str_addf(s, "%s%lld", d ? "," : "[", (long long)t->dims[d]);
+    str_add(s, t->rank ? "]" : "[]");
+}
+
+// The first peer's logits decide how many rows and classes there are, the method how many views.
+static enum smkd_result check_logits(const struct given *g, const char *path, const struct rt_tensor *t, bool first) {
+    const struct rt_tensor *one = &g->logits[0];
+    const int64_t classes = t->rank ? t->dims[t->rank - 1] : 0;
+    struct str is = STR_INIT, was = STR_INIT;
+    enum smkd_result r = SMKD_R_OK;
+    char want[80] = "[N,C]";
+    if (g->views > 1)
+        snprintf(want, sizeof want, "[N,%lld,C], of %lld views of each row", (long long)g->views, (long long)g->views);
+    shape_text(t, &is);
+    shape_text(one, &was);
+    if (t->rank != (g->views > 1 ? 3 : 2) || (g->views > 1 && t->dims[1] != g->views))
+        r = rt_fail(SMKD_R_MISMATCH, "%s: is %s; logits of %s are %s", path, is.s, g->method->name, want);
+    else if (t->dims[0] < 1 || t->dims[0] > 1 << 20 || classes < (g->method->family->regression ? 1 : 2) ||
+             classes > 1000000)
+        r = rt_fail(SMKD_R_MISMATCH, "%s: is %s; logits have 1 to 1048576 rows and 2 to 1000000 classes", path, is.s);
+    else if (!first && (t->dims[0] != one->dims[0] || classes != one->dims[one->rank - 1]))
+        r = rt_fail(SMKD_R_MISMATCH, "%s: is %s where the first peer's logits are %s", path, is.s, was.s);
+    str_release(&is);
+    str_release(&was);
+    return r;
+}
+
 static enum smkd_result read_tensors(struct given *g, const struct args *a) {
     const struct method *m = g->method;
     if (g->peers < m->least || g->peers > m->most)
@@ -90,21 +121,15 @@ static enum smkd_result read_tensors(struct given *g, const struct args *a) {
             return rt_fail(SMKD_R_MISMATCH, "%s: is %s; logits are real numbers, such as float32", path,
                            rt_dtype_name(g->logits[k].dtype));
         if ((r = rt_tensor_convert(&g->logits[k], RT_F32, path, "logit")) != SMKD_R_OK) return r;
-        const struct rt_tensor *t = &g->logits[k];
-        if (t->rank != 2 || t->dims[0] < 1 || t->dims[0] > 1 << 20 || t->dims[1] < (m->family->regression ? 1 : 2) ||
-            t->dims[1] > 1000000)
-            return rt_fail(SMKD_R_MISMATCH, "%s: logits are [N,C] with 1 to 1048576 rows and 2 to 1000000 classes",
-                           path);
-        if (k && (t->dims[0] != g->logits[0].dims[0] || t->dims[1] != g->logits[0].dims[1]))
-            return rt_fail(SMKD_R_MISMATCH, "%s: is [%lld,%lld] where the first peer's logits are [%lld,%lld]", path,
-                           (long long)t->dims[0], (long long)t->dims[1], (long long)g->logits[0].dims[0],
-                           (long long)g->logits[0].dims[1]);
+        if ((r = check_logits(g, path, &g->logits[k], k == 0)) != SMKD_R_OK) return r;
     }
+    g->rows = g->logits[0].dims[0];
+    g->classes = g->logits[0].dims[g->logits[0].rank - 1];
     const char *path = args_str(a, "labels");
     if (!path) return m->family->regression ? SMKD_R_OK : rt_fail(SMKD_R_INVALID, "--labels FILE is missing");
-    int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
+    const int64_t rows = g->rows;
     int32_t *y = xcalloc((size_t)rows, sizeof *y);
-    enum smkd_result r = rt_labels_read(path, (size_t)rows, (size_t)rows, (int)classes, y);
+    enum smkd_result r = rt_labels_read(path, (size_t)rows, (size_t)rows, (int)g->classes, y);
     g->labels = xcalloc((size_t)rows, sizeof *g->labels);
     for (int64_t i = 0; i < rows; i++) g->labels[i] = y[i];
     free(y);
@@ -128,6 +153,12 @@ static const char *named(const char *flag, const char *text, const smkd_model *m
     return NULL;
 }
 
+// What whole numbers are below: rows of the batch, images of any number, or classes.
+static int64_t below(const struct given *g, const char *name) {
+    const enum method_role role = method_parse(name).role;
+    return role == METHOD_MIX_ROW ? g->rows * g->views : role == METHOD_INDEX ? INT64_MAX : g->classes;
+}
+
 static enum smkd_result bind_input(struct given *g, const char *text, smkd_model *m, smkd_session *s) {
     const struct smkd_abi_tensor *row;
     const char *path = named("input", text, m, SMKD_ABI_INPUT, &row);
@@ -136,15 +167,15 @@ static enum smkd_result bind_input(struct given *g, const char *text, smkd_model
     enum smkd_result r = rt_npy_read(path, x);
     if (r == SMKD_R_OK) r = rt_tensor_convert(x, row->dtype == SMKD_ABI_I64 ? RT_I64 : RT_F32, path, "number");
     if (r != SMKD_R_OK) return r;
-    const int64_t rows = g->logits[0].dims[0], classes = g->logits[0].dims[1];
+    const int64_t rows = g->rows, limit = below(g, row->name);
     if (x->numel != run_row_numel(row, rows))
         return rt_fail(SMKD_R_MISMATCH, "%s: has %zu numbers, \"%s\" has %zu", path, x->numel, row->name,
                        run_row_numel(row, rows));
     for (size_t i = 0; row->dtype == SMKD_ABI_I64 && i < x->numel; i++) {
         int64_t v = ((const int64_t *)x->data)[i];
-        if (v < 0 || v >= classes)
+        if (v < 0 || v >= limit)
             return rt_fail(SMKD_R_MISMATCH, "%s: element %zu is %lld; expected 0 to %lld", path, i, (long long)v,
-                           (long long)classes - 1);
+                           (long long)limit - 1);
     }
     return smkd_bind(s, SMKD_ABI_INPUT, row->name, x->data);
 }
@@ -177,7 +208,7 @@ static enum smkd_result bind_all(struct given *g, const struct args *a, smkd_mod
 }
 
 static enum smkd_result evaluate(struct given *g, const struct args *a, smkd_model *m, smkd_session *s) {
-    int64_t rows = g->logits[0].dims[0];
+    const int64_t rows = g->rows;
     struct rt_tensors out = {0};
     const struct smkd_abi_tensor *t;
     enum smkd_result r = bind_all(g, a, m, s);
@@ -221,8 +252,8 @@ static enum smkd_result load_and_evaluate(struct given *g, const struct args *a)
                                 .method = g->method,
                                 .values = g->values,
                                 .peers = g->peers,
-                                .classes = g->logits[0].dims[1],
-                                .max_batch = g->logits[0].dims[0]};
+                                .classes = g->classes,
+                                .max_batch = g->rows};
     for (size_t i = 0; i < args_count(a, "input"); i++) {
         want.mixed = want.mixed || str_has_prefix(args_nth(a, "input", i), "labels.mix=");
         want.weighted = want.weighted || str_has_prefix(args_nth(a, "input", i), "class.weight=");
@@ -255,10 +286,11 @@ static int run(const struct args *a) {
     if (!g.method) return run_failed("loss");
     g.peers = args_count(a, "logits") > METHOD_MAX_PEERS ? METHOD_MAX_PEERS + 1 : (int)args_count(a, "logits");
     if (!read_numbers(&g, a)) return EXIT_USAGE;
+    g.views = args_given(a, "predict") ? 1 : method_stacked(g.method, &g.values);
     g.input = xcalloc(args_count(a, "input") + 1, sizeof *g.input);
     enum smkd_result r = read_tensors(&g, a);
     if (r == SMKD_R_OK) {
-        method_resolve(g.method, &g.values, g.logits[0].dims[1]);
+        method_resolve(g.method, &g.values, g.classes);
         r = load_and_evaluate(&g, a);
     }
     for (int k = 0; k < METHOD_MAX_PEERS; k++) rt_tensor_release(&g.logits[k]);
