@@ -54,6 +54,16 @@ cmp -s f4.st f8.st || no "float64 logits have another loss"
 ls cache/smkd/*.smkd >/dev/null 2>&1 || no "compiled losses are not cached"
 "$dc" loss smkd-p --classes 3 -o p.smkd && "$run" loss p.smkd --logits a.npy --logits b.npy --labels y.npy --progress 0.6 -o p.st && cmp -s p.st smkd-p.st \
     || no "a loss compiled beforehand differs"
+# Two views of each of two rows: SOP+ has logits [N,2,C], its gradient likewise; a program from a file, too.
+raw 12 5 | npy '<f4' '2, 2, 3' views.npy
+raw 12 5 | npy '<f4' '4, 1, 3' one_view.npy
+printf '\0\2' | npy '|u1' '2,' y2.npy
+raw 2 5 | npy '<f4' '2,' u.npy
+raw 6 5 | npy '<f4' '2, 3' v.npy
+sop=(--labels y2.npy --input table.u.0=u.npy --input table.v.0=v.npy)
+"$run" loss sop+ --logits views.npy "${sop[@]}" -o sop.st && grep -q '"grad.0":{"dtype":"F32","shape":\[2,2,3\]' sop.st || no "loss of two views"
+"$dc" loss sop+ --classes 3 --peers 1 -o sop.smkd && "$run" loss sop.smkd --logits views.npy "${sop[@]}" -o sop.file.st && cmp -s sop.st sop.file.st \
+    || no "a loss of two views compiled beforehand differs"
 "$run" bench m.smkd --batch-size 4 --steps 2 --json | grep -q images_per_s || no bench
 "$run" bench m.smkd m.smkd --batch-size 4 --steps 2 --phase infer >/dev/null || no "bench of a pair"
 "$run" bench m.smkd --batch-size 4 --steps 3 --per-node --roofline m.svg >nodes.txt || no "bench --per-node"
@@ -96,6 +106,12 @@ refuses 'x4.npy' "$run" loss ce --logits x4.npy --logits b.npy --labels y.npy
 refuses 'eta' "$run" loss smkd-p --logits a.npy --logits b.npy --labels y.npy --eta 0
 refuses 'b2' "$run" loss smkd-p --logits a.npy --logits b.npy --labels y.npy --b2=-inf
 refuses 'y.npy' "$run" loss ce --logits a.npy --logits y.npy --labels y.npy
+refuses 'one_view.npy: is \[4,1,3\]; logits of sop+ are \[N,2,C\]' "$run" loss sop+ --logits one_view.npy "${sop[@]}"
+refuses 'a.npy: is \[4,3\]; logits of sop+ are \[N,2,C\]' "$run" loss sop+ --logits a.npy "${sop[@]}"
+refuses 'views.npy: is \[2,2,3\]; logits of ce are \[N,C\]' "$run" loss ce --logits views.npy --labels y2.npy
+refuses 'guess.0' "$run" loss cs-kd --logits a.npy --labels y.npy
+printf '\0\0\0\0\0\0\0\0\4\0\0\0\0\0\0\0\2\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0' | npy '<i8' '4,' rows.npy
+refuses 'rows.npy: element 1 is 4; expected 0 to 3' "$run" loss elr+ --logits a.npy --logits b.npy --labels y.npy --input mix.row=rows.npy
 refuses 'm.onnx' "$run" infer m.onnx --input x=x.npy
 refuses 'missing.npy' "$run" infer m.smkd --input x=missing.npy
 refuses 'cotangent' "$run" grad m.smkd --input x=x4.npy

@@ -1,4 +1,4 @@
-"""Losses that remember images (methods.md 6.18, 6.19, 6.23) or look inside networks and at their sides (methods.md 4), in float64 numpy.
+"""Losses that remember images (methods.md 6.17 to 6.19, 6.23) or look inside networks and at their sides (methods.md 4), in float64 numpy.
 
 As methods_ref.py, whose terms and sums these use; `python memory_ref.py` checks closed forms and golden vectors."""
 import numpy as np
@@ -43,10 +43,36 @@ def elr(x, *, lambda_=None, beta=None, label_smoothing=0.0):
     return out
 
 
+def sigmoid_ramp(now, length):
+    """exp(-5 (1 - min(now/length, 1))^2); a length of 0: no ramp"""
+    return np.exp(-5 * (1 - min(now / length, 1)) ** 2) if length else 1.0
+
+
+def elr_plus(x, *, lambda_=None, beta=None, lambda_ramp=None, label_product=None, step=0, mix_lambda=1.0, label_smoothing=0.0):
+    """The table of a network is filled by the average of the next one, of the images as they are; targets and labels are mixed as the
+    images were, mix_row [N] being what each is mixed with."""
+    few = x.c <= 10
+    lam, beta = [given if given is not None else default for given, default in ((lambda_, 3 if few else 7), (beta, .7 if few else .9))]
+    ramp = sigmoid_ramp(step, (0 if few else 40000) if lambda_ramp is None else lambda_ramp)
+    with_row = lambda v: mix_lambda * v + (1 - mix_lambda) * v[x.mix_row.astype(int)]
+    out = {}
+    for k in range(x.peers):
+        t = beta * at(x, "table.target", k) + (1 - beta) * softmax(at(x, "average", (k + 1) % x.peers))
+        mixed, y = with_row(t), with_row(labels_of(x, label_smoothing))
+        if not few if label_product is None else label_product:
+            y = y * mixed
+            y = y / np.maximum(y.sum(axis=1, keepdims=True), 1e-12)
+        put(out, k, total([(1, mean(x, xent(x.z[k], weigh(x, y)), divisor=weight_sum(x))), (lam * ramp, mean(x, elr_term(x.z[k], mixed)))]),
+            corrected=t.argmax(axis=1))
+        out[f"table.target.{k}"] = t
+    return out
+
+
 # --- sparse over-parameterisation -------------------------------------------------------------------------------------------
 
-def sop_parts(x, z, u, v, y):
-    """(loss, gradient by z, by u, by v); u [N,1], v [N,C]; the argmax and, in the cross entropy, V are constants."""
+def sop_parts(x, z, u, v, y, balance=0.0):
+    """(loss, gradient by z, by u, by v); u [N,1], v [N,C]; the argmax and, in all but the squares, V are constants. balance: of
+    -1/C sum_j log clamp(mean p~_j, 1e-4, 1), SOP+."""
     p = softmax(z)
     U, V = np.clip(u * u * y, 0, 1), np.clip(v * v * (1 - y), 0, 1)
     raw = p + U - V
@@ -56,7 +82,10 @@ def sop_parts(x, z, u, v, y):
     live = raw > 1e-4
     dm = (-wy / m + wy.sum(axis=1, keepdims=True) / s) / w * live
     d = np.eye(x.c)[z.argmax(axis=1)] + U - V - y
-    loss = -(wy * np.log(m / s)).sum() / w + (d * d).sum() / x.n
+    shares = (m / s).mean(axis=0)
+    loss = -(wy * np.log(m / s)).sum() / w + (d * d).sum() / x.n - balance * np.log(np.clip(shares, 1e-4, 1)).mean()
+    g = np.where((shares > 1e-4) & (shares < 1), -balance / x.c / shares, 0) / x.n  # by p~, then through m / s
+    dm = dm + (g - (g * m / s).sum(axis=1, keepdims=True)) / s * live
     inside_u, inside_v = u * u * y < 1, v * v * (1 - y) < 1
     du = ((dm + 2 * d / x.n) * inside_u * 2 * u * y).sum(axis=1, keepdims=True)
     dv = -2 * d / x.n * inside_v * 2 * v * (1 - y)
@@ -69,6 +98,18 @@ def sop(x, *, lr_u=1.0, lr_v=10.0, label_smoothing=0.0):
         u, v = at(x, "table.u", k), at(x, "table.v", k)
         loss, dz, du, dv = sop_parts(x, x.z[k], u, v, y)
         put(out, k, (loss, dz))
+        out[f"table.u.{k}"], out[f"table.v.{k}"] = u - lr_u * du, v - lr_v * dv
+    return out
+
+
+def sop_plus(x, *, lr_u=1.0, lr_v=10.0, sop_consistency=.9, sop_balance=.1, label_smoothing=0.0):
+    """Logits [N,2,C]: SOP by the first view, which the second is to say, too."""
+    out, y = {}, labels_of(x, label_smoothing)
+    for k in range(x.peers):
+        u, v, (z, other) = at(x, "table.u", k), at(x, "table.v", k), np.moveaxis(x.z[k], 1, 0)
+        loss, dz, du, dv = sop_parts(x, z, u, v, y, sop_balance)
+        same, d_other = mean(x, kl(other, softmax(z)))
+        put(out, k, (loss + sop_consistency * same, np.stack([dz, sop_consistency * d_other], axis=1)))
         out[f"table.u.{k}"], out[f"table.v.{k}"] = u - lr_u * du, v - lr_v * dv
     return out
 
@@ -290,6 +331,13 @@ def self_check():
     got = elr(x, beta=1.0)
     np.testing.assert_allclose(got["loss.0"], -2.114918, atol=3e-6)
     np.testing.assert_allclose(got["grad.0"][2], (0.010124, -0.308828, 0.271184, 0.027520), atol=3e-6)
+    # Without mixing, of averages that say what the table has, it is ELR.
+    plain = batch([za, za], y, mix_row=np.array([2, 0, 1]), **{f"table_target_{k}": given for k in (0, 1)},
+                  **{f"average_{k}": np.log(given) for k in (0, 1)})
+    plus = elr_plus(plain, beta=.7)
+    np.testing.assert_allclose(plus["loss.0"], got["loss.0"], atol=1e-12)
+    np.testing.assert_allclose(plus["grad.1"], got["grad.0"], atol=1e-12)
+    np.testing.assert_allclose(sigmoid_ramp(5, 10), np.exp(-1.25))
     got = heads(x, ps_kd=True, alpha_t=.4)
     np.testing.assert_allclose(got["loss.0"], 1.077969, atol=1.5e-6)
     np.testing.assert_allclose(got["grad.0"][1], (0.082884, 0.007061, -0.147891, 0.057946), atol=1.5e-6)
@@ -317,6 +365,16 @@ def self_check():
         step[i] = 1e-6
         num = (sop_parts(x, za, u + step, v, one)[0] - sop_parts(x, za, u - step, v, one)[0]) / 2e-6
         np.testing.assert_allclose(du[i, 0], num, atol=1e-7)
+    # SOP+'s balance, by differences of what is added to it; V is a constant there, so that v learns the same.
+    added = lambda z, u: sop_parts(x, z, u, v, one, 2.0)[0] - sop_parts(x, z, u, v, one)[0]
+    plus = sop_parts(x, za, u, v, one, 2.0)
+    np.testing.assert_array_equal(plus[3], dv)
+    for i in range(3):
+        for of, base, more in ((0, za, plus[1] - dz), (1, u, plus[2] - du)):
+            step = np.zeros_like(base)
+            step[i, 0] = 1e-6
+            ends = [added(*[v + sign * step if j == of else v for j, v in enumerate((za, u))]) for sign in (1, -1)]
+            np.testing.assert_allclose(more[i, 0], (ends[0] - ends[1]) / 2e-6, atol=1e-7)
     # The hint's gradients by central differences, of maps and of rows.
     for shape in ((2, 3, 2, 2), (2, 4, 3), (2, 3)):
         c = 1 if len(shape) == 4 else len(shape) - 1

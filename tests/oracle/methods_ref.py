@@ -17,9 +17,10 @@ def softmax(z):
 
 
 def batch(z, y, other=None, lam=1.0, weight=None, **inputs):
-    """The batch of a step: logits of each peer, labels, mixed or not, weights of the classes, and what else a method takes."""
+    """The batch of a step: logits of each peer [N,C], or of several views [N,V,C], labels, mixed or not, weights of the classes, and
+    what else a method takes."""
     z = [np.asarray(v, np.float64) for v in z]
-    n, c = z[0].shape
+    n, c = len(z[0]), z[0].shape[-1]
     given = one_hot(y, c) if other is None else lam * one_hot(y, c) + (1 - lam) * one_hot(other, c)
     return types.SimpleNamespace(z=z, y=y, n=n, c=c, peers=len(z), given=given, weight=weight, **inputs)
 
@@ -259,7 +260,7 @@ def distill(x, *, sources="peer", several="mean", balance="split", epsilon=0.5, 
             put(out, k, total([(a, label_term(x, k, label_smoothing)), (b, mean(x, d))]), entropy=entropy(x.z[k]), divergence=d[0])
             continue
         teachers = {"peer": lambda: [z for j, z in enumerate(x.z) if j != k], "ensemble": lambda: [ensemble(x)]}.get(
-            sources, lambda: [getattr(x, f"teacher_{k}")])()
+            sources, lambda: [getattr(x, f"guess_{k}" if sources == "partner" else f"teacher_{k}")])()
         terms = [kl(x.z[k], softmax(z / temperature), temperature) for z in teachers]
         shared = len(terms) if several == "mean" else 1
         d = [(not alone) * sum(t[i] for t in terms) / shared for i in range(2)]

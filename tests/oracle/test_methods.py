@@ -19,13 +19,13 @@ from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
 LIMIT = 1e-5
 
 
-def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, most=1 << 30, predicts=None, **fixed):
+def entry(reference, peers=(1, 2), switches=({},), avoid=None, inputs=None, most=1 << 30, views=1, predicts=None, **fixed):
     """peers: numbers of networks; the first is the one for which edges are tried. switches: numbers and switches by the names of
     the flags, each combination compared. avoid(batch, **numbers): batches that are drawn again, since float32 may rightly decide
-    otherwise than float64. inputs(rng, n, c, peers): {name: array} of further inputs, which the reference finds in its batch.
-    predicts(batch): what the program that predicts puts out."""
-    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs, most=most,
-                                 predicts=predicts)
+    otherwise than float64. inputs(rng, n, c, peers): {name: array} of further inputs, which the reference finds in its batch. views: of
+    each row, which logits [N,V,C] are of; one: [N,C]. predicts(batch): what the program that predicts puts out."""
+    return types.SimpleNamespace(ref=functools.partial(reference, **fixed), peers=peers, switches=switches, avoid=avoid, inputs=inputs,
+                                 most=most, views=views, predicts=predicts)
 
 
 def product(**words):
@@ -65,8 +65,12 @@ def sides(rng, n, c, peers):
     return out
 
 
-def said(rng, n, c, peers):
-    return {f"teacher.{k}": (3 * rng.normal(size=(n, c))).astype(np.float32) for k in range(peers)}
+def said(rng, n, c, peers, name="teacher"):
+    return {f"{name}.{k}": (3 * rng.normal(size=(n, c))).astype(np.float32) for k in range(peers)}
+
+
+def mixed_rows(rng, n, c, peers):
+    return {**tables({"table.target": None})(rng, n, c, peers), **said(rng, n, c, peers, "average"), "mix.row": rng.permutation(n)}
 
 
 def hints(rule, size=(3, 2), names=("hint", "guided")):
@@ -150,11 +154,16 @@ def near_clamp(x, **_):  # of 1e-4
     return any(np.abs(np.log(np.concatenate([ref.softmax(z), 1 - ref.softmax(z)])) - np.log(1e-4)).min() < 1e-3 for z in x.z)
 
 
-def near_floor(x, **_):  # of p + U - V
+def near_floor(x, label_smoothing=0, **_):  # of p + U - V, and where little is left of p for a label
+    y = ref.labels_of(x, label_smoothing)
     for k, z in enumerate(x.z):
-        u, v, p = memory.at(x, "table.u", k), memory.at(x, "table.v", k), ref.softmax(z)
-        raw = p + np.clip(u * u * x.given, 0, 1) - np.clip(v * v * (1 - x.given), 0, 1)
-        if np.abs(raw - 1e-4).min() < 1e-6:
+        u, v, p = memory.at(x, "table.u", k), memory.at(x, "table.v", k), ref.softmax(z if z.ndim == 2 else z[:, 0])
+        raw = p + np.clip(u * u * y, 0, 1) - np.clip(v * v * (1 - y), 0, 1)
+        m = np.maximum(raw, 1e-4)
+        shares = (m / m.sum(axis=1, keepdims=True)).mean(axis=0)  # which SOP+ has a floor for, too
+        if ((y > 0) & (raw > 1e-4) & (raw < p / 100)).any():
+            return True
+        if np.abs(raw - 1e-4).min() < 1e-6 or (z.ndim == 3 and np.abs(shares - 1e-4).min() < 1e-9):
             return True
     return False
 
@@ -268,7 +277,7 @@ def histories(rng, n, c, peers):
 
 
 HEADS = functools.partial(entry, memory.heads)
-CLOCKED = ("epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay", "nesterov")
+CLOCKED = ("mix_lambda", "epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay", "nesterov")
 
 LATE = dict(epoch=5)
 OF_20 = dict(epoch=5, epochs=20)
@@ -318,6 +327,8 @@ METHODS = {
             entry(fusion.afd, (2,), [dict(lr=0.01, weight_decay=0.1, transfer="adam")], inputs=adversaries("adam"))],
     "two-round": entry(ref.distill, switches=[dict(round=1), dict(round=2, epsilon=0.2)], inputs=said, sources="former"),
     "born-again": entry(ref.distill, switches=[dict(round=3), dict(round=2, temperature=4)], inputs=said, sources="former", balance="added"),
+    "cs-kd": entry(ref.distill, switches=[dict(temperature=4), dict(distill_weight=0.3, temperature=1)],
+                   inputs=functools.partial(said, name="guess"), sources="partner", balance="added"),
     "tf-kd-self": entry(ref.distill, switches=[dict(round=2, epsilon=0.9, temperature=20)], inputs=said, sources="former"),
     "kdcl": [KDCL(peers=(2, 3), switches=[{}, dict(kdcl_mode="naive"), dict(distill_weight=0.5, temperature=1)]),
              KDCL(peers=(2,), switches=[dict(kdcl_mode="linear"), dict(kdcl_mode="linear", temperature=1)]),
@@ -338,6 +349,11 @@ METHODS = {
     "peer-loss": entry(memory.peer_loss, switches=[{}, dict(peer_alpha=0.4)], inputs=drawn),
     "elr": entry(memory.elr, switches=[{}, dict(lambda_=2.5, beta=0.6)], avoid=near_clamp, inputs=tables({"table.target": None})),
     "sop": entry(memory.sop, switches=[{}, dict(lr_u=0.3, lr_v=2)], avoid=near_floor, inputs=tables({"table.u": 1, "table.v": "classes"})),
+    "sop+": entry(memory.sop_plus, switches=[{}, dict(lr_u=0.3, lr_v=2, sop_consistency=2, sop_balance=1.5), dict(sop_consistency=0, sop_balance=0)],
+                  avoid=near_floor, inputs=tables({"table.u": 1, "table.v": "classes"}), views=2),
+    "elr+": entry(memory.elr_plus, (2, 3), [dict(mix_lambda=0.7), dict(mix_lambda=0.7, label_product=1), dict(mix_lambda=1, lambda_ramp=8, step=3),
+                                            dict(mix_lambda=0.55, label_product=1, lambda_ramp=8, step=9, lambda_=2.5, beta=0.6)],
+                  near_clamp, mixed_rows),
     "temporal-ensembling": entry(memory.temporal, switches=[dict(epoch=1), dict(epoch=5, ramp=10, consistency=4), dict(epoch=90, alpha_z=0.9)],
                                  inputs=tables({"table.z": None})),
     "mean-teacher": entry(memory.mean_teacher, switches=[dict(epoch=1), dict(epoch=7, ramp=5, consistency=2)],
@@ -382,13 +398,15 @@ ELSEWHERE = {"mse", "l1", "huber"}  # numbers instead of classes: test_recipes.p
 
 # --- batches --------------------------------------------------------------------------------------------------------------
 
-def logits(rng, n, c, peers, scale):
-    return [(rng.normal(size=(n, c)) * rng.choice(scale, size=(n, 1))).astype(np.float32) for _ in range(peers)]
+def logits(rng, n, c, peers, scale, views=1):
+    z = [(rng.normal(size=(n * views, c)) * rng.choice(scale, size=(n * views, 1))).astype(np.float32) for _ in range(peers)]
+    return z if views == 1 else [v.reshape(n, views, c) for v in z]
 
 
 def labels(rng, z, n, c, least=0):
     """Half of them where the first network is surest, so that saturated rows are right as well as wrong."""
-    return np.where(rng.random(n) < 0.5, np.clip(z[0].argmax(axis=1), least, None), rng.integers(least, c, n))
+    surest = z[0].argmax(axis=-1) if z[0].ndim == 2 else z[0][:, 0].argmax(axis=-1)
+    return np.where(rng.random(n) < 0.5, np.clip(surest, least, None), rng.integers(least, c, n))
 
 
 # name: (rows, classes, scales of the logits, least label)
@@ -400,7 +418,7 @@ EDGES = {"one row": (1, 10, [2], 0), "two classes": (17, 2, [1, 4], 0), "a thous
 def draw(rng, e, shape, peers, numbers, labelled):
     n, c, scale, least = shape
     while True:
-        z = logits(rng, n, c, peers, scale)
+        z = logits(rng, n, c, peers, scale, e.views)
         y = labels(rng, z, n, c, least)
         more = e.inputs(rng, n, c, peers) if e.inputs else {}
         kind = {}
@@ -417,7 +435,7 @@ def flags(numbers):
     out = []
     for name, v in numbers.items():
         if name in CLOCKED:
-            out += ["--scalar", f"{name}={v}"]
+            out += ["--scalar", f"{name.replace('mix_', 'mix.')}={v}"]
         elif v is True:
             out += [f"--{name.replace('_', '-')}"]
         elif v is not False:
