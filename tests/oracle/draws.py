@@ -1,10 +1,10 @@
-"""What a training run draws from its seed, without the runtime: the order of an epoch's images, images drawn at random, first values of
-tables and of layers that a method trains itself, the numbers of a later round. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use (runtime/data.h)."""
+"""What a training run draws from its seed, without the runtime: the order of an epoch's images, partners of theirs, what they are mixed
+with, images drawn at random, first values of tables and of layers that a method trains itself, the numbers of a later round. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use (runtime/data.h)."""
 import math
 
 import numpy as np
 
-SHUFFLE, TABLE, DRAW, ROUND = 3, 7, 8, 9  # kinds of streams
+SHUFFLE, MIX, TABLE, DRAW, ROUND, PARTNER = 3, 6, 7, 8, 9, 10  # kinds of streams
 WORD = 0xffffffff
 
 
@@ -45,13 +45,56 @@ class Stream:
         return (self.u64() >> 11) / 2 ** 53
 
 
-def order(seed, epoch, n):
-    """The images of an epoch (from 1), as --sampler shuffle has them: Fisher and Yates from the end."""
-    s, out = Stream(seed, SHUFFLE, epoch), list(range(n))
-    for i in range(n, 1, -1):
+def permute(s, values):
+    """Fisher and Yates from the end."""
+    out = list(values)
+    for i in range(len(out), 1, -1):
         j = s.below(i)
         out[i - 1], out[j] = out[j], out[i - 1]
     return np.array(out)
+
+
+def order(seed, epoch, n, number=0):
+    """The images of a pass (from 0) of an epoch (from 1), as --sampler shuffle has them."""
+    return permute(Stream(seed, SHUFFLE, epoch, number), range(n))
+
+
+def partners(seed, epoch, labels, order, number=0):
+    """For each image in that order another one of its label, or itself: one of all but the last, which stands in for the image."""
+    s, out = Stream(seed, PARTNER, epoch, number), []
+    for image in order:
+        of = np.flatnonzero(labels == labels[image])
+        other = of[s.below(len(of) - 1)] if len(of) > 1 else image
+        out.append(of[-1] if other == image else other)
+    return np.array(out)
+
+
+def standard_normal(s):
+    """Marsaglia's polar method, of whose two numbers one is kept."""
+    while True:
+        x, y = (2 * s.uniform() - 1 for _ in range(2))
+        r = x * x + y * y
+        if 0 < r < 1:
+            return x * math.sqrt(-2 * math.log(r) / r)
+
+
+def log_gamma(s, alpha):
+    """The logarithm of Gamma(alpha, 1) by Marsaglia and Tsang; below 1 by Gamma(a) = Gamma(a + 1) U^(1/a)."""
+    more = math.log(1 - s.uniform()) / alpha if alpha < 1 else 0.0
+    d = (alpha + 1 if alpha < 1 else alpha) - 1 / 3
+    while True:
+        x = standard_normal(s)
+        v = (1 + x / math.sqrt(9 * d)) ** 3
+        if v > 0 and math.log(1 - s.uniform()) < x * x / 2 + d - d * v + d * math.log(v):
+            return math.log(d * v) + more
+
+
+def mixing(seed, epoch, number, batch, n, alpha):
+    """(lambda, row that each of n images is mixed with) of a batch of a pass: of Beta(alpha, alpha), the larger of it and 1 - it."""
+    s = Stream(seed, MIX, epoch, number << 32 | batch)
+    a, b = log_gamma(s, alpha), log_gamma(s, alpha)
+    share = 1 / (1 + math.exp(b - a))
+    return max(share, 1 - share), permute(s, range(n))
 
 
 def images_at_random(seed, step, count, n):
@@ -69,11 +112,7 @@ def fnv1a(text):
 
 def shuffled(seed, round, peer, name, numbers):
     """What a parameter starts a later round with: the numbers it came with, in an order that is its name's."""
-    s, out = Stream(seed ^ fnv1a(name), ROUND, round, peer), list(numbers)
-    for i in range(len(out), 1, -1):
-        j = s.below(i)
-        out[i - 1], out[j] = out[j], out[i - 1]
-    return np.array(out)
+    return permute(Stream(seed ^ fnv1a(name), ROUND, round, peer), numbers)
 
 
 def uniform(seed, table, shape, most=1):

@@ -87,10 +87,11 @@ class Metrics:
     """The numbers of one epoch by the names that metrics.jsonl has, of a network or (None) of the run."""
 
     def __init__(self):
-        self.rows, self.sums, self.last = 0, {}, {}
+        self.rows, self.sums, self.last = {}, {}, {}
 
-    def add(self, out, n, peers):
-        self.rows += n
+    def add(self, out, n, peers, trained):
+        for k in [None, *trained]:
+            self.rows[k] = self.rows.get(k, 0) + n
         for key, v in out.items():
             stem, k = peer_of(key)
             if key.startswith(("grad.", "table.", "state.")) or stem == "corrected":
@@ -105,8 +106,8 @@ class Metrics:
 
     def told(self):
         names = {"selected": "selected_count", "kept": "kept_count", "loss": "loss"}
-        of = lambda stem: 1 if stem in ("selected", "kept") else self.rows
-        return {**{(names.get(s, f"mean_{s}"), k): v / of(s) for (s, k), v in self.sums.items()}, **self.last}
+        of = lambda stem, k: 1 if stem in ("selected", "kept") else self.rows[k]
+        return {**{(names.get(s, f"mean_{s}"), k): v / of(s, k) for (s, k), v in self.sums.items()}, **self.last}
 
 
 class Replay:
@@ -126,7 +127,7 @@ class Replay:
         self.hook_memory = np.zeros(16) if row.hook else None
         # (epochs, rate or None for the run's, whether it begins anew)
         self.stages = row.stages or [(row.epochs, None, True)] * row.rounds
-        self.averages, self.updates = [p.numbers() for p in self.peers], 0
+        self.averages, self.updates = [p.numbers() for p in self.peers], [0] * len(self.peers)
         self.snapshots = None
         self.steps = -(-len(labels) // run.batch)
         self.metrics = []
@@ -151,10 +152,12 @@ class Replay:
             for name, v in p.outputs(x, self.averages[k]).items() if self.row.ema_decay is not None else ():
                 yield f"average.{k}" if name == "logits" else f"average.{k}.{name}", v
 
-    def refer(self, z, index, given, clock):
-        """The reference's results for what the networks said of these images; what it remembers is written down."""
+    def refer(self, z, index, given, clock, trained=None):
+        """The reference's results for what the networks said of these images; what it remembers is written down. trained: of these
+        networks alone."""
         x = batch(z, self.y[index], **{k.replace(".", "_"): v for k, v in given.items()})
         out = self.row.ref(x, **self.row.numbers, **{k: v for k, v in clock.items() if self.accepts(k)})
+        out = {key: v for key, v in out.items() if trained is None or peer_of(key)[1] in (None, *trained)}
         for name, old in self.memory.items():
             if name.startswith("state."):
                 self.memory[name] = np.reshape(out.get(name, old), np.shape(old))
@@ -177,7 +180,7 @@ class Replay:
         for k, p in enumerate(self.peers):
             anew = self.row.anew and p.untrained()
             p.begin(functools.partial(draws.shuffled, self.run.seed, self.round, k) if anew else None)
-        self.r, self.updates = [0.0] * len(self.peers), 0
+        self.r, self.updates = [0.0] * len(self.peers), [0] * len(self.peers)
 
     def look_at_all(self, epoch):
         """Before an epoch: networks in inference, images in their own order."""
@@ -197,29 +200,62 @@ class Replay:
     def confidence(self, mean_entropy):
         return float(np.clip(1 - mean_entropy / np.log(self.run.classes), 0, 1))
 
-    def one_step(self, epoch, step, index, total_step):
-        given = self.inputs(index)
+    def seen(self, images, mix):
+        """Images of a batch as its networks see them: mixed, or in several views, which without augmentation are equal."""
+        x = self.x[images]
+        if mix:
+            x = mix[0] * x + (1 - mix[0]) * x[mix[1]]
+        return x.repeat_interleave(self.row.stacked, dim=0)
+
+    def said(self, k, outputs, n):
+        """Logits [N,C], of several views [N,V,C]; of a network that this pass does not train they are nothing."""
+        z = outputs[k]["logits"].detach().numpy() if k in outputs else np.zeros((n * self.row.stacked, self.run.classes))
+        return z.reshape(n, -1, z.shape[-1]) if self.row.stacked > 1 else z
+
+    def one_step(self, epoch, step, index, partners, trained, mix, total_step):
+        given, clock = self.inputs(index), self.clock(epoch, step)
         if self.row.drawn:
             given["labels.draw"] = self.y[draws.images_at_random(self.run.seed, total_step, len(index), len(self.y))]
-        outputs = [p.train(self.x[index]) for p in self.peers]
-        given.update({f"tap.{k}.{name}": v.detach().numpy() for k, o in enumerate(outputs) for name, v in o.items() if name != "logits"})
-        out = self.refer([o["logits"].detach().numpy() for o in outputs], index, given, self.clock(epoch, step))
-        for k, (p, o) in enumerate(zip(self.peers, outputs)):
+        if mix:
+            clock["mix_lambda"], given["mix.row"] = mix
+        if self.row.partner:  # asked as in training: running statistics move
+            given.update({f"guess.{k}": p.train(self.x[partners])["logits"].detach().numpy() for k, p in enumerate(self.peers)})
+        outputs = {k: self.peers[k].train(self.seen(index, mix)) for k in trained}
+        given.update({f"tap.{k}.{name}": v.detach().numpy() for k, o in outputs.items() for name, v in o.items() if name != "logits"})
+        out = self.refer([self.said(k, outputs, len(index)) for k in range(len(self.peers))], index, given, clock, trained)
+        for k, o in outputs.items():
             gradients = {"logits": out[f"grad.{k}"]}
             gradients.update({name: out[f"grad.tap.{k}.{name}"] for name in o if f"grad.tap.{k}.{name}" in out})
-            p.update(o, gradients, self.lr, self.run.momentum, self.run.decay, self.row.edit)
-        self.average()
+            self.peers[k].update(o, gradients, self.lr, self.run.momentum, self.run.decay, self.row.edit)
+            self.average(k)
         return out
 
-    def average(self):
-        """Its decay is as given, at most 1 - 1/(step+1) with steps from 0."""
+    def average(self, k):
+        """Its decay is as given, at most 1 - 1/(step+1) with steps from 0; or it grows over some steps: then the first takes the network
+        as it is, and the others' is times exp(-5 (1 - step/S)^2)."""
         if self.row.ema_decay is None:
             return
-        decay = min(self.row.ema_decay, 1 - 1 / (self.updates + 1))
-        self.updates += 1
-        for k, p in enumerate(self.peers):
-            now = p.numbers()
-            self.averages[k] = {name: decay * v + (1 - decay) * now[name] for name, v in self.averages[k].items()}
+        step, length = self.updates[k], self.row.ema_ramp
+        decay = min(self.row.ema_decay, 1 - 1 / (step + 1))
+        if length and step:
+            decay = self.row.ema_decay * np.exp(-5 * (1 - min(step / length, 1)) ** 2)
+        self.updates[k] += 1
+        now = self.peers[k].numbers()
+        self.averages[k] = {name: decay * v + (1 - decay) * now[name] for name, v in self.averages[k].items()}
+
+    def train_epoch(self, epoch, total_epoch):
+        """In one pass through the images, or one for each network, in an order of its own."""
+        m, seed, passes = Metrics(), self.run.seed, [[k] for k in range(len(self.peers))] if self.row.each else [range(len(self.peers))]
+        for number, trained in enumerate(passes):
+            order = draws.order(seed, total_epoch, len(self.y), number)
+            partners = draws.partners(seed, total_epoch, self.y, order, number)
+            for step in range(self.steps):
+                at = slice(step * self.run.batch, (step + 1) * self.run.batch)
+                n = len(order[at])
+                mix = draws.mixing(seed, total_epoch, number, step, n, self.row.mix) if self.row.mix else None
+                total_step = ((total_epoch - 1) * len(passes) + number) * self.steps + step
+                m.add(self.one_step(epoch, step, order[at], partners[at], trained, mix, total_step), n, len(self.peers), trained)
+        return m.told()
 
     def go(self):
         total_epoch = 0
@@ -230,11 +266,7 @@ class Replay:
             for epoch in range(1, epochs + 1):
                 total_epoch += 1
                 self.look_at_all(epoch)
-                order, m = draws.order(self.run.seed, total_epoch, len(self.y)), Metrics()
-                for step in range(self.steps):
-                    index = order[step * self.run.batch:(step + 1) * self.run.batch]
-                    m.add(self.one_step(epoch, step, index, (total_epoch - 1) * self.steps + step), len(index), len(self.peers))
-                self.metrics.append(m.told())
+                self.metrics.append(self.train_epoch(epoch, total_epoch))
                 for k in range(len(self.peers)):
                     if self.accepts("r"):
                         self.r[k] = self.confidence(self.metrics[-1]["mean_entropy", k])

@@ -35,14 +35,18 @@ IMAGES, TESTS, MEAN, STD = 40, 16, 0.286, 0.353
 # --- rows ---------------------------------------------------------------------------------------------------------------------
 
 def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=None,
-        targets=False, anew=False, alone={}, stages=None, hook=None, edit=None, never=(), **numbers):
+        targets=False, anew=False, alone={}, stages=None, hook=None, edit=None, never=(), partner=False, stacked=1, mix=None, each=False, ema_ramp=0,
+        **numbers):
     """reference: that of test_methods.py unless given. nets: the peers. memory: {stem of a table or state: how it begins}. numbers:
     flags that the reference takes, too; run: flags that only the run sees. teacher: "heads", as the run of it, or an artifact. anew:
     whether later rounds begin with new numbers. alone: as memory, of no single peer. stages, hook, edit: replay.py. never: counts of
-    rows between which so few epochs choose nothing."""
+    rows between which so few epochs choose nothing. partner: networks are asked of another image of the label. stacked: views of each
+    row that a network sees as one batch. mix: alpha of the Beta distribution. each: a pass for each network. ema_ramp: steps over which
+    ema_decay grows."""
     return types.SimpleNamespace(ref=reference, nets=nets, epochs=epochs, rounds=rounds, memory=memory, run=run, ema_decay=ema_decay,
                                  survey=survey, drawn=drawn, teacher=teacher, targets=targets, anew=anew, alone=alone, stages=stages,
-                                 hook=hook, edit=edit, never=never, numbers=numbers)
+                                 hook=hook, edit=edit, never=never, partner=partner, stacked=stacked, mix=mix, each=each,
+                                 ema_ramp=ema_ramp, numbers=numbers)
 
 
 def of_classes(value):
@@ -220,6 +224,9 @@ REPLAYS = {
     "elr": row(memory={"table.target": of_classes(0.0)}),
     # The rates are such that u and v, from 1e-8, matter in the third epoch.
     "sop": row(epochs=3, memory={"table.u": near_zero(1), "table.v": near_zero(10)}, lr_u=5e3, lr_v=2e4),
+    "sop+": row(epochs=3, memory={"table.u": near_zero(1), "table.v": near_zero(10)}, stacked=2, lr_u=5e3, lr_v=2e4, sop_balance=0.5),
+    "elr+": row(nets=PAIR, memory={"table.target": of_classes(0.0)}, ema_decay=0.6, ema_ramp=4, run=dict(ema_decay=0.6, ema_ramp=4, mix_alpha=0.7),
+                mix=0.7, each=True, lambda_ramp=5, label_product=1),
     "temporal-ensembling": row(memory={"table.z": of_classes(0.0)}, ramp=2),
     "mean-teacher": row(ema_decay=0.6, run=dict(ema_decay=0.6), ramp=2),
     "mkd": row(nets=PAIR),
@@ -234,6 +241,7 @@ REPLAYS = {
                  memory=trained(**{"classifier.weight": ((10, 4 * 32), layer), "classifier.bias": ((10,), nothing)})),
     "two-round": row(rounds=2),
     "born-again": row(rounds=3, anew=True),
+    "cs-kd": row(partner=True, temperature=4.0),
     "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),
     "kdcl": row(nets=PAIR),
     "tf-kd-reg": row(),
