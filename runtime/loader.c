@@ -104,9 +104,10 @@ static enum smkd_result put(const struct rt_loader *l, int64_t image, struct rt_
 }
 
 // Images that may come twice, and those that stand in for others, have numbers of their own by their place.
+static uint64_t by_place(size_t position) { return UINT64_C(1) << 35 | position; }
+
 static uint64_t key(const struct rt_loader *l, int64_t image, size_t position, bool stand_in) {
-    const uint64_t by_place = UINT64_C(1) << 35;
-    return l->sampler->repeats || stand_in ? by_place | position : (uint64_t)image;
+    return l->sampler->repeats || stand_in ? by_place(position) : (uint64_t)image;
 }
 
 static void fail(struct rt_loader *l, enum smkd_result r, const char *text) {
@@ -169,15 +170,16 @@ static enum smkd_result put_view(const struct rt_loader *l, const struct slot *s
     return put(l, image, l->c.augment ? &rng : NULL, place_of(l, s, row, view));
 }
 
-// All views of the row whose own image that is. False: one of them has no image, noted in *image.
-static enum smkd_result put_views(struct rt_loader *l, struct slot *s, size_t row, size_t position, int64_t image,
-                                  uint64_t item) {
+// All views of the row whose own image is that at a place of the order, the row's own or a later one.
+static enum smkd_result put_views(struct rt_loader *l, struct slot *s, size_t row, size_t position, size_t image_at) {
+    const int64_t image = l->order[image_at];
+    const uint64_t item = key(l, image, position, image_at != position);
     enum smkd_result r = SMKD_R_OK;
     for (size_t v = 0; v < l->views && r == SMKD_R_OK; v++) {
-        const int64_t other = l->other[v] ? l->other[v][position] : image;
+        const int64_t other = l->other[v] ? l->other[v][image_at] : image;
         bool own = other == image;
         if (!own && !(l->bad_at && atomic_load(&l->bad_at[other]))) {
-            r = put_view(l, s, row, v, other, (uint64_t)other);
+            r = put_view(l, s, row, v, other, by_place(position));
             if (r == SMKD_R_OK) continue;
             if (r == SMKD_R_NOMEM || l->c.strict || !l->bad_at) return r;
         }
@@ -191,8 +193,7 @@ static enum smkd_result put_views(struct rt_loader *l, struct slot *s, size_t ro
 static bool try_image(struct rt_loader *l, struct slot *s, size_t row, size_t position, size_t image_at, bool *go_on) {
     const int64_t image = l->order[image_at];
     if (!l->bad_at || !atomic_load(&l->bad_at[image])) {
-        const uint64_t item = key(l, image, position, image_at != position);
-        enum smkd_result r = put_views(l, s, row, position, image, item);
+        enum smkd_result r = put_views(l, s, row, position, image_at);
         if (r == SMKD_R_OK) {
             s->labels[row] = (l->c.labels ? l->c.labels : l->c.images->labels)[image];
             const size_t t = (size_t)l->c.images->n_targets;
@@ -282,9 +283,9 @@ static bool set_order(struct rt_loader *l) {
     for (size_t v = 0; v < l->views && ok; v++) {
         if (!l->other[v]) continue;
         const bool more = l->c.view[v].of == METHOD_MORE;
-        if (more) j = (struct rt_sampler_job){.subset = l->pass.more, .n = l->pass.n_more};
-        rt_rng_init(&j.rng, l->c.seed, rt_stream_id(more ? RT_STREAM_MORE : RT_STREAM_PARTNER, l->epoch, number));
-        ok = more ? rt_sampler_cycle(&j, l->pass.n, l->other[v]) : rt_sampler_partners(&j, l->order, l->other[v]);
+        struct rt_sampler_job of = more ? (struct rt_sampler_job){.subset = l->pass.more, .n = l->pass.n_more} : j;
+        rt_rng_init(&of.rng, l->c.seed, rt_stream_id(more ? RT_STREAM_MORE : RT_STREAM_PARTNER, l->epoch, number));
+        ok = more ? rt_sampler_cycle(&of, l->pass.n, l->other[v]) : rt_sampler_partners(&of, l->order, l->other[v]);
     }
     return ok;
 }
