@@ -493,6 +493,239 @@ static void repeats_differ(void **state) {
     end(&w);
 }
 
+// --- rows made of several images -------------------------------------------------------------------------------------
+
+enum { VIEWS = 3 };
+
+// All that a pass brought, rows as the networks see them.
+struct passed {
+    float x[N * VIEWS * FLOATS], mixed[N * VIEWS * FLOATS];
+    int64_t index[N], labels[N], row[N * VIEWS]; // row: in its batch
+    size_t n, batches;
+    double lambda[N]; // of each batch
+};
+static void read_pass(struct rt_loader *l, uint64_t epoch, const struct rt_loader_pass *p, struct passed *out) {
+    struct rt_batch b;
+    memset(out, 0, sizeof *out);
+    rt_loader_begin_pass(l, epoch, p);
+    for (; rt_loader_next(l, &b); out->n += b.n, out->batches++) {
+        const size_t images = b.n * (size_t)b.views, at_image = out->n * (size_t)b.views;
+        assert_int_equal(b.views, p->views ? p->views : rt_loader_views(l));
+        memcpy(out->x + at_image * FLOATS, b.images, images * FLOATS * sizeof(float));
+        memcpy(out->index + out->n, b.index, b.n * sizeof *b.index);
+        memcpy(out->labels + out->n, b.labels, b.n * sizeof *b.labels);
+        out->lambda[out->batches] = b.lambda;
+        assert_true((b.mixed != NULL) == (p->mix > 0) && (b.mix_row != NULL) == (p->mix > 0));
+        if (!b.mixed) continue;
+        memcpy(out->mixed + at_image * FLOATS, b.mixed, images * FLOATS * sizeof(float));
+        memcpy(out->row + at_image, b.mix_row, images * sizeof *b.mix_row);
+    }
+    assert_int_equal(rt_loader_result(l), SMKD_R_OK);
+    assert_int_equal(out->batches, rt_loader_batches(l));
+}
+
+// Which of the images that is, where nothing about them is random.
+static int64_t image_of(const struct epoch *all, const float *x) {
+    int64_t found = -1;
+    for (int64_t i = 0; i < N; i++) {
+        if (memcmp(all->x + i * FLOATS, x, FLOATS * sizeof *x) != 0) continue;
+        assert_int_equal(found, -1);
+        found = i;
+    }
+    assert_true(found >= 0);
+    return found;
+}
+
+// Images as they are in `one`, and training that makes each row of its own image, a partner and one of more.
+static const struct method_view three[VIEWS] = {{METHOD_ROW}, {METHOD_PARTNER}, {METHOD_MORE}};
+static void begin_views(struct world *w, bool random) {
+    begin(w, true);
+    w->im.labels[22] = 7; // alone, and so is 18
+    if (!random) w->p.o.crop = RT_CROP_CENTER, w->p.o.hflip = 0;
+    w->c.shuffle = false;
+    run(w, 1, w->one);
+    w->c.shuffle = true;
+    w->c.views = VIEWS;
+    w->c.view = three;
+    w->c.stacked = true;
+}
+
+// An order of its own for each pass; partners of the same label among the rows, anew in each epoch; of `more` every
+// image once a lap.
+static void rows_of_several_images(void **state) {
+    (void)state;
+    static const int64_t rows[] = {0, 1, 2, 3, 4, 15, 16, 17, 18, 19, 20, 21, 22}, more[] = {6, 8, 9, 11};
+    enum { ROWS = 13, MORE = 4 };
+    static struct passed p, other;
+    struct world w;
+    begin_views(&w, false);
+    struct rt_loader *l = rt_loader_new(&w.c);
+    bool differ = false;
+    for (int epoch = 1; epoch < 9; epoch++) {
+        struct rt_loader_pass pass = {.number = epoch % 2, .rows = rows, .n = ROWS, .more = more, .n_more = MORE};
+        int seen[N] = {0}, lap[N] = {0};
+        read_pass(l, (uint64_t)epoch, &pass, &p);
+        assert_int_equal(p.n, ROWS);
+        assert_int_equal(p.batches, 3);
+        for (size_t i = 0; i < ROWS; i++) {
+            const float *x = p.x + i * VIEWS * FLOATS;
+            const int64_t own = p.index[i], partner = image_of(w.one, x + FLOATS),
+                          of_more = image_of(w.one, x + 2 * FLOATS);
+            assert_int_equal(image_of(w.one, x), own);
+            assert_int_equal(p.labels[i], w.im.labels[own]);
+            seen[own]++;
+            assert_int_equal(w.im.labels[partner], w.im.labels[own]);
+            assert_int_equal(partner == own, own == 18 || own == 22);
+            assert_true(partner < 5 || partner > 14); // one of the rows
+            lap[of_more]++;
+            for (size_t k = 0; k < MORE; k++) assert_in_range(lap[more[k]], i / MORE, i / MORE + 1);
+        }
+        for (size_t i = 0; i < ROWS; i++) assert_int_equal(seen[rows[i]], 1);
+        pass.number = !pass.number;
+        read_pass(l, (uint64_t)epoch, &pass, &other);
+        assert_memory_not_equal(p.index, other.index, ROWS * sizeof *p.index);
+        for (size_t i = 0; i < ROWS; i++) // by where the images are in the other order
+            for (size_t k = 0; k < ROWS; k++)
+                differ =
+                    differ || (p.index[i] == other.index[k] && image_of(w.one, p.x + (i * VIEWS + 1) * FLOATS) !=
+                                                                   image_of(w.one, other.x + (k * VIEWS + 1) * FLOATS));
+    }
+    assert_true(differ);
+    // A pass of view 0 alone, and one of all images, which is what an epoch without passes is.
+    read_pass(l, 1, &(struct rt_loader_pass){.views = 1}, &other);
+    assert_int_equal(other.n, N);
+    for (size_t i = 0; i < N; i++) assert_int_equal(image_of(w.one, other.x + i * FLOATS), other.index[i]);
+    rt_loader_free(l);
+    w.c.views = 0;
+    w.c.view = NULL;
+    run(&w, 1, w.two);
+    assert_memory_equal(other.index, w.two->index, N * sizeof(int64_t));
+    assert_memory_equal(other.x, w.two->x, N * FLOATS * sizeof(float));
+    end(&w);
+}
+
+// Each of two others of three comes as often.
+static void partners(void **state) {
+    (void)state;
+    static const int32_t labels[] = {0, 1, 0, 2, 0, 1};
+    static const int64_t order[] = {5, 4, 3, 2, 1, 0};
+    int64_t partner[6];
+    int times[6][6] = {{0}};
+    struct rt_sampler_job j = {.labels = labels, .n = 6};
+    rt_rng_init(&j.rng, 1, 5);
+    for (int i = 0; i < 3000; i++) {
+        assert_true(rt_sampler_partners(&j, order, partner));
+        for (int k = 0; k < 6; k++) times[order[k]][partner[k]]++;
+    }
+    for (int a = 0; a < 6; a++)
+        for (int b = 0; b < 6; b++) {
+            const int want = a == b ? (a == 3) * 3000 : labels[a] != labels[b] ? 0 : labels[a] == 0 ? 1500 : 3000;
+            assert_true(abs(times[a][b] - want) <= (want == 1500 ? 110 : 0)); // four standard deviations
+        }
+}
+
+// Any number of threads makes the same bits. An image that is seen again in a pass is augmented otherwise each time.
+static void same_views(void **state) {
+    (void)state;
+    static struct passed one, other;
+    static const int64_t more[] = {7};
+    struct world w;
+    begin_views(&w, true);
+    w.c.mixing = true;
+    const struct rt_loader_pass pass = {.number = 1, .more = more, .n_more = 1, .mix = 4};
+    for (int workers = 1; workers < 5; workers += 2) {
+        w.c.workers = workers;
+        struct rt_loader *l = rt_loader_new(&w.c);
+        read_pass(l, 2, &(struct rt_loader_pass){0}, &other); // not mixed
+        read_pass(l, 3, &pass, workers == 1 ? &one : &other);
+        rt_loader_free(l);
+        if (workers > 1) assert_memory_equal(&one, &other, sizeof one);
+    }
+    for (size_t i = 0; i < N; i++)
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(one.x + (i * VIEWS + 2) * FLOATS, one.x + (k * VIEWS + 2) * FLOATS,
+                                    FLOATS * sizeof(float));
+    end(&w);
+}
+
+// Each image of a batch, in all views of its rows, has a share of at least a half; the others come each once.
+static void mixes_a_pass(void **state) {
+    (void)state;
+    static struct passed p;
+    struct world w;
+    begin_views(&w, false);
+    w.c.mixing = true;
+    struct rt_loader *l = rt_loader_new(&w.c);
+    read_pass(l, 1, &(struct rt_loader_pass){.mix = 0.5}, &p);
+    bool moved = false;
+    for (size_t at_row = 0, batch = 0; at_row < p.n; batch++) {
+        const size_t n = p.n - at_row < BATCH ? p.n - at_row : BATCH, images = n * VIEWS, first = at_row * VIEWS;
+        const double share = p.lambda[batch];
+        int times[BATCH * VIEWS] = {0};
+        assert_true(share >= 0.5 && share <= 1);
+        assert_true(!batch || share != p.lambda[batch - 1]);
+        for (size_t i = 0; i < images; i++) {
+            const size_t other = (size_t)p.row[first + i];
+            assert_in_range(other, 0, images - 1);
+            times[other]++;
+            moved = moved || other != i;
+            const float *x = p.x + (first + i) * FLOATS, *y = p.x + (first + other) * FLOATS;
+            for (size_t k = 0; k < FLOATS; k++)
+                assert_true(p.mixed[(first + i) * FLOATS + k] == (float)share * x[k] + (float)(1 - share) * y[k]);
+        }
+        for (size_t i = 0; i < images; i++) assert_int_equal(times[i], 1);
+        at_row += n;
+    }
+    assert_true(moved);
+    rt_loader_free(l);
+    end(&w);
+}
+
+// 17 and 21 are alone with their label: where 21 is damaged, 17 is its own partner, and the row of 21 gets the next
+// image of the order with a partner of that one's label. Of what is damaged among `more` likewise.
+static void damaged_partners(void **state) {
+    (void)state;
+    static struct passed p, other;
+    static const int64_t more[] = {21, 6};
+    struct world w;
+    begin_views(&w, false);
+    write_file(21, false);
+    w.c.warn_env = w.two;
+    const struct rt_loader_pass pass = {.more = more, .n_more = 2};
+    for (int workers = 1; workers < 5; workers += 2) {
+        w.c.workers = workers;
+        w.two->lines = 0;
+        struct rt_loader *l = rt_loader_new(&w.c);
+        read_pass(l, 1, &pass, workers == 1 ? &p : &other);
+        assert_int_equal(w.two->lines, 1);
+        assert_int_equal(rt_loader_skipped(l), 1);
+        rt_loader_free(l);
+        if (workers > 1) assert_memory_equal(&p, &other, sizeof p);
+    }
+    size_t of_six = 0;
+    assert_int_equal(p.n, N);
+    for (size_t i = 0; i < N; i++) {
+        const float *x = p.x + i * VIEWS * FLOATS;
+        const int64_t partner = image_of(w.one, x + FLOATS), of_more = image_of(w.one, x + 2 * FLOATS);
+        assert_int_not_equal(p.index[i], 21);
+        assert_int_equal(image_of(w.one, x), p.index[i]);
+        assert_int_equal(w.im.labels[partner], w.im.labels[p.index[i]]);
+        if (p.index[i] == 17) assert_int_equal(partner, 17);
+        assert_true(of_more == 6 || of_more == p.index[i]);
+        of_six += of_more == 6;
+    }
+    assert_in_range(of_six, N / 2 - 1, N / 2 + 4); // half of the places, and rows of 6 and what stands in for 21
+    w.c.strict = true;
+    struct rt_loader *l = rt_loader_new(&w.c);
+    struct rt_batch b;
+    rt_loader_begin_pass(l, 1, &pass);
+    while (rt_loader_next(l, &b)) assert_true(b.n > 0);
+    assert_int_not_equal(rt_loader_result(l), SMKD_R_OK);
+    assert_non_null(strstr(smkd_last_error(), "--strict-data"));
+    rt_loader_free(l);
+    end(&w);
+}
+
 int main(void) {
     snprintf(dir, sizeof dir, "/tmp/smkd-loader-XXXXXX");
     if (!mkdtemp(dir)) return 1;
@@ -507,6 +740,11 @@ int main(void) {
         cmocka_unit_test(pixels_through_a_pipeline),
         cmocka_unit_test(orders),
         cmocka_unit_test(repeats_differ),
+        cmocka_unit_test(rows_of_several_images),
+        cmocka_unit_test(partners),
+        cmocka_unit_test(same_views),
+        cmocka_unit_test(mixes_a_pass),
+        cmocka_unit_test(damaged_partners),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(dir);
