@@ -67,6 +67,12 @@ static void print_one(const struct method *m) {
         printf("Stage %lld: %s%s%s%s%s%s.\n", (long long)i + 1, s.name, s.epochs ? ", --" : "",
                s.epochs ? s.epochs : "", s.rate ? ", --" : "", s.rate ? s.rate : "",
                i && s.anew ? ", from the first numbers again" : "");
+    const struct method_views views = method_views(m, &v, m->least);
+    const struct method_pass pass = method_pass(m, &v, 1);
+    if (views.stacked)
+        printf("Views: %d of each row, as one batch: smkdc compile --max-batch is at least %d times --batch-size.\n",
+               views.count, views.count);
+    if (pass.each) printf("Passes: one through the images for each network, which it alone learns from.\n");
     printf("Batches in parts (--accumulate): %s.\n", method_by_rows(m, &v) ? "yes" : "no, each counts as a whole");
     for (int i = 0; m->family->params[i].name; i++) {
         const struct method_param *p = &m->family->params[i];
