@@ -15,15 +15,13 @@ double rt_now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
-                      int64_t first_step) {
+void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t first) {
     *p = (struct rt_progress){.f = f,
                               .warnings = warnings,
                               .terminal = f && isatty(fileno(f)),
                               .started = rt_now(),
                               .epochs = epochs,
-                              .steps = epochs * steps_per_epoch,
-                              .first_step = first_step};
+                              .first = first};
 }
 
 void rt_duration_text(double s, char *buf, size_t n) {
@@ -34,20 +32,21 @@ void rt_duration_text(double s, char *buf, size_t n) {
         snprintf(buf, n, "%lld:%02lld", t / 60, t % 60);
 }
 
-static void eta(const struct rt_progress *p, double now, int64_t step, char *buf, size_t n) {
-    int64_t done = step - p->first_step;
-    rt_duration_text(done > 0 ? (now - p->started) / (double)done * (double)(p->steps - step) : 0, buf, n);
+// Epochs may have steps of other numbers, so time is told by them; `at` of them are done, and a part of the next.
+static void eta(const struct rt_progress *p, double now, double at, char *buf, size_t n) {
+    const double done = at - (double)p->first;
+    rt_duration_text(done > 0 ? (now - p->started) / done * ((double)p->epochs - at) : 0, buf, n);
 }
 
-void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,
+void rt_progress_step(struct rt_progress *p, int64_t epoch, double part, double images_per_s, const double *loss,
                       int peers, const size_t *rows) {
-    double now = p->terminal ? rt_now() : 0;
+    const double now = p->terminal ? rt_now() : 0, at = (double)(epoch - 1) + part;
     if (!p->terminal || now - p->shown < REDRAW_SECONDS) return;
     char left[32];
-    eta(p, now, step, left, sizeof left);
+    eta(p, now, at, left, sizeof left);
     p->shown = now;
     fprintf(p->f, "\repoch %lld/%lld  %3.0f %%  loss", (long long)epoch, (long long)p->epochs,
-            100.0 * (double)step / (double)p->steps);
+            100 * at / (double)p->epochs);
     for (int k = 0; k < peers; k++) fprintf(p->f, " %.4f", rows[k] ? loss[k] / (double)rows[k] : 0);
     fprintf(p->f, "  %.0f images/s  ETA %s\033[K", images_per_s, left);
     fflush(p->f);
@@ -70,7 +69,7 @@ void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m) 
     if (!p->f) return;
     char left[32];
     struct str s = STR_INIT;
-    eta(p, rt_now(), m->epoch * (p->steps / p->epochs), left, sizeof left);
+    eta(p, rt_now(), (double)m->epoch, left, sizeof left);
     str_addf(&s, "%sepoch %lld/%lld", p->terminal ? "\r\033[K" : "", (long long)m->epoch, (long long)p->epochs);
     of_peers(&s, m, "  loss", "loss", "4", 1);
     of_peers(&s, m, "  train", "train_top1_given", "2", 1);

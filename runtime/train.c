@@ -582,15 +582,16 @@ static void clear_epoch(struct run *r) {
     if (r->detection) memset(r->detection, 0, n * sizeof *r->detection);
 }
 
-// The steps of one pass; `done` rows were trained on in the epoch before it.
-static enum smkd_result train_pass(struct run *r, int64_t epoch, double begin, size_t *done) {
+// The steps of a pass, from 0; `done` rows were trained on in the epoch before it.
+static enum smkd_result train_pass(struct run *r, int64_t epoch, int number, double begin, size_t *done) {
     enum smkd_result e = SMKD_R_OK;
+    const double passes = rt_passes(r, epoch), batches = (double)r->pass.batches;
     struct rt_batch b;
     for (int64_t i = 0, at = 0; rt_loader_next(r->train, &b); i++, at += (int64_t)b.n) {
         if ((e = rt_step(r, epoch, i, &b, (size_t)at)) != SMKD_R_OK) return e;
         *done += b.n;
-        rt_progress_step(&r->progress, epoch, r->state.step, (double)*done / (rt_now() - begin), r->loss.sum,
-                         r->t->n_peers, r->loss.rows);
+        rt_progress_step(&r->progress, epoch, (number + (double)(i + 1) / batches) / passes,
+                         (double)*done / (rt_now() - begin), r->loss.sum, r->t->n_peers, r->loss.rows);
     }
     return rt_loader_result(r->train);
 }
@@ -607,7 +608,7 @@ static enum smkd_result train_epoch(struct run *r, int64_t epoch) {
     rt_program_begin(&r->loss);
     for (int i = 0; i < rt_passes(r, epoch); i++) {
         rt_pass_begin(r, epoch, i);
-        if ((e = train_pass(r, epoch, begin, &done)) != SMKD_R_OK) return e;
+        if ((e = train_pass(r, epoch, i, begin, &done)) != SMKD_R_OK) return e;
         waited += rt_loader_waited(r->train);
     }
     const double took = rt_now() - begin;
@@ -658,7 +659,7 @@ enum smkd_result rt_train(struct rt_train *t) {
     if (e == SMKD_R_OK && t->save_labels) e = rt_labels_write(t->save_labels, r.data.given, r.data.set.train.n);
     if (e == SMKD_R_OK) e = go_on(&r, resuming);
     if (e == SMKD_R_OK) {
-        rt_progress_init(&r.progress, t->progress, t->warnings, r.all_epochs, r.schedule.steps, r.state.step);
+        rt_progress_init(&r.progress, t->progress, t->warnings, r.all_epochs, r.state.epoch);
         rt_tell_start(&r, threads, resuming);
         if (r.state.epoch < r.all_epochs) rt_passes_ahead(&r, r.state.epoch + 1);
     }

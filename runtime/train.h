@@ -15,15 +15,14 @@ struct rt_progress {
     FILE *warnings; // NULL: none
     bool terminal;  // one line that is overwritten; else a line an epoch
     double started, shown;
-    int64_t epochs, steps, first_step; // of the run; the step it began with (resumed runs)
+    int64_t epochs, first; // of the run; those that were done when it began (resumed runs)
 };
 double rt_now(void);                                        // seconds on a clock that only goes forward
 void rt_duration_text(double seconds, char *buf, size_t n); // "4:05", "1:04:05"
-void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t steps_per_epoch,
-                      int64_t first_step);
-// After a step (counted over the whole run): epoch, images a second so far in this epoch, and the sum of each peer's
-// loss over its `rows` so far.
-void rt_progress_step(struct rt_progress *p, int64_t epoch, int64_t step, double images_per_s, const double *loss,
+void rt_progress_init(struct rt_progress *p, FILE *f, FILE *warnings, int64_t epochs, int64_t first);
+// After a step: epoch and how much of it is done, 0 to 1, images a second so far in it, and the sum of each peer's loss
+// over its `rows` so far.
+void rt_progress_step(struct rt_progress *p, int64_t epoch, double part, double images_per_s, const double *loss,
                       int peers, const size_t *rows);
 void rt_progress_epoch(struct rt_progress *p, const struct rt_epoch_metrics *m);
 // A line of its own, whatever is on the terminal: "note: ..." or "warning: ...".
