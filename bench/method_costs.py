@@ -35,6 +35,8 @@ class Method:
             raise process.Failed(f"smkd-run methods {name} does not say how many networks it takes")
         self.name, self.networks, self.classes = name, int(found[1]), found[2] == "classes"
         has = lambda what: re.search(rf"^{what}: ", text, re.M) is not None
+        views = re.search(r"^Views: (\d+)", text, re.M)
+        self.views, self.passes = int(views[1]) if views else 1, self.networks if has("Passes") else 1
         self.heads, self.teacher, self.rounds, self.inside = has("Heads"), has("Teacher"), has("Rounds"), has("Inside")
 
 
@@ -44,24 +46,24 @@ class Networks:
     def __init__(self, tools, folder):
         self.tools, self.folder, self.made = tools, folder, {}
 
-    def get(self, k, heads=0, tap=None):
-        key = k, heads, tap
+    def get(self, k, heads=0, tap=None, views=1):
+        key = k, heads, tap, views
         if key not in self.made:
-            self.made[key] = self.tools.model(self.folder, f"m{k}.{heads}.{tap}", "resnet18", SHAPE, CLASSES, BATCH, heads=heads, seed=k,
+            self.made[key] = self.tools.model(self.folder, f"m{k}.{heads}.{tap}.{views}", "resnet18", SHAPE, CLASSES, BATCH * views, heads=heads, seed=k,
                                               taps=[f"{INSIDE}={tap}"] if tap else [])
         return self.made[key]["artifact"]
 
 
 def side(tools, networks, folder, method, count):
-    """A function that trains for two epochs and returns the seconds of a step of the last."""
-    peers = [networks.get(k, HEADS if method.heads else 0, "guided" if method.inside else None) for k in range(count)]
+    """A function that trains for two epochs and returns the seconds of a step of the last; of several passes, of a step of each."""
+    peers = [networks.get(k, HEADS if method.heads else 0, "guided" if method.inside else None, method.views) for k in range(count)]
     teacher = ["--teacher", networks.get(count, tap="hint" if method.inside else None)] if method.teacher else []
     flags = ["--lr", LR, *teacher, *(["--rounds", 2] if method.rounds else [])]
 
     def turn(steps):
         metrics, _ = tools.train(method.name, peers, folder / "data", folder / "run", BATCH, BATCH * steps, *flags,
                                  epochs=1 if method.rounds else 2)
-        return [BATCH / metrics[-1]["images_per_s"]]
+        return [BATCH * method.passes / metrics[-1]["images_per_s"]]  # which counts the images of all passes
     return turn
 
 
