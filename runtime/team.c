@@ -12,10 +12,13 @@
 #include <string.h>
 
 // Sense-reversing barrier: spin for a moment (calls are microseconds apart), then give the core away, so that more
-// threads than cores still make progress.
+// threads than cores still make progress. Where that moment was in vain the next is half as long, and twice as long
+// where it was not: whoever waits for a thread that has no core spins for nothing, at every barrier.
+enum { LEAST_SPINS = 32, MOST_SPINS = 4096 };
 struct barrier {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_uint round;
+    _Alignas(64) atomic_int spins;
 };
 
 struct smkd_team {
@@ -66,6 +69,7 @@ smkd_team *smkd_team_new(int threads) {
     if (t->threads > omp_get_thread_limit()) t->threads = omp_get_thread_limit();
     atomic_init(&t->barrier.arrived, 0);
     atomic_init(&t->barrier.round, 0);
+    atomic_init(&t->barrier.spins, MOST_SPINS);
     int e = can_start(t->threads - 1);
     if (e) {
         rt_fail(SMKD_R_NOMEM, "out of memory or of threads: %d cannot be started (%s); ask for fewer (--threads)",
@@ -92,12 +96,16 @@ static void meet(void *env, int32_t thread, int32_t threads) {
         atomic_store_explicit(&b->round, round + 1, memory_order_release);
         return;
     }
-    for (int spin = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; spin++) {
-        if (spin < 4000)
+    int most = atomic_load_explicit(&b->spins, memory_order_relaxed), spin = 0;
+    for (; atomic_load_explicit(&b->round, memory_order_acquire) == round; spin++) {
+        if (spin < most)
             relax();
         else
             sched_yield();
     }
+    int next = spin > most ? most / 2 : most * 2;
+    if (next != most && next >= LEAST_SPINS && next <= MOST_SPINS)
+        atomic_store_explicit(&b->spins, next, memory_order_relaxed);
 }
 
 void rt_team_run(smkd_team *t, smkd_entry entry, struct smkd_call *call) {
