@@ -247,6 +247,10 @@ static smkd_model *cgh_compile(struct cgh *h, const char *cpu) {
 // releases everything.
 static void cgh_end(struct cgh *h, const int64_t *batches, int n_batches, double tol) {
     smkd_model *models[CGH_CPUS] = {NULL};
+#ifdef __SANITIZE_ADDRESS__ // sees what compiles, not what was compiled: the CPUs take turns
+    static unsigned turn;
+    if (!h->cpu) h->cpu = cgh_cpus[turn++ % CGH_CPUS];
+#endif
     for (int c = 0; c < (h->cpu ? 1 : CGH_CPUS); c++) models[c] = cgh_compile(h, h->cpu ? h->cpu : cgh_cpus[c]);
     for (int b = 0; b < n_batches; b++) cgh_batch(h, models, batches[b], tol);
     for (int c = 0; c < CGH_CPUS && models[c]; c++) smkd_model_free(models[c]);
