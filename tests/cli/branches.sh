@@ -7,7 +7,7 @@ sides=(--head /Relu:byot --head /layer1/0/Relu_1:byot --seed 5)
 "$smkdc" compile a.onnx "${sides[@]}" -o ha.smkd
 "$smkdc" compile b.onnx "${sides[@]}" -o hb.smkd
 "$smkdc" compile a.onnx --tap /layer2/0/Relu_1=head1 -o map.smkd
-common=(--data fashion-mnist --train-limit 128 --test-limit 100 --batch-size 32 --seed 3 --augment none --noise none)
+common=(--data fashion --train-limit 128 --test-limit 100 --batch-size 32 --seed 3 --augment none --noise none)
 grow() { "$run" train --method pcl "${common[@]}" --epochs 2 --ramp 2 "$@"; }
 
 grow --peer ha.smkd --peer hb.smkd -o two 2>two.log || fail "$(tail -n 1 two.log)"

@@ -4,7 +4,7 @@
 . "$SMKD_SRC/tests/tools/train.bash"
 make_peers
 noise=(--noise symmetric:0.4 --augment none --batch-size 50)
-"$run" train --peer a.smkd --peer b.smkd --data fashion-mnist --train-limit 1500 --test-limit 100 "${noise[@]}" --method ce --epochs 3 -o run -q
+"$run" train --peer a.smkd --peer b.smkd --data fashion --mean 0.286 --std 0.353 --train-limit 1500 --test-limit 100 "${noise[@]}" --method ce --epochs 3 --threads 1 -o run -q
 
 criteria="agreement loss entropy gmm confident-learning vote prediction"
 for by in $criteria; do
@@ -37,7 +37,7 @@ grep -q "^precision [0-9.]* %, recall" vote.txt || fail "no precision on the ter
 "$run" detect-noise run -o x.csv --save-probs p.npy >x.txt 2>log
 "$run" detect-noise --probs p.npy --labels run/labels.npy --by confident-learning -o files.csv >x.txt 2>log || fail "$(cat log)"
 cmp <(cut -d, -f1-5 files.csv) <(cut -d, -f1-5 confident-learning.csv) || fail "other verdicts by the same probabilities"
-"$run" detect-noise a.smkd b.smkd --data fashion-mnist --train-limit 300 --noise symmetric:0.3 --by entropy -o own.csv >own.txt 2>log || fail "$(cat log)"
+"$run" detect-noise a.smkd b.smkd --data fashion --train-limit 300 --noise symmetric:0.3 --by entropy -o own.csv >own.txt 2>log || fail "$(cat log)"
 grep -q "wrong labels" own.txt || fail "noise made here has no truth"
 
 # Each network by itself, whose probabilities make up what both say; and the picture of what Otsu parts.
@@ -91,9 +91,9 @@ noisy = [r["verdict"] == "noisy" for r in rows]
 assert numbers("v.labels.npy") == tuple(int(r["proposed" if n else "given"]) for r, n in zip(rows, noisy))
 assert numbers("v.keep.npy") == tuple(int(not n) for n in noisy) and sum(noisy) > 300
 P
-again=(--data fashion-mnist --train-limit 1500 --test-limit 100 --augment none --batch-size 50 --epochs 1 --method ce -q)
-"$run" train --peer a.smkd "${again[@]}" --labels v.labels.npy -o relabelled
-"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --keep v.keep.npy --val-split 0.1 -o dropped
+again=(--data fashion --train-limit 1500 --test-limit 100 --augment none --batch-size 50 --epochs 1 --method ce -q)
+"$run" train --peer a.smkd "${again[@]}" --labels v.labels.npy --threads 1 -o relabelled
+"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --keep v.keep.npy --val-split 0.1 --threads 1 -o dropped
 python3 - <<'P'
 import csv, json
 kept = sum(r["verdict"] == "clean" for r in csv.DictReader(open("v.csv")))
@@ -110,7 +110,7 @@ cp kept.npy v.keep.npy
 
 # Weights: an image comes as often as its weight says.
 "$run" detect-noise run --by gmm -o w.csv --apply weight >w.txt 2>log || fail "$(cat log)"
-"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --sample-weights w.weights.npy -o weighed
+"$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --sample-weights w.weights.npy --threads 2 -o weighed
 "$run" train --peer a.smkd "${again[@]}" --labels run/labels.npy --sample-weights w.weights.npy -o weighed1 --threads 1
 same_run weighed weighed1
 python3 - <<'P'
@@ -178,9 +178,9 @@ refuses '--histogram says nothing to --by gmm' "$run" detect-noise run --by gmm 
 refuses 'give one of them' "$run" detect-noise run --by loss --share 0.1 --threshold s -o none.csv
 refuses 'expected relabel, drop or weight' "$run" detect-noise run --apply nothing -o none.csv
 refuses 'FILE.csv is missing' "$run" detect-noise run
-refuses 'nothing to look at' "$run" detect-noise --data fashion-mnist -o none.csv
+refuses 'nothing to look at' "$run" detect-noise --data fashion -o none.csv
 refuses '--data is missing' "$run" detect-noise a.smkd -o none.csv
-refuses 'give its folder, not artifacts' "$run" detect-noise a.smkd --data fashion-mnist --cross-validate 2 -o none.csv
+refuses 'give its folder, not artifacts' "$run" detect-noise a.smkd --data fashion --cross-validate 2 -o none.csv
 refuses 'needs --labels FILE' "$run" detect-noise --probs p.npy -o none.csv
 refuses 'takes the place of networks' "$run" detect-noise run --probs p.npy --labels run/labels.npy -o none.csv
 refuses 'expected probabilities [images, classes]' "$run" detect-noise --probs run/labels.npy --labels run/labels.npy -o none.csv

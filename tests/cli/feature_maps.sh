@@ -8,7 +8,7 @@ make_peers
 "$smkdc" compile b.onnx --tap /layer3/0/Relu_1=last -o fb.smkd
 "$smkdc" compile b.onnx --tap /layer2/0/Relu_1=feature --tap /layer3/0/Relu_1=last -o many.smkd
 "$smkdc" compile b.onnx --tap /Flatten=feature -o rows.smkd
-common=(--data fashion-mnist --train-limit 128 --test-limit 100 --batch-size 32 --seed 3 --augment none --noise none)
+common=(--data fashion --train-limit 128 --test-limit 100 --batch-size 32 --seed 3 --augment none --noise none)
 fuse() { "$run" train --method ffl "${common[@]}" --epochs 2 --ramp 2 "$@"; }
 pair=(--peer fa.smkd --peer fb.smkd)
 

@@ -11,7 +11,7 @@ make_peers
 "$smkdc" compile a.onnx --tap /layer2/0/Relu_1=mid -o a.smkd
 "$smkdc" compile a.onnx -o bare.smkd
 "$smkdc" compile a.onnx --tap /layer2/0/Relu_1 --tap /Flatten -o two.smkd
-common=(--data fashion-mnist --train-limit 128 --test-limit 100 --batch-size 32 --seed 3)
+common=(--data fashion --train-limit 128 --test-limit 100 --batch-size 32 --seed 3)
 fit() { "$run" train --method fitnets "${common[@]}" --epochs 2 "$@"; }
 
 # Each network has its own teacher and its own map; at any number of threads, and with Adam.

@@ -2,7 +2,7 @@
 # What a network has at the start of a later round: with a rate of 0 that is what is left at its end.
 . "$SMKD_SRC/tests/tools/train.bash"
 make_peers
-common=(--data fashion-mnist --train-limit 64 --test-limit 32 --augment none --batch-size 32 --epochs 1 --rounds 2 --weight-decay 0 --seed 3)
+common=(--data fashion --train-limit 64 --test-limit 32 --augment none --batch-size 32 --epochs 1 --rounds 2 --weight-decay 0 --seed 3)
 rounds() { "$run" train "${common[@]}" "$@" 2>log.txt || fail "$(tail -n 1 log.txt)"; }
 rounds --peer a.smkd --peer b.smkd --method born-again --lr 0 -o born
 grep -q '^note: round 2 of 2: the networks begin anew with new numbers, taught' log.txt || fail "new numbers are not said"

@@ -9,7 +9,7 @@ cat >common.json <<'J'
 {
     "models": {"a": {"new": "resnet8", "width": 4, "input": "1x28x28", "classes": 10, "seed": 0},
                "b": {"new": "resnet8", "width": 6, "input": "1x28x28", "classes": 10, "seed": 1, "compile": {"max-batch": 128}}},
-    "common": {"peer": ["a", "b"], "data": "fashion-mnist", "train_limit": 256, "test-limit": 200, "noise": "symmetric:0.4", "epochs": 2,
+    "common": {"peer": ["a", "b"], "data": "fashion", "train_limit": 256, "test-limit": 200, "noise": "symmetric:0.4", "epochs": 2,
                "batch-size": 100, "lr-scheduler": "cosine", "lr-min": 1.234567890123456e-7},
     "cases": [{"name": "SMKD-P <eta & co>", "method": "smkd-p", "eta": 1.05}, {"name": "CE", "method": "ce"}],
     "grid": {"lr": [0.1, 0.05], "seed": [1, 2, 3]},
@@ -180,10 +180,10 @@ grep -q -- '--train-limit 700' full.txt && ! grep -q -- '--noise' full.txt || fa
 refuses 'one.json: has no "full" for --full' sweep one.json --full
 cp one/models/?.smkd .
 sweep -o line --grid method=ce,zero --grid seed=1,2,3 --grid nesterov=false,true --x seed --rows method --measure test_top1_0 --dry-run -- --peer a.smkd \
-    --peer b.smkd --data fashion-mnist --epochs 1 --train-limit 256 --test-limit=100 >line.txt
-grep -qx 'method=zero_seed=2_nesterov=true --data fashion-mnist --epochs 1 --method zero --nesterov --peer a.smkd --peer b.smkd --seed 2 --test-limit 100 --train-limit 256' \
+    --peer b.smkd --data fashion --epochs 1 --train-limit 256 --test-limit=100 >line.txt
+grep -qx 'method=zero_seed=2_nesterov=true --data fashion --epochs 1 --method zero --nesterov --peer a.smkd --peer b.smkd --seed 2 --test-limit 100 --train-limit 256' \
     line.txt || fail "the command line's runs: $(cat line.txt)"
-sweep -o line --grid method=ce,zero --grid seed=1,2,3 --x seed --measure test_top1_0 -- --peer a.smkd --peer b.smkd --data fashion-mnist \
+sweep -o line --grid method=ce,zero --grid seed=1,2,3 --x seed --measure test_top1_0 -- --peer a.smkd --peer b.smkd --data fashion \
     --epochs 1 --train-limit 256 --test-limit=100 >line.txt 2>line.log
 grep -q '^method  *seed=1  *seed=2  *seed=3$' line.txt || fail "the command line's table: $(cat line.txt)"
 sweep line --report | cmp - line.txt || fail "the folder does not know the sweep"

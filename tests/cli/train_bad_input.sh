@@ -3,6 +3,7 @@
 . "$SMKD_SRC/tests/tools/train.bash"
 make_peers
 src=/usr/share/datasets/fashion-mnist
+few[1]=fashion-mnist # by its name, and all of it
 
 refuses 'the method smkd-p takes at least 2 networks: give --peer twice or more, not 1 time' "$run" train --peer a.smkd "${few[@]}" -o r
 refuses 'the method ce takes at least 1 network: give --peer once or more, not 0 times' "$run" train --method ce "${few[@]}" -o r

@@ -18,7 +18,7 @@ cmp one.onnx two.onnx && cmp one.onnx three.onnx || fail "a network trained by i
 [ "$(head -n 1 three/metrics.csv | tr ',' '\n' | grep -c '^loss_')" = 3 ] || fail "columns of three networks"
 head -n 1 one/metrics.csv | grep -q selected && fail "one network has nobody to select for"
 grep -q ensemble one.log && fail "an ensemble of one is told"
-"$run" eval three --data fashion-mnist | grep -q '^peer 2' || fail "eval of three"
+"$run" eval three --data fashion | grep -q '^peer 2' || fail "eval of three"
 refuses '--peer 3: three has 3 networks' "$run" export three --peer 3 -o x.onnx
 
 # Killed between epochs and resumed, with fewer flags: the same bytes.
@@ -42,10 +42,10 @@ cp -r old before
 sed -i 's/"method":/"loss":/; s/"class_weights"/"unknown"/; s/"label_smoothing"/"unheard_of"/' before/config.json
 sed -i 's/"epochs":\t*4,/"epochs":\t4,/' before/config.json
 "$run" train --resume -o before 2>before.log || fail "a folder of the version before: $(cat before.log)"
-"$run" eval before --data fashion-mnist >/dev/null || fail "eval of a folder of the version before"
+"$run" eval before --data fashion >/dev/null || fail "eval of a folder of the version before"
 # Flags from a file: the same run; the command line wins; typing errors are named.
 cat >flags.json <<'J'
-{"peer": ["a.smkd", "b.smkd"], "data": "fashion-mnist", "train_limit": 512, "test-limit": 300, "epochs": 4,
+{"peer": ["a.smkd", "b.smkd"], "data": "fashion", "train_limit": 512, "test-limit": 300, "epochs": 4,
  "lr-milestones": "2,3", "threads": 1, "nesterov": false, "labels": null, "method": "all", "output_dir": "other"}
 J
 "$run" train --config flags.json --loss smkd-p -o file 2>file.log || fail "--config: $(cat file.log)"

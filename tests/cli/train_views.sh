@@ -6,7 +6,7 @@
 "$smkdc" compile a.onnx -o a.smkd
 "$smkdc" new resnet8 --width 4 --input 1x28x28 --classes 10 --seed 1 -o b.onnx
 "$smkdc" compile b.onnx -o b.smkd
-common=(--data fashion-mnist --train-limit 256 --test-limit 100 --batch-size 64 --seed 3)
+common=(--data fashion --train-limit 256 --test-limit 100 --batch-size 64 --seed 3)
 go() { # DIR FLAGS...
     local dir=$1
     shift
