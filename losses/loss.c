@@ -27,6 +27,7 @@ static const struct {
     {"cal", loss_draw_cal},
     {"mixture", loss_draw_mixture},
     {"joint", loss_draw_joint},
+    {"semi", loss_draw_semi},
     {"transition", loss_draw_transition},
 };
 // clang-format on

@@ -57,6 +57,7 @@ void loss_draw_blind(struct loss_builder *b);
 void loss_draw_branches(struct loss_builder *b);
 void loss_draw_fusion(struct loss_builder *b);
 void loss_draw_adversarial(struct loss_builder *b);
+void loss_draw_semi(struct loss_builder *b);
 
 // Of a drawn graph what is compiled (gradients.c): expanded, with gradients unless it predicts, verified.
 enum smkd_status loss_finish(struct loss_builder *b, bool predicts);

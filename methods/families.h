@@ -22,6 +22,7 @@ extern const struct method_family method_blind;       // blind.c
 extern const struct method_family method_branches;    // branches.c
 extern const struct method_family method_fusion;      // fusion.c
 extern const struct method_family method_adversarial; // adversarial.c
+extern const struct method_family method_semi;        // semi.c
 extern const struct method_family method_regression;  // regression.c
 
 // Answers of a family that are the same for all its methods.

@@ -86,6 +86,7 @@ struct method_pass {
 // Blind knowledge distillation: how many epochs what the networks said of the labels is kept, by which its hook makes
 // so many groups of images.
 enum { METHOD_BLIND_EPOCHS = 4, METHOD_BLIND_GROUPS = 4 };
+enum { METHOD_SPLIT_EPOCHS = 5 };  // whose losses DivideMix may average
 enum { METHOD_DMI_CLASSES = 200 }; // beyond which a determinant takes too many steps
 
 // A part of a run with a length and a rate of its own. Between two of them the networks go on, or begin anew.

@@ -2,8 +2,10 @@
 
 #include <string.h>
 
-static const struct rt_hook hooks[] = {
-    {"tipping", NULL, rt_hook_tipping}, {"transition", NULL, rt_hook_transition}, {"betas", rt_hook_betas, NULL}};
+static const struct rt_hook hooks[] = {{"tipping", NULL, NULL, rt_hook_tipping},
+                                       {"transition", NULL, NULL, rt_hook_transition},
+                                       {"betas", NULL, rt_hook_betas, NULL},
+                                       {"split", rt_hook_split_start, rt_hook_split, NULL}};
 
 static const struct rt_hook *hook_of(const struct run *r) {
     const char *name = r->c->row->family->hook;
@@ -16,6 +18,11 @@ static const struct rt_hook *hook_of(const struct run *r) {
 void rt_hook_keep(struct run *r) {
     const int64_t n = RT_HOOK_MEMORY;
     if (hook_of(r)) rt_keep(&r->kept, "hook.memory", RT_F64, 1, &n, r->hook_memory, true);
+}
+
+enum smkd_result rt_hook_start(struct run *r) {
+    const struct rt_hook *h = hook_of(r);
+    return h && h->start ? h->start(r) : SMKD_R_OK;
 }
 
 enum smkd_result rt_hook_before(struct run *r, int64_t epoch) {

@@ -8,6 +8,8 @@
 
 struct rt_hook {
     const char *name;
+    // NULL, or when a run begins or goes on, before anything is written: reads what a user has given.
+    enum smkd_result (*start)(struct run *r);
     // NULL, or before an epoch's first step, after the survey that the method may have asked for.
     enum smkd_result (*before)(struct run *r, int64_t epoch);
     // NULL, or after its last. `m` has the epoch's means by now. Its own memory is r->hook_memory, which starts as
@@ -17,6 +19,7 @@ struct rt_hook {
 
 // Registers the hook's memory; release nothing. A name that is no hook's is a BUG.
 void rt_hook_keep(struct run *r);
+enum smkd_result rt_hook_start(struct run *r);
 enum smkd_result rt_hook_before(struct run *r, int64_t epoch);
 enum smkd_result rt_hook_after(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
 
@@ -29,6 +32,12 @@ enum smkd_result rt_hook_transition(struct run *r, int64_t epoch, const struct r
 // (table.loss.K), what lies outside their 5th and 95th percentile is brought there, the rest to [0, 1], a mixture of
 // two beta distributions is fitted, and table.wrong.K becomes the posterior of the one with the larger losses.
 enum smkd_result rt_hook_betas(struct run *r, int64_t epoch);
+
+// hook_split.c: DivideMix and MixMatch (methods.md 6.16). table.keep.K becomes 1 where network K believes an image's
+// label: where a survey has just written its losses (table.loss.K), by a mixture of two Gaussians fitted to these in
+// [0, 1], whose posterior of the lower one is table.clean.K; or as --trusted says, before the first epoch.
+enum smkd_result rt_hook_split_start(struct run *r);
+enum smkd_result rt_hook_split(struct run *r, int64_t epoch);
 
 // hook_tipping.c: Blind knowledge distillation (methods.md 5.3, 5.4). After each epoch the mean of the student's
 // largest probability is remembered; where it was above those of the two epochs before and the two after, that epoch is

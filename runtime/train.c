@@ -330,7 +330,8 @@ static enum smkd_result start(struct run *r) {
                                r->views.feed == METHOD_ALL_VIEWS ? (size_t)r->views.count : 1)) != SMKD_R_OK)
             return e;
     if ((e = rt_stages_start(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
-        (e = start_loss(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK || (e = keep(r)) != SMKD_R_OK)
+        (e = start_loss(r)) != SMKD_R_OK || (e = rt_hook_start(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK ||
+        (e = keep(r)) != SMKD_R_OK)
         return e;
     const size_t n = (size_t)t->n_peers;
     r->given = xcalloc(n, sizeof *r->given);

@@ -18,6 +18,7 @@ for part, file, n in (("train", "train", 512), ("test", "t10k", 128)):
     np.save(f"{part}_y.npy", (bright @ mix).astype(np.float32))
 P
 
+for i in $(seq 512); do echo $((i % 3 > 0)); done >trusted.txt
 "$smkdc" compile a.onnx --head /Relu:byot --head /layer1/0/Relu_1:byot --head /layer2/0/Relu_1:byot --seed 5 -o heads.smkd
 "$smkdc" compile b.onnx --tap /layer2/0/Relu_1=guided -o inside.smkd
 "$smkdc" compile a.onnx --tap /layer2/0/Relu_1=guided -o inside_too.smkd
@@ -41,6 +42,8 @@ flags_of() {
     temporal-ensembling | mean-teacher | ffl | pcl) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;
     afd) echo "--discriminator-lr 1e-3" ;;
+    dividemix) echo "--semi-warmup 1" ;;
+    mixmatch) echo "--trusted trusted.txt" ;;
     esac
     if grep -q '^Teacher: ' "what.$1"; then echo "--teacher teach"; fi
 }
