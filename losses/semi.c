@@ -7,9 +7,12 @@
 //   u = S_T(mean of p over both views and P)                      of the other image
 //   L = mean H(l t + (1-l) t', p) + lambda_u ramp mean_{N,C} (p - l u - (1-l) u')^2 + sum_j 1/C ln (1/C / mean p_j)
 //
-// t' and u' are the targets of what is mixed in; the first term is of the views of believed images, the second of the
-// others, the third of all. In the first --semi-warmup epochs L is the cross entropy of y, + --warmup-penalty mean
-// sum p ln p, of one view that is not mixed. All targets are constants.
+// (PES: the first term weighs classes by w_c = min(3, mean count / count_c), 0 where there are none, of the believed
+// labels.) t' and u' are the targets of what is mixed in; the first term is of the views of believed images, the second
+// of the others, the third of all. In the first --semi-warmup epochs L is the cross entropy of y, + --warmup-penalty
+// mean sum p ln p, of one view that is not mixed; so it is in all stages of PES but the last. Where other images are
+// left out L is then the cross entropy of the believed ones alone, by the weights w over their sum. All targets are
+// constants.
 #include "losses_internal.h"
 
 #include <string.h>
@@ -17,6 +20,8 @@
 enum { BELIEVED = 2, VIEWS = 4 }; // views, the believed image's first
 
 #define FLOOR 1e-8 // below which a class's mean prediction counts as this
+
+static bool by_agreement(const struct loss_builder *b) { return loss_is(b, "split", "agreement"); }
 
 static ir_vid part(struct loss_builder *b, ir_vid x, int64_t first, int64_t count) { // [N,count,C] of [N,V,C]
     const int64_t c = b->g->values[x].type.dims[2], starts[] = {0, first, 0}, sizes[] = {IR_N, count, c},
@@ -83,7 +88,7 @@ static ir_vid unlabelled_weight(struct loss_builder *b) {
     struct ir_graph *g = b->g;
     ir_vid zero = ir_const_f(g, 0), one = ir_const_f(g, 1);
     ir_vid now = ir_add(g, ir_sub(g, loss_scalar(b, "epoch"), one), loss_scalar(b, "part"));
-    ir_vid since = ir_sub(g, now, loss_scalar(b, "semi_warmup"));
+    ir_vid since = by_agreement(b) ? now : ir_sub(g, now, loss_scalar(b, "semi_warmup"));
     ir_vid x = ir_div(g, since, ir_binary(g, IR_OP_max, loss_scalar(b, "unlabelled_ramp"), ir_const_f(g, 1e-6)));
     return ir_mul(g, loss_scalar(b, "lambda_u"), ir_binary(g, IR_OP_min, ir_binary(g, IR_OP_max, x, zero), one));
 }
@@ -102,6 +107,34 @@ static ir_vid even_classes(struct loss_builder *b, ir_vid p) {
     return loss_uniform_prior(b, ir_div(b->g, sum, ir_const_f(b->g, VIEWS)), FLOOR);
 }
 
+// Weights of the classes by the labels that were believed in the last survey, [1,C].
+static ir_vid balance(struct loss_builder *b, int k) {
+    struct ir_graph *g = b->g;
+    const int64_t c = b->o->classes, axis = 1;
+    ir_vid n = ir_reshape(g, loss_state(b, "counts", k, 1, &c), 2, (int64_t[]){1, c});
+    ir_vid mean = ir_div(g, ir_reduce(g, IR_OP_reduce_sum, n, &axis, 1, 1), ir_const_f(g, (double)c));
+    ir_vid w = ir_binary(g, IR_OP_min, ir_div(g, mean, ir_binary(g, IR_OP_max, n, ir_const_f(g, 1))), ir_const_f(g, 3));
+    return ir_where(g, ir_binary(g, IR_OP_lt, ir_const_f(g, 0), n), w, ir_const_f(g, 0));
+}
+
+// Whether this is before the first split, bool [].
+static ir_vid is_before(struct loss_builder *b) {
+    struct ir_graph *g = b->g;
+    if (!by_agreement(b)) return ir_binary(g, IR_OP_le, loss_scalar(b, "epoch"), loss_scalar(b, "semi_warmup"));
+    const double stages = loss_is(b, "others", "left-out") ? 3 : 2; // of PES, in front of the last
+    return ir_binary(g, IR_OP_lt, loss_scalar(b, "round"), ir_const_f(g, stages + 0.5));
+}
+
+// What the network learns of believed images alone.
+static void draw_supervised(struct loss_builder *b, int k, ir_vid y, ir_vid given) {
+    struct ir_graph *g = b->g;
+    ir_vid z = loss_logits(b, k), w = loss_sum_columns(b, ir_mul(g, y, balance(b, k)));
+    ir_vid sum = loss_sum_rows(b, ir_mul(g, w, loss_cross_entropy(b, y, z, 0)));
+    ir_vid some = ir_div(g, sum, ir_binary(g, IR_OP_max, loss_sum_rows(b, w), ir_const_f(g, 1e-30)));
+    loss_output_of(b, "loss", k, ir_where(g, is_before(b), loss_label_term(b, y, given, z, 0), some));
+    loss_output_of(b, "entropy", k, loss_entropy(b, z));
+}
+
 static void draw_one(struct loss_builder *b, int k, ir_vid y, ir_vid given) {
     struct ir_graph *g = b->g;
     ir_vid z = loss_logits(b, k), zero = ir_const_f(g, 0), p = softmax_views(b, z), t = mixed_targets(b, k, y);
@@ -115,22 +148,40 @@ static void draw_one(struct loss_builder *b, int k, ir_vid y, ir_vid given) {
 
     ir_vid first = loss_view(b, z, 0), own = loss_entropy(b, first);
     ir_vid label = loss_label_term(b, y, given, first, 0);
-    ir_vid warm = ir_sub(g, label, ir_mul(g, loss_scalar(b, "warmup_penalty"), loss_mean_rows(b, own)));
-    ir_vid warms = ir_binary(g, IR_OP_le, loss_scalar(b, "epoch"), loss_scalar(b, "semi_warmup"));
+    ir_vid warm =
+        by_agreement(b) ? label : ir_sub(g, label, ir_mul(g, loss_scalar(b, "warmup_penalty"), loss_mean_rows(b, own)));
+    ir_vid warms = is_before(b);
     loss_output_of(b, "loss", k, ir_where(g, warms, warm, all));
     loss_output_of(b, "labelled_loss", k, ir_stop_gradient(g, ir_where(g, warms, warm, labelled)));
     loss_output_of(b, "guessed_loss", k, ir_stop_gradient(g, ir_where(g, warms, zero, guessed)));
     loss_output_of(b, "entropy", k, own);
 }
 
-// What a look at all images leaves for the split (runtime/hooks.h): each one's cross entropy, or whether the network
-// agrees with its label. The rest of the tables is the hook's.
+// A look at all images counts the labels that the network agrees with, and believes those.
+static void agree(struct loss_builder *b, int k, ir_vid y, ir_vid z, ir_vid looks) {
+    struct ir_graph *g = b->g;
+    const int64_t c = b->o->classes, axis = 0;
+    ir_vid same = ir_binary(g, IR_OP_eq, loss_class(b, z), loss_class(b, y)), zero = ir_const_f(g, 0);
+    ir_vid agrees = ir_where(g, same, ir_const_f(g, 1), zero), was = loss_state(b, "counts", k, 1, &c);
+    ir_vid begins = ir_binary(g, IR_OP_le, loss_scalar(b, "survey"), ir_const_f(g, 1));
+    ir_vid now = ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, column(g, agrees), y), &axis, 1, 0);
+    ir_vid more = ir_add(g, ir_where(g, begins, zero, was), now);
+    loss_set_table(b, "keep", k, ir_where(g, looks, agrees, loss_table(b, "keep", k, 0)));
+    loss_set_state(b, "counts", k, ir_where(g, looks, more, was));
+}
+
+// What a look at all images leaves for the split (runtime/hooks.h): whether the network agrees with each one's label,
+// or its cross entropy, of which the hook makes the rest of the tables.
 static void remember(struct loss_builder *b, int k, ir_vid y) {
     struct ir_graph *g = b->g;
-    ir_vid z = loss_view(b, loss_logits(b, k), 0), keep = loss_table(b, "keep", k, 0);
-    loss_set_table(b, "keep", k, keep);
+    ir_vid z = loss_view(b, loss_logits(b, k), 0), zero = ir_const_f(g, 0);
+    ir_vid looks = loss_is(b, "split", "given") ? IR_NONE : ir_binary(g, IR_OP_lt, zero, loss_scalar(b, "survey"));
+    if (by_agreement(b)) {
+        agree(b, k, y, z, looks);
+        return;
+    }
+    loss_set_table(b, "keep", k, loss_table(b, "keep", k, 0));
     if (!loss_is(b, "split", "gmm")) return;
-    ir_vid looks = ir_binary(g, IR_OP_lt, ir_const_f(g, 0), loss_scalar(b, "survey"));
     ir_vid ce = ir_stop_gradient(g, loss_cross_entropy(b, y, z, 0));
     loss_set_table(b, "loss", k, ir_where(g, looks, ce, loss_table(b, "loss", k, 0)));
     loss_set_table(b, "clean", k, loss_table(b, "clean", k, 0));
@@ -144,10 +195,11 @@ void loss_draw_semi(struct loss_builder *b) {
         loss_output(b, "probs.ensemble", loss_softmax(b, sum));
         return;
     }
+    const bool guesses = loss_is(b, "others", "guessed");
     ir_vid given, y = loss_targets(b, &given);
-    loss_output(b, "unlabelled_weight", unlabelled_weight(b));
+    if (guesses) loss_output(b, "unlabelled_weight", unlabelled_weight(b));
     for (int k = 0; k < b->o->peers; k++) {
-        draw_one(b, k, y, given);
-        remember(b, k, y);
+        (guesses ? draw_one : draw_supervised)(b, k, y, given);
+        remember(b, k, given);
     }
 }

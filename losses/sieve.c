@@ -28,10 +28,30 @@ static void draw_truncated(struct loss_builder *b, int k, ir_vid t, ir_vid given
 
 // L = mean over the kept rows of H(t, p) - beta sum_j prior_j (-ln (p_j + 1e-8)). From --sieve-after on a row is kept
 // where H(t, p) - mean_j (-ln p_j) <= 0. The prior is the classes' share among the rows kept in the epoch before.
+//
+// CORES* goes on, anew, with the rows K that were kept when they were last seen, z' the logits of a strong view of the
+// row and p_T = p^(1/T) over its sum, a constant:
+//
+//   L = mean over K of H(t, p) + lambda_u mean_i [max p_i > P] KL(p_T,i || softmax(z'_i))
+static ir_vid consistent(struct loss_builder *b, ir_vid z, ir_vid strong, ir_vid t, ir_vid given, ir_vid keep) {
+    struct ir_graph *g = b->g;
+    const int64_t axis = 1;
+    ir_vid p = ir_stop_gradient(g, loss_softmax(b, z)), zero = ir_const_f(g, 0);
+    ir_vid target = loss_softmax(b, ir_div(g, ir_stop_gradient(g, z), loss_scalar(b, "uda_temperature")));
+    ir_vid in[] = {target, strong}, kl = ir_emit(g, IR_OP_kl_div, in, 2, IR_NO_ATTRS);
+    ir_vid sure = less(g, loss_scalar(b, "uda_confidence"), ir_reduce(g, IR_OP_reduce_max, p, &axis, 1, 0));
+    ir_vid w = b->o->weighted ? ir_mul(g, keep, loss_row_weights(b, given)) : keep;
+    ir_vid n = ir_binary(g, IR_OP_max, loss_sum_rows(b, w), ir_const_f(g, 1e-30));
+    ir_vid label = ir_div(g, loss_sum_rows(b, ir_mul(g, w, loss_cross_entropy(b, t, z, 0))), n);
+    ir_vid agree = loss_mean_rows(b, ir_where(g, sure, kl, zero));
+    return ir_add(g, label, ir_mul(g, loss_scalar(b, "lambda_u"), agree));
+}
+
 static void draw_cores(struct loss_builder *b, int k, ir_vid t, ir_vid given) {
     struct ir_graph *g = b->g;
     const int64_t c = b->o->classes, axis = 0;
-    ir_vid z = loss_logits(b, k), zero = ir_const_f(g, 0), one = ir_const_f(g, 1), epoch = loss_scalar(b, "epoch");
+    ir_vid logits = loss_logits(b, k), z = loss_view(b, logits, 0), zero = ir_const_f(g, 0), one = ir_const_f(g, 1),
+           epoch = loss_scalar(b, "epoch");
     ir_vid past = ir_sub(g, ir_sub(g, epoch, one), loss_scalar(b, "cores_warmup"));
     ir_vid rise = ir_div(g, past, ir_sub(g, loss_scalar(b, "cores_ramp"), one));
     ir_vid beta =
@@ -61,7 +81,14 @@ static void draw_cores(struct loss_builder *b, int k, ir_vid t, ir_vid given) {
     ir_vid w = b->o->weighted ? ir_mul(g, keep, loss_row_weights(b, given)) : keep, n = loss_sum_rows(b, w);
     ir_vid sum = loss_sum_rows(b, ir_where(g, less(g, zero, w), ir_mul(g, w, row), zero));
     // None kept: nothing is learnt (the authors' code divides by 1e8 then).
-    loss_output_of(b, "loss", k, ir_div(g, sum, ir_binary(g, IR_OP_max, n, ir_const_f(g, 1e-30))));
+    ir_vid loss = ir_div(g, sum, ir_binary(g, IR_OP_max, n, ir_const_f(g, 1e-30)));
+    if (loss_is(b, "rule", "cores-star")) {
+        ir_vid kept = loss_table(b, "keep", k, 0), sieves_now = less(g, loss_scalar(b, "round"), ir_const_f(g, 1.5));
+        loss = ir_where(g, sieves_now, loss, consistent(b, z, loss_view(b, logits, 1), t, given, kept));
+        keep = ir_where(g, sieves_now, keep, kept);
+        loss_set_table(b, "keep", k, keep);
+    }
+    loss_output_of(b, "loss", k, loss);
     loss_output_of(b, "kept", k, keep);
 }
 
@@ -79,11 +106,11 @@ void loss_draw_sieve(struct loss_builder *b) {
     static const struct {
         const char *rule;
         void (*draw)(struct loss_builder *b, int k, ir_vid t, ir_vid given);
-    } rules[] = {{"truncated", draw_truncated}, {"cores", draw_cores}, {"peer", draw_peer}};
+    } rules[] = {{"truncated", draw_truncated}, {"cores", draw_cores}, {"cores-star", draw_cores}, {"peer", draw_peer}};
     ir_vid given, t = loss_targets(b, &given);
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         for (int k = 0; k < b->o->peers && loss_is(b, "rule", rules[i].rule); k++) {
             rules[i].draw(b, k, t, given);
-            loss_output_of(b, "entropy", k, loss_entropy(b, loss_logits(b, k)));
+            loss_output_of(b, "entropy", k, loss_entropy(b, loss_view(b, loss_logits(b, k), 0)));
         }
 }

@@ -18,8 +18,8 @@ static const struct method_param params[] = {
 
 static const struct method_begin begins[] = {{"state.prior", METHOD_SHARES, 0}, {NULL, METHOD_VALUE, 0}};
 
-static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
-    return epoch == (int64_t)method_number(m, v, "cal-start") + 1;
+static bool survey(const struct method *m, const struct method_values *v, const struct method_moment *at) {
+    return at->epoch == (int64_t)method_number(m, v, "cal-start") + 1;
 }
 
 const struct method_family method_cal = {.name = "cal",

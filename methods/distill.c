@@ -124,8 +124,8 @@ static void views(const struct method *m, const struct method_values *v, int pee
 }
 
 // Nothing is known of networks that begin: their first ensemble is the mean.
-static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
-    return held_out(m, v) && epoch > 1;
+static bool survey(const struct method *m, const struct method_values *v, const struct method_moment *at) {
+    return held_out(m, v) && at->epoch > 1;
 }
 
 const struct method_family method_distill = {.name = "distill",

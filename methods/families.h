@@ -44,6 +44,7 @@ bool method_never(const struct method *m, const struct method_values *v);
      .of_run = true, .help = "own: " what " sees an image augmented for itself; same: all see one view"}
 // clang-format on
 extern const char *const method_view_words[];
+extern const char *const method_strong_words[]; // some of --auto-augment's
 bool method_own_views(const struct method *m, const struct method_values *v);
 
 #endif

@@ -74,6 +74,9 @@ const struct method methods[] = {
     {"gce-truncated", &method_sieve, "rule=truncated", 1, MANY,
      "generalised cross entropy of the rows that it believes", "Zhang and Sabuncu 2018"},
     {"cores", &method_sieve, "rule=cores", 1, MANY, "confidence-regularised sieve", "Cheng 2021"},
+    {"cores-star", &method_sieve, "rule=cores-star", 1, MANY,
+     "cores, then anew: the labels that it kept, and agreement with a strong view of all images: our reading",
+     "Cheng 2021"},
     {"peer-loss", &method_sieve, "rule=peer", 1, MANY, "cross entropy less that of labels by chance",
      "Liu and Guo 2020"},
     {"sce", &method_robust, "rule=sce,loss-alpha:0.1|6,loss-beta:1|0.1", 1, MANY,
@@ -122,10 +125,15 @@ const struct method methods[] = {
      "a student that never sees a label tells which labels are wrong, as the paper's code has it", "Blind KD Eq. 3-8"},
     {"blind-paper", &method_blind, "detach-teacher:true,student-denom:paper,detach-robust-target:true,otsu:paper", 2, 2,
      "blind, as the paper has it", "Blind KD Eq. 3-8"},
-    {"dividemix", &method_semi, "split=gmm", 2, MANY,
+    {"dividemix", &method_semi, "split=gmm,others=guessed", 2, MANY,
      "two networks that each tell the other which labels to believe; the other images without theirs", "Li 2020"},
-    {"mixmatch", &method_semi, "split=given,guess-by=own,lambda-u:75,mix-alpha:0.75,semi-warmup:0", 1, MANY,
-     "the labels that a file says are right, the other images without theirs", "Berthelot 2019"},
+    {"mixmatch", &method_semi, "split=given,others=guessed,guess-by=own,lambda-u:75,mix-alpha:0.75,semi-warmup:0", 1,
+     MANY, "the labels that a file says are right, the other images without theirs", "Berthelot 2019"},
+    {"pes-cs", &method_semi, "split=agreement,others=left-out,early-epochs:25|30", 1, MANY,
+     "early stopping by parts, then the labels that the network agrees with: our reading", "PES, NeurIPS 2021"},
+    {"pes-semi", &method_semi, "split=agreement,others=guessed,guess-by=own,lambda-u:5|75", 1, MANY,
+     "early stopping by parts, then mixmatch by the labels that the network agrees with: our reading",
+     "PES, NeurIPS 2021"},
     {"mse", &method_regression, "error=squared", 1, MANY, "mean squared error", "PyTorch's MSELoss"},
     {"l1", &method_regression, "error=absolute", 1, MANY, "mean absolute error", "PyTorch's L1Loss"},
     {"huber", &method_regression, "error=huber", 1, MANY, "squared near 0, absolute beyond delta",
@@ -134,6 +142,7 @@ const struct method methods[] = {
 };
 
 const char *const method_view_words[] = {"own", "same", NULL};
+const char *const method_strong_words[] = {"ra", "ta_wide", "augmix", "imagenet", "cifar10", "svhn", "none", NULL};
 
 bool method_own_views(const struct method *m, const struct method_values *v) {
     return strcmp(method_word(m, v, "views"), method_view_words[0]) == 0;
@@ -191,9 +200,9 @@ struct method_views method_views(const struct method *m, const struct method_val
     return views;
 }
 
-struct method_pass method_pass(const struct method *m, const struct method_values *v, int64_t epoch) {
+struct method_pass method_pass(const struct method *m, const struct method_values *v, const struct method_moment *at) {
     struct method_pass pass = {0};
-    if (m->family->pass) m->family->pass(m, v, epoch, &pass);
+    if (m->family->pass) m->family->pass(m, v, at, &pass);
     return pass;
 }
 
@@ -202,8 +211,8 @@ int method_stacked(const struct method *m, const struct method_values *v) {
     return views.stacked ? views.count : 1;
 }
 
-bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch) {
-    return m->family->survey && m->family->survey(m, v, epoch);
+bool method_survey(const struct method *m, const struct method_values *v, const struct method_moment *at) {
+    return m->family->survey && m->family->survey(m, v, at);
 }
 
 bool method_held_out(const struct method *m, const struct method_values *v) {

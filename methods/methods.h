@@ -59,6 +59,7 @@ enum method_image {
 };
 struct method_view {
     enum method_image of;
+    bool strong; // augmented by the policy that the parameter strong-augment names, beside the run's own flags
 };
 struct method_views {
     int count;
@@ -96,6 +97,13 @@ struct method_stage {
     const char *rate;   // the number that is its learning rate, which is then constant; NULL: --lr and its schedule
     bool anew;          // begins with the numbers that the networks came with
     const char *only;   // as of a parameter
+    const char *part;   // the word that names a part of each network: it begins anew, and is trained alone; NULL: none
+};
+
+// When something is: an epoch of a stage, both from 1.
+struct method_moment {
+    const struct method_stage *stage;
+    int64_t epoch, epochs; // of all that it has
 };
 
 struct method;
@@ -119,10 +127,11 @@ struct method_family {
     bool (*teacher)(const struct method *m, const struct method_values *v);
     // Fills in who sees which views of an image; `out` is one view for all. NULL: that.
     void (*views)(const struct method *m, const struct method_values *v, int peers, struct method_views *out);
-    // Fills in how an epoch of its stage (from 1) goes through the images; `out` is one pass through all. NULL: that.
-    void (*pass)(const struct method *m, const struct method_values *v, int64_t epoch, struct method_pass *out);
+    // Fills in how an epoch goes through the images; `out` is one pass through all. NULL: that.
+    void (*pass)(const struct method *m, const struct method_values *v, const struct method_moment *at,
+                 struct method_pass *out);
     // Whether all training images are looked at, without training, before this epoch (from 1). NULL: never.
-    bool (*survey)(const struct method *m, const struct method_values *v, int64_t epoch);
+    bool (*survey)(const struct method *m, const struct method_values *v, const struct method_moment *at);
     // Whether it is the validation images that are looked at then. NULL: never.
     bool (*held_out)(const struct method *m, const struct method_values *v);
     bool taps;          // looks at outputs inside networks and at their sides (tap.K.NAME, teacher.K.NAME)
@@ -172,10 +181,10 @@ bool method_matters(const struct method *m, const struct method_values *v, const
 bool method_by_rows(const struct method *m, const struct method_values *v);
 const char *method_refuse(const struct method *m, const struct method_values *v, int peers);
 struct method_views method_views(const struct method *m, const struct method_values *v, int peers);
-struct method_pass method_pass(const struct method *m, const struct method_values *v, int64_t epoch);
+struct method_pass method_pass(const struct method *m, const struct method_values *v, const struct method_moment *at);
 // The views in a program's logits: 1, where it is [N,C].
 int method_stacked(const struct method *m, const struct method_values *v);
-bool method_survey(const struct method *m, const struct method_values *v, int64_t epoch);
+bool method_survey(const struct method *m, const struct method_values *v, const struct method_moment *at);
 bool method_held_out(const struct method *m, const struct method_values *v);
 // Its `rounds`, or 1.
 int64_t method_rounds(const struct method *m, const struct method_values *v);

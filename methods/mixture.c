@@ -31,8 +31,8 @@ static const struct method_param params[] = {
     {.name = NULL},
 };
 
-static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
-    return epoch >= (int64_t)method_number(m, v, "mixture-start");
+static bool survey(const struct method *m, const struct method_values *v, const struct method_moment *at) {
+    return at->epoch >= (int64_t)method_number(m, v, "mixture-start");
 }
 
 const struct method_family method_mixture = {.name = "mixture",

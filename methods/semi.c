@@ -4,13 +4,70 @@
 
 #include <string.h>
 
-static const char *const splits[] = {"gmm", "given", NULL};
+static const char *const splits[] = {"gmm", "given", "agreement", NULL};
+static const char *const others[] = {"guessed", "left-out", NULL};
 static const char *const yes_no[] = {"yes", "no", NULL};
 static const char *const guessers[] = {"all", "own", NULL};
 static const char *const histories[] = {"last", "five", NULL};
 
 static const struct method_param params[] = {
     {.name = "split", .kind = METHOD_WORD, .def = "gmm", .words = splits},
+    {.name = "others", .kind = METHOD_WORD, .def = "guessed", .words = others},
+    {.name = "early-epochs",
+     .value = "E",
+     .kind = METHOD_NUMBER,
+     .def = "20|35",
+     .min = 1,
+     .max = 1e9,
+     .only = "split=agreement",
+     .help = "epochs of cross entropy of all labels, before the network has memorised them"},
+    {.name = "early-lr",
+     .value = "LR",
+     .kind = METHOD_NUMBER,
+     .def = "0",
+     .min = 0,
+     .max = 1e6,
+     .only = "split=agreement",
+     .help = "learning rate of those; 0: --lr and its schedule"},
+    {.name = "late-part",
+     .value = "GLOB",
+     .kind = METHOD_ANY_WORD,
+     .def = "last-stage",
+     .only = "split=agreement,others=left-out",
+     .of_run = true,
+     .help = "the part that begins anew then, by names of parameters (several with ; between them); last-stage: the "
+             "last layer and the block before it"},
+    {.name = "late-epochs",
+     .value = "E",
+     .kind = METHOD_NUMBER,
+     .def = "7",
+     .min = 1,
+     .max = 1e9,
+     .only = "split=agreement,others=left-out",
+     .help = "epochs in which it is trained alone"},
+    {.name = "last-part",
+     .value = "GLOB",
+     .kind = METHOD_ANY_WORD,
+     .def = "last-layer",
+     .only = "split=agreement",
+     .of_run = true,
+     .help = "the part that begins anew after that; last-layer: all parameters of the layer that comes last"},
+    {.name = "last-epochs",
+     .value = "E",
+     .kind = METHOD_NUMBER,
+     .def = "5",
+     .min = 1,
+     .max = 1e9,
+     .only = "split=agreement",
+     .help = "epochs in which it is trained alone"},
+    {.name = "refine-lr",
+     .value = "LR",
+     .kind = METHOD_NUMBER,
+     .def = "0.01",
+     .min = 0,
+     .max = 1e6,
+     .only = "split=agreement",
+     .help = "learning rate of parts; 0: --lr and its schedule"},
     {.name = "trusted",
      .value = "FILE",
      .kind = METHOD_ANY_WORD,
@@ -31,6 +88,7 @@ static const struct method_param params[] = {
      .kind = METHOD_WORD,
      .def = "all",
      .words = guessers,
+     .only = "others=guessed",
      .help = "whose predictions are the others' targets: all networks' together, or each one's own"},
     {.name = "p-threshold",
      .value = "P",
@@ -56,6 +114,7 @@ static const struct method_param params[] = {
      .min = 0,
      .max = 1e9,
      .scalar = "semi_warmup",
+     .only = "split=gmm|given",
      .help = "epochs of cross entropy before the first split"},
     {.name = "warmup-penalty",
      .value = "W",
@@ -64,6 +123,7 @@ static const struct method_param params[] = {
      .min = 0,
      .max = 1e6,
      .scalar = "warmup_penalty",
+     .only = "split=gmm|given",
      .help = "in those, weight of minus the predictions' entropy (1 for asymmetric noise)"},
     {.name = "lambda-u",
      .value = "W",
@@ -72,6 +132,7 @@ static const struct method_param params[] = {
      .min = 0,
      .max = 1e6,
      .scalar = "lambda_u",
+     .only = "others=guessed",
      .help = "weight of what is learnt from images whose labels are not believed"},
     {.name = "unlabelled-ramp",
      .value = "E",
@@ -80,6 +141,7 @@ static const struct method_param params[] = {
      .min = 0,
      .max = 1e9,
      .scalar = "unlabelled_ramp",
+     .only = "others=guessed",
      .help = "epochs after the warm-up over which that weight grows from 0"},
     {.name = "sharpen",
      .value = "T",
@@ -88,6 +150,7 @@ static const struct method_param params[] = {
      .min = 1e-3,
      .max = 1e3,
      .scalar = "sharpen",
+     .only = "others=guessed",
      .help = "targets become p^(1/T), normalised"},
     {.name = "mix-alpha",
      .value = "A",
@@ -96,42 +159,73 @@ static const struct method_param params[] = {
      .min = 0,
      .max = 1e6,
      .of_run = true,
+     .only = "others=guessed",
      .help = "images are mixed with others by shares of Beta(A, A); 0: not at all"},
+    {.name = "mix-later",
+     .value = "A",
+     .kind = METHOD_NUMBER,
+     .def = "0.75",
+     .min = 0,
+     .max = 1e6,
+     .only = "split=agreement,others=guessed",
+     .of_run = true,
+     .help = "the same in the second half of the epochs"},
     METHOD_LABEL_SMOOTHING,
     {.name = NULL},
 };
 
-static bool by_mixture(const struct method *m, const struct method_values *v) {
-    return strcmp(method_word(m, v, "split"), "gmm") == 0;
+static bool is(const struct method *m, const struct method_values *v, const char *param, const char *word) {
+    return strcmp(method_word(m, v, param), word) == 0;
 }
 
-static bool warms_up(const struct method *m, const struct method_values *v, int64_t epoch) {
-    return epoch <= (int64_t)method_number(m, v, "semi-warmup");
+// PES: all labels, then parts anew, which lack what the others have memorised; then the labels that the network agrees
+// with.
+#define WHERE "split=agreement"
+static const struct method_stage stages[] = {
+    {.name = "early", .epochs = "early-epochs", .rate = "early-lr", .only = WHERE},
+    {.name = "late part",
+     .epochs = "late-epochs",
+     .rate = "refine-lr",
+     .part = "late-part",
+     .only = WHERE ",others=left-out"},
+    {.name = "last part", .epochs = "last-epochs", .rate = "refine-lr", .part = "last-part", .only = WHERE},
+    {.name = "train"},
+    {.name = NULL},
+};
+
+static bool warms_up(const struct method *m, const struct method_values *v, const struct method_moment *at) {
+    if (is(m, v, "split", "agreement")) return strcmp(at->stage->name, "train") != 0;
+    return at->epoch <= (int64_t)method_number(m, v, "semi-warmup");
 }
 
 static void views(const struct method *m, const struct method_values *v, int peers, struct method_views *out) {
-    (void)m, (void)v, (void)peers;
-    *out = (struct method_views){.count = 4,
-                                 .view = {[2] = {METHOD_MORE}, [3] = {METHOD_MORE}},
-                                 .stacked = true,
-                                 .feed = METHOD_ALL_VIEWS,
-                                 .mixes = true};
+    (void)peers;
+    if (is(m, v, "others", "guessed"))
+        *out = (struct method_views){.count = 4,
+                                     .view = {[2] = {METHOD_MORE, false}, [3] = {METHOD_MORE, false}},
+                                     .stacked = true,
+                                     .feed = METHOD_ALL_VIEWS,
+                                     .mixes = true};
 }
 
-// One network after the other, each by what the other believes.
-static void pass(const struct method *m, const struct method_values *v, int64_t epoch, struct method_pass *out) {
-    if (warms_up(m, v, epoch)) {
-        out->narrow = true;
-        return;
-    }
-    out->mix = method_number(m, v, "mix-alpha");
+// DivideMix trains one network after the other, each by what the other believes.
+static void pass(const struct method *m, const struct method_values *v, const struct method_moment *at,
+                 struct method_pass *out) {
+    out->narrow = warms_up(m, v, at);
+    if (out->narrow) return;
     out->rows = "table.keep";
-    out->each = out->of_other = by_mixture(m, v);
+    out->each = !is(m, v, "split", "given");
+    out->of_other = is(m, v, "split", "gmm");
+    if (!is(m, v, "others", "guessed")) return;
+    const bool later = is(m, v, "split", "agreement") && at->epoch > at->epochs / 2;
+    out->mix = method_number(m, v, later ? "mix-later" : "mix-alpha");
 }
 
-static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
-    return by_mixture(m, v) && !warms_up(m, v, epoch);
+static bool survey(const struct method *m, const struct method_values *v, const struct method_moment *at) {
+    return !is(m, v, "split", "given") && !warms_up(m, v, at);
 }
+
+static bool predicts(const struct method *m, const struct method_values *v) { return is(m, v, "split", "gmm"); }
 
 static const struct method_begin begins[] = {{"table.clean", METHOD_VALUE, 1}, {NULL, METHOD_VALUE, 0}};
 
@@ -140,9 +234,10 @@ const struct method_family method_semi = {
     .doc = "classifiers for which images are without labels where these are not believed",
     .params = params,
     .by_rows = method_never,
+    .stages = stages,
     .views = views,
     .pass = pass,
     .survey = survey,
-    .predicts = method_always,
+    .predicts = predicts,
     .hook = "split",
     .begins = begins};

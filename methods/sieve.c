@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char *const rules[] = {"truncated", "cores", "peer", NULL};
+static const char *const rules[] = {"truncated", "cores", "cores-star", "peer", NULL};
 
 #define NUMBER(n, v, d, lo, hi, s, of, h)                                                                              \
     {.name = n, .value = v, .kind = METHOD_NUMBER, .def = d, .min = lo, .max = hi, .scalar = s, .only = of, .help = h}
@@ -18,10 +18,27 @@ static const struct method_param params[] = {
     NUMBER("prune-start", "E", "40", 1, 1e9, "prune_start", "rule=truncated",
            "first epoch before which rows are looked at"),
     NUMBER("prune-every", "N", "10", 1, 1e9, "prune_every", "rule=truncated", "epochs between two such looks"),
-    NUMBER("cores-beta", "B", "2", 0, 1e6, "cores_beta", "rule=cores", "weight of the regulariser at its end"),
-    NUMBER("cores-warmup", "E", "10", 0, 1e9, "cores_warmup", "rule=cores", "epochs without it"),
-    NUMBER("cores-ramp", "E", "30", 2, 1e9, "cores_ramp", "rule=cores", "epochs over which it grows then"),
-    NUMBER("sieve-after", "E", "30", 0, 1e9, "sieve_after", "rule=cores", "epochs in which all rows count"),
+    NUMBER("cores-beta", "B", "2", 0, 1e6, "cores_beta", "rule=cores|cores-star",
+           "weight of the regulariser at its end"),
+    NUMBER("cores-warmup", "E", "10", 0, 1e9, "cores_warmup", "rule=cores|cores-star", "epochs without it"),
+    NUMBER("cores-ramp", "E", "30", 2, 1e9, "cores_ramp", "rule=cores|cores-star", "epochs over which it grows then"),
+    NUMBER("sieve-after", "E", "30", 0, 1e9, "sieve_after", "rule=cores|cores-star", "epochs in which all rows count"),
+    NUMBER("sieve-epochs", "E", "100", 1, 1e9, NULL, "rule=cores-star",
+           "epochs of CORES, after which the networks begin anew"),
+    NUMBER("lambda-u", "W", "1", 0, 1e6, "lambda_u", "rule=cores-star",
+           "weight of agreement between an image and its strong view"),
+    NUMBER("uda-confidence", "P", "0.8", 0, 1, "uda_confidence", "rule=cores-star",
+           "rows that are predicted with less do not count in it"),
+    NUMBER("uda-temperature", "T", "0.4", 1e-3, 1e3, "uda_temperature", "rule=cores-star",
+           "what the strong view learns is the prediction p^(1/T), normalised"),
+    {.name = "strong-augment",
+     .value = "POLICY",
+     .kind = METHOD_WORD,
+     .def = "ra",
+     .words = method_strong_words,
+     .only = "rule=cores-star",
+     .of_run = true,
+     .help = "what is done to the strong view beside --augment: as --auto-augment"},
     NUMBER("peer-alpha", "A", "1", 0, 1e6, "peer_alpha", "rule=peer", "weight of what labels by chance would teach"),
     METHOD_LABEL_SMOOTHING,
     {.name = NULL},
@@ -35,13 +52,34 @@ static bool is(const struct method *m, const struct method_values *v, const char
 }
 
 // CORES divides by the rows that it keeps of a batch.
-static bool by_rows(const struct method *m, const struct method_values *v) { return !is(m, v, "cores"); }
+static bool by_rows(const struct method *m, const struct method_values *v) {
+    return !is(m, v, "cores") && !is(m, v, "cores-star");
+}
 
-static bool survey(const struct method *m, const struct method_values *v, int64_t epoch) {
+static const struct method_stage stages[] = {
+    {.name = "sieve", .epochs = "sieve-epochs", .only = "rule=cores-star"},
+    {.name = "consistency", .anew = true, .only = "rule=cores-star"},
+    {.name = "train", .only = "rule=truncated|cores|peer"},
+    {.name = NULL},
+};
+
+static void views(const struct method *m, const struct method_values *v, int peers, struct method_views *out) {
+    (void)peers;
+    if (is(m, v, "cores-star"))
+        *out = (struct method_views){.count = 2, .view = {[1] = {METHOD_ROW, true}}, .stacked = true};
+}
+
+static void pass(const struct method *m, const struct method_values *v, const struct method_moment *at,
+                 struct method_pass *out) {
+    (void)m, (void)v;
+    out->narrow = strcmp(at->stage->name, "consistency") != 0;
+}
+
+static bool survey(const struct method *m, const struct method_values *v, const struct method_moment *at) {
     if (!is(m, v, "truncated")) return false;
     const int64_t start = (int64_t)method_number(m, v, "prune-start"),
                   every = (int64_t)method_number(m, v, "prune-every");
-    return epoch >= start && epoch % every == 0;
+    return at->epoch >= start && at->epoch % every == 0;
 }
 
 const struct method_family method_sieve = {.name = "sieve",
@@ -49,4 +87,7 @@ const struct method_family method_sieve = {.name = "sieve",
                                            .params = params,
                                            .by_rows = by_rows,
                                            .survey = survey,
+                                           .stages = stages,
+                                           .views = views,
+                                           .pass = pass,
                                            .begins = begins};

@@ -156,8 +156,9 @@ static void views(const struct method *m, const struct method_values *v, int pee
 }
 
 // As its authors' code has it: one network after the other, each in an order of its own.
-static void pass(const struct method *m, const struct method_values *v, int64_t epoch, struct method_pass *out) {
-    (void)epoch;
+static void pass(const struct method *m, const struct method_values *v, const struct method_moment *at,
+                 struct method_pass *out) {
+    (void)at;
     if (!has_rule(m, v, "elr+")) return;
     out->each = true;
     out->mix = method_number(m, v, "mix-alpha");

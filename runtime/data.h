@@ -226,6 +226,7 @@ struct rt_loader_config {
     // of the same given label, drawn anew in each epoch (the image itself where its class has no other); of more see
     // rt_loader_pass. An image beside the row's own that cannot be decoded is that one instead.
     const struct method_view *view;
+    const struct rt_transform *strong; // of strong ones; borrowed
     bool stacked;              // view v of row i lies at i * views + v, and is made even where nothing is random
     bool mixing;               // passes may mix
     struct rt_mix_options mix; // in training; drawn by seed, epoch and number of the batch

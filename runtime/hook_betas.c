@@ -27,7 +27,8 @@ static enum smkd_result judge(struct run *r, int k, double *loss) {
 }
 
 enum smkd_result rt_hook_betas(struct run *r, int64_t epoch) {
-    if (!method_survey(r->c->row, &r->c->values, rt_in_stage(r, epoch))) return SMKD_R_OK;
+    const struct method_moment at = rt_moment(r, epoch);
+    if (!method_survey(r->c->row, &r->c->values, &at)) return SMKD_R_OK;
     enum smkd_result e = SMKD_R_OK;
     double *loss = xcalloc(r->data.n_train + 1, sizeof *loss);
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) e = judge(r, k, loss);

@@ -60,13 +60,13 @@ static enum smkd_result by_mixture(struct run *r, int k, int64_t survey, double 
     return e;
 }
 
-static bool by_file(const struct run *r) {
-    return strcmp(method_word(r->c->row, &r->c->values, "split"), "given") == 0;
+static bool is_split(const struct run *r, const char *by) {
+    return strcmp(method_word(r->c->row, &r->c->values, "split"), by) == 0;
 }
 
 // --trusted
 enum smkd_result rt_hook_split_start(struct run *r) {
-    if (!by_file(r)) return SMKD_R_OK;
+    if (!is_split(r, "given")) return SMKD_R_OK;
     const char *path = method_word(r->c->row, &r->c->values, "trusted");
     if (strcmp(path, "none") == 0)
         return rt_fail(SMKD_R_INVALID,
@@ -89,12 +89,13 @@ enum smkd_result rt_hook_split(struct run *r, int64_t epoch) {
     const struct method_values *v = &r->c->values;
     const int64_t in_stage = rt_in_stage(r, epoch);
     enum smkd_result e = SMKD_R_OK;
-    const bool mixture = method_survey(m, v, in_stage);
-    if (!mixture && !by_file(r)) return SMKD_R_OK;
+    const struct method_moment at = rt_moment(r, epoch);
+    const bool mixture = method_survey(m, v, &at);
+    if (!mixture && !is_split(r, "given")) return SMKD_R_OK;
     double *loss = xcalloc(r->data.n_train + 1, sizeof *loss);
-    const int64_t survey = in_stage - 1 - (int64_t)method_number(m, v, "semi-warmup"); // from 0
+    const int64_t survey = in_stage - 1 - (int64_t)method_number(m, v, "semi-warmup"); // from 0, of the mixture
     for (int k = 0; k < r->t->n_peers && e == SMKD_R_OK; k++) {
-        if (mixture) e = by_mixture(r, k, survey, loss);
+        if (mixture && is_split(r, "gmm")) e = by_mixture(r, k, survey, loss);
         if (e == SMKD_R_OK) tell(r, epoch, rt_tables_of(&r->tables, "table.keep", k), k, mixture || in_stage == 1);
     }
     free(loss);

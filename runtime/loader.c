@@ -81,24 +81,25 @@ static void need(void *env, int width, int height, struct rt_image_need *out) {
     rt_pipeline_min_size(v->p, v->rng, width, height, &out->min_width, &out->min_height);
 }
 
-static enum smkd_result put(const struct rt_loader *l, int64_t image, struct rt_rng *rng, float *out) {
+static enum smkd_result put(const struct rt_loader *l, const struct rt_transform *t, int64_t image, struct rt_rng *rng,
+                            float *out) {
     const struct rt_images *im = l->c.images;
     if (im->values) {
         size_t n = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
-        rt_transform_values(l->c.transform, im->values + (size_t)image * n, out);
+        rt_transform_values(t, im->values + (size_t)image * n, out);
         return SMKD_R_OK;
     }
-    if (!l->pipeline) {
+    if (!t->pipeline) {
         size_t bytes = (size_t)im->channels * (size_t)im->height * (size_t)im->width;
-        rt_transform_run(l->c.transform, im->pixels + (size_t)image * bytes, rng, out);
+        rt_transform_run(t, im->pixels + (size_t)image * bytes, rng, out);
         return SMKD_R_OK;
     }
-    struct looked_at v = {l->pipeline, rng, im->width, im->height};
+    struct looked_at v = {t->pipeline, rng, im->width, im->height};
     const struct rt_source_request q = {need, &v};
     struct rt_image rgb;
     enum smkd_result r = rt_source_read(im, (size_t)image, &q, &rgb);
     if (r != SMKD_R_OK) return r;
-    r = rt_pipeline_run_scaled(l->pipeline, &rgb, v.width, v.height, rng, out);
+    r = rt_pipeline_run_scaled(t->pipeline, &rgb, v.width, v.height, rng, out);
     rt_source_done(im, (size_t)image, &rgb);
     return r;
 }
@@ -167,7 +168,8 @@ static enum smkd_result put_view(const struct rt_loader *l, const struct slot *s
     struct rt_rng rng;
     rt_rng_init(&rng, l->c.seed, rt_stream_id(RT_STREAM_AUGMENT, l->epoch, item));
     rng.counter = (uint64_t)(l->pass.number * METHOD_MAX_VIEWS + (int)view) << VIEW_SHIFT;
-    return put(l, image, l->c.augment ? &rng : NULL, place_of(l, s, row, view));
+    const bool strong = l->c.view && l->c.view[view].strong;
+    return put(l, strong ? l->c.strong : l->c.transform, image, l->c.augment ? &rng : NULL, place_of(l, s, row, view));
 }
 
 // All views of the row whose own image is that at a place of the order, the row's own or a later one.

@@ -8,9 +8,16 @@
 
 enum { LINE = 64, LANES = LINE / sizeof(float) };
 
+static bool trains_parts(const struct rt_config *c) {
+    struct method_stage s;
+    for (int64_t i = 0; c->row->family->stages && method_stage(c->row, &c->values, i, &s); i++)
+        if (s.part) return true;
+    return false;
+}
+
 bool rt_optimizer_is_plain(const struct rt_config *c) {
     return strncmp(c->opt_row->name, "sgd", 3) == 0 && optimizer_find(c->opt) && isnan(c->norm_weight_decay) &&
-           isnan(c->bias_weight_decay) && !c->param_group && !c->freeze;
+           isnan(c->bias_weight_decay) && !c->param_group && !c->freeze && !trains_parts(c);
 }
 
 static bool is_vector(const struct smkd_abi_tensor *t) {
@@ -53,13 +60,17 @@ static void make_runs(struct rt_optimizer *o) {
     const struct smkd_abi_tensor *t;
     size_t n = 0;
     while (smkd_model_nth(o->peer->model, SMKD_ABI_PARAM, n)) n++;
-    o->run = xcalloc(n + 1, sizeof *o->run);
+    if (!o->run) o->run = xcalloc(n + 1, sizeof *o->run);
+    if (!o->rests) o->rests = xcalloc(n + 1, sizeof *o->rests);
+    o->n_runs = 0;
+    o->any_frozen = false;
     for (size_t i = 0; (t = smkd_model_nth(o->peer->model, SMKD_ABI_PARAM, i)); i++) {
         const struct rt_param_rule *rule = &o->rules[i];
         struct rt_update_run *last = o->n_runs ? &o->run[o->n_runs - 1] : NULL;
         const size_t at = (size_t)t->offset / LINE, lines = lines_of(t);
-        o->any_frozen |= rule->frozen;
-        if (rule->frozen || !lines) continue;
+        const bool still = rule->frozen || o->rests[i];
+        o->any_frozen |= still;
+        if (still || !lines) continue;
         if (last && !o->row->by_tensor && last->at + last->lines == at && last->lr == rule->lr &&
             last->weight_decay == rule->weight_decay)
             last->lines += lines;
@@ -140,12 +151,27 @@ void rt_optimizer_reset(struct rt_optimizer *o) {
         if (o->state[i]) memset(o->state[i], 0, o->bytes);
 }
 
+void rt_optimizer_train_part(struct rt_optimizer *o, const struct rt_param_part *part) {
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(o->peer->model, SMKD_ABI_PARAM, i)); i++)
+        o->rests[i] = part && !rt_param_part_has(part, t->name);
+    make_runs(o);
+}
+
+void rt_optimizer_reset_part(struct rt_optimizer *o, const struct rt_param_part *part) {
+    const struct smkd_abi_tensor *t;
+    for (size_t i = 0; (t = smkd_model_nth(o->peer->model, SMKD_ABI_PARAM, i)); i++)
+        for (int s = 0; o->row->states[s] && rt_param_part_has(part, t->name); s++)
+            memset((char *)o->state[s] + t->offset, 0, (size_t)t->numel * sizeof(float));
+}
+
 void rt_optimizer_release(struct rt_optimizer *o) {
     smkd_session_free(o->session);
     for (int i = 0; i < OPTIMIZER_STATES; i++)
         if (o->own[i]) rt_block_free(o->state[i], o->bytes);
     free(o->rules);
     free(o->run);
+    free(o->rests);
     *o = (struct rt_optimizer){0};
 }
 
@@ -172,7 +198,10 @@ void rt_optimizer_mask(const struct rt_optimizer *o) {
     const struct rt_param_rule *rule = o->rules;
     for (uint64_t i = 0; i < info->n_tensors; i++) {
         const struct smkd_abi_tensor *t = &info->tensors[i];
-        if (t->role == SMKD_ABI_PARAM && rule++->frozen) memset(grads + t->offset, 0, (size_t)t->numel * sizeof(float));
+        if (t->role != SMKD_ABI_PARAM) continue;
+        const bool still = rule->frozen || o->rests[rule - o->rules];
+        rule++;
+        if (still) memset(grads + t->offset, 0, (size_t)t->numel * sizeof(float));
     }
 }
 

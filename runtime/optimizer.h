@@ -6,6 +6,7 @@
 
 #include "../methods/optimizers.h"
 #include "keep.h"
+#include "parts.h"
 #include "peer.h"
 #include "run_config.h"
 
@@ -40,6 +41,7 @@ struct rt_optimizer {
     bool own[OPTIMIZER_STATES]; // SGD's momentum is the model's
     size_t bytes;               // of a state
     struct rt_param_rule *rules;
+    bool *rests; // of each parameter: not trained for now, as if it were frozen
     bool any_frozen;
     struct rt_update_run *run;
     size_t n_runs;
@@ -54,6 +56,10 @@ enum smkd_result rt_optimizer_start(struct rt_optimizer *o, const struct rt_conf
                                     smkd_model *program, smkd_team *team, bool *guessed);
 // All states are 0 again.
 void rt_optimizer_reset(struct rt_optimizer *o);
+// Trains the parameters of that part alone from now on; NULL: all. Not where rt_optimizer_is_plain.
+void rt_optimizer_train_part(struct rt_optimizer *o, const struct rt_param_part *part);
+// The states of that part are 0 again.
+void rt_optimizer_reset_part(struct rt_optimizer *o, const struct rt_param_part *part);
 void rt_optimizer_release(struct rt_optimizer *o);
 // Registers the states, as "opt.STATE.K.NAME"; SGD's is "momentum.K.NAME".
 void rt_optimizer_keep(const struct rt_optimizer *o, struct rt_kept *k, int peer);

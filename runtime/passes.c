@@ -38,12 +38,13 @@ void rt_passes_finish(struct run *r) {
 }
 
 static struct method_pass pass_of(const struct run *r, int64_t epoch) {
-    return method_pass(r->c->row, &r->c->values, rt_in_stage(r, epoch));
+    const struct method_moment at = rt_moment(r, epoch);
+    return method_pass(r->c->row, &r->c->values, &at);
 }
 
 bool rt_passes_see_others(const struct run *r) {
     for (int v = 0; v < r->views.count; v++)
-        if (r->views.view[v].of != METHOD_ROW) return true;
+        if (r->views.view[v].of != METHOD_ROW || r->views.view[v].strong) return true;
     return false;
 }
 

@@ -10,7 +10,7 @@ enum smkd_result rt_passes_start(struct run *r);
 void rt_passes_finish(struct run *r);
 // How many an epoch has.
 int rt_passes(const struct run *r, int64_t epoch);
-// Whether a row is made of other images than its own, too.
+// Whether a row is made of more than views of its own image that are augmented alike.
 bool rt_passes_see_others(const struct run *r);
 // Whether all epochs have the same steps.
 bool rt_passes_even(const struct run *r);

@@ -17,6 +17,7 @@ int64_t rt_stage_at(const struct run *r, int64_t epoch);     // the stage that a
 int64_t rt_in_stage(const struct run *r, int64_t epoch);     // the epoch in its stage, from 1
 int64_t rt_stage_epochs(const struct run *r, int64_t epoch); // of that stage
 bool rt_stage_ends(const struct run *r, int64_t epoch);      // whether it is the last of its stage
+struct method_moment rt_moment(const struct run *r, int64_t epoch);
 // The stages, and memory for the copies, which are kept in checkpoints.
 enum smkd_result rt_stages_start(struct run *r);
 void rt_stages_keep(struct run *r);

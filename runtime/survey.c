@@ -71,7 +71,8 @@ enum smkd_result rt_survey_before(struct run *r, int64_t epoch) {
     bool mylc = false;
     for (int k = 0; k < r->t->n_peers && rt_in_stage(r, epoch) == 1 && (r->by_epoch || r->by_ema); k++)
         mylc = mylc || !rt_untouched(r->t->peers[k].model);
-    if (!mylc && !method_survey(m, &r->c->values, rt_in_stage(r, epoch))) return SMKD_R_OK;
+    const struct method_moment at = rt_moment(r, epoch);
+    if (!mylc && !method_survey(m, &r->c->values, &at)) return SMKD_R_OK;
     double entropy[METHOD_MAX_PEERS] = {0};
     enum smkd_result e = rt_survey(r, method_held_out(m, &r->c->values) ? r->validation : r->all, epoch, entropy);
     if (e == SMKD_R_OK && mylc) set_confidence(r, entropy);

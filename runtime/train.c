@@ -163,6 +163,7 @@ static struct rt_loader *loader(struct run *r, const struct rt_images *im, const
                                   .drop_last = training && r->c->drop_last,
                                   .views = training ? r->views.count : 1,
                                   .view = training && rt_passes_see_others(r) ? r->views.view : NULL,
+                                  .strong = &r->data.strong,
                                   .stacked = training && r->views.stacked,
                                   .mixing = training && r->views.mixes,
                                   .weights = r->data.weights,

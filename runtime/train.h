@@ -43,7 +43,9 @@ struct rt_train_data {
     size_t n_train, n_validation;
     struct rt_transform transform;
     struct rt_pipeline pipeline; // which the transform may use
-    uint64_t fingerprint;        // of sizes and all labels: what a resumed run compares
+    struct rt_transform strong;  // of a method's strong views; unused where it has none
+    struct rt_pipeline strong_pipeline;
+    uint64_t fingerprint; // of sizes and all labels: what a resumed run compares
 };
 // Loads what the configuration says for a model's input, resolving augment, mean and std in it. Release also on
 // failure.

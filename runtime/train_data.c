@@ -161,6 +161,19 @@ static enum smkd_result add_noise(struct rt_train_data *d, const struct rt_confi
     return r;
 }
 
+// The run's own augmentation with another policy. Arrays of other numbers than pixels are taken as they are.
+static enum smkd_result strong_transform(struct rt_train_data *d, const struct rt_config *c, unsigned flags,
+                                         const struct rt_input *in) {
+    int at;
+    d->strong = d->transform;
+    const struct method_param *p = method_param(c->row, "strong-augment", &at);
+    if (!p || !method_matters(c->row, &c->values, p) || d->set.train.values) return SMKD_R_OK;
+    struct rt_config strong = *c;
+    strong.augmentation.auto_augment = (char *)(uintptr_t)c->values.word[at]; // for reading
+    return rt_transform_from_flags(&d->strong, &d->strong_pipeline, &strong, flags, &d->set.train, in, d->set.mean,
+                                   d->set.std);
+}
+
 enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c, const struct rt_peer *model) {
     *d = (struct rt_train_data){0};
     struct rt_dataset *s = &d->set;
@@ -214,6 +227,7 @@ enum smkd_result rt_train_data_load(struct rt_train_data *d, struct rt_config *c
     if ((r = channels("std", &c->std, ch, s->std)) != SMKD_R_OK) return r;
     const struct rt_input in = {model->channels, model->height, model->width, model->channels_last};
     r = rt_transform_from_flags(&d->transform, &d->pipeline, c, flags, &s->train, &in, s->mean, s->std);
+    if (r == SMKD_R_OK) r = strong_transform(d, c, flags, &in);
     if (r == SMKD_R_OK) r = add_noise(d, c);
     if (r != SMKD_R_OK) return r;
 

@@ -48,6 +48,15 @@ static const char *where(const struct method_param *p, char text[64]) {
     return text;
 }
 
+// How its last epochs go through the images.
+static struct method_pass last_pass(const struct method *m, const struct method_values *v) {
+    enum { LATE = 1000000 };
+    struct method_stage stage = {.name = ""}, next;
+    for (int64_t i = 0; method_stage(m, v, i, &next); i++) stage = next;
+    const struct method_moment at = {&stage, LATE, LATE};
+    return method_pass(m, v, &at);
+}
+
 static void print_one(const struct method *m) {
     char text[METHOD_TEXT], count[32], fixed[32], only[64];
     struct method_values v;
@@ -63,15 +72,18 @@ static void print_one(const struct method *m) {
         printf("Rounds: %lld of --epochs each; what a network has become teaches it in the next.\n",
                (long long)method_rounds(m, &v));
     struct method_stage s;
-    for (int64_t i = 0; m->family->stages && method_stage(m, &v, i, &s); i++)
-        printf("Stage %lld: %s%s%s%s%s%s.\n", (long long)i + 1, s.name, s.epochs ? ", --" : "",
+    const bool several = m->family->stages && method_stage(m, &v, 1, &s);
+    for (int64_t i = 0; several && method_stage(m, &v, i, &s); i++)
+        printf("Stage %lld: %s%s%s%s%s%s%s%s%s.\n", (long long)i + 1, s.name, s.epochs ? ", --" : "",
                s.epochs ? s.epochs : "", s.rate ? ", --" : "", s.rate ? s.rate : "",
-               i && s.anew ? ", from the first numbers again" : "");
+               i && s.anew ? ", from the first numbers again" : "", s.part ? ", of --" : "", s.part ? s.part : "",
+               s.part ? " alone, anew" : "");
     const struct method_views views = method_views(m, &v, m->least);
-    const struct method_pass pass = method_pass(m, &v, 1);
+    const struct method_pass pass = last_pass(m, &v);
     if (views.stacked)
         printf("Views: %d of each row, as one batch: smkdc compile --max-batch is at least %d times --batch-size.\n",
                views.count, views.count);
+    if (pass.rows) printf("Rows: the images whose labels are believed; the others come beside them, without theirs.\n");
     if (pass.each) printf("Passes: one through the images for each network, which it alone learns from.\n");
     printf("Batches in parts (--accumulate): %s.\n", method_by_rows(m, &v) ? "yes" : "no, each counts as a whole");
     for (int i = 0; m->family->params[i].name; i++) {

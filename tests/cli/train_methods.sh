@@ -42,6 +42,9 @@ flags_of() {
     temporal-ensembling | mean-teacher | ffl | pcl) echo "--ramp 2" ;;
     fitnets) echo "--hint-epochs 1" ;;
     afd) echo "--discriminator-lr 1e-3" ;;
+    cores-star) echo "--sieve-epochs 2 --cores-beta 0.5 --cores-warmup 0 --cores-ramp 2 --sieve-after 1" ;;
+    pes-cs) echo "--early-epochs 2 --late-epochs 1 --last-epochs 1" ;;
+    pes-semi) echo "--early-epochs 2 --last-epochs 1" ;;
     dividemix) echo "--semi-warmup 1" ;;
     mixmatch) echo "--trusted trusted.txt" ;;
     esac
