@@ -43,8 +43,8 @@ flags_of() {
     fitnets) echo "--hint-epochs 1" ;;
     afd) echo "--discriminator-lr 1e-3" ;;
     cores-star) echo "--sieve-epochs 2 --cores-beta 0.5 --cores-warmup 0 --cores-ramp 2 --sieve-after 1" ;;
-    pes-cs) echo "--early-epochs 2 --late-epochs 1 --last-epochs 1" ;;
-    pes-semi) echo "--early-epochs 2 --last-epochs 1" ;;
+    pes-cs) echo "--early-epochs 2 --late-epochs 2 --last-epochs 2" ;;
+    pes-semi) echo "--early-epochs 2 --last-epochs 2" ;;
     dividemix) echo "--semi-warmup 1" ;;
     mixmatch) echo "--trusted trusted.txt" ;;
     esac
