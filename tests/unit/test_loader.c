@@ -537,7 +537,7 @@ static int64_t image_of(const struct epoch *all, const float *x) {
 }
 
 // Images as they are in `one`, and training that makes each row of its own image, a partner and one of more.
-static const struct method_view three[VIEWS] = {{METHOD_ROW}, {METHOD_PARTNER}, {METHOD_MORE}};
+static const struct method_view three[VIEWS] = {{METHOD_ROW, false}, {METHOD_PARTNER, false}, {METHOD_MORE, false}};
 static void begin_views(struct world *w, bool random) {
     begin(w, true);
     w->im.labels[22] = 7; // alone, and so is 18
