@@ -3,16 +3,16 @@
 // the network sees each mixed with one of all these, l x + (1-l) x'. With p what it said of the views as they are, w
 // the probability that y is right, P the networks that are asked (itself, or all), S_T(p) = p^(1/T) over its sum:
 //
-//   t = S_T(w y + (1-w) mean of its own p over both views)        with --refine-labels; else y
+//   t = S_T(w y + (1-w) mean of its own p over both views)        DivideMix with --refine-labels; else y
 //   u = S_T(mean of p over both views and P)                      of the other image
 //   L = mean H(l t + (1-l) t', p) + lambda_u ramp mean_{N,C} (p - l u - (1-l) u')^2 + sum_j 1/C ln (1/C / mean p_j)
 //
-// (PES: the first term weighs classes by w_c = min(3, mean count / count_c), 0 where there are none, of the believed
-// labels.) t' and u' are the targets of what is mixed in; the first term is of the views of believed images, the second
-// of the others, the third of all. In the first --semi-warmup epochs L is the cross entropy of y, + --warmup-penalty
-// mean sum p ln p, of one view that is not mixed; so it is in all stages of PES but the last. Where other images are
-// left out L is then the cross entropy of the believed ones alone, by the weights w over their sum. All targets are
-// constants.
+// t' and u' are the targets of what is mixed in; the first term is of the views of believed images, the second of the
+// others, the third, which is DivideMix's alone, of all. (PES: the first term weighs classes by w_c = min(3, mean count
+// / count_c), 0 where there are none, of the believed labels.) In the first --semi-warmup epochs L is the cross entropy
+// of y, + --warmup-penalty mean sum p ln p, of one view that is not mixed; so it is in all stages of PES but the last.
+// Where other images are left out L is then the cross entropy of the believed ones alone, by the weights w over their
+// sum. All targets are constants.
 #include "losses_internal.h"
 
 #include <string.h>
@@ -22,6 +22,8 @@ enum { BELIEVED = 2, VIEWS = 4 }; // views, the believed image's first
 #define FLOOR 1e-8 // below which a class's mean prediction counts as this
 
 static bool by_agreement(const struct loss_builder *b) { return loss_is(b, "split", "agreement"); }
+
+static bool is_mixture(const struct loss_builder *b) { return loss_is(b, "split", "gmm"); }
 
 static ir_vid part(struct loss_builder *b, ir_vid x, int64_t first, int64_t count) { // [N,count,C] of [N,V,C]
     const int64_t c = b->g->values[x].type.dims[2], starts[] = {0, first, 0}, sizes[] = {IR_N, count, c},
@@ -49,11 +51,11 @@ static ir_vid column(struct ir_graph *g, ir_vid rows) { return ir_reshape(g, row
 static int other(const struct loss_builder *b, int k) { return (k + 1) % b->o->peers; }
 
 // Who judges the labels that network k learns.
-static int judge(const struct loss_builder *b, int k) { return loss_is(b, "split", "gmm") ? other(b, k) : k; }
+static int judge(const struct loss_builder *b, int k) { return is_mixture(b) ? other(b, k) : k; }
 
 static ir_vid believed_target(struct loss_builder *b, int k, ir_vid y) {
     struct ir_graph *g = b->g;
-    if (!loss_is(b, "refine-labels", "yes")) return y;
+    if (!is_mixture(b) || !loss_is(b, "refine-labels", "yes")) return y;
     ir_vid w = column(g, loss_table(b, "clean", judge(b, k), 0)),
            own = mean_of_two(b, softmax_views(b, loss_guess(b, k)), 0);
     ir_vid mixed = ir_add(g, ir_mul(g, w, y), ir_mul(g, ir_sub(g, ir_const_f(g, 1), w), own));
@@ -139,12 +141,13 @@ static void draw_one(struct loss_builder *b, int k, ir_vid y, ir_vid given) {
     struct ir_graph *g = b->g;
     ir_vid z = loss_logits(b, k), zero = ir_const_f(g, 0), p = softmax_views(b, z), t = mixed_targets(b, k, y);
     ir_vid log_p = ir_emit(g, IR_OP_log_softmax, &z, 1, IR_ATTRS(IR_I("axis", 2)));
-    ir_vid labelled =
-        ir_unary(g, IR_OP_neg, mean_all(b, ir_mul(g, part(b, t, 0, BELIEVED), part(b, log_p, 0, BELIEVED))));
+    ir_vid h = ir_mul(g, part(b, t, 0, BELIEVED), part(b, log_p, 0, BELIEVED));
+    if (by_agreement(b)) h = ir_mul(g, h, ir_reshape(g, balance(b, k), 3, (int64_t[]){1, 1, b->o->classes}));
+    ir_vid labelled = ir_unary(g, IR_OP_neg, mean_all(b, h));
     ir_vid d = ir_sub(g, part(b, p, BELIEVED, VIEWS - BELIEVED), part(b, t, BELIEVED, VIEWS - BELIEVED));
     ir_vid guessed = ir_div(g, mean_all(b, ir_mul(g, d, d)), ir_const_f(g, (double)b->o->classes));
-    ir_vid weight = unlabelled_weight(b);
-    ir_vid all = ir_add(g, labelled, ir_add(g, ir_mul(g, weight, guessed), even_classes(b, p)));
+    ir_vid all = ir_add(g, labelled, ir_mul(g, unlabelled_weight(b), guessed));
+    if (is_mixture(b)) all = ir_add(g, all, even_classes(b, p));
 
     ir_vid first = loss_view(b, z, 0), own = loss_entropy(b, first);
     ir_vid label = loss_label_term(b, y, given, first, 0);
@@ -181,7 +184,7 @@ static void remember(struct loss_builder *b, int k, ir_vid y) {
         return;
     }
     loss_set_table(b, "keep", k, loss_table(b, "keep", k, 0));
-    if (!loss_is(b, "split", "gmm")) return;
+    if (!is_mixture(b)) return;
     ir_vid ce = ir_stop_gradient(g, loss_cross_entropy(b, y, z, 0));
     loss_set_table(b, "loss", k, ir_where(g, looks, ce, loss_table(b, "loss", k, 0)));
     loss_set_table(b, "clean", k, loss_table(b, "clean", k, 0));
