@@ -23,7 +23,7 @@ static const struct method_param params[] = {
     NUMBER("cores-warmup", "E", "10", 0, 1e9, "cores_warmup", "rule=cores|cores-star", "epochs without it"),
     NUMBER("cores-ramp", "E", "30", 2, 1e9, "cores_ramp", "rule=cores|cores-star", "epochs over which it grows then"),
     NUMBER("sieve-after", "E", "30", 0, 1e9, "sieve_after", "rule=cores|cores-star", "epochs in which all rows count"),
-    NUMBER("sieve-epochs", "E", "100", 1, 1e9, NULL, "rule=cores-star",
+    NUMBER("sieve-epochs", "E", "100", 1, 1e9, "sieve_epochs", "rule=cores-star",
            "epochs of CORES, after which the networks begin anew"),
     NUMBER("lambda-u", "W", "1", 0, 1e6, "lambda_u", "rule=cores-star",
            "weight of agreement between an image and its strong view"),
