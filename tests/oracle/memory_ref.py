@@ -287,22 +287,50 @@ def cores_rows(z, t, beta, prior):
     return ce + beta * (prior * np.log(floored)).sum(axis=1), g + through_softmax(p, beta * prior / floored)
 
 
+def sieved(x, k, z, t, out, epoch, step, steps, cores_beta, cores_warmup, cores_ramp, sieve_after):
+    """(loss, gradient by z, rows that are kept); what has been counted is written to `out`."""
+    beta = cores_beta * np.clip((epoch - 1 - cores_warmup) / (cores_ramp - 1), 0, 1)
+    counts, prior = at(x, "state.counts", k), at(x, "state.prior", k)
+    begins = step == (epoch - 1) * steps
+    if begins and counts.sum() > 0:
+        prior = counts / counts.sum()
+    score = xent(z, t)[0] + log_softmax(z).mean(axis=1)
+    keep = np.ones(x.n) if epoch <= sieve_after else (score <= 0).astype(float)
+    w = keep * row_weights(x)
+    rows, g = cores_rows(z, t, beta, prior)
+    w = w / max(w.sum(), 1e-30)
+    out[f"state.prior.{k}"] = prior
+    out[f"state.counts.{k}"] = (0 if begins else counts) + (keep[:, None] * x.given).sum(axis=0)
+    return (w * rows).sum(), w[:, None] * g, keep
+
+
 def cores(x, *, epoch=1, step=0, steps=1, cores_beta=2.0, cores_warmup=10, cores_ramp=30, sieve_after=30, label_smoothing=0.0):
     out, t = {}, labels_of(x, label_smoothing)
-    beta = cores_beta * np.clip((epoch - 1 - cores_warmup) / (cores_ramp - 1), 0, 1)
     for k in range(x.peers):
-        z, counts, prior = x.z[k], at(x, "state.counts", k), at(x, "state.prior", k)
-        begins = step == (epoch - 1) * steps
-        if begins and counts.sum() > 0:
-            prior = counts / counts.sum()
-        score = xent(z, t)[0] + log_softmax(z).mean(axis=1)
-        keep = np.ones(x.n) if epoch <= sieve_after else (score <= 0).astype(float)
-        w = keep * row_weights(x)
-        rows, g = cores_rows(z, t, beta, prior)
-        w = w / max(w.sum(), 1e-30)
-        put(out, k, ((w * rows).sum(), w[:, None] * g), kept=keep)
-        out[f"state.prior.{k}"] = prior
-        out[f"state.counts.{k}"] = (0 if begins else counts) + (keep[:, None] * x.given).sum(axis=0)
+        *loss, keep = sieved(x, k, x.z[k], t, out, epoch, step, steps, cores_beta, cores_warmup, cores_ramp, sieve_after)
+        put(out, k, loss, kept=keep)
+    return out
+
+
+def cores_star(x, *, round=2, epoch=1, step=0, steps=1, cores_beta=2.0, cores_warmup=10, cores_ramp=30, sieve_after=30, lambda_u=1.0,
+               uda_confidence=.8, uda_temperature=.4, label_smoothing=0.0):
+    """Logits [N,2,C], the second of a strong view. In round 2: cross entropy of the rows that were kept when they were last seen, and what
+    the view says in p^(1/T) over its sum taught to the strong one, where it is sure."""
+    out, t = {}, labels_of(x, label_smoothing)
+    for k in range(x.peers):
+        z, strong = np.moveaxis(x.z[k], 1, 0)
+        loss, grad, keep = sieved(x, k, z, t, out, epoch, step, steps, cores_beta, cores_warmup, cores_ramp, sieve_after)
+        by_strong = np.zeros_like(grad)
+        if round > 1:
+            keep = at(x, "table.keep", k)
+            w = keep * row_weights(x) / max((keep * row_weights(x)).sum(), 1e-30)
+            ce, by = xent(z, t)
+            sure = softmax(z).max(axis=1) > uda_confidence
+            taught, by_taught = kl(strong, softmax(z / uda_temperature))
+            loss, grad = (w * ce).sum() + lambda_u * (sure * taught).mean(), w[:, None] * by
+            by_strong = lambda_u * sure[:, None] * by_taught / x.n
+        put(out, k, (loss, np.stack([grad, by_strong], axis=1)), kept=keep)
+        out[f"table.keep.{k}"] = keep
     return out
 
 
@@ -350,6 +378,18 @@ def self_check():
     np.testing.assert_allclose(got["loss.0"], -3.637303, atol=3e-6)
     np.testing.assert_allclose(got["grad.0"][0], (-0.382547, 0.194214, 0.131205, 0.057128), atol=3e-6)
     np.testing.assert_array_equal(cores(x, epoch=50)["kept.0"], (1, 0, 1))
+    # In its first round CORES* is CORES; in its second by differences of each view, its target being a constant.
+    both = np.stack([za, za[::-1]], axis=1)
+    star = lambda z, **o: cores_star(batch([z], y, table_keep_0=np.array([1, 0, 1.]), state_prior_0=np.full(4, .25), state_counts_0=np.zeros(4)), **o)
+    np.testing.assert_allclose(star(both, round=1)["grad.0"][:, 0], xent(za, np.eye(4)[y])[1] / 3)
+    here = star(both, uda_confidence=.5)
+    np.testing.assert_allclose(here["loss.0"] - star(both, uda_confidence=1)["loss.0"],
+                               (np.array([1, 0, 1]) * kl(za[::-1], softmax(za / .4))[0]).mean())
+    np.testing.assert_allclose(here["grad.0"][:, 0], star(both, lambda_u=0)["grad.0"][:, 0])
+    more = np.zeros_like(both)
+    more[0, 1, 2] = 1e-6
+    ends = [star(both + sign * more, uda_confidence=.5)["loss.0"] for sign in (1, -1)]
+    np.testing.assert_allclose(here["grad.0"][0, 1, 2], (ends[0] - ends[1]) / 2e-6, atol=1e-8)
     check_term("Lq", lambda z: lq_rows(z, t[:, ::-1], .7))
     check_term("CORES", lambda z: cores_rows(z, t, 2.0, np.array([.4, .3, .1, .1, .1])))
     # SOP's cross entropy, from the whole by taking the squares away; its gradients by central differences.

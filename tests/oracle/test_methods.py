@@ -13,6 +13,7 @@ import numpy as np
 import fusion_ref as fusion
 import memory_ref as memory
 import methods_ref as ref
+import semi_ref as semi
 import stages_ref as stages
 from common import RUN, Report, need_tools, read_safetensors, rel, run, temp_dir
 
@@ -187,7 +188,33 @@ def near_limit(x, gce_k=.5, **_):
 
 
 def near_sieve(x, **_):
-    return any(np.abs(ref.xent(z, x.given)[0] + ref.log_softmax(z).mean(axis=1)).min() < 1e-4 for z in x.z)
+    first = [z if z.ndim == 2 else z[:, 0] for z in x.z]
+    return any(np.abs(ref.xent(z, x.given)[0] + ref.log_softmax(z).mean(axis=1)).min() < 1e-4 for z in first)
+
+
+def near_sieve_or_sure(x, uda_confidence=.8, **_):
+    return near_sieve(x) or any(np.abs(ref.softmax(z[:, 0]).max(axis=1) - uda_confidence).min() < 1e-4 for z in x.z)
+
+
+def kept_and_counted(*a):
+    return {**kept(*a), **counted(*a)}
+
+
+def split(**widths):
+    """What is told of four views, and tables and states: {name: width, 0 of one number a row, or "classes" of a state's}."""
+    def draw_split(rng, n, c, peers):
+        out = {"mix.row": rng.permutation(4 * n), **kept(rng, n, c, peers)}
+        for k in range(peers):
+            out[f"guess.{k}"] = (3 * rng.normal(size=(n, 4, c))).astype(np.float32)
+            for name, w in widths.items():
+                v = rng.integers(0, 6, c) if w == "classes" else rng.random((n, w) if w else n)
+                out[f"{'state' if w == 'classes' else 'table'}.{name}.{k}"] = v.astype(np.float32)
+        return out
+    return draw_split
+
+
+def agreements(rng, n, c, peers):
+    return {k: v for k, v in split(counts="classes")(rng, n, c, peers).items() if k.startswith(("table", "state"))}
 
 
 def near_cut(x, **o):
@@ -277,8 +304,9 @@ def histories(rng, n, c, peers):
 
 
 HEADS = functools.partial(entry, memory.heads)
-CLOCKED = ("mix_lambda", "epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay", "nesterov")
+CLOCKED = ("mix_lambda", "part", "epoch", "epochs", "round", "step", "steps", "survey", "lr", "momentum", "weight_decay", "nesterov")
 
+MIXED = dict(mix_lambda=0.7)
 LATE = dict(epoch=5)
 OF_20 = dict(epoch=5, epochs=20)
 FORGETS = [LATE, dict(LATE, forget=0.8, ramp=1), dict(LATE, forget=1 / 3, ramp=1),
@@ -346,6 +374,9 @@ METHODS = {
     "gce-truncated": entry(memory.truncated, switches=[{}, dict(survey=1), dict(survey=2, gce_k=0.2)], avoid=near_limit, inputs=kept),
     "cores": entry(memory.cores, switches=[dict(epoch=1), dict(epoch=25, step=48, steps=2), dict(epoch=40, step=79, steps=2, sieve_after=20),
                                            dict(epoch=40, step=78, steps=2, cores_beta=1)], avoid=near_sieve, inputs=counted),
+    "cores-star": entry(memory.cores_star, avoid=near_sieve_or_sure, inputs=kept_and_counted, views=2,
+                        switches=[dict(round=2), dict(round=2, epoch=40, step=39, steps=1, uda_confidence=0.3, uda_temperature=1.5, lambda_u=3),
+                                  dict(round=1, epoch=25, step=48, steps=2), dict(round=1, epoch=40, step=79, steps=2, sieve_after=20)]),
     "peer-loss": entry(memory.peer_loss, switches=[{}, dict(peer_alpha=0.4)], inputs=drawn),
     "elr": entry(memory.elr, switches=[{}, dict(lambda_=2.5, beta=0.6)], avoid=near_clamp, inputs=tables({"table.target": None})),
     "sop": entry(memory.sop, switches=[{}, dict(lr_u=0.3, lr_v=2)], avoid=near_floor, inputs=tables({"table.u": 1, "table.v": "classes"})),
@@ -389,10 +420,25 @@ METHODS = {
     "joint": entry(stages.joint, inputs=histories,
                    switches=[dict(round=1, epoch=71), dict(round=1, epoch=69), dict(round=1, epoch=5, relabel_start=3, prior_weight=0.3, entropy_weight=2),
                              dict(round=2, epoch=3)]),
+    "dividemix": [entry(semi.dividemix, (2, 3), [dict(MIXED, epoch=19, part=0.5), dict(MIXED, epoch=40, lambda_u=150, sharpen=1),
+                                                 dict(MIXED, epoch=9), dict(MIXED, epoch=9, warmup_penalty=1), dict(epoch=12, mix_lambda=1),
+                                                 dict(MIXED, epoch=3, semi_warmup=2, unlabelled_ramp=0, guess_by="own", refine_labels="no"),
+                                                 dict(MIXED, epoch=12, survey=1), dict(MIXED, epoch=12, survey=2)],
+                        inputs=split(clean=0, loss=0), views=4),
+                  entry(semi.dividemix, (2,), [dict(MIXED, epoch=19, loss_history="five")], inputs=split(clean=0, loss=0, past=5), views=4)],
+    "mixmatch": entry(semi.mixmatch, (1, 2), [dict(MIXED, epoch=3, part=0.25), dict(MIXED, epoch=20, lambda_u=5, sharpen=0.3),
+                                              dict(MIXED, epoch=4, semi_warmup=4, warmup_penalty=0.5)],
+                      inputs=split(), views=4),
+    "pes-cs": entry(semi.pes_cs, (1, 2), [dict(round=4), dict(round=3), dict(round=1), dict(round=4, survey=1), dict(round=4, survey=2)],
+                    inputs=agreements),
+    "pes-semi": entry(semi.pes_semi, (1, 2), [dict(MIXED, round=3, epoch=3, part=0.5), dict(MIXED, round=3, epoch=30, lambda_u=9), dict(MIXED, round=2),
+                                              dict(MIXED, round=1), dict(MIXED, round=3, survey=1), dict(MIXED, round=3, survey=2)],
+                      inputs=split(counts="classes"), views=4),
     "mentornet": entry(ref.small_loss, (1, 2), [dict(burn_in=0, epoch=2, step=1), dict(burn_in=2, epoch=2, step=9), dict(burn_in=0, epoch=1),
                                                dict(burn_in=1, epoch=3, step=7, percentile=0.9, percentile_decay=0)],
                        functools.partial(near_cut, rank="self"), percentiles, rank="self"),
 }
+TOGETHER = {"dividemix"}  # have a program that predicts by all logits; co-teaching and others of the kind: train_everything.sh
 ELSEWHERE = {"mse", "l1", "huber"}  # numbers instead of classes: test_recipes.py
 
 
@@ -490,6 +536,21 @@ def compare(report, tmp, what, rng, name, e, shape, peers, numbers, labelled="pl
         report.check(f"{what}, predicted ({worst[1]})", worst[0] if set(got) == set(want) else np.inf, LIMIT)
 
 
+def compare_together(report, tmp, name, e):
+    """What networks predict together: softmax of the sum of their logits."""
+    rng = np.random.default_rng(7)
+    for peers in e.peers:
+        z = logits(rng, 24, 10, peers, [0.3, 6, 60])
+        np.save(tmp / "labels.npy", np.zeros(24, np.int64))  # which are not looked at
+        args = ["--labels", tmp / "labels.npy"]
+        for k, v in enumerate(z):
+            np.save(tmp / f"z{k}.npy", v)
+            args += ["--logits", tmp / f"z{k}.npy"]
+        run(RUN, "loss", name, "--predict", *args, "-o", tmp / "p.safetensors", env={"XDG_CACHE_HOME": str(tmp)})
+        got = read_safetensors(tmp / "p.safetensors")["probs.ensemble"]
+        report.check(f"{name}: what {peers} networks predict together", rel(got, ref.softmax(np.sum(np.float64(z), axis=0))), LIMIT)
+
+
 def cases(entries):
     """(entry, what, shape, peers, numbers, labelled) of everything that is compared for a method."""
     for e in entries if isinstance(entries, list) else [entries]:
@@ -517,6 +578,7 @@ def main():
     memory.self_check()
     fusion.self_check()
     stages.self_check()
+    semi.self_check()
     need_tools(RUN)
     report = Report()
     rows = [line.split()[0] for line in run(RUN, "methods").stdout.splitlines()]
@@ -531,6 +593,8 @@ def main():
             for e, what, shape, peers, numbers, labelled in cases(entries):
                 text = " ".join([name, *(f"{k}={v}" for k, v in numbers.items()), f"{what}, {peers} peer{'s' * (peers > 1)}"])
                 report.guard(text, compare, report, tmp, text, rng, name, e, shape, peers, numbers, labelled)
+            if name in TOGETHER:
+                report.guard(name, compare_together, report, tmp, name, entries[0])
     report.end()
 
 
