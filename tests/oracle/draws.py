@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-SHUFFLE, MIX, TABLE, DRAW, ROUND, PARTNER = 3, 6, 7, 8, 9, 10  # kinds of streams
+SHUFFLE, MIX, TABLE, DRAW, ROUND, PARTNER, MORE = 3, 6, 7, 8, 9, 10, 11  # kinds of streams
 WORD = 0xffffffff
 
 
@@ -54,9 +54,15 @@ def permute(s, values):
     return np.array(out)
 
 
-def order(seed, epoch, n, number=0):
+def order(seed, epoch, images, number=0):
     """The images of a pass (from 0) of an epoch (from 1), as --sampler shuffle has them."""
-    return permute(Stream(seed, SHUFFLE, epoch, number), range(n))
+    return permute(Stream(seed, SHUFFLE, epoch, number), images)
+
+
+def more(seed, epoch, images, n, number=0):
+    """Beside so many rows of a pass as many images of others: all of them, in an order that each lap has of its own."""
+    s = Stream(seed, MORE, epoch, number)
+    return np.concatenate([permute(s, images) for _ in range(-(-n // len(images)))])[:n]
 
 
 def partners(seed, epoch, labels, order, number=0):

@@ -1,6 +1,6 @@
 """A training run outside our runtime: the networks of ONNX files in PyTorch, float64, with SGD written out; losses and gradients from a
 float64 reference (methods_ref.py, memory_ref.py); and what outlives a step, as methods.md has it: rows of tables, states, averages,
-snapshots, rounds, looks at all images, MyLC's r."""
+snapshots, rounds, stages that train a part, looks at all images, MyLC's r."""
 import functools
 import inspect
 
@@ -28,6 +28,18 @@ class Network:
         self.take({k: torch.from_numpy(order(k, v.numpy().ravel())).reshape(v.shape) if order and k in self.net.params else v
                    for k, v in self.initial.items()})
         self.momentum = {k: torch.zeros_like(p) for k, p in self.net.params.items()}
+        self.alone = None
+
+    def begin_part(self, part, order):
+        """What is of the part begins anew, and alone is trained; None: all go on, and are."""
+        self.alone = part
+        now = self.numbers()
+        for k in filter(part, now) if part else ():
+            now[k] = self.initial[k]
+            if k in self.net.params:
+                now[k] = torch.from_numpy(order(k, now[k].numpy().ravel())).reshape(now[k].shape)
+                self.momentum[k] = torch.zeros_like(now[k])
+        self.take(now)
 
     def numbers(self):
         """Parameters and running statistics."""
@@ -73,6 +85,8 @@ class Network:
             grads = edit(list(params.values()), [torch.zeros_like(p) if g is None else g for p, g in zip(params.values(), grads)])
         with torch.no_grad():
             for (k, p), g in zip(params.items(), grads):
+                if self.alone and not self.alone(k):
+                    continue
                 self.momentum[k] = momentum * self.momentum[k] + (0 if g is None else g) + decay * p
                 p -= lr * self.momentum[k]
 
@@ -125,11 +139,11 @@ class Replay:
                        for stem, begin in row.memory.items() for k in range(len(self.peers))}
         self.memory.update({name: np.array(begin(self, name), np.float64) for name, begin in row.alone.items()})
         self.hook_memory = np.zeros(16) if row.hook else None
-        # (epochs, rate or None for the run's, whether it begins anew)
+        # (epochs, rate or None for the run's, whether it begins anew; a part that is trained alone, by names, or nothing)
         self.stages = row.stages or [(row.epochs, None, True)] * row.rounds
         self.averages, self.updates = [p.numbers() for p in self.peers], [0] * len(self.peers)
         self.snapshots = None
-        self.steps = -(-len(labels) // run.batch)
+        self.steps = self.batches = -(-len(labels) // run.batch)
         self.metrics = []
 
     # --- what a reference is given ------------------------------------------------------------------------------------------
@@ -167,7 +181,7 @@ class Replay:
 
     def clock(self, epoch, step):
         epochs = self.stages[self.round - 1][0]
-        return dict(progress=epoch / epochs, epoch=epoch, epochs=epochs, steps=self.steps, round=self.round,
+        return dict(progress=epoch / epochs, epoch=epoch, epochs=epochs, steps=self.steps, round=self.round, part=step / self.batches,
                     step=(epoch - 1) * self.steps + step, r=tuple(self.r), lr=self.lr, momentum=self.run.momentum,
                     weight_decay=self.run.decay)
 
@@ -186,45 +200,71 @@ class Replay:
         """Before an epoch: networks in inference, images in their own order."""
         if self.accepts("r") and epoch == 1:  # MyLC's r of networks that come trained
             self.r = [0 if p.untrained() else self.confidence(entropy(p.says(self.x)).mean()) for p in self.peers]
-        if self.row.survey and self.row.survey(epoch):
+        if self.looks(epoch):
             self.survey(epoch)
         if self.row.hook and self.row.hook.before:
             self.row.hook.before(self, epoch)
+
+    def looks(self, epoch):
+        return self.row.survey and self.round == len(self.stages) and self.row.survey(epoch)
 
     def survey(self, epoch):
         for at in range(0, len(self.y), self.run.batch):
             index = np.arange(at, min(at + self.run.batch, len(self.y)))
             clock = dict(self.clock(epoch, 0), survey=1 if at == 0 else 2)
-            self.refer([p.says(self.x[index]) for p in self.peers], index, self.inputs(index), clock)
+            given = {**self.inputs(index), **self.unseen(len(index))}
+            self.refer([self.repeated(p.says(self.x[index])) for p in self.peers], index, given, clock)
 
     def confidence(self, mean_entropy):
         return float(np.clip(1 - mean_entropy / np.log(self.run.classes), 0, 1))
 
-    def seen(self, images, mix):
-        """Images of a batch as its networks see them: mixed, or in several views, which without augmentation are equal."""
-        x = self.x[images]
-        if mix:
-            x = mix[0] * x + (1 - mix[0]) * x[mix[1]]
-        return x.repeat_interleave(self.row.stacked, dim=0)
+    def repeated(self, z):
+        """What is said of one view stands for all: [N,C] becomes [N,V,C]."""
+        return z if self.row.stacked == 1 else np.repeat(z[:, None], self.row.stacked, axis=1)
 
-    def said(self, k, outputs, n):
-        """Logits [N,C], of several views [N,V,C]; of a network that this pass does not train they are nothing."""
-        z = outputs[k]["logits"].detach().numpy() if k in outputs else np.zeros((n * self.row.stacked, self.run.classes))
-        return z.reshape(n, -1, z.shape[-1]) if self.row.stacked > 1 else z
+    def unseen(self, n):
+        """What is told of views beside the row's own where there are none."""
+        views = self.row.stacked
+        return {"mix.row": np.arange(n * views), **{f"guess.{k}": np.zeros((n, views, self.run.classes)) for k in range(len(self.peers))}}
 
-    def one_step(self, epoch, step, index, partners, trained, mix, total_step):
-        given, clock = self.inputs(index), self.clock(epoch, step)
+    def views(self, images, others):
+        """Images of a batch as a network sees them, in several views, which without augmentation are equal: image i * V + v."""
+        x = self.x[images].repeat_interleave(self.row.stacked, dim=0)
+        for v in self.row.more:
+            x[v::self.row.stacked] = self.x[others]
+        return x
+
+    def guess(self, k, x, n, trained):
+        """What a network says of images as they are: as in training where it is being trained, and then running statistics move."""
+        p = self.peers[k]
+        z = p.train(x)["logits"].detach().numpy() if k in trained else p.says(x)
+        return z if len(z) == n else z.reshape(n, -1, z.shape[-1])
+
+    def told(self, z, n, narrow):
+        """Logits [N,C], of several views [N,V,C]."""
+        return self.repeated(z) if narrow else z if self.row.stacked == 1 else z.reshape(n, -1, z.shape[-1])
+
+    def one_step(self, epoch, step, index, beside, trained, how, mix, total_step):
+        """beside: images that are no rows of the batch: partners, or of other views."""
+        n, given, clock = len(index), self.inputs(index), self.clock(epoch, step)
         if self.row.drawn:
-            given["labels.draw"] = self.y[draws.images_at_random(self.run.seed, total_step, len(index), len(self.y))]
+            given["labels.draw"] = self.y[draws.images_at_random(self.run.seed, total_step, n, len(self.y))]
+        images = self.x[index] if how.narrow else self.views(index, beside)
+        if self.row.guess:
+            given.update(self.unseen(n))
+            asked = self.x[beside] if self.row.guess == "partner" else images
+            given.update({f"guess.{k}": self.guess(k, asked, n, trained) for k in range(len(self.peers)) if not how.narrow})
         if mix:
             clock["mix_lambda"], given["mix.row"] = mix
-        if self.row.partner:  # asked as in training: running statistics move
-            given.update({f"guess.{k}": p.train(self.x[partners])["logits"].detach().numpy() for k, p in enumerate(self.peers)})
-        outputs = {k: self.peers[k].train(self.seen(index, mix)) for k in trained}
+            images = mix[0] * images + (1 - mix[0]) * images[mix[1]]
+        outputs = {k: self.peers[k].train(images) for k in trained}
         given.update({f"tap.{k}.{name}": v.detach().numpy() for k, o in outputs.items() for name, v in o.items() if name != "logits"})
-        out = self.refer([self.said(k, outputs, len(index)) for k in range(len(self.peers))], index, given, clock, trained)
+        nothing = np.zeros((len(images), self.run.classes))  # is said by a network that this pass does not train
+        z = [self.told(outputs[k]["logits"].detach().numpy() if k in outputs else nothing, n, how.narrow) for k in range(len(self.peers))]
+        out = self.refer(z, index, given, clock, trained)
         for k, o in outputs.items():
-            gradients = {"logits": out[f"grad.{k}"]}
+            by = out[f"grad.{k}"]
+            gradients = {"logits": by.sum(axis=1) if how.narrow and by.ndim == 3 else by}
             gradients.update({name: out[f"grad.tap.{k}.{name}"] for name in o if f"grad.tap.{k}.{name}" in out})
             self.peers[k].update(o, gradients, self.lr, self.run.momentum, self.run.decay, self.row.edit)
             self.average(k)
@@ -243,26 +283,44 @@ class Replay:
         now = self.peers[k].numbers()
         self.averages[k] = {name: decay * v + (1 - decay) * now[name] for name, v in self.averages[k].items()}
 
+    def chosen(self, how, number):
+        """Images of a pass that come as rows, and the others; all, where there are none."""
+        every = np.arange(len(self.y))
+        if how.by is None:
+            return every, every
+        own = number if how.each else 0
+        keep = self.memory[f"table.keep.{(own + how.by) % len(self.peers)}"] > 0
+        return every[keep] if keep.any() else every, every[~keep] if not keep.all() else every
+
     def train_epoch(self, epoch, total_epoch):
         """In one pass through the images, or one for each network, in an order of its own."""
-        m, seed, passes = Metrics(), self.run.seed, [[k] for k in range(len(self.peers))] if self.row.each else [range(len(self.peers))]
+        m, seed, how = Metrics(), self.run.seed, self.row.passes(self.round, epoch, self.stages[self.round - 1][0])
+        passes = [[k] for k in range(len(self.peers))] if how.each else [range(len(self.peers))]
         for number, trained in enumerate(passes):
-            order = draws.order(seed, total_epoch, len(self.y), number)
-            partners = draws.partners(seed, total_epoch, self.y, order, number)
-            for step in range(self.steps):
+            rows, others = self.chosen(how, number)
+            order = draws.order(seed, total_epoch, rows, number)
+            beside = order
+            if self.row.guess == "partner":
+                beside = draws.partners(seed, total_epoch, self.y, order, number)
+            elif self.row.more:
+                beside = draws.more(seed, total_epoch, others, len(order), number)
+            self.batches = -(-len(order) // self.run.batch)
+            for step in range(self.batches):
                 at = slice(step * self.run.batch, (step + 1) * self.run.batch)
                 n = len(order[at])
-                mix = draws.mixing(seed, total_epoch, number, step, n, self.row.mix) if self.row.mix else None
+                mix = draws.mixing(seed, total_epoch, number, step, n * self.row.stacked, how.mix) if how.mix else None
                 total_step = ((total_epoch - 1) * len(passes) + number) * self.steps + step
-                m.add(self.one_step(epoch, step, order[at], partners[at], trained, mix, total_step), n, len(self.peers), trained)
+                m.add(self.one_step(epoch, step, order[at], beside[at], trained, how, mix, total_step), n, len(self.peers), trained)
         return m.told()
 
     def go(self):
         total_epoch = 0
-        for self.round, (epochs, rate, anew) in enumerate(self.stages, 1):
+        for self.round, (epochs, rate, anew, *part) in enumerate(self.stages, 1):
             self.lr = rate or self.run.lr
             if self.round > 1 and anew:
                 self.begin_anew()
+            for k, p in enumerate(self.peers):
+                p.begin_part(part[0] if part else None, functools.partial(draws.shuffled, self.run.seed, self.round, k))
             for epoch in range(1, epochs + 1):
                 total_epoch += 1
                 self.look_at_all(epoch)

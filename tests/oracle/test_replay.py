@@ -35,18 +35,24 @@ IMAGES, TESTS, MEAN, STD = 40, 16, 0.286, 0.353
 # --- rows ---------------------------------------------------------------------------------------------------------------------
 
 def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=None,
-        targets=False, anew=False, alone={}, stages=None, hook=None, edit=None, never=(), partner=False, stacked=1, mix=None, each=False, ema_ramp=0,
-        **numbers):
+        targets=False, anew=False, alone={}, stages=None, hook=None, edit=None, never=(), guess=None, stacked=1, more=(), passes=lambda *_: one_pass(),
+        ema_ramp=0, trusted=False, **numbers):
     """reference: that of test_methods.py unless given. nets: the peers. memory: {stem of a table or state: how it begins}. numbers:
     flags that the reference takes, too; run: flags that only the run sees. teacher: "heads", as the run of it, or an artifact. anew:
     whether later rounds begin with new numbers. alone: as memory, of no single peer. stages, hook, edit: replay.py. never: counts of
-    rows between which so few epochs choose nothing. partner: networks are asked of another image of the label. stacked: views of each
-    row that a network sees as one batch. mix: alpha of the Beta distribution. each: a pass for each network. ema_ramp: steps over which
-    ema_decay grows."""
+    rows between which so few epochs choose nothing. guess: networks are asked of another image of the label ("partner") or of all views
+    as they are ("views"). stacked: views of each row that a network sees as one batch; more: those of them that are of images that are
+    no rows. passes(round, epoch of it, epochs): one_pass. ema_ramp: steps over which ema_decay grows. trusted: --trusted."""
     return types.SimpleNamespace(ref=reference, nets=nets, epochs=epochs, rounds=rounds, memory=memory, run=run, ema_decay=ema_decay,
                                  survey=survey, drawn=drawn, teacher=teacher, targets=targets, anew=anew, alone=alone, stages=stages,
-                                 hook=hook, edit=edit, never=never, partner=partner, stacked=stacked, mix=mix, each=each,
-                                 ema_ramp=ema_ramp, numbers=numbers)
+                                 hook=hook, edit=edit, never=never, guess=guess, stacked=stacked, more=more, passes=passes,
+                                 ema_ramp=ema_ramp, trusted=trusted, numbers=numbers)
+
+
+def one_pass(each=False, mix=None, narrow=False, by=None):
+    """How an epoch goes through the images. each: a pass for each network. mix: alpha of the Beta distribution. narrow: of view 0 alone.
+    by: images come as rows where table.keep of the network that is so many after the one that is trained has them."""
+    return types.SimpleNamespace(each=each, mix=mix, narrow=narrow, by=by)
 
 
 def of_classes(value):
@@ -172,6 +178,44 @@ def judge(replay, epoch):
         replay.memory[f"table.wrong.{k}"] = two_betas(replay.memory[f"table.loss.{k}"])
 
 
+def two_gaussians(x):
+    """Posterior of the component with the lower losses, by at most ten steps of scikit-learn's GaussianMixture(tol=1e-2, reg_covar=5e-4)
+    from the two groups of 2-means."""
+    between, before = np.quantile(x, [.25, .75]).mean(), None
+    while between != before:
+        before, between = between, (x[x <= between].mean() + x[x > between].mean()) / 2
+
+    def maximised(r):
+        mean = (r * x).sum(axis=1) / r.sum(axis=1)
+        return r.mean(axis=1), mean, (r * (x - mean[:, None]) ** 2).sum(axis=1) / r.sum(axis=1) + 5e-4
+
+    def shares(w, mean, var):
+        logs = np.log(w)[:, None] - (np.log(2 * np.pi * var)[:, None] + (x - mean[:, None]) ** 2 / var[:, None]) / 2
+        return np.exp(logs - np.logaddexp(*logs)), np.logaddexp(*logs).mean()
+    fit, likelihood = maximised(np.stack([x <= between, x > between]).astype(float)), -np.inf
+    for _ in range(10):
+        r, now = shares(*fit)
+        fit = maximised(r)
+        if abs(now - likelihood) < 1e-2:
+            break
+        likelihood = now
+    return shares(*fit)[0][fit[1].argmin()]
+
+
+def believe(replay, epoch):
+    """DivideMix: whose label is right with more than 1/2, by losses in [0, 1], or the mean of those of up to five looks."""
+    for k in range(len(replay.peers) if replay.looks(epoch) else 0):
+        x = replay.memory[f"table.loss.{k}"]
+        x = (x - x.min()) / (x.max() - x.min())
+        if f"table.past.{k}" in replay.memory:
+            past, look = replay.memory[f"table.past.{k}"], epoch - 1 - replay.row.numbers["semi_warmup"]
+            past[:, look % 5] = x
+            x = past[:, :min(look + 1, 5)].mean(axis=1)
+        w = two_gaussians(x)
+        assert np.abs(w - .5).min() > 1e-3, "a label is as likely right as wrong: float32 may believe it"
+        replay.memory[f"table.clean.{k}"], replay.memory[f"table.keep.{k}"] = w, (w > .5).astype(float)
+
+
 def critical(rate):
     """CDR: of the weights with two or four dimensions the share 1 - rate with the largest |g w| learns, by 1 - rate of its gradient."""
     def edit(params, grads):
@@ -202,6 +246,16 @@ def regression(x, *, error, huber_delta=1.0):
     return out
 
 
+def part(*begin):
+    return lambda name: name.startswith(begin)
+
+
+def divides(warmup):
+    return lambda round, epoch, epochs: one_pass(narrow=True) if epoch <= warmup else one_pass(each=True, mix=4, by=1)
+
+
+TRUSTED = np.float64(np.arange(IMAGES) % 3 > 0)
+AGREES = {"table.keep": an_image(0.0), "state.counts": nothing(10)}
 PAIR = ("a", "b")
 SMKD = functools.partial(row, nets=PAIR, eta=1.1, b2=-1.0)
 PAST = {"table.prev": one_hot}
@@ -226,7 +280,7 @@ REPLAYS = {
     "sop": row(epochs=3, memory={"table.u": near_zero(1), "table.v": near_zero(10)}, lr_u=5e3, lr_v=2e4),
     "sop+": row(epochs=3, memory={"table.u": near_zero(1), "table.v": near_zero(10)}, stacked=2, lr_u=5e3, lr_v=2e4, sop_balance=0.5),
     "elr+": row(nets=PAIR, memory={"table.target": of_classes(0.0)}, ema_decay=0.6, ema_ramp=4, run=dict(ema_decay=0.6, ema_ramp=4, mix_alpha=0.7),
-                mix=0.7, each=True, lambda_ramp=5, label_product=1),
+                passes=lambda *_: one_pass(each=True, mix=0.7), lambda_ramp=5, label_product=1),
     "temporal-ensembling": row(memory={"table.z": of_classes(0.0)}, ramp=2),
     "mean-teacher": row(ema_decay=0.6, run=dict(ema_decay=0.6), ramp=2),
     "mkd": row(nets=PAIR),
@@ -241,13 +295,16 @@ REPLAYS = {
                  memory=trained(**{"classifier.weight": ((10, 4 * 32), layer), "classifier.bias": ((10,), nothing)})),
     "two-round": row(rounds=2),
     "born-again": row(rounds=3, anew=True),
-    "cs-kd": row(partner=True, temperature=4.0),
+    "cs-kd": row(guess="partner", temperature=4.0),
     "tf-kd-self": row(rounds=2, epsilon=0.9, temperature=20.0),
     "kdcl": row(nets=PAIR),
     "tf-kd-reg": row(),
     "gce": row(),
     "gce-truncated": row(memory={"table.keep": an_image(1.0)}, survey=lambda epoch: epoch >= 2, run=dict(prune_start=2, prune_every=1), gce_k=0.1),
     "cores": row(memory={"state.counts": nothing(10), "state.prior": shares}, cores_warmup=0, cores_ramp=2, sieve_after=1),
+    "cores-star": row(memory={"table.keep": an_image(1.0), "state.counts": nothing(10), "state.prior": shares}, cores_warmup=0, cores_ramp=2, sieve_after=1,
+                      stacked=2, passes=lambda round, *_: one_pass(narrow=round == 1), stages=[(2, None, False), (2, None, True)], uda_confidence=0.2,
+                      run=dict(sieve_epochs=2, strong_augment="none")),
     "peer-loss": row(drawn=True, peer_alpha=0.3),
     "sce": row(),
     "apl": row(),
@@ -285,6 +342,18 @@ REPLAYS = {
                  hook=hook(after=remember_confidence), never=["kept_count"]),
     "blind-paper": row(nets=PAIR, alone={"table.group": an_image(0.0), "table.agree": nothing(IMAGES, 4)},
                  hook=hook(after=remember_confidence), never=["kept_count"]),
+    "dividemix": row(nets=PAIR, epochs=3, guess="views", stacked=4, more=(2, 3), passes=divides(1), survey=lambda epoch: epoch > 1,
+                     memory={"table.keep": an_image(0.0), "table.clean": an_image(1.0), "table.loss": an_image(0.0), "table.past": nothing(IMAGES, 5)},
+                     hook=hook(before=believe), semi_warmup=1, unlabelled_ramp=2, warmup_penalty=0.5, loss_history="five", run=dict(mix_alpha=4)),
+    "mixmatch": row(trusted=True, guess="views", stacked=4, more=(2, 3), passes=lambda *_: one_pass(mix=0.75, by=0), hook=hook(),
+                    memory={"table.keep": lambda replay, name: TRUSTED}, unlabelled_ramp=1),
+    "pes-cs": row(epochs=2, hook=hook(), survey=lambda epoch: True, memory=AGREES, passes=lambda round, *_: one_pass(**({"by": 0, "each": True} if round > 3 else {"narrow": True})),
+                  stages=[(2, None, False), (1, 0.03, False, part("layer3.", "fc.")), (1, 0.03, False, part("fc.")), (2, None, False)],
+                  run=dict(early_epochs=2, late_epochs=1, last_epochs=1, refine_lr=0.03)),
+    "pes-semi": row(epochs=2, hook=hook(), survey=lambda epoch: True, memory=AGREES, guess="views", stacked=4, more=(2, 3),
+                    passes=lambda round, epoch, epochs: one_pass(mix=4 if epoch <= epochs / 2 else 0.75, by=0, each=True) if round > 2 else one_pass(narrow=True),
+                    stages=[(2, None, False), (1, 0.03, False, part("fc.")), (2, None, False)], unlabelled_ramp=1,
+                    run=dict(early_epochs=2, last_epochs=1, refine_lr=0.03)),
     "mse": NUMBERS(functools.partial(regression, error="squared")),
     "l1": NUMBERS(functools.partial(regression, error="absolute")),
     "huber": NUMBERS(functools.partial(regression, error="huber"), huber_delta=0.3),
@@ -337,7 +406,7 @@ class Bench:
         away = np.random.default_rng(0).normal(size=(784, SETTING.classes)) / 28
         numbers = lambda v: (((v / 255 - MEAN) / STD).reshape(len(v), -1) @ away).astype(np.float32)
         self.targets = np.float64(numbers(x))
-        for name, v in dict(x=x, y=self.y, tx=tx, ty=ty, t=numbers(x), tt=numbers(tx)).items():
+        for name, v in dict(x=x, y=self.y, tx=tx, ty=ty, t=numbers(x), tt=numbers(tx), trusted=TRUSTED).items():
             np.save(tmp / f"{name}.npy", v)
         for name, width, seed in (("a", 8, 0), ("b", 6, 1)):
             run(SMKDC, "new", "resnet8", "--width", width, "--input", "1x28x28", "--classes", SETTING.classes, "--seed", seed, "-o", self.onnx(name))
@@ -372,6 +441,8 @@ class Bench:
         more = ["--epochs", r.epochs, *test_methods.flags({**r.numbers, **r.run})]
         if r.rounds > 1:
             more += ["--rounds", r.rounds]
+        if r.trusted:
+            more += ["--trusted", self.tmp / "trusted.npy"]
         if r.teacher:
             more += ["--teacher", self.tmp / "first" if r.teacher == "heads" else self.artifact(r.teacher)]
         self.train(name, name, r.nets, r.targets, *more)
@@ -463,6 +534,9 @@ def compare(report, bench, name, r):
         report.check(f"{name}: r {[round(v, 3) for v in replay.r]}", off, LIMIT)
     if apart < SHOWS:
         report.fail(name, "these steps lead where cross entropy does: nothing was compared")
+    chooses = r.passes(len(replay.stages), replay.stages[-1][0], replay.stages[-1][0]).by is not None
+    if chooses and any(v.min() == v.max() for key, v in want.items() if key.startswith("table.keep")):
+        report.fail(name, "all images are believed or none: no choice was compared")
     for what in set(undecided(replay.metrics)) - set(r.never):
         report.fail(name, f"{what} is none or all in every epoch: no choice was compared")
 
