@@ -21,6 +21,16 @@ for flag in --mixup-alpha --cutmix-alpha; do
     refuses 'sop+: makes its steps of several images itself' "$run" train "${common[@]}" --method sop+ --peer 0.smkd --batch-size 32 $flag 0.2 -o r
 done
 refuses 'at least 2 networks' "$run" train "${common[@]}" --method elr+ --peer 0.smkd --batch-size 64 -o r
+refuses '--batch-size 32 in 4 views of each row is a batch of 128 images: 0.smkd takes at most 64; compile it with --max-batch 128' \
+    "$run" train "${common[@]}" --method dividemix "${pair[@]}" --batch-size 32 -o r
+for i in $(seq 199); do echo $((i % 3 > 0)); done >short.txt
+{ cat short.txt; echo 2; } >other.txt
+{ cat short.txt; echo 1; } >trusted.txt
+mixmatch=(--method mixmatch --peer 0.smkd --batch-size 16)
+refuses 'mixmatch: which labels are believed is not said: give --trusted FILE with 1 or 0' "$run" train "${common[@]}" "${mixmatch[@]}" -o r
+refuses 'short.txt' "$run" train "${common[@]}" "${mixmatch[@]}" --trusted short.txt -o r
+refuses 'other.txt' "$run" train "${common[@]}" "${mixmatch[@]}" --trusted other.txt -o r
+refuses 'absent.txt' "$run" train "${common[@]}" "${mixmatch[@]}" --trusted absent.txt -o r
 [ ! -e r ] || fail "a refused run left a folder"
 
 # A loss compiled beforehand is the method's; half of --max-batch is room enough for two views.
@@ -44,6 +54,10 @@ wait $pid 2>/dev/null || true
 same_run e e.killed
 go e.unmixed "${passes[@]}" --mix-alpha 0
 if cmp -s e/last.safetensors e.unmixed/last.safetensors; then fail "nothing was mixed"; fi
+
+# A file says which labels are believed.
+go m "${mixmatch[@]}" --trusted trusted.txt --epochs 1
+grep -q 'network 0 believes 134 of 200 labels' m.log || fail "what is believed is told: $(cat m.log)"
 
 # Partners of mixed images: mixed likewise, by any number of threads.
 go kd --method cs-kd --peer 0.smkd --batch-size 64 --epochs 2 --mixup-alpha 0.4

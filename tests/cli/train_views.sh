@@ -45,6 +45,25 @@ teacher hears
 teacher hears.same --views same
 ! cmp -s hears/last.safetensors hears.same/last.safetensors || fail "the average sees what its network sees"
 
+# Strong views are others than the run's own, in the stage that has them; the same bits at any number of threads and over a kill.
+star() { local dir=$1; shift; go "$dir" --method cores-star --peer a.smkd --augment crop-flip --sieve-epochs 1 --epochs 2 --uda-confidence 0.1 "$@"; }
+star strong --strong-augment ra
+star weak --strong-augment none
+star strong.1 --strong-augment ra --threads 1 -j 3
+same_run strong strong.1
+! cmp -s strong/last.safetensors weak/last.safetensors || fail "strong views are as the others"
+diff <(without_times strong | head -n 1) <(without_times weak | head -n 1) || fail "strong views before there are any"
+exec=exec star killed --strong-augment ra &
+pid=$!
+for _ in $(seq 3000); do
+    if [ -e killed/metrics.jsonl ] && [ "$(wc -l <killed/metrics.jsonl)" -ge 2 ]; then break; fi
+    sleep 0.02
+done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+"$run" train --resume -o killed 2>killed.log || fail "resumed: $(tail -n 1 killed.log)"
+same_run strong killed
+
 # The general ensemble, of mixed images: any number of threads, and killed behind its first epoch.
 general=(--method kdcl --kdcl-mode general --val-split 0.25 --peer a.smkd --peer b.smkd --augment crop-flip --cutmix-alpha 1 --epochs 3)
 go g "${general[@]}"
