@@ -129,6 +129,62 @@ want = posterior()[1]
 assert abs(wrong - want).max() < 1e-4, abs(wrong - want).max()
 P
 
+# --- parts that begin anew and are trained alone -----------------------------------------------------------------------------
+# In the last stage nothing moves but running statistics, so that the parts end as their stages have left them.
+still=(--peer a.smkd "${common[@]}" "${batch[@]}" --weight-decay 0 --lr-scheduler constant --lr 1e-30)
+pes() { # DIR FLAGS...
+    local dir=$1 pair flags=()
+    shift
+    for pair in "--early-epochs 1" "--late-epochs 1" "--last-epochs 1" "--refine-lr 0.05"; do
+        case " $* " in *" ${pair% *} "*) ;; *) flags+=("${pair% *}" "${pair#* }") ;; esac
+    done
+    ${exec:-} "$run" train "${still[@]}" --method pes-cs --early-lr 0.05 --epochs 1 -o "$dir" "${flags[@]}" "$@" 2>"$dir.log" ||
+        fail "$dir: $(tail -n 1 "$dir.log")"
+}
+refuses '--late-part other.*: a.smkd has no trained parameter of such a name; there are ' \
+    "$run" train "${still[@]}" --method pes-cs --late-part 'other.*' --epochs 1 -o no
+refuses '--last-part no;fc: a.smkd has no trained parameter' "$run" train "${still[@]}" --method pes-semi --last-part 'no;fc' --epochs 1 -o no
+[ ! -e no ] || fail "a refused run left a folder"
+"$run" train "${still[@]}" --method ce --epochs 1 -o first 2>first.log
+parts=(--late-part 'layer3.*;fc.*' --last-part 'fc.*')
+pes parts "${parts[@]}"
+pes words
+same_run parts words # last-stage and last-layer
+pes late "${parts[@]}" --late-epochs 2
+pes last "${parts[@]}" --last-epochs 2
+pes unmoved "${parts[@]}" --refine-lr 1e-30
+pes early "${parts[@]}" --refine-lr 1e-30 --early-epochs 2
+python3 - <<'P'
+import numpy as np
+from tables import load
+numbers = lambda run: {k[7:]: v for k, v in load(run).items() if k.startswith("peer.0.") and "running" not in k and "num_batches" not in k}
+first, parts, late, last, unmoved, early = map(numbers, ("first", "parts", "late", "last", "unmoved", "early"))
+for name, v in parts.items():
+    same = lambda other: v.tobytes() == other[name].tobytes()
+    of_late, of_last = name.startswith(("layer3.", "fc.")), name.startswith("fc.")
+    # The last part begins anew after the late one, whose stage it was in: of that nothing is left but what the others have become.
+    assert same(late) != of_late, f"{name}: a longer stage of layer3 and fc"
+    assert same(last) != of_last, f"{name}: a longer stage of fc"
+    assert same(unmoved) != of_late, f"{name}: stages in which nothing moves"
+    # With the first numbers in another order, whatever the early epochs were; only a bias of 0 has moved at all.
+    close = lambda a, b: np.abs(a - b).max() < 1e-20
+    assert close(np.sort(unmoved[name].ravel()), np.sort(first[name].ravel())) == of_late, f"{name}: other numbers than the first"
+    assert close(unmoved[name], early[name]) == of_late, f"{name}: what is left of the early epochs"
+    assert not of_late or v.ndim < 2 or not close(unmoved[name], first[name]), f"{name}: in the first order"
+P
+# Killed inside the stage of the late part, it is the same run.
+pes long "${parts[@]}" --late-epochs 3
+exec=exec pes long.killed "${parts[@]}" --late-epochs 3 --threads 1 &
+pid=$!
+for _ in $(seq 3000); do
+    if [ -e long.killed/metrics.jsonl ] && [ "$(wc -l <long.killed/metrics.jsonl)" -ge 2 ]; then break; fi
+    sleep 0.02
+done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+"$run" train --resume -o long.killed 2>resumed.log
+same_run long long.killed
+
 # --- what the rows say of themselves ---------------------------------------------------------------------------------------
 "$run" methods joint | grep '^Stage 1: relabel, --relabel-epochs, --relabel-lr' >/dev/null || fail "joint tells no stages"
 refuses '--patience' "$run" train --peer a.smkd "${common[@]}" "${batch[@]}" --method joint --patience 2 --epochs 2 -o no
