@@ -446,7 +446,9 @@ static void set_pass(struct rt_loader *l, const struct rt_loader_pass *p) {
         l->pass.n_more = l->c.n;
     }
     l->views = p->views ? (size_t)p->views : l->most_views;
-    l->batches = (l->c.drop_last ? l->pass.n : l->pass.n + l->c.batch - 1) / l->c.batch;
+    // A pass that has not one whole batch has the one that it has.
+    const bool whole = l->c.drop_last && l->pass.n >= l->c.batch;
+    l->batches = (whole ? l->pass.n : l->pass.n + l->c.batch - 1) / l->c.batch;
 }
 
 struct rt_loader *rt_loader_new(const struct rt_loader_config *c) {

@@ -59,6 +59,11 @@ if cmp -s e/last.safetensors e.unmixed/last.safetensors; then fail "nothing was 
 go m "${mixmatch[@]}" --trusted trusted.txt --epochs 1
 grep -q 'network 0 believes 134 of 200 labels' m.log || fail "what is believed is told: $(cat m.log)"
 
+# Fewer than a batch, which --drop-last leaves: an epoch has steps all the same.
+for i in $(seq 200); do echo $((i < 4)); done >three.txt
+go three "${mixmatch[@]}" --trusted three.txt --epochs 1 --drop-last
+grep -q '"loss":[0-9]' three/metrics.jsonl || fail "an epoch without steps: $(cat three/metrics.jsonl)"
+
 # Partners of mixed images: mixed likewise, by any number of threads.
 go kd --method cs-kd --peer 0.smkd --batch-size 64 --epochs 2 --mixup-alpha 0.4
 go kd.1 --method cs-kd --peer 0.smkd --batch-size 64 --epochs 2 --mixup-alpha 0.4 --threads 1 -j 3
