@@ -22,7 +22,7 @@ static bool check_inputs(const struct ir_graph *g, struct diag *d, int *peers) {
                 d, NULL,
                 "\"%s\": no run gives such an input; inputs are logits.K, tap.K.NAME, labels, labels.mix, "
                 "labels.draw, index, targets, class.weight, teacher.K, teacher.K.NAME, average.K, average.K.NAME, "
-                "table.NAME and state.NAME",
+                "guess.K, table.NAME and state.NAME",
                 v->name);
             ok = false;
         } else if (x.role == METHOD_LOGITS) {

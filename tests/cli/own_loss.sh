@@ -30,6 +30,15 @@ cmp own/last.safetensors file/last.safetensors || fail "a loss made beforehand g
 "$run" train --peer a.smkd --peer b.smkd "${common[@]}" --method smkd-p --eta 1.05 -o ours 2>ours.log
 cmp pair/last.safetensors ours/last.safetensors || fail "the pair's loss from its text gave other bits"
 
+# It may ask what its network says itself, as in training, or its average, in inference.
+"$smkdc" emit-loss cs-kd --peers 1 >guess.ir
+sed 's/guess\.0/average.0/' guess.ir >average.ir
+for f in guess average; do
+    "$run" train --peer a.smkd "${common[@]}" --method $f.ir --scalar temperature=4 --scalar distill_weight=1 -o $f 2>$f.log || fail "$f: $(tail -n 1 $f.log)"
+done
+if cmp -s guess/last.safetensors average/last.safetensors; then fail "a guess is what an average says"; fi
+"$run" eval average --ema >eval.txt 2>eval.log || fail "the average is not kept: $(cat eval.log)"
+
 bad() { # WANTED SED-PROGRAM
     sed "$2" mine.ir >bad.ir
     ! cmp -s bad.ir mine.ir || fail "the fault $2 is none"
