@@ -1,10 +1,12 @@
-"""What a training run draws from its seed, without the runtime: the order of an epoch's images, partners of theirs, what they are mixed
-with, images drawn at random, first values of tables and of layers that a method trains itself, the numbers of a later round. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use (runtime/data.h)."""
+"""What a training run draws from its seed, without the runtime: validation images, the order of an epoch's, how they are cut out and
+mirrored, partners of theirs, what they are mixed with, images drawn at random, first values of tables and of layers that a method trains
+itself, the numbers of a later round. Philox4x32-10 (Salmon et al. 2011) with the seed as its key and a stream of numbers for each use
+(runtime/data.h)."""
 import math
 
 import numpy as np
 
-SHUFFLE, MIX, TABLE, DRAW, ROUND, PARTNER, MORE = 3, 6, 7, 8, 9, 10, 11  # kinds of streams
+SPLIT, SHUFFLE, AUGMENT, MIX, TABLE, DRAW, ROUND, PARTNER, MORE = 2, 3, 4, 6, 7, 8, 9, 10, 11  # kinds of streams
 WORD = 0xffffffff
 
 
@@ -65,6 +67,20 @@ def more(seed, epoch, images, n, number=0):
     return np.concatenate([permute(s, images) for _ in range(-(-n // len(images)))])[:n]
 
 
+def validation(seed, share, n):
+    """The images that --val-split holds out of n, in their order."""
+    return np.sort(permute(Stream(seed, SPLIT), range(n))[:math.floor(share * n + 0.5)])
+
+
+def crop_flip(seed, epoch, image, view, x, around, pad=4):
+    """A view of an image [C,H,W]: as much of it with `pad` pixels of `around` on each side, from a place of its own, mirrored or not."""
+    s = Stream(seed, AUGMENT, epoch, int(image))
+    s.position = view << 48
+    top, left, mirrored = s.below(2 * pad + 1), s.below(2 * pad + 1), s.uniform() < 0.5
+    out = np.pad(x, ((0, 0), (pad, pad), (pad, pad)), constant_values=around)[:, top:top + x.shape[1], left:left + x.shape[2]]
+    return out[:, :, ::-1] if mirrored else out
+
+
 def partners(seed, epoch, labels, order, number=0):
     """For each image in that order another one of its label, or itself: one of all but the last, which stands in for the image."""
     s, out = Stream(seed, PARTNER, epoch, number), []
@@ -98,9 +114,28 @@ def log_gamma(s, alpha):
 def mixing(seed, epoch, number, batch, n, alpha):
     """(lambda, row that each of n images is mixed with) of a batch of a pass: of Beta(alpha, alpha), the larger of it and 1 - it."""
     s = Stream(seed, MIX, epoch, number << 32 | batch)
+    own = share(s, alpha)
+    return max(own, 1 - own), permute(s, range(n))
+
+
+def share(s, alpha):
+    """Of Beta(alpha, alpha)."""
     a, b = log_gamma(s, alpha), log_gamma(s, alpha)
-    share = 1 / (1 + math.exp(b - a))
-    return max(share, 1 - share), permute(s, range(n))
+    return 1 / (1 + math.exp(b - a))
+
+
+def mixup(seed, epoch, batch, alpha):
+    """What the images of a batch keep of themselves."""
+    return share(Stream(seed, MIX, epoch, batch), alpha)
+
+
+def cutmix(seed, epoch, batch, alpha, height, width):
+    """The rows and columns that come from another image, of a centre drawn anywhere."""
+    s = Stream(seed, MIX, epoch, batch)
+    half = 0.5 * math.sqrt(1 - share(s, alpha))
+    x, y = s.below(width), s.below(height)
+    within = lambda at, by, size: slice(max(at - int(half * by), 0), min(at + int(half * by), size))
+    return within(y, height, height), within(x, width, width)
 
 
 def images_at_random(seed, step, count, n):

@@ -28,6 +28,7 @@ class Network:
         self.take({k: torch.from_numpy(order(k, v.numpy().ravel())).reshape(v.shape) if order and k in self.net.params else v
                    for k, v in self.initial.items()})
         self.momentum = {k: torch.zeros_like(p) for k, p in self.net.params.items()}
+        self.square, self.steps = {k: torch.zeros_like(p) for k, p in self.net.params.items()}, 0
         self.alone = None
 
     def begin_part(self, part, order):
@@ -74,18 +75,27 @@ class Network:
             self.take(own)
         return out
 
-    def update(self, outputs, gradients, lr, momentum, decay, edit=None):
-        """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD. What no gradient reaches decays.
-        edit(parameters, gradients): what becomes of the gradients before."""
+    def update(self, outputs, gradients, lr, momentum, decay, edit=None, adamw=None):
+        """The gradients of a loss by some of the outputs, chained into the network; then a step of SGD, or of AdamW with these betas and
+        epsilon. What no gradient reaches decays. edit(parameters, gradients): what becomes of the gradients before."""
         params = self.net.params
         grads = torch.autograd.grad([outputs[k] for k in gradients], list(params.values()),
                                     [torch.from_numpy(np.ascontiguousarray(g)).reshape(outputs[k].shape) for k, g in gradients.items()],
                                     allow_unused=True)
         if edit:
             grads = edit(list(params.values()), [torch.zeros_like(p) if g is None else g for p, g in zip(params.values(), grads)])
+        self.steps += 1
         with torch.no_grad():
             for (k, p), g in zip(params.items(), grads):
                 if self.alone and not self.alone(k):
+                    continue
+                if adamw:
+                    b1, b2, eps = adamw
+                    g = torch.zeros_like(p) if g is None else g
+                    self.momentum[k] = b1 * self.momentum[k] + (1 - b1) * g
+                    self.square[k] = b2 * self.square[k] + (1 - b2) * g * g
+                    p -= lr * decay * p
+                    p -= lr * self.momentum[k] / (1 - b1 ** self.steps) / ((self.square[k] / (1 - b2 ** self.steps)).sqrt() + eps)
                     continue
                 self.momentum[k] = momentum * self.momentum[k] + (0 if g is None else g) + decay * p
                 p -= lr * self.momentum[k]
@@ -113,10 +123,10 @@ class Metrics:
             if stem in ("loss", "loss.all"):
                 for j in range(peers) if k is None else [k]:
                     self.sums["loss", j] = self.sums.get(("loss", j), 0) + v * n
-            elif np.ndim(v):
+            elif np.ndim(v) and stem != "ensemble_weight":
                 self.sums[stem, k] = self.sums.get((stem, k), 0) + np.sum(v)
             else:
-                self.last[stem, k] = v
+                self.last[stem, k] = np.float64(np.squeeze(v))
 
     def told(self):
         names = {"selected": "selected_count", "kept": "kept_count", "loss": "loss"}
@@ -143,7 +153,10 @@ class Replay:
         self.stages = row.stages or [(row.epochs, None, True)] * row.rounds
         self.averages, self.updates = [p.numbers() for p in self.peers], [0] * len(self.peers)
         self.snapshots = None
-        self.steps = self.batches = -(-len(labels) // run.batch)
+        held = draws.validation(run.seed, row.val_split, len(labels))
+        self.trained_on = np.setdiff1d(np.arange(len(labels)), held)
+        self.surveyed = held if len(held) else self.trained_on
+        self.steps = self.batches = -(-len(self.trained_on) // run.batch)
         self.metrics = []
 
     # --- what a reference is given ------------------------------------------------------------------------------------------
@@ -209,8 +222,8 @@ class Replay:
         return self.row.survey and self.round == len(self.stages) and self.row.survey(epoch)
 
     def survey(self, epoch):
-        for at in range(0, len(self.y), self.run.batch):
-            index = np.arange(at, min(at + self.run.batch, len(self.y)))
+        for at in range(0, len(self.surveyed), self.run.batch):
+            index = self.surveyed[at:at + self.run.batch]
             clock = dict(self.clock(epoch, 0), survey=1 if at == 0 else 2)
             given = {**self.inputs(index), **self.unseen(len(index))}
             self.refer([self.repeated(p.says(self.x[index])) for p in self.peers], index, given, clock)
@@ -244,9 +257,36 @@ class Replay:
         """Logits [N,C], of several views [N,V,C]."""
         return self.repeated(z) if narrow else z if self.row.stacked == 1 else z.reshape(n, -1, z.shape[-1])
 
-    def one_step(self, epoch, step, index, beside, trained, how, mix, total_step):
+    def seen(self, x, index, k, epoch, step):
+        """Images of a batch as a network sees them that are cut out and mirrored, for each network by itself or not, and mixed with those
+        before them."""
+        if self.row.augment:
+            view = k if self.row.augment == "own" else 0
+            x = torch.from_numpy(np.stack([draws.crop_flip(self.run.seed, epoch, i, view, self.x[i].numpy(), self.run.black) for i in index]))
+        if self.row.mixup:
+            own = draws.mixup(self.run.seed, epoch, step, self.row.mixup)
+            x = own * x + (1 - own) * x.roll(1, 0)
+        if self.row.cutmix:
+            rows, columns = draws.cutmix(self.run.seed, epoch, step, self.row.cutmix, *x.shape[2:])
+            x, other = x.clone(), x.roll(1, 0)
+            x[:, :, rows, columns] = other[:, :, rows, columns]
+        return x
+
+    def mixed_labels(self, index, epoch, step):
+        """{other: labels, lam: what an image keeps of its own}"""
+        if self.row.mixup:
+            lam = draws.mixup(self.run.seed, epoch, step, self.row.mixup)
+        elif self.row.cutmix:
+            h, w = self.x.shape[2:]
+            rows, columns = draws.cutmix(self.run.seed, epoch, step, self.row.cutmix, h, w)
+            lam = 1 - max(rows.stop - rows.start, 0) * max(columns.stop - columns.start, 0) / (h * w)
+        else:
+            return {}
+        return dict(other=np.roll(self.y[index], 1), lam=lam)
+
+    def one_step(self, epoch, total_epoch, step, index, beside, trained, how, mix, total_step):
         """beside: images that are no rows of the batch: partners, or of other views."""
-        n, given, clock = len(index), self.inputs(index), self.clock(epoch, step)
+        n, given, clock = len(index), {**self.inputs(index), **self.mixed_labels(index, total_epoch, step)}, self.clock(epoch, step)
         if self.row.drawn:
             given["labels.draw"] = self.y[draws.images_at_random(self.run.seed, total_step, n, len(self.y))]
         images = self.x[index] if how.narrow else self.views(index, beside)
@@ -257,7 +297,7 @@ class Replay:
         if mix:
             clock["mix_lambda"], given["mix.row"] = mix
             images = mix[0] * images + (1 - mix[0]) * images[mix[1]]
-        outputs = {k: self.peers[k].train(images) for k in trained}
+        outputs = {k: self.peers[k].train(self.seen(images, index, k, total_epoch, step)) for k in trained}
         given.update({f"tap.{k}.{name}": v.detach().numpy() for k, o in outputs.items() for name, v in o.items() if name != "logits"})
         nothing = np.zeros((len(images), self.run.classes))  # is said by a network that this pass does not train
         z = [self.told(outputs[k]["logits"].detach().numpy() if k in outputs else nothing, n, how.narrow) for k in range(len(self.peers))]
@@ -266,7 +306,7 @@ class Replay:
             by = out[f"grad.{k}"]
             gradients = {"logits": by.sum(axis=1) if how.narrow and by.ndim == 3 else by}
             gradients.update({name: out[f"grad.tap.{k}.{name}"] for name in o if f"grad.tap.{k}.{name}" in out})
-            self.peers[k].update(o, gradients, self.lr, self.run.momentum, self.run.decay, self.row.edit)
+            self.peers[k].update(o, gradients, self.lr, self.run.momentum, self.run.decay, self.row.edit, self.row.adamw)
             self.average(k)
         return out
 
@@ -285,11 +325,11 @@ class Replay:
 
     def chosen(self, how, number):
         """Images of a pass that come as rows, and the others; all, where there are none."""
-        every = np.arange(len(self.y))
+        every = self.trained_on
         if how.by is None:
             return every, every
         own = number if how.each else 0
-        keep = self.memory[f"table.keep.{(own + how.by) % len(self.peers)}"] > 0
+        keep = self.memory[f"table.keep.{(own + how.by) % len(self.peers)}"][every] > 0
         return every[keep] if keep.any() else every, every[~keep] if not keep.all() else every
 
     def train_epoch(self, epoch, total_epoch):
@@ -310,7 +350,7 @@ class Replay:
                 n = len(order[at])
                 mix = draws.mixing(seed, total_epoch, number, step, n * self.row.stacked, how.mix) if how.mix else None
                 total_step = ((total_epoch - 1) * len(passes) + number) * self.steps + step
-                m.add(self.one_step(epoch, step, order[at], beside[at], trained, how, mix, total_step), n, len(self.peers), trained)
+                m.add(self.one_step(epoch, total_epoch, step, order[at], beside[at], trained, how, mix, total_step), n, len(self.peers), trained)
         return m.told()
 
     def go(self):
@@ -338,7 +378,7 @@ class Replay:
         if self.hook_memory is not None:
             out["hook.memory"] = self.hook_memory
         for k, p in enumerate(self.peers):
-            parts = {"peer": p.numbers(), "momentum": p.momentum}
+            parts = {"peer": p.numbers(), **({"opt.exp_avg": p.momentum, "opt.exp_avg_sq": p.square} if self.row.adamw else {"momentum": p.momentum})}
             if self.row.ema_decay is not None:
                 parts["ema"] = self.averages[k]
             if self.snapshots:

@@ -7,7 +7,8 @@ statistics, momenta, tables, states, averages and snapshots of last.safetensors 
 largest number of each tensor, and so are the losses and numbers of metrics.jsonl. What a method does must show: its networks end
 elsewhere than those of plain cross entropy.
 
-A new method is a row of REPLAYS. That two longer epochs end above chance is in tests/cli/train_methods.sh, which trains all of them.
+A new method is a row of REPLAYS; WITH has what any method may be trained with: mixed images and labels, augmentation, AdamW. That two
+longer epochs end above chance is in tests/cli/train_methods.sh, which trains all of them.
 """
 import functools
 import gzip
@@ -30,23 +31,27 @@ SHOWS = 10 * LIMIT  # how far from plain cross entropy a method must lead
 NEXT_TO_NOTHING = 1e-3  # of a tensor, beside the largest of its kind: biases in front of a BatchNorm, whose gradient is rounding
 SETTING = types.SimpleNamespace(batch=16, lr=0.02, momentum=0.9, decay=5e-3, seed=3, classes=10)
 IMAGES, TESTS, MEAN, STD = 40, 16, 0.286, 0.353
+SETTING.black = -MEAN / STD  # what stands around an image
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------------------
 
 def row(reference=None, nets=("a",), epochs=2, rounds=1, memory={}, run={}, ema_decay=None, survey=None, drawn=False, teacher=None,
         targets=False, anew=False, alone={}, stages=None, hook=None, edit=None, never=(), guess=None, stacked=1, more=(), passes=lambda *_: one_pass(),
-        ema_ramp=0, trusted=False, **numbers):
+        ema_ramp=0, trusted=False, augment=None, mixup=0, cutmix=0, adamw=None, val_split=0, **numbers):
     """reference: that of test_methods.py unless given. nets: the peers. memory: {stem of a table or state: how it begins}. numbers:
     flags that the reference takes, too; run: flags that only the run sees. teacher: "heads", as the run of it, or an artifact. anew:
     whether later rounds begin with new numbers. alone: as memory, of no single peer. stages, hook, edit: replay.py. never: counts of
     rows between which so few epochs choose nothing. guess: networks are asked of another image of the label ("partner") or of all views
     as they are ("views"). stacked: views of each row that a network sees as one batch; more: those of them that are of images that are
-    no rows. passes(round, epoch of it, epochs): one_pass. ema_ramp: steps over which ema_decay grows. trusted: --trusted."""
+    no rows. passes(round, epoch of it, epochs): one_pass. ema_ramp: steps over which ema_decay grows. trusted: --trusted. augment: crop-flip,
+    the "same" of every network or its "own". mixup, cutmix: alphas. adamw: (beta1, beta2, epsilon) of an optimizer in place of SGD.
+    val_split: the share of validation images, of which surveys are then."""
     return types.SimpleNamespace(ref=reference, nets=nets, epochs=epochs, rounds=rounds, memory=memory, run=run, ema_decay=ema_decay,
                                  survey=survey, drawn=drawn, teacher=teacher, targets=targets, anew=anew, alone=alone, stages=stages,
                                  hook=hook, edit=edit, never=never, guess=guess, stacked=stacked, more=more, passes=passes,
-                                 ema_ramp=ema_ramp, trusted=trusted, numbers=numbers)
+                                 ema_ramp=ema_ramp, trusted=trusted, augment=augment, mixup=mixup, cutmix=cutmix, adamw=adamw,
+                                 val_split=val_split, numbers=numbers)
 
 
 def one_pass(each=False, mix=None, narrow=False, by=None):
@@ -359,6 +364,21 @@ REPLAYS = {
     "huber": NUMBERS(functools.partial(regression, error="huber"), huber_delta=0.3),
 }
 
+# What any method may be trained with, on a few of them: (method, its row).
+ADAMW = (0.8, 0.98, 1e-3)  # an epsilon beside which the rounding of a gradient next to 0 is nothing
+WITH = {
+    "ce with mixup": ("ce", row(mixup=0.7)),
+    "zero with mixup": ("zero", row(refine="proselflc", mixup=0.7)),
+    "mkd with cutmix": ("mkd", row(nets=PAIR, cutmix=1.0)),
+    "ce with crop-flip": ("ce", row(augment="same")),
+    "all with crop-flip and cutmix": ("all", row(nets=PAIR, refine="boot-soft", augment="same", cutmix=1.0)),
+    "kdcl with views": ("kdcl", row(nets=PAIR, augment="own")),
+    "kdcl general": ("kdcl", row(nets=PAIR, augment="own", val_split=0.5, survey=lambda epoch: epoch >= 2, kdcl_mode="general",
+                                 alone={"state.gram": nothing(2, 2), "state.rows": nothing()})),
+    "smkd-p with adamw": ("smkd-p", SMKD(adamw=ADAMW, stages=[(2, 2e-3, True)])),
+    "co-teaching with adamw": ("co-teaching", row(nets=PAIR, ramp=2, adamw=ADAMW, stages=[(2, 2e-3, True)])),
+}
+
 
 # --- the two sides ------------------------------------------------------------------------------------------------------------
 
@@ -432,11 +452,12 @@ class Bench:
     def train(self, out, method, nets, regression, *flags):
         files = [self.tmp / f"{n}.npy" for n in (("x", "t", "tx", "tt") if regression else ("x", "y", "tx", "ty"))]
         s = SETTING
+        usual = {"--lr": s.lr, "--momentum": s.momentum, "--weight-decay": s.decay}
         run(RUN, "train", *(w for n in nets for w in ("--peer", self.artifact(n))), "--method", method, "--data", ",".join(map(str, files)), "--mean",
-            MEAN, "--std", STD, "--batch-size", s.batch, "--lr", s.lr, "--momentum", s.momentum, "--weight-decay", s.decay, "--lr-scheduler",
-            "constant", "--seed", s.seed, "--quiet", *flags, "-o", self.tmp / out)
+            MEAN, "--std", STD, "--batch-size", s.batch, *(w for k, v in usual.items() if k not in flags for w in (k, v) if "--opt" not in flags or
+            k != "--momentum"), "--lr-scheduler", "constant", "--seed", s.seed, "--quiet", *flags, "-o", self.tmp / out)
 
-    def ours(self, name, r):
+    def ours(self, name, method, r):
         """(tensors of the checkpoint, its numbers, lines of the metrics)"""
         more = ["--epochs", r.epochs, *test_methods.flags({**r.numbers, **r.run})]
         if r.rounds > 1:
@@ -445,7 +466,13 @@ class Bench:
             more += ["--trusted", self.tmp / "trusted.npy"]
         if r.teacher:
             more += ["--teacher", self.tmp / "first" if r.teacher == "heads" else self.artifact(r.teacher)]
-        self.train(name, name, r.nets, r.targets, *more)
+        if r.augment:
+            more += ["--augment", "crop-flip"]
+        for flag, v in (("--mixup-alpha", r.mixup), ("--cutmix-alpha", r.cutmix), ("--val-split", r.val_split)):
+            more += [flag, v] if v else []
+        if r.adamw:
+            more += ["--opt", "adamw", "--lr", r.stages[0][1], *(w for f in zip(("--beta1", "--beta2", "--opt-eps"), r.adamw) for w in f)]
+        self.train(name, method, r.nets, r.targets, *more)
         raw = (self.tmp / name / "last.safetensors").read_bytes()
         told = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
         lines = [json.loads(line) for line in (self.tmp / name / "metrics.jsonl").read_text().splitlines()]
@@ -457,9 +484,9 @@ class Bench:
                       self.onnx(r.teacher) if r.teacher else None).go()
 
     @functools.lru_cache
-    def plain(self, nets, epochs, rounds):
-        """The networks that cross entropy leads to."""
-        return self.replay(row(reference_of("ce"), nets, epochs, rounds)).tensors()
+    def plain(self, nets, epochs, rounds, *more):
+        """The networks that cross entropy leads to; more: how these see their images, and whether and at what rate by AdamW."""
+        return self.replay(row(reference_of("ce"), nets, epochs, rounds, **dict(more))).tensors()
 
 
 def reference_of(name):
@@ -516,17 +543,24 @@ def undecided(metrics):
     return [n for n in names if not any(0 < v < IMAGES for m in metrics for (name, _), v in m.items() if name == n)]
 
 
-def compare(report, bench, name, r):
+def beside(name, method, r):
+    """What plain() is to be like: but for the method as the run is or, where that is cross entropy, the plainest run."""
+    if name == method or method == "ce":
+        return ()
+    return tuple((k, getattr(r, k)) for k in ("augment", "mixup", "cutmix", "val_split", "adamw")) + (("stages", r.stages and tuple(r.stages)),)
+
+
+def compare(report, bench, name, method, r):
     if r.ref is None:
-        r.ref = reference_of(name)
-    tensors, numbers, lines = bench.ours(name, r)
+        r.ref = reference_of(method)
+    tensors, numbers, lines = bench.ours(name, method, r)
     replay = bench.replay(r)
     want = replay.tensors()
     assert set(want) == set(tensors), f"the checkpoint and the replay hold different tensors: {sorted(set(want) ^ set(tensors))}"
     error, key = far(tensors, want)
-    apart = np.inf if name == "ce" or r.targets else far(networks(want), networks(bench.plain(r.nets, r.epochs, r.rounds)))[0]
-    beside = "" if np.isinf(apart) else f", {apart:.1e} from cross entropy"
-    report.check(f"{name}: {len(want)} tensors after {len(lines) * replay.steps} steps{beside} (worst {key})", error, LIMIT)
+    apart = np.inf if name == "ce" or r.targets else far(networks(want), networks(bench.plain(r.nets, r.epochs, r.rounds, *beside(name, method, r))))[0]
+    elsewhere = "" if np.isinf(apart) else f", {apart:.1e} from cross entropy"
+    report.check(f"{name}: {len(want)} tensors after {len(lines) * replay.steps} steps{elsewhere} (worst {key})", error, LIMIT)
     (error, key), n = told(lines, replay.metrics, r.numbers.get("temperature", 1.0))
     report.check(f"{name}: {n} numbers of {len(lines)} epochs (worst {key})", error, LIMIT)
     if any(replay.r):
@@ -553,9 +587,9 @@ def main():
                     "the method has no replay: give it a row of REPLAYS in test_replay.py")
     with temp_dir() as tmp:
         bench = Bench(tmp)
-        for name, r in REPLAYS.items():
-            if name in rows and (len(sys.argv) < 2 or name in sys.argv[1:]):
-                report.guard(name, compare, report, bench, name, r)
+        for name, (method, r) in {**{name: (name, r) for name, r in REPLAYS.items()}, **WITH}.items():
+            if method in rows and (len(sys.argv) < 2 or name in sys.argv[1:]):
+                report.guard(name, compare, report, bench, name, method, r)
     report.end()
 
 
