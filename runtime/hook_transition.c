@@ -113,6 +113,13 @@ static void tell(struct run *r, int k, const double *t, double off) {
                      sum / (double)c, least, most, known);
 }
 
+enum smkd_result rt_hook_matrix_given(struct run *r) {
+    const bool given = strcmp(method_word(r->c->row, &r->c->values, "estimator"), "given") == 0;
+    if (!given || r->c->first_state || r->t->resume) return SMKD_R_OK; // a checkpoint has it
+    return rt_fail(SMKD_R_INVALID,
+                   "--estimator given: the matrix is missing; give it with --state transition=FILE.npy");
+}
+
 enum smkd_result rt_hook_transition(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m) {
     (void)m;
     const struct method *row = r->c->row;

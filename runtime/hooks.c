@@ -3,7 +3,7 @@
 #include <string.h>
 
 static const struct rt_hook hooks[] = {{"tipping", NULL, NULL, rt_hook_tipping},
-                                       {"transition", NULL, NULL, rt_hook_transition},
+                                       {"transition", rt_hook_matrix_given, NULL, rt_hook_transition},
                                        {"betas", NULL, rt_hook_betas, NULL},
                                        {"split", rt_hook_split_start, rt_hook_split, NULL}};
 

@@ -25,7 +25,8 @@ enum smkd_result rt_hook_after(struct run *r, int64_t epoch, const struct rt_epo
 
 // hook_transition.c: at the end of the stage "estimate" looks at all training images in inference, and of what each
 // network says of them (table.said.K) makes its transition matrix (state.transition.K) by anchors (Patrini 2017) or
-// dual-T (Yao 2020); methods.md 6.6, 6.15.
+// dual-T (Yao 2020); methods.md 6.6, 6.15. A matrix that is said to be given has to be.
+enum smkd_result rt_hook_matrix_given(struct run *r);
 enum smkd_result rt_hook_transition(struct run *r, int64_t epoch, const struct rt_epoch_metrics *m);
 
 // hook_betas.c: M-correction (Arazo 2019; methods.md 6.23). Where a survey has just written each network's losses

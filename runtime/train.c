@@ -42,37 +42,32 @@ static enum smkd_result set_optimizer_scalars(struct run *r) {
 }
 
 // --scalar NAME=X
-static enum smkd_result set_own_scalars(struct run *r) {
-    for (const char *p = r->c->scalar; *p; p += strcspn(p, ";"), p += *p == ';') {
-        char one[128];
-        double v;
-        snprintf(one, sizeof one, "%.*s", (int)strcspn(p, ";"), p);
-        char *sign = strchr(one, '=');
-        if (sign) *sign = 0;
-        if (!sign || !parse_f64(sign + 1, &v) || !isfinite(v))
-            return rt_fail(SMKD_R_INVALID, "--scalar %.*s: expected NAME=X", (int)strcspn(p, ";"), p);
-        if (!rt_program_has(r->t->loss, SMKD_ABI_SCALAR, one))
-            return rt_fail(SMKD_R_INVALID, "--scalar %s: the program of %s has no such number", one, r->c->method);
-        if (rt_step_sets(one))
-            return rt_fail(SMKD_R_INVALID, "--scalar %s: the run sets that itself, step by step", one);
-        enum smkd_result e = rt_program_set(&r->loss, one, v);
-        if (e != SMKD_R_OK) return e;
-    }
-    return SMKD_R_OK;
+static enum smkd_result set_own_scalar(struct run *r, const char *name, const char *value) {
+    double v;
+    if (!value || !parse_f64(value, &v) || !isfinite(v))
+        return rt_fail(SMKD_R_INVALID, "--scalar %s%s%s: expected NAME=X", name, value ? "=" : "", value ? value : "");
+    if (!rt_program_has(r->t->loss, SMKD_ABI_SCALAR, name))
+        return rt_fail(SMKD_R_INVALID, "--scalar %s: the program of %s has no such number", name, r->c->method);
+    if (rt_step_sets(name)) return rt_fail(SMKD_R_INVALID, "--scalar %s: the run sets that itself, step by step", name);
+    return rt_program_set(&r->loss, name, v);
 }
 
 // --state NAME=FILE
-static enum smkd_result set_first_states(struct run *r) {
+static enum smkd_result set_first_state(struct run *r, const char *name, const char *file) {
+    if (!file || !*file) return rt_fail(SMKD_R_INVALID, "--state %s: expected NAME=FILE", name);
+    return rt_state_read(&r->tables, name, file);
+}
+
+// Each of "NAME=VALUE;...", unless NULL; a VALUE that is missing is NULL.
+static enum smkd_result set_each(struct run *r, const char *list,
+                                 enum smkd_result (*set)(struct run *r, const char *name, const char *value)) {
     enum smkd_result e = SMKD_R_OK;
-    for (const char *p = r->c->first_state; e == SMKD_R_OK && p && *p; p += strcspn(p, ";"), p += *p == ';') {
+    for (const char *p = list; e == SMKD_R_OK && p && *p; p += strcspn(p, ";"), p += *p == ';') {
         char *one = xcalloc(strcspn(p, ";") + 1, 1);
         memcpy(one, p, strcspn(p, ";"));
         char *sign = strchr(one, '=');
         if (sign) *sign = 0;
-        if (!sign || !sign[1])
-            e = rt_fail(SMKD_R_INVALID, "--state %s: expected NAME=FILE", one);
-        else
-            e = rt_state_read(&r->tables, one, sign + 1);
+        e = set(r, one, sign ? sign + 1 : NULL);
         free(one);
     }
     return e;
@@ -86,7 +81,7 @@ static enum smkd_result start_loss(struct run *r) {
     if (e == SMKD_R_OK)
         e = rt_tables_start(&r->tables, &r->loss, r->c->row, r->data.given, r->data.set.train.n,
                             (size_t)r->c->batch_size, (uint64_t)r->c->seed);
-    if (e == SMKD_R_OK) e = set_first_states(r);
+    if (e == SMKD_R_OK) e = set_each(r, r->c->first_state, set_first_state);
     if (e == SMKD_R_OK) e = check_mixing(r);
     if (rt_program_has(t->loss, SMKD_ABI_INPUT, "labels.draw"))
         r->drawn = xcalloc((size_t)r->c->batch_size, sizeof *r->drawn);
@@ -111,7 +106,7 @@ static enum smkd_result start_loss(struct run *r) {
         if (m->family->params[i].scalar)
             e = rt_program_set(&r->loss, m->family->params[i].scalar, r->c->values.number[i]);
     if (e == SMKD_R_OK) e = set_optimizer_scalars(r);
-    if (e == SMKD_R_OK && r->c->scalar) e = set_own_scalars(r);
+    if (e == SMKD_R_OK) e = set_each(r, r->c->scalar, set_own_scalar);
     const bool weighs = rt_program_has(t->loss, SMKD_ABI_INPUT, "class.weight");
     if (e == SMKD_R_OK && r->c->class_weights && !weighs)
         e = rt_fail(SMKD_R_MISMATCH, "--class-weights: the method %s weighs no classes", r->c->method);

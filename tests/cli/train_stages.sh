@@ -97,6 +97,8 @@ done
 python3 -c "import numpy as np; np.save('t.npy', .6 * np.eye(10) + .04)"
 "$run" train --peer a.smkd "${common[@]}" "${batch[@]}" --method forward --estimator given --state transition=t.npy --epochs 2 -o given 2>given.log
 [ "$(wc -l <given/metrics.jsonl)" = 2 ] || fail "a given matrix is estimated all the same"
+refuses '--estimator given: the matrix is missing' "$run" train --peer a.smkd "${common[@]}" "${batch[@]}" --method forward --estimator given --epochs 2 -o no
+[ ! -e no ] || fail "a refused run left a folder"
 refuses 'expected NAME=FILE' "$run" train --peer a.smkd "${common[@]}" "${batch[@]}" --method forward --state transition --epochs 2 -o no
 refuses 'has no such state' "$run" train --peer a.smkd "${common[@]}" "${batch[@]}" --method forward --state other=t.npy --epochs 2 -o no
 python3 -c "import numpy as np; np.save('small.npy', np.eye(9))"
