@@ -3,7 +3,7 @@
 # each as numpy has it from the tables of the checkpoint, and the same after a kill.
 . "$SMKD_SRC/tests/tools/train.bash"
 make_peers
-common=(--data fashion --train-limit 384 --test-limit 100 --augment none --noise symmetric:0.4 --seed 3)
+common=(--threads 1 --data fashion --train-limit 384 --test-limit 100 --augment none --noise symmetric:0.4 --seed 3)
 batch=(--batch-size 64)
 
 cat >tables.py <<'P'
@@ -19,7 +19,7 @@ def load(run):
 P
 
 # --- Blind: what is kept until the epoch in which the tipping point is known says the groups ------------------------------
-blind=(--peer a.smkd --peer b.smkd --data fashion --train-limit 128 --test-limit 100 --augment none --noise symmetric:0.4 --seed 3
+blind=(--threads 1 --peer a.smkd --peer b.smkd --data fashion --train-limit 128 --test-limit 100 --augment none --noise symmetric:0.4 --seed 3
     --batch-size 16 --lr 0.1 --lr-scheduler constant)
 for method in blind blind-paper; do
     "$run" train "${blind[@]}" --method $method --epochs 16 -o whole.$method 2>whole.log
