@@ -6,7 +6,7 @@ for k in 0 1; do
     "$smkdc" new resnet8 --width 4 --input 1x28x28 --classes 10 --seed $k -o $k.onnx
     "$smkdc" compile $k.onnx --max-batch 64 -o $k.smkd
 done
-common=(--data fashion-mnist --train-limit 200 --test-limit 100 --seed 3 --augment crop-flip)
+common=(--data fashion --train-limit 200 --test-limit 100 --seed 3 --augment crop-flip)
 go() { # DIR FLAGS...
     local dir=$1
     shift

@@ -44,6 +44,7 @@ CLOCK = dict(progress=0.6, eta=1.6, b2=-2.0)
 SELECTED = [{**CLOCK, **r} for r in REFINED] + [dict(CLOCK, refine="ls", peer_denom="N"), dict(CLOCK, refine="cp", peer_log_floor=1e-3),
                                                 dict(CLOCK, refine="mylc", r=(0.55, 0.4, 0.6)), dict(CLOCK, refine="proselflc")]
 SMKD = functools.partial(entry, ref.mutual, (2, 3), SELECTED, near_threshold, gate="below")
+CMD = functools.partial(entry, ref.mutual, (2,), SELECTED[::4], near_threshold, gate="below")  # the same by its earlier name
 SELF = functools.partial(entry, ref.mutual, (1, 2), gate="none")
 
 def tables(widths):
@@ -324,8 +325,8 @@ KDCL = functools.partial(entry, ref.distill, sources="ensemble", balance="added"
 METHODS = {
     "smkd-p": SMKD(),
     "smkd-s": SMKD(still=True),
-    "cmd-p": SMKD(),
-    "cmd-s": SMKD(still=True),
+    "cmd-p": CMD(),
+    "cmd-s": CMD(still=True),
     "all": entry(ref.mutual, (2, 3), REFINED, gate="all"),
     "zero": SELF(switches=REFINED + [dict(refine="mylc", r=(0.55, 0.4)), dict(refine="proselflc", progress=0.6), dict(refine="none")]),
     "ce": SELF(refine="none"),
