@@ -169,7 +169,7 @@ def discriminator(x, w, bias, fw, fbias):
 DISCRIMINATOR = ("discriminator.conv.weight", "discriminator.conv.bias", "discriminator.fc.weight", "discriminator.fc.bias")
 
 
-def afd(x, *, names=None, distill_weight=1.0, temperature=3.0, adversarial_weight=1.0, transfer="sgd", discriminator_lr=1e-4, lr=0.0, momentum=0.0,
+def afd(x, *, names=None, distill_weight=1.0, temperature=3.0, adversarial_weight=0.1, transfer="sgd", discriminator_lr=1e-4, lr=0.0, momentum=0.0,
         weight_decay=0.0, nesterov=0, label_smoothing=0.0, feature=None):
     names = names or [feature or "feature"] * x.peers
     maps = [np.float64(getattr(x, f"tap_{k}_{name}")) for k, name in enumerate(names)]
