@@ -42,6 +42,20 @@ bool method_never(const struct method *m, const struct method_values *v);
 #define METHOD_VIEWS(where, what)                                                                                      \
     {.name = "views", .value = "V", .kind = METHOD_WORD, .def = "own", .words = method_view_words, .only = where,      \
      .of_run = true, .help = "own: " what " sees an image augmented for itself; same: all see one view"}
+// Numbers that several families have, alike but for where they matter and what is said of them.
+#define METHOD_TEMPERATURE(by_default, where, what)                                                                    \
+    {.name = "temperature", .value = "T", .kind = METHOD_NUMBER, .def = by_default, .min = 1e-3, .max = 1e6,           \
+     .scalar = "temperature", .only = where, .help = what}
+#define METHOD_BOTH_SIDES "logits are divided by T on both sides, and the divergence multiplied by T^2"
+#define METHOD_DISTILL_WEIGHT(where, what)                                                                             \
+    {.name = "distill-weight", .value = "W", .kind = METHOD_NUMBER, .def = "1", .min = 0, .max = 1e6,                  \
+     .scalar = "distill_weight", .only = where, .help = what}
+#define METHOD_EPSILON(where, what)                                                                                    \
+    {.name = "epsilon", .value = "E", .kind = METHOD_NUMBER, .def = "0.5", .min = 0, .max = 1, .scalar = "epsilon",    \
+     .only = where, .help = what}
+#define METHOD_RAMP(where)                                                                                             \
+    {.name = "ramp", .value = "E", .kind = METHOD_NUMBER, .def = "80", .min = 1, .max = 1e9, .scalar = "ramp",         \
+     .only = where, .help = "epochs over which that weight grows: exp(-5 (1 - epoch/E)^2)"}
 // clang-format on
 extern const char *const method_view_words[];
 extern const char *const method_strong_words[]; // some of --auto-augment's
