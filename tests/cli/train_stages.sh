@@ -176,7 +176,7 @@ for name, v in parts.items():
 P
 # Killed inside the stage of the late part, it is the same run.
 pes long "${parts[@]}" --late-epochs 3
-exec=exec pes long.killed "${parts[@]}" --late-epochs 3 --threads 1 &
+exec=exec pes long.killed "${parts[@]}" --late-epochs 3 &
 pid=$!
 for _ in $(seq 3000); do
     if [ -e long.killed/metrics.jsonl ] && [ "$(wc -l <long.killed/metrics.jsonl)" -ge 2 ]; then break; fi
@@ -184,7 +184,7 @@ for _ in $(seq 3000); do
 done
 kill -9 $pid 2>/dev/null || true
 wait $pid 2>/dev/null || true
-"$run" train --resume -o long.killed 2>resumed.log
+"$run" train --resume --threads 2 -o long.killed 2>resumed.log || fail "$(tail -n 1 long.killed.log resumed.log)"
 same_run long long.killed
 
 # --- what the rows say of themselves ---------------------------------------------------------------------------------------
