@@ -30,11 +30,7 @@ static ir_vid off(struct loss_builder *b, ir_vid x, double to) {
 
 static void draw_one(struct loss_builder *b, int k, const ir_vid *map, ir_vid q, ir_vid given) {
     struct ir_graph *g = b->g;
-    const struct loss_training as_network = {.rule = loss_is(b, "transfer", "adam") ? LOSS_ADAM : LOSS_SGD,
-                                             .rate = "lr",
-                                             .momentum = "momentum",
-                                             .nesterov = "nesterov",
-                                             .decay = "weight_decay"},
+    const struct loss_training as_network = loss_as_network(b, "transfer"),
                                apart = {.rule = LOSS_ADAM,
                                         .rate = "discriminator_lr",
                                         .loss = arena_printf(b->a, "discriminator_loss.%d", k)};

@@ -14,8 +14,6 @@
 
 enum { TEACHER, STUDENT };
 
-static ir_vid column(struct ir_graph *g, ir_vid rows) { return ir_reshape(g, rows, 2, (int64_t[]){IR_N, 1}); }
-
 // S(beta), [N,C]
 static ir_vid robust_target(struct loss_builder *b, ir_vid q, ir_vid alpha) {
     struct ir_graph *g = b->g;
@@ -70,7 +68,7 @@ void loss_draw_blind(struct loss_builder *b) {
         return;
     }
     ir_vid given, q = loss_targets(b, &given), group = loss_table(b, "group", -1, 0);
-    ir_vid target = robust_target(b, q, column(g, share_of(b, group)));
+    ir_vid target = robust_target(b, q, loss_column(g, share_of(b, group)));
     ir_vid teacher = loss_label_term(b, target, given, loss_logits(b, TEACHER), 0), student = student_loss(b, given);
     loss_output(b, "loss.all", ir_add(g, teacher, student));
     loss_output(b, "teacher_loss", ir_stop_gradient(g, teacher));

@@ -37,11 +37,7 @@ static ir_vid from_averages(struct loss_builder *b, int k, int n, int i, ir_vid 
 
 static void draw_one(struct loss_builder *b, int k, ir_vid q, ir_vid given, ir_vid w) {
     struct ir_graph *g = b->g;
-    const struct loss_training how = {.rule = loss_is(b, "classifier", "adam") ? LOSS_ADAM : LOSS_SGD,
-                                      .rate = "lr",
-                                      .momentum = "momentum",
-                                      .nesterov = "nesterov",
-                                      .decay = "weight_decay"};
+    const struct loss_training how = loss_as_network(b, "classifier");
     struct loss_heads net;
     ir_vid ze;
     if (!find(b, k, &how, &net, &ze)) return;

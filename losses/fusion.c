@@ -45,12 +45,9 @@ static ir_vid mean_logits(struct loss_builder *b) {
 
 void loss_draw_fusion(struct loss_builder *b) {
     struct ir_graph *g = b->g;
-    const struct loss_training how = {.rule = loss_is(b, "fusion", "adam") ? LOSS_ADAM : LOSS_SGD,
-                                      .rate = "lr",
-                                      .momentum = "momentum",
-                                      .nesterov = "nesterov",
-                                      .decay = "fusion_decay",
-                                      .loss = "fused_loss"};
+    struct loss_training how = loss_as_network(b, "fusion");
+    how.decay = "fusion_decay";
+    how.loss = "fused_loss";
     ir_vid zf = fused(b, b->o->predict ? NULL : &how);
     if (zf == IR_NONE) return;
     if (b->o->predict) {

@@ -120,6 +120,10 @@ ir_vid loss_label_term(struct loss_builder *b, ir_vid target, ir_vid given, ir_v
 ir_vid loss_row_weights(struct loss_builder *b, ir_vid given); // [N]: of the given labels' classes; 1 without weights
 ir_vid loss_weighted_mean(struct loss_builder *b, ir_vid rows, ir_vid given);
 
+ir_vid loss_column(struct ir_graph *g, ir_vid rows); // [N,1] of [N]
+// Trained as the networks are, by the rule that a word of the family names, sgd or adam.
+struct loss_training loss_as_network(const struct loss_builder *b, const char *rule);
+ir_vid loss_rise(struct ir_graph *g, ir_vid left); // exp(-5 left^2): a sigmoid ramp of which that share is left
 // exp(-5 (1 - min(epoch/ramp, 1))^2), [], ramp = --ramp: how much what is not learnt at once counts by now.
 ir_vid loss_risen(struct loss_builder *b);
 // Whether this is the first step of its epoch, [].

@@ -46,8 +46,6 @@ static ir_vid sharpened(struct loss_builder *b, ir_vid p) {
     return ir_div(g, s, loss_keep_sum(g, s, 1));
 }
 
-static ir_vid column(struct ir_graph *g, ir_vid rows) { return ir_reshape(g, rows, 2, (int64_t[]){IR_N, 1}); }
-
 static int other(const struct loss_builder *b, int k) { return (k + 1) % b->o->peers; }
 
 // Who judges the labels that network k learns.
@@ -56,7 +54,7 @@ static int judge(const struct loss_builder *b, int k) { return is_mixture(b) ? o
 static ir_vid believed_target(struct loss_builder *b, int k, ir_vid y) {
     struct ir_graph *g = b->g;
     if (!is_mixture(b) || !loss_is(b, "refine-labels", "yes")) return y;
-    ir_vid w = column(g, loss_table(b, "clean", judge(b, k), 0)),
+    ir_vid w = loss_column(g, loss_table(b, "clean", judge(b, k), 0)),
            own = mean_of_two(b, softmax_views(b, loss_guess(b, k)), 0);
     ir_vid mixed = ir_add(g, ir_mul(g, w, y), ir_mul(g, ir_sub(g, ir_const_f(g, 1), w), own));
     return sharpened(b, mixed);
@@ -167,7 +165,7 @@ static void agree(struct loss_builder *b, int k, ir_vid y, ir_vid z, ir_vid look
     ir_vid same = ir_binary(g, IR_OP_eq, loss_class(b, z), loss_class(b, y)), zero = ir_const_f(g, 0);
     ir_vid agrees = ir_where(g, same, ir_const_f(g, 1), zero), was = loss_state(b, "counts", k, 1, &c);
     ir_vid begins = ir_binary(g, IR_OP_le, loss_scalar(b, "survey"), ir_const_f(g, 1));
-    ir_vid now = ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, column(g, agrees), y), &axis, 1, 0);
+    ir_vid now = ir_reduce(g, IR_OP_reduce_sum, ir_mul(g, loss_column(g, agrees), y), &axis, 1, 0);
     ir_vid more = ir_add(g, ir_where(g, begins, zero, was), now);
     loss_set_table(b, "keep", k, ir_where(g, looks, agrees, loss_table(b, "keep", k, 0)));
     loss_set_state(b, "counts", k, ir_where(g, looks, more, was));

@@ -37,7 +37,7 @@ static ir_vid ramp(struct loss_builder *b, ir_vid now, ir_vid length) {
     ir_vid one = ir_const_f(g, 1), longer = ir_binary(g, IR_OP_max, length, ir_const_f(g, 1e-6));
     ir_vid done = ir_binary(g, IR_OP_min, ir_div(g, now, longer), one);
     ir_vid x = ir_where(g, ir_binary(g, IR_OP_lt, ir_const_f(g, 0), length), one_minus(g, done), ir_const_f(g, 0));
-    return ir_unary(g, IR_OP_exp, ir_mul(g, ir_const_f(g, -5), ir_mul(g, x, x)));
+    return loss_rise(g, x);
 }
 
 // ELR+: t is filled by what the average of the next network says of the image as it is, t <- beta t + (1-beta) a; the

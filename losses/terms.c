@@ -81,11 +81,15 @@ ir_vid loss_from_others(struct loss_builder *b, int k, bool mean) {
     return mean && b->o->peers > 2 ? ir_div(g, sum, ir_const_f(g, b->o->peers - 1)) : sum;
 }
 
+ir_vid loss_rise(struct ir_graph *g, ir_vid left) {
+    return ir_unary(g, IR_OP_exp, ir_mul(g, ir_const_f(g, -5), ir_mul(g, left, left)));
+}
+
 ir_vid loss_risen(struct loss_builder *b) {
     struct ir_graph *g = b->g;
     ir_vid one = ir_const_f(g, 1), now = ir_div(g, loss_scalar(b, "epoch"), loss_scalar(b, "ramp"));
     ir_vid left = ir_sub(g, one, ir_binary(g, IR_OP_min, now, one));
-    return ir_unary(g, IR_OP_exp, ir_mul(g, ir_const_f(g, -5), ir_mul(g, left, left)));
+    return loss_rise(g, left);
 }
 
 ir_vid loss_epoch_begins(struct loss_builder *b) {
@@ -111,4 +115,14 @@ ir_vid loss_uniform_prior(struct loss_builder *b, ir_vid p, double floor) {
     ir_vid logs = ir_unary(g, IR_OP_log, ir_binary(g, IR_OP_max, mean, ir_const_f(g, floor)));
     ir_vid sum = ir_reduce(g, IR_OP_reduce_sum, logs, &axis, 1, 0);
     return ir_sub(g, ir_const_f(g, -log(c)), ir_div(g, sum, ir_const_f(g, c)));
+}
+
+ir_vid loss_column(struct ir_graph *g, ir_vid rows) { return ir_reshape(g, rows, 2, (int64_t[]){IR_N, 1}); }
+
+struct loss_training loss_as_network(const struct loss_builder *b, const char *rule) {
+    return (struct loss_training){.rule = loss_is(b, rule, "adam") ? LOSS_ADAM : LOSS_SGD,
+                                  .rate = "lr",
+                                  .momentum = "momentum",
+                                  .nesterov = "nesterov",
+                                  .decay = "weight_decay"};
 }

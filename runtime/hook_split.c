@@ -22,10 +22,12 @@ static void tell(struct run *r, int64_t epoch, const struct rt_table *keep, int 
 }
 
 // The losses of this survey in [0, 1], or the mean of those of the last five, of which the table has a column each.
-static void losses(struct run *r, int k, int64_t survey, double *loss) {
+static enum smkd_result losses(struct run *r, int k, int64_t survey, double *loss) {
     const struct rt_table *now = rt_tables_of(&r->tables, "table.loss", k);
     const size_t n = r->data.n_train;
     for (size_t i = 0; i < n; i++) loss[i] = (double)now->data[r->data.train[i]];
+    enum smkd_result e = rt_fit_check(loss, n, "loss");
+    if (e != SMKD_R_OK) return e;
     rt_to_unit(loss, n, loss);
     char name[64];
     snprintf(name, sizeof name, "table.past.%d", k);
@@ -37,6 +39,7 @@ static void losses(struct run *r, int k, int64_t survey, double *loss) {
         loss[i] = 0;
         for (int64_t j = 0; j < seen; j++) loss[i] += (double)row[j] / (double)seen;
     }
+    return SMKD_R_OK;
 }
 
 static enum smkd_result by_mixture(struct run *r, int k, int64_t survey, double *loss) {
@@ -44,11 +47,8 @@ static enum smkd_result by_mixture(struct run *r, int k, int64_t survey, double 
                     *keep = rt_tables_of(&r->tables, "table.keep", k);
     const double limit = method_number(r->c->row, &r->c->values, "p-threshold");
     const size_t n = r->data.n_train;
-    const float *raw = rt_tables_of(&r->tables, "table.loss", k)->data;
-    for (size_t i = 0; i < n; i++) loss[i] = (double)raw[r->data.train[i]];
-    enum smkd_result e = rt_fit_check(loss, n, "loss");
+    enum smkd_result e = losses(r, k, survey, loss);
     if (e != SMKD_R_OK) return e;
-    losses(r, k, survey, loss);
     struct rt_gaussians fit;
     e = rt_gaussians_fit(loss, n, &rt_gaussians_dividemix, "loss", &fit);
     for (size_t i = 0; i < n && e == SMKD_R_OK; i++) {
