@@ -104,6 +104,7 @@ void rt_feeds_release(struct rt_feeds *f) {
 }
 
 void rt_repeat_views(float *x, size_t n, size_t views, size_t width) {
+    if (views < 2) return;
     for (size_t i = n * views; i-- > 0;) memmove(x + i * width, x + i / views * width, width * sizeof *x);
 }
 

@@ -194,7 +194,7 @@ enum smkd_result rt_step(struct run *r, int64_t epoch, int64_t number, const str
         if (!is_trained(r, k)) continue;
         const float *seen = seen_by(r, b, k, &images);
         e = rt_peer_run(&p[k], SMKD_ABI_FORWARD, seen, images);
-        if (repeat > 1) rt_repeat_views(p[k].out, b->n, repeat, (size_t)p[k].classes);
+        rt_repeat_views(p[k].out, b->n, repeat, (size_t)p[k].classes);
     }
     if (e == SMKD_R_OK) e = rt_step_program(r, b);
     if (e == SMKD_R_OK) e = check_finite(r, epoch, number);

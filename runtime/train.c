@@ -73,6 +73,9 @@ static enum smkd_result set_each(struct run *r, const char *list,
     return e;
 }
 
+// Of each row, as one batch, that teachers, averages and guesses see.
+static size_t fed_views(const struct run *r) { return r->views.feed == METHOD_ALL_VIEWS ? (size_t)r->views.count : 1; }
+
 // The numbers of the method that stay as they are.
 static enum smkd_result start_loss(struct run *r) {
     struct rt_train *t = r->t;
@@ -99,7 +102,7 @@ static enum smkd_result start_loss(struct run *r) {
                                  .peers = t->peers,
                                  .n_peers = t->n_peers,
                                  .averages = r->average,
-                                 .views = r->views.feed == METHOD_ALL_VIEWS ? r->views.count : 1};
+                                 .views = (int)fed_views(r)};
     if (e == SMKD_R_OK) e = rt_feeds_start(&r->feeds, &r->loss, (size_t)r->c->batch_size * (size_t)r->feeds.views);
     const struct method *m = r->c->row;
     for (int i = 0; m->family->params[i].name && e == SMKD_R_OK; i++)
@@ -117,10 +120,7 @@ static enum smkd_result start_loss(struct run *r) {
 }
 
 // As one batch, of a peer that is trained or asked what it says.
-static size_t most_views(const struct run *r) {
-    const bool fed = r->views.feed == METHOD_ALL_VIEWS;
-    return fed && (size_t)r->views.count > r->stacked ? (size_t)r->views.count : r->stacked;
-}
+static size_t most_views(const struct run *r) { return fed_views(r) > r->stacked ? fed_views(r) : r->stacked; }
 
 static enum smkd_result start_peer(struct run *r, int k) {
     struct rt_peer *p = &r->t->peers[k];
@@ -322,8 +322,7 @@ static enum smkd_result start(struct run *r) {
     for (int k = 0; k < r->t->n_peers; k++)
         if ((e = start_peer(r, k)) != SMKD_R_OK) return e;
     for (int k = 0; k < t->n_teachers; k++)
-        if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size,
-                               r->views.feed == METHOD_ALL_VIEWS ? (size_t)r->views.count : 1)) != SMKD_R_OK)
+        if ((e = rt_peer_start(&t->teachers[k], r->team, (size_t)r->c->batch_size, fed_views(r))) != SMKD_R_OK)
             return e;
     if ((e = rt_stages_start(r)) != SMKD_R_OK || (e = start_extras(r)) != SMKD_R_OK ||
         (e = start_loss(r)) != SMKD_R_OK || (e = rt_hook_start(r)) != SMKD_R_OK || (e = reserve(r)) != SMKD_R_OK ||
