@@ -2,26 +2,39 @@
 // gradient is computed from an overflow (inf * 0). Gradients at kinks are PyTorch's.
 #include "onnx_internal.h"
 
-static ir_vid floats(struct fe_ctx *c, struct fe_node *n) {
+// Operand 0, of floats; with `single` of float32.
+static ir_vid floats_of(struct fe_ctx *c, struct fe_node *n, bool single) {
     ir_vid x = fe_in(c, n, 0);
-    if (x != IR_NONE && fe_typeof(c, x)->dtype != IR_F32) {
-        bool wide = fe_typeof(c, x)->dtype == IR_F64;
-        fe_fail(c, n, "needs floats, got %s%s", ir_dtype_name(fe_typeof(c, x)->dtype),
-                wide ? ": it is computed in float32 only: put a Cast to FLOAT in front" : "");
-        return IR_NONE;
+    if (x == IR_NONE) {
+        fe_fail(c, n, "operand 0 is missing or no tensor");
+        return x;
     }
-    if (x == IR_NONE) fe_fail(c, n, "operand 0 is missing or no tensor");
-    return x;
+    const enum ir_dtype t = fe_typeof(c, x)->dtype;
+    if (t == IR_F32 || (t == IR_F64 && !single)) return x;
+    fe_fail(c, n, "needs floats, got %s%s", ir_dtype_name(t),
+            t == IR_F64 ? ": it is computed in float32 only: put a Cast to FLOAT in front" : "");
+    return IR_NONE;
 }
+static ir_vid floats(struct fe_ctx *c, struct fe_node *n) { return floats_of(c, n, false); }
 
-static ir_vid scale(struct fe_ctx *c, ir_vid x, double k) { return k == 1 ? x : fe_e2(c, IR_OP_mul, x, fe_f(c, k)); }
-static ir_vid shift(struct fe_ctx *c, ir_vid x, double k) { return fe_e2(c, IR_OP_add, x, fe_f(c, k)); }
-static ir_vid positive(struct fe_ctx *c, ir_vid x) { return fe_e2(c, IR_OP_lt, fe_f(c, 0), x); }
+// An attribute of float32, also where x is wider and the default is meant.
+static double number(struct fe_ctx *c, struct fe_node *n, const char *name, double def) {
+    return fe_attr_f(c, n, name, (double)(float)def);
+}
+// A number of x's type.
+static ir_vid like(struct fe_ctx *c, ir_vid x, double v) { return fe_num(c, fe_typeof(c, x)->dtype, v); }
+static ir_vid scale(struct fe_ctx *c, ir_vid x, double k) {
+    return k == 1 || x == IR_NONE ? x : fe_e2(c, IR_OP_mul, x, like(c, x, k));
+}
+static ir_vid shift(struct fe_ctx *c, ir_vid x, double k) {
+    return x == IR_NONE ? x : fe_e2(c, IR_OP_add, x, like(c, x, k));
+}
+static ir_vid positive(struct fe_ctx *c, ir_vid x) { return fe_e2(c, IR_OP_lt, like(c, x, 0), x); }
 
 bool fe_op_leaky_relu(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    return fe_out(c, n, 0, fe_where(c, positive(c, x), x, scale(c, x, fe_attr_f(c, n, "alpha", 0.01))));
+    return fe_out(c, n, 0, fe_where(c, positive(c, x), x, scale(c, x, number(c, n, "alpha", 0.01))));
 }
 
 bool fe_op_prelu(struct fe_ctx *c, struct fe_node *n) {
@@ -34,18 +47,18 @@ bool fe_op_prelu(struct fe_ctx *c, struct fe_node *n) {
 static bool exponential(struct fe_ctx *c, struct fe_node *n, double alpha, double beta, double gamma) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    ir_vid pos = positive(c, x), neg = fe_where(c, pos, fe_f(c, 0), x);
+    ir_vid pos = positive(c, x), neg = fe_where(c, pos, like(c, x, 0), x);
     ir_vid e = scale(c, shift(c, fe_e1(c, IR_OP_exp, scale(c, neg, 1 / beta)), -1), alpha);
     return fe_out(c, n, 0, scale(c, fe_where(c, pos, x, e), gamma));
 }
 
-bool fe_op_elu(struct fe_ctx *c, struct fe_node *n) { return exponential(c, n, fe_attr_f(c, n, "alpha", 1), 1, 1); }
+bool fe_op_elu(struct fe_ctx *c, struct fe_node *n) { return exponential(c, n, number(c, n, "alpha", 1), 1, 1); }
 bool fe_op_selu(struct fe_ctx *c, struct fe_node *n) {
-    return exponential(c, n, fe_attr_f(c, n, "alpha", 1.67326319217681884765625), 1,
-                       fe_attr_f(c, n, "gamma", 1.05070102214813232421875));
+    return exponential(c, n, number(c, n, "alpha", 1.67326319217681884765625), 1,
+                       number(c, n, "gamma", 1.05070102214813232421875));
 }
 bool fe_op_celu(struct fe_ctx *c, struct fe_node *n) {
-    double alpha = fe_attr_f(c, n, "alpha", 1);
+    double alpha = number(c, n, "alpha", 1);
     return exponential(c, n, alpha, alpha, 1);
 }
 
@@ -66,8 +79,8 @@ bool fe_op_gelu(struct fe_ctx *c, struct fe_node *n) {
 // lo where x <= lo, hi where x >= hi, else x (NaN stays); the gradient is 1 strictly inside, as of PyTorch's hardtanh.
 static ir_vid clip(struct fe_ctx *c, ir_vid x, const double *lo, const double *hi) {
     ir_vid y = x;
-    if (hi) y = fe_where(c, fe_e2(c, IR_OP_le, fe_f(c, *hi), x), fe_f(c, *hi), y);
-    if (lo) y = fe_where(c, fe_e2(c, IR_OP_le, x, fe_f(c, *lo)), fe_f(c, *lo), y);
+    if (hi) y = fe_where(c, fe_e2(c, IR_OP_le, like(c, x, *hi), x), like(c, x, *hi), y);
+    if (lo) y = fe_where(c, fe_e2(c, IR_OP_le, x, like(c, x, *lo)), like(c, x, *lo), y);
     return y;
 }
 
@@ -78,24 +91,24 @@ static ir_vid hard_sigmoid(struct fe_ctx *c, ir_vid x, double alpha, double beta
 bool fe_op_hard_sigmoid(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    return fe_out(c, n, 0, hard_sigmoid(c, x, fe_attr_f(c, n, "alpha", 0.2), fe_attr_f(c, n, "beta", 0.5)));
+    return fe_out(c, n, 0, hard_sigmoid(c, x, number(c, n, "alpha", 0.2), number(c, n, "beta", 0.5)));
 }
 
 bool fe_op_hard_swish(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, hard_sigmoid(c, x, 1.0 / 6, 0.5)));
+    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, hard_sigmoid(c, x, (double)(1.0f / 6), 0.5)));
 }
 
 bool fe_op_swish(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, fe_e1(c, IR_OP_sigmoid, scale(c, x, fe_attr_f(c, n, "alpha", 1)))));
+    return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, fe_e1(c, IR_OP_sigmoid, scale(c, x, number(c, n, "alpha", 1)))));
 }
 
 // ln(1 + e^x), linear above 20 as in PyTorch.
 static ir_vid softplus(struct fe_ctx *c, ir_vid x) {
-    ir_vid large = fe_e2(c, IR_OP_lt, fe_f(c, 20), x), safe = fe_where(c, large, fe_f(c, 0), x);
+    ir_vid large = fe_e2(c, IR_OP_lt, like(c, x, 20), x), safe = fe_where(c, large, like(c, x, 0), x);
     return fe_where(c, large, x, fe_e1(c, IR_OP_log, shift(c, fe_e1(c, IR_OP_exp, safe), 1)));
 }
 
@@ -117,7 +130,7 @@ bool fe_op_softsign(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_thresholded_relu(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, fe_f(c, fe_attr_f(c, n, "alpha", 1)), x), x, fe_f(c, 0)));
+    return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, like(c, x, number(c, n, "alpha", 1)), x), x, like(c, x, 0)));
 }
 
 // Of integers, and of floats known at import (TensorFlow's padding): the bounds as values of x's dtype, max applied
@@ -198,6 +211,25 @@ bool fe_op_softmax_flat(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_reshape(c, x, t.rank, t.dims));
 }
 
+// 1 at the first largest element along the axis, 0 elsewhere. Before opset 13 the dims from `axis` on are one.
+bool fe_op_hardmax(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = floats(c, n);
+    int axis;
+    if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", n->arg ? -1 : 1), fe_typeof(c, x)->rank, &axis))
+        return false;
+    const struct ir_type t = *fe_typeof(c, x);
+    struct ir_type flat = t;
+    for (int i = axis + 1; i < t.rank && !n->arg; i++) flat.dims[axis] *= t.dims[i];
+    if (!n->arg) flat.rank = axis + 1;
+    if (flat.dims[axis] < 0) return fe_fail(c, n, "it looks for the largest of the batch, which is not supported");
+    x = fe_reshape(c, x, flat.rank, flat.dims);
+    int64_t row[IR_MAX_RANK];
+    for (int i = 0; i < flat.rank; i++) row[i] = i == axis ? flat.dims[i] : 1;
+    ir_vid best = fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis)));
+    ir_vid index = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", row, flat.rank), IR_I("axis", axis)));
+    return fe_out(c, n, 0, fe_reshape(c, fe_cast(c, fe_e2(c, IR_OP_eq, best, index), t.dtype), t.rank, t.dims));
+}
+
 // Trains with its ratio whatever mode the file was exported in, except where training_mode is a constant false.
 bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
     if (n->n_out > 1 && n->wanted[1]) return fe_fail(c, n, "its second result (mask) is used, which is not supported");
@@ -209,7 +241,7 @@ bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
         return false;
     if (!(ratio >= 0 && ratio < 1)) return fe_fail(c, n, "ratio %g is outside [0, 1)", ratio);
     if (ratio == 0 || (fe_arg(n, 2) && training == 0)) return fe_out_val(n, 0, xv);
-    ir_vid x = floats(c, n);
+    ir_vid x = floats_of(c, n, true);
     if (x == IR_NONE) return false;
     ir_vid in[2] = {x, fe_seed(c)};
     return fe_out(c, n, 0,

@@ -1,6 +1,9 @@
 // Elementwise operators that are one IR op, or a few of the same.
 #include "onnx_internal.h"
 
+#include <math.h>
+#include <string.h>
+
 // Operand i, or NULL after saying that it is missing.
 static struct fe_val *need(struct fe_ctx *c, struct fe_node *n, size_t i) {
     struct fe_val *v = fe_arg(n, i);
@@ -119,6 +122,77 @@ bool fe_op_xor(struct fe_ctx *c, struct fe_node *n) {
     if (!two(c, n, &x, &y)) return false;
     struct fe_val *same = fe_p_binary(c, IR_OP_eq, x, y);
     return same && fe_out_val(n, 0, fe_p_unary(c, IR_OP_not, same));
+}
+
+bool fe_op_tan(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = need(c, n, 0), *s = x ? fe_p_unary(c, IR_OP_sin, x) : NULL;
+    return s && fe_out_val(n, 0, fe_p_binary(c, IR_OP_div, s, fe_p_unary(c, IR_OP_cos, x)));
+}
+
+static struct fe_val *number(struct fe_ctx *c, enum ir_dtype t, double v) { return fe_val_of(c, fe_num(c, t, v)); }
+
+bool fe_op_is_nan(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = need(c, n, 0), *same = x ? fe_p_binary(c, IR_OP_eq, x, x) : NULL;
+    return same && fe_out_val(n, 0, fe_p_unary(c, IR_OP_not, same));
+}
+
+bool fe_op_is_inf(struct fe_ctx *c, struct fe_node *n) {
+    const bool above = fe_attr_i(c, n, "detect_positive", 1) != 0, below = fe_attr_i(c, n, "detect_negative", 1) != 0;
+    struct fe_val *x = need(c, n, 0);
+    if (!x) return false;
+    const enum ir_dtype t = fe_type(c, x)->dtype;
+    if (!ir_is_float(t)) return fe_fail(c, n, "needs floats, got %s", ir_dtype_name(t));
+    if (above && below) x = fe_p_unary(c, IR_OP_abs, x);
+    const double sought = above ? INFINITY : below ? -INFINITY : NAN; // nothing equals NaN
+    return x && fe_out_val(n, 0, fe_p_binary(c, IR_OP_eq, x, number(c, t, sought)));
+}
+
+// --- bits: of integers, whose sums, products and quotients wrap as those of the type do
+
+static bool integers(struct fe_ctx *c, struct fe_node *n, size_t count, struct fe_val **x) {
+    for (size_t i = 0; i < count; i++) {
+        if (!(x[i] = need(c, n, i))) return false;
+        const enum ir_dtype t = fe_type(c, x[i])->dtype;
+        if (!ir_is_int(t)) return fe_fail(c, n, "needs integers, got %s", ir_dtype_name(t));
+    }
+    return true;
+}
+
+bool fe_op_bit_or(struct fe_ctx *c, struct fe_node *n) { // x + y counts the bits of x & y twice
+    struct fe_val *x[2];
+    if (!integers(c, n, 2, x)) return false;
+    struct fe_val *both = fe_p_binary(c, IR_OP_bit_and, x[0], x[1]), *r = fe_p_binary(c, IR_OP_add, x[0], x[1]);
+    for (int i = 0; r && i <= n->arg; i++) r = fe_p_binary(c, IR_OP_sub, r, both); // or: once; xor: twice
+    return fe_out_val(n, 0, r);
+}
+
+static struct fe_val *complement(struct fe_ctx *c, struct fe_val *x) {
+    return x ? fe_p_binary(c, IR_OP_sub, number(c, fe_type(c, x)->dtype, -1), x) : NULL;
+}
+
+bool fe_op_bit_not(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x;
+    return integers(c, n, 1, &x) && fe_out_val(n, 0, complement(c, x));
+}
+
+// By powers of 2. A shift below 0 or by as many bits as there are is 0 as a power: all bits go, also to the right,
+// since x/0 is 0. What is negative is shifted right as its complement, so that its sign comes in from the left.
+bool fe_op_bit_shift(struct fe_ctx *c, struct fe_node *n) {
+    const char *way = fe_attr_s(c, n, "direction", "");
+    const bool left = !strcmp(way, "LEFT");
+    struct fe_val *v[2], *x, *minus = NULL;
+    if (!integers(c, n, 2, v)) return false;
+    if (!left && strcmp(way, "RIGHT")) return fe_fail(c, n, "direction \"%s\"; LEFT and RIGHT are known", way);
+    const enum ir_dtype t = fe_type(c, v[0])->dtype;
+    struct fe_val *by = fe_p_binary(c, IR_OP_pow, number(c, t, 2), v[1]);
+    x = v[0];
+    if (!by || left) return by && fe_out_val(n, 0, fe_p_binary(c, IR_OP_mul, x, by));
+    if (ir_is_signed(t)) {
+        minus = fe_p_binary(c, IR_OP_lt, x, number(c, t, 0));
+        x = fe_p_where(c, minus, complement(c, x), x);
+    }
+    x = x ? fe_p_binary(c, IR_OP_div, x, by) : NULL;
+    return x && fe_out_val(n, 0, minus ? fe_p_where(c, minus, complement(c, x), x) : x);
 }
 
 // What x^y of two types is computed in before it becomes of x's type. Integers to the power of integers wrap, which 64

@@ -114,6 +114,8 @@ static int64_t of_ints(enum ir_op op, enum ir_dtype t, int64_t x, int64_t y) {
         return ir_int_rem(t, x, y);
     case IR_OP_pow:
         return ir_int_pow(t, x, y);
+    case IR_OP_bit_and:
+        return ir_wrap_int(t, x & y);
     case IR_OP_and:
         return x && y;
     case IR_OP_or:
@@ -240,6 +242,19 @@ static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_
     }
 }
 
+static double minus(double x) { return -x; }
+static double inverse(double x) { return 1 / x; }
+static const struct {
+    enum ir_op op;
+    double (*of)(double);
+} functions[] = {
+    {IR_OP_neg, minus},     {IR_OP_abs, fabs},    {IR_OP_exp, exp},     {IR_OP_log, log},         {IR_OP_sqrt, sqrt},
+    {IR_OP_recip, inverse}, {IR_OP_floor, floor}, {IR_OP_ceil, ceil},   {IR_OP_round, nearbyint}, {IR_OP_sin, sin},
+    {IR_OP_cos, cos},       {IR_OP_asin, asin},   {IR_OP_acos, acos},   {IR_OP_atan, atan},       {IR_OP_sinh, sinh},
+    {IR_OP_cosh, cosh},     {IR_OP_asinh, asinh}, {IR_OP_acosh, acosh}, {IR_OP_atanh, atanh},     {IR_OP_tanh, tanh},
+    {IR_OP_erf, erf},
+};
+
 static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {
     if (x->fa != 0) {
         bool whole = floor(x->fa) == x->fa && floor(x->f) == x->f;
@@ -250,44 +265,12 @@ static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r)
         *r = *x; // rounding a whole number keeps it
         return whole && (op == IR_OP_floor || op == IR_OP_ceil || op == IR_OP_round);
     }
-    double v = x->f;
-    switch (op) {
-    case IR_OP_neg:
-        r->f = -v;
-        return true;
-    case IR_OP_abs:
-        r->f = fabs(v);
-        return true;
-    case IR_OP_exp:
-        r->f = exp(v);
-        return true;
-    case IR_OP_log:
-        r->f = log(v);
-        return true;
-    case IR_OP_sqrt:
-        r->f = sqrt(v);
-        return true;
-    case IR_OP_recip:
-        r->f = 1 / v;
-        return true;
-    case IR_OP_floor:
-        r->f = floor(v);
-        return true;
-    case IR_OP_ceil:
-        r->f = ceil(v);
-        return true;
-    case IR_OP_round:
-        r->f = nearbyint(v);
-        return true;
-    case IR_OP_sin:
-        r->f = sin(v);
-        return true;
-    case IR_OP_cos:
-        r->f = cos(v);
-        return true;
-    default:
-        return false;
-    }
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (functions[i].op == op) {
+            r->f = functions[i].of(x->f);
+            return true;
+        }
+    return false;
 }
 
 static bool int_unary(enum ir_op op, enum ir_dtype t, const struct fe_num *x, struct fe_num *r) {

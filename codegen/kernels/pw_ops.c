@@ -74,6 +74,14 @@ PW(relu_grad) {
 }
 PW(sin) { return un(a, "llvm.sin"); }
 PW(cos) { return un(a, "llvm.cos"); }
+PW(asin) { return is_double(a) ? by_libm(a, "asin") : cg_asin(a->f, X0); }
+PW(acos) { return is_double(a) ? by_libm(a, "acos") : cg_acos(a->f, X0); }
+PW(atan) { return is_double(a) ? by_libm(a, "atan") : cg_atan(a->f, X0); }
+PW(sinh) { return is_double(a) ? by_libm(a, "sinh") : cg_sinh(a->f, X0); }
+PW(cosh) { return is_double(a) ? by_libm(a, "cosh") : cg_cosh(a->f, X0); }
+PW(asinh) { return is_double(a) ? by_libm(a, "asinh") : cg_asinh(a->f, X0); }
+PW(acosh) { return is_double(a) ? by_libm(a, "acosh") : cg_acosh(a->f, X0); }
+PW(atanh) { return is_double(a) ? by_libm(a, "atanh") : cg_atanh(a->f, X0); }
 PW(floor) { return float_args(a) ? un(a, "llvm.floor") : X0; }
 PW(ceil) { return float_args(a) ? un(a, "llvm.ceil") : X0; }
 PW(round) { return float_args(a) ? un(a, "llvm.rint") : X0; }
@@ -199,6 +207,7 @@ PW(eq) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOEQ, X0, X1, "") : LLVM
 PW(lt) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLT, X0, X1, "") : order(a, LLVMIntSLT, X0, X1); }
 PW(le) { return float_args(a) ? LLVMBuildFCmp(B, LLVMRealOLE, X0, X1, "") : order(a, LLVMIntSLE, X0, X1); }
 PW(and) { return LLVMBuildAnd(B, X0, X1, ""); }
+PW(bit_and) { return LLVMBuildAnd(B, X0, X1, ""); }
 PW(or) { return LLVMBuildOr(B, X0, X1, ""); }
 PW(fma) { return cg_fma(a->f, X0, X1, a->x[2]); }
 PW(where) { return LLVMBuildSelect(B, X0, X1, a->x[2], ""); }

@@ -10,6 +10,14 @@ LLVMValueRef cg_log(struct cg_fn *f, LLVMValueRef x);     // <= 1 ulp; log 0 = -
 LLVMValueRef cg_tanh(struct cg_fn *f, LLVMValueRef x);    // <= 1.5 ulp
 LLVMValueRef cg_sigmoid(struct cg_fn *f, LLVMValueRef x); // <= 2.5 ulp
 LLVMValueRef cg_erf(struct cg_fn *f, LLVMValueRef x);     // <= 2.5 ulp
+LLVMValueRef cg_asin(struct cg_fn *f, LLVMValueRef x);    // <= 2 ulp; NaN outside -1..1
+LLVMValueRef cg_acos(struct cg_fn *f, LLVMValueRef x);    // <= 2 ulp; NaN outside -1..1
+LLVMValueRef cg_atan(struct cg_fn *f, LLVMValueRef x);    // <= 2 ulp
+LLVMValueRef cg_sinh(struct cg_fn *f, LLVMValueRef x);    // <= 2 ulp, inf where float32 ends
+LLVMValueRef cg_cosh(struct cg_fn *f, LLVMValueRef x);    // <= 2 ulp, inf where float32 ends
+LLVMValueRef cg_asinh(struct cg_fn *f, LLVMValueRef x);   // <= 2.5 ulp
+LLVMValueRef cg_acosh(struct cg_fn *f, LLVMValueRef x);   // <= 2.5 ulp; NaN below 1
+LLVMValueRef cg_atanh(struct cg_fn *f, LLVMValueRef x);   // <= 2.5 ulp; inf at 1, NaN beyond
 LLVMValueRef cg_vconst(struct cg_fn *f, LLVMTypeRef type, double v);      // float constant splatted to `type`
 LLVMValueRef cg_viconst(struct cg_fn *f, LLVMTypeRef type, int64_t v);    // the same for integers
 int cg_lanes(LLVMTypeRef type);                                           // 1 for scalars

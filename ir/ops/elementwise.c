@@ -9,7 +9,7 @@
 // --- types ---------------------------------------------------------------------------------------------------------
 
 // What operands an op accepts. Integer arithmetic is for shape computations that the importer folds.
-enum accepts { ANY, NUMBERS, FLOATS, BOOLS };
+enum accepts { ANY, NUMBERS, FLOATS, BOOLS, INTS };
 static const uint8_t accepted[IR_OP_COUNT] = {
     [IR_OP_neg] = NUMBERS,      [IR_OP_abs] = NUMBERS,    [IR_OP_exp] = FLOATS,   [IR_OP_log] = FLOATS,
     [IR_OP_sqrt] = FLOATS,      [IR_OP_recip] = FLOATS,   [IR_OP_erf] = FLOATS,   [IR_OP_tanh] = FLOATS,
@@ -19,14 +19,17 @@ static const uint8_t accepted[IR_OP_COUNT] = {
     [IR_OP_div] = NUMBERS,      [IR_OP_pow] = NUMBERS,    [IR_OP_max] = NUMBERS,  [IR_OP_min] = NUMBERS,
     [IR_OP_lt] = NUMBERS,       [IR_OP_le] = NUMBERS,     [IR_OP_and] = BOOLS,    [IR_OP_or] = BOOLS,
     [IR_OP_relu_grad] = FLOATS, [IR_OP_dropout] = FLOATS, [IR_OP_rem] = NUMBERS,  [IR_OP_round_to] = FLOATS,
+    [IR_OP_asin] = FLOATS,      [IR_OP_acos] = FLOATS,    [IR_OP_atan] = FLOATS,  [IR_OP_sinh] = FLOATS,
+    [IR_OP_cosh] = FLOATS,      [IR_OP_asinh] = FLOATS,   [IR_OP_acosh] = FLOATS, [IR_OP_atanh] = FLOATS,
+    [IR_OP_bit_and] = INTS,
 };
-static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool"};
+static const char *const accepts_text[] = {"any", "a number", "a floating-point", "a bool", "an integer"};
 
 static bool check_accepted(struct ir_graph *g, const struct ir_node *n, size_t i) {
     const struct ir_type *t = ir_in_type(g, n, i);
     enum accepts a = (enum accepts)accepted[n->op];
     bool ok = a == ANY || (a == NUMBERS && t->dtype != IR_BOOL) || (a == FLOATS && ir_is_float(t->dtype)) ||
-              (a == BOOLS && t->dtype == IR_BOOL);
+              (a == BOOLS && t->dtype == IR_BOOL) || (a == INTS && ir_is_int(t->dtype));
     return ok || ir_fail(g, n, "operand %zu is %s; %s tensor was expected", i, TYPE_TEXT(t), accepts_text[a]);
 }
 
@@ -184,6 +187,14 @@ UNARY(sigmoid, logistic(x), x)
 UNARY(relu, x <= 0 ? 0 : x, above(t, x) < 0 ? 0 : x) // NaN stays NaN
 UNARY(sin, sin(x), x)
 UNARY(cos, cos(x), x)
+UNARY(asin, asin(x), x)
+UNARY(acos, acos(x), x)
+UNARY(atan, atan(x), x)
+UNARY(sinh, sinh(x), x)
+UNARY(cosh, cosh(x), x)
+UNARY(asinh, asinh(x), x)
+UNARY(acosh, acosh(x), x)
+UNARY(atanh, atanh(x), x)
 UNARY(floor, floor(x), x)
 UNARY(ceil, ceil(x), x)
 UNARY(round, round_half_even(x), x)
@@ -197,6 +208,7 @@ BINARY(mul, a *b, wrap_mul(a, b))
 BINARY(div, a / b, ir_int_div(t, a, b))
 BINARY(rem, fmod(a, b), ir_int_rem(t, a, b))
 BINARY(pow, pow(a, b), ir_int_pow(t, a, b))
+LOGIC(bit_and, &)
 // NaN in either operand gives NaN, as in numpy and onnxruntime.
 BINARY(max, a > b || a != a ? a : b, ir_int_compare(t, a, b) > 0 ? a : b)
 BINARY(min, a < b || a != a ? a : b, ir_int_compare(t, a, b) < 0 ? a : b)
@@ -284,6 +296,19 @@ UNARY_VJP(sigmoid, ir_mul(g, dy, ir_mul(g, y, one_minus(g, y))))
 UNARY_VJP(relu, ir_binary(g, IR_OP_relu_grad, dy, y))
 UNARY_VJP(sin, ir_mul(g, dy, ir_unary(g, IR_OP_cos, x)))
 UNARY_VJP(cos, ir_unary(g, IR_OP_neg, ir_mul(g, dy, ir_unary(g, IR_OP_sin, x))))
+// Infinite where the function itself is vertical: asin and acos at -1 and 1, acosh at 1.
+static ir_vid plus(struct ir_graph *g, ir_vid x, double k) { return ir_add(g, x, ir_const_like(g, x, k)); }
+static ir_vid over_root(struct ir_graph *g, ir_vid dy, ir_vid x) { return ir_div(g, dy, ir_unary(g, IR_OP_sqrt, x)); }
+// (1 - x)(1 + x): 1 - x^2 would be rounded to 0 before x is 1
+static ir_vid below_one(struct ir_graph *g, ir_vid x) { return ir_mul(g, one_minus(g, x), plus(g, x, 1)); }
+UNARY_VJP(asin, over_root(g, dy, below_one(g, x)))
+UNARY_VJP(acos, ir_unary(g, IR_OP_neg, over_root(g, dy, below_one(g, x))))
+UNARY_VJP(atan, ir_div(g, dy, plus(g, square(g, x), 1)))
+UNARY_VJP(sinh, ir_mul(g, dy, ir_unary(g, IR_OP_cosh, x)))
+UNARY_VJP(cosh, ir_mul(g, dy, ir_unary(g, IR_OP_sinh, x)))
+UNARY_VJP(asinh, over_root(g, dy, plus(g, square(g, x), 1)))
+UNARY_VJP(acosh, over_root(g, dy, ir_mul(g, plus(g, x, -1), plus(g, x, 1))))
+UNARY_VJP(atanh, ir_div(g, dy, below_one(g, x)))
 UNARY_VJP(copy, dy)
 
 // dx, a root's gradient, where y is not 0 or the root is not `flat`; 0 elsewhere.

@@ -10,7 +10,9 @@
 
 bool ir_infer_softmax(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
     const struct ir_type *x = ir_in_type(g, n, 0);
-    if (!ir_check_float(g, n, 0) || ir_check_axis(g, n, "axis", x->rank) < 0) return false;
+    if (!ir_is_float(x->dtype))
+        return ir_fail(g, n, "operand 0 is %s; a floating-point tensor was expected", TYPE_TEXT(x));
+    if (ir_check_axis(g, n, "axis", x->rank) < 0) return false;
     out[0] = ir_type_make(x->dtype, x->rank, x->dims);
     return true;
 }

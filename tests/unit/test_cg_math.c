@@ -26,6 +26,14 @@ static const struct fn {
     {IR_OP_log, log, 1e-44, 1e-38, 1}, {IR_OP_tanh, tanh, -10, 10, 1.5},
     {IR_OP_tanh, tanh, 1e-20, 1, 1.5}, {IR_OP_sigmoid, sigmoid, -80, 30, 2.5},
     {IR_OP_erf, erf, -5, 5, 2.5},      {IR_OP_erf, erf, 1e-20, 1, 2.5},
+    {IR_OP_asin, asin, -1, 1, 2},      {IR_OP_asin, asin, 1e-40, 1, 2},
+    {IR_OP_acos, acos, -1, 1, 2},      {IR_OP_acos, acos, 1e-20, 1, 2},
+    {IR_OP_atan, atan, -5, 5, 2},      {IR_OP_atan, atan, 1e-40, 1e38, 2},
+    {IR_OP_sinh, sinh, -90, 90, 2},    {IR_OP_sinh, sinh, 1e-40, 2, 2},
+    {IR_OP_cosh, cosh, -90, 90, 2},    {IR_OP_cosh, cosh, 1e-20, 2, 2},
+    {IR_OP_asinh, asinh, -9, 9, 2.5},  {IR_OP_asinh, asinh, 1e-40, 3e38, 2.5},
+    {IR_OP_acosh, acosh, 1, 2, 2.5},   {IR_OP_acosh, acosh, 1, 3e38, 2.5},
+    {IR_OP_atanh, atanh, -1, 1, 2.5},  {IR_OP_atanh, atanh, 1e-40, 1, 2.5},
 };
 enum { N_FNS = sizeof fns / sizeof *fns, N = 200000 };
 
@@ -109,12 +117,15 @@ static void test_accuracy(void **state) {
 
 static void test_special_values(void **state) {
     (void)state;
-    static float x[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, -1.0f, 1e-45f, 200.0f, -200.0f};
+    static float x[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, -1.0f, 1e-45f, 200.0f, -200.0f, 1.0f, -1e-8f};
     enum { n = sizeof x / sizeof *x };
     static const struct {
         enum ir_op op;
         double (*ref)(double);
-    } f[] = {{IR_OP_exp, exp}, {IR_OP_log, log}, {IR_OP_tanh, tanh}, {IR_OP_sigmoid, sigmoid}, {IR_OP_erf, erf}};
+    } f[] = {{IR_OP_exp, exp},    {IR_OP_log, log},   {IR_OP_tanh, tanh},   {IR_OP_sigmoid, sigmoid},
+             {IR_OP_erf, erf},    {IR_OP_asin, asin}, {IR_OP_acos, acos},   {IR_OP_atan, atan},
+             {IR_OP_sinh, sinh},  {IR_OP_cosh, cosh}, {IR_OP_asinh, asinh}, {IR_OP_acosh, acosh},
+             {IR_OP_atanh, atanh}};
     for (size_t k = 0; k < sizeof f / sizeof *f; k++) {
         float *y = run(f[k].op, x, n, "native");
         for (int i = 0; i < n; i++)

@@ -22,12 +22,15 @@ static void test_unary(void **state) {
         enum ir_op op;
         double lo, hi, rtol;
     } c[] = {
-        {IR_OP_neg, -2, 2, 0},       {IR_OP_abs, -2, 2, 0},       {IR_OP_exp, -20, 20, 1e-6},
-        {IR_OP_log, 1e-6, 50, 1e-6}, {IR_OP_sqrt, 0, 9, 1e-6},    {IR_OP_recip, .1, 4, 1e-6},
-        {IR_OP_erf, -5, 5, 1e-6},    {IR_OP_tanh, -10, 10, 1e-6}, {IR_OP_sigmoid, -30, 30, 1e-6},
-        {IR_OP_relu, -2, 2, 0},      {IR_OP_sin, -9, 9, 1e-6},    {IR_OP_cos, -9, 9, 1e-6},
-        {IR_OP_floor, -9, 9, 0},     {IR_OP_ceil, -9, 9, 0},      {IR_OP_round, -9, 9, 0},
-        {IR_OP_sign, -1, 1, 0},      {IR_OP_copy, -2, 2, 0},      {IR_OP_stop_gradient, -2, 2, 0},
+        {IR_OP_neg, -2, 2, 0},       {IR_OP_abs, -2, 2, 0},           {IR_OP_exp, -20, 20, 1e-6},
+        {IR_OP_log, 1e-6, 50, 1e-6}, {IR_OP_sqrt, 0, 9, 1e-6},        {IR_OP_recip, .1, 4, 1e-6},
+        {IR_OP_erf, -5, 5, 1e-6},    {IR_OP_tanh, -10, 10, 1e-6},     {IR_OP_sigmoid, -30, 30, 1e-6},
+        {IR_OP_relu, -2, 2, 0},      {IR_OP_sin, -9, 9, 1e-6},        {IR_OP_cos, -9, 9, 1e-6},
+        {IR_OP_floor, -9, 9, 0},     {IR_OP_ceil, -9, 9, 0},          {IR_OP_round, -9, 9, 0},
+        {IR_OP_asin, -1, 1, 1e-6},   {IR_OP_acos, -1, 1, 1e-6},       {IR_OP_atan, -9, 9, 1e-6},
+        {IR_OP_sinh, -5, 5, 1e-6},   {IR_OP_cosh, -5, 5, 1e-6},       {IR_OP_asinh, -9, 9, 1e-6},
+        {IR_OP_acosh, 1, 9, 1e-6},   {IR_OP_atanh, -.9, .9, 1e-6},    {IR_OP_sign, -1, 1, 0},
+        {IR_OP_copy, -2, 2, 0},      {IR_OP_stop_gradient, -2, 2, 0},
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct ir_graph *g = graph(ir_ops[c[i].op].name);
@@ -93,6 +96,7 @@ static void test_integers_and_bools(void **state) {
     ir_vid seven = ir_const_i(g, 7);
     out(g, "mul", ir_mul(g, y, seven));
     out(g, "div", ir_div(g, ir_mul(g, y, seven), ir_const_i(g, 3)));
+    out(g, "and", ir_binary(g, IR_OP_bit_and, y, seven));
     out(g, "f", ir_cast(g, y, IR_F32));
     out(g, "i", ir_cast(g, ir_mul(g, x, ir_const_f(g, 10)), IR_I64));
     out(g, "w", ir_where(g, b, x, ir_const_f(g, -1)));

@@ -110,6 +110,8 @@ static void test_integers(void **state) {
         ints_are(ir_binary(g, IR_OP_div, x, minus), s < 0 ? lo : 0, s < 0 ? -hi : 1, 0);
         ints_are(ir_binary(g, IR_OP_rem, x, minus), 0, 0, 0);
         ints_are(ir_binary(g, IR_OP_pow, x, ones), lo, hi, 3);
+        ints_are(ir_binary(g, IR_OP_bit_and, x, minus), lo, hi, 0);
+        ints_are(ir_binary(g, IR_OP_bit_and, x, ones), 0, 1, 1);
         ints_are(ir_cast(g, x, IR_U8), (uint8_t)lo, (uint8_t)hi, 3);
         ints_are(ir_cast(g, ir_cast(g, x, IR_F64), IR_BOOL), lo != 0, 1, 1);
     }
@@ -136,6 +138,8 @@ static void test_elementwise(void **state) {
     WANT(ir_unary(g, IR_OP_relu, x), 0, 0, 0, 0.5, 1.5, 2.5);
     WANT(ir_unary(g, IR_OP_relu, nan), NAN, 1);
     WANT(ir_unary(g, IR_OP_sigmoid, F32(3, -800, 0, 800)), 0, 0.5, 1);
+    WANT(ir_unary(g, IR_OP_asin, F32(3, -1, 0, 2)), -1.57079632679489662, 0, NAN);
+    WANT(ir_unary(g, IR_OP_atanh, F32(3, 1, 0, -2)), INFINITY, 0, NAN);
     WANT(ir_cast(g, x, IR_I64), -2, 0, 0, 0, 1, 2); // toward zero
     WANT(ir_cast(g, x, IR_BOOL), 1, 1, 0, 1, 1, 1);
     WANT(ir_cast(g, F32(3, -1, 300, NAN), IR_U8), 0, 255, 0); // saturates

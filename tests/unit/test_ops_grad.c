@@ -37,6 +37,15 @@ UNARY(sigmoid, FD_ANY)
 UNARY(relu, FD_NONZERO)
 UNARY(sin, FD_ANY)
 UNARY(cos, FD_ANY)
+UNARY(atan, FD_ANY)
+UNARY(sinh, FD_ANY)
+UNARY(cosh, FD_ANY)
+UNARY(asinh, FD_ANY)
+// Inside their domains: tanh x for those of -1..1, 1 + a square above 1.
+BUILD(asin, ir_unary(g, IR_OP_asin, ir_unary(g, IR_OP_tanh, FD_IN(FD_ANY, N, 3))))
+BUILD(acos, ir_unary(g, IR_OP_acos, ir_unary(g, IR_OP_tanh, FD_IN(FD_ANY, N, 3))))
+BUILD(atanh, ir_unary(g, IR_OP_atanh, ir_mul(g, ir_unary(g, IR_OP_tanh, FD_IN(FD_ANY, N, 3)), ir_const_f(g, 0.9))))
+BUILD(acosh, ir_unary(g, IR_OP_acosh, ir_unary(g, IR_OP_exp, FD_IN(FD_POSITIVE, N, 3))))
 UNARY(floor, FD_HALVES)
 UNARY(ceil, FD_HALVES)
 UNARY(round, FD_HALVES)
@@ -212,6 +221,14 @@ static const struct fd_case cases[] = {
     C(relu),
     C(sin),
     C(cos),
+    C(asin),
+    C(acos),
+    C(atan),
+    C(sinh),
+    C(cosh),
+    C(asinh),
+    C(acosh),
+    C(atanh),
     C(floor),
     C(ceil),
     C(round),

@@ -59,6 +59,8 @@ static void test_elementwise(void **state) {
     REFUSED("operand 0 is i64[2]; a floating-point tensor was expected", NODE(exp, OPERANDS(V(I64, 2)), IR_NO_ATTRS));
     REFUSED("a number tensor was expected", NODE(neg, OPERANDS(V(BOOL, 2)), IR_NO_ATTRS));
     REFUSED("a bool tensor was expected", NODE(not, OPERANDS(F(2)), IR_NO_ATTRS));
+    REFUSED("an integer tensor was expected", NODE(bit_and, OPERANDS(F(2), F(2)), IR_NO_ATTRS));
+    REFUSED("a floating-point tensor was expected", NODE(asin, OPERANDS(V(I64, 2)), IR_NO_ATTRS));
     REFUSED("a bool tensor was expected", NODE(and, OPERANDS(F(2), F(2)), IR_NO_ATTRS));
     REFUSED("the condition is f32[2]", NODE(where, OPERANDS(F(2), F(2), F(2)), IR_NO_ATTRS));
     REFUSED("do not broadcast", NODE(where, OPERANDS(V(BOOL, 2), F(3), F(3)), IR_NO_ATTRS));
