@@ -107,7 +107,7 @@ void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorSha
                      arena_printf(c->a, "input \"%s\": dimension %zu is called \"%s\" and is %s, which is %s elsewhere",
                                   name, i, text, ir_dim_text(dims[i], a), ir_dim_text(meant, b)));
             }
-        } else if (i > 0) {
+        } else if (dims[i] >= 0) {
             s->stale |= d->dim_value != dims[i];
         } else if (!s->traced) {
             s->traced = d->dim_value;
@@ -115,8 +115,7 @@ void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorSha
         } else if (s->traced != d->dim_value) {
             diag_warning(
                 c->d, NULL,
-                "input \"%s\" has %lld rows in the file, \"%s\" has %lld: axis 0 of every input is read as the batch, "
-                "so that both get as many",
+                "input \"%s\" has %lld samples in the file, \"%s\" has %lld: both get as many, a batch of any size",
                 name, (long long)d->dim_value, s->rows_of, (long long)s->traced);
         }
     }

@@ -110,26 +110,23 @@ static bool made(const Onnx__GraphProto *g, const char *name) {
     return false;
 }
 
-static void dynamic_batch(Onnx__ValueInfoProto *v) {
-    if (!v->type || v->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !v->type->tensor_type->shape) return;
-    Onnx__TensorShapeProto *s = v->type->tensor_type->shape;
-    if (s->n_dim == 0) return;
-    Onnx__TensorShapeProto__Dimension *d = s->dim[0];
-    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM)
-        return; // dynamic, with a name of its own
-    d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
-    d->dim_param = fe_text("N");
+// Whether the skeleton says where batches are; one of an older artifact doesn't, and they are at the front.
+static bool has_forms(const Onnx__ModelProto *m) {
+    for (size_t i = 0; i < m->n_metadata_props; i++)
+        if (m->metadata_props[i]->key && !strcmp(m->metadata_props[i]->key, FE_FORMS_KEY)) return true;
+    return false;
 }
 
 static void to_inference(Onnx__ModelProto *m) {
     Onnx__GraphProto *g = m->graph;
+    const bool forms = has_forms(m);
     infer_nodes(g->node, g->n_node);
     for (size_t i = 0; i < m->n_functions; i++) infer_nodes(m->functions[i]->node, m->functions[i]->n_node);
     expect_masks(g);
     size_t k = 0;
     for (size_t i = 0; i < g->n_output; i++) { // new statistics are no outputs in inference
         if (made(g, g->output[i]->name)) {
-            dynamic_batch(g->output[i]);
+            if (!forms) fe_symbolic_axis(g->output[i], 0);
             g->output[k++] = g->output[i];
         } else {
             onnx__value_info_proto__free_unpacked(g->output[i], NULL);
@@ -137,9 +134,10 @@ static void to_inference(Onnx__ModelProto *m) {
     }
     g->n_output = k;
     for (size_t i = 0; i < g->n_input; i++)
-        if (!fe_initializer(g, g->input[i]->name)) dynamic_batch(g->input[i]);
+        if (!forms && !fe_initializer(g, g->input[i]->name)) fe_symbolic_axis(g->input[i], 0);
     for (size_t i = 0; i < m->n_training_info; i++) onnx__training_info_proto__free_unpacked(m->training_info[i], NULL);
     m->n_training_info = 0;
+    fe_drop_metadata(m, FE_FORMS_KEY);
     fe_prune(g);
     drop_value_info(g);
 }

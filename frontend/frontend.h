@@ -10,11 +10,25 @@ struct fe_shape {
     const char *input;
     int rank;
     int64_t dims[IR_MAX_RANK];
-}; // from --shape x=N,3,224,224 (IR_N for N)
+}; // from --shape x=N,3,224,224 (IR_N for N, which may be any of them); of rank 1 also the size of a symbolic dimension
+struct fe_batch_axis {
+    const char *input;
+    int axis;
+}; // from --batch-axis x=1
+struct fe_shape_input {
+    const char *input, *values;
+}; // from --shape-input shape=2,-1,N: its elements, row-major
 
 struct fe_options {
     const struct fe_shape *shapes; // overrides of input shapes
     size_t n_shapes;
+    const struct fe_batch_axis *batch_axes; // which axis of an input is the batch (boundary.c has what is guessed)
+    size_t n_batch_axes;
+    const char *const *no_batch; // patterns of inputs without one: every size of theirs is known
+    size_t n_no_batch;
+    bool whole;                                // none has one
+    const struct fe_shape_input *shape_inputs; // inputs that are constants of this compilation
+    size_t n_shape_inputs;
     // Patterns of names as of fnmatch(3), for float tensors. With train_only nothing else is trained; constants never
     // are. What freeze names of the parameters and running statistics stays as it is, but in checkpoints and exports; a
     // pattern that begins with '!' takes names out again, and the last that matches decides.
@@ -27,6 +41,21 @@ struct fe_options {
 // relative path inside the model's folder, no "..", no links that leave it). NULL after reporting to d.
 struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path);
 void fe_close(struct fe_model *m);
+
+// After fe_import: how the file has an input or output, in the IR's order of both. The IR and whoever runs the
+// artifact have the batch first and 16-bit floats as float32: [N][outer][inner] elements, in the file
+// [outer][N][inner].
+struct fe_form {
+    const char *name;
+    bool output;
+    int rank;
+    int64_t dims[IR_MAX_RANK]; // in the file; negative: times N, at most one, at any place
+    int64_t outer;
+    enum ir_half half;
+};
+const struct fe_form *fe_forms(const struct fe_model *m, size_t *n);
+// Inputs of the file that --shape-input made constants.
+const struct fe_shape_input *fe_given_inputs(const struct fe_model *m, size_t *n);
 
 // Gives the linear layer (Gemm, MatMul, a 1x1 Conv) whose result becomes the output or value `logits`, or the only
 // output that ends in one where that is NULL, `classes` fresh outputs: its weight and bias, uniform in +-1/sqrt(fan
@@ -69,12 +98,12 @@ struct fe_meta {
 };
 const struct fe_meta *fe_metadata(const struct fe_model *m, const char *prefix, size_t *n);
 
-// Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (dim 0 of every input is the batch
-// N, also where the file has a fixed number there), weights as PARAM values, BatchNorm statistics as BUFFER values,
-// tensors that are not trained (docs/design.md, "What is a parameter") as constants, frozen ones as BUFFER values that
-// nothing updates; a model whose weights are not
-// float32 is raised to it as a whole. Reports EVERY operator it cannot import, then
-// returns NULL. Also warns when BatchNormalization was folded into Conv: "export with training=PRESERVE".
+// Imports the graph: nodes -> IR ops by table, shape arithmetic folded symbolically (an axis of every input is the
+// batch N, mostly axis 0, also where the file has a fixed number there; boundary.c), weights as PARAM values, BatchNorm
+// statistics as BUFFER values, tensors that are not trained (docs/design.md, "What is a parameter") as constants,
+// frozen ones as BUFFER values that nothing updates; a model whose weights are not float32 is raised to it as a whole.
+// Reports EVERY operator it cannot import, then returns NULL. Also warns when BatchNormalization was folded into Conv:
+// "export with training=PRESERVE".
 struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, const struct fe_options *o);
 
 // What became of the float tensors that the model needs, sorted by name; running statistics are not among them.

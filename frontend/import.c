@@ -1,6 +1,6 @@
-// The importer's driver: inputs, initializers, one table row per node, functions inlined, outputs. What single
-// operators mean is in import_*.c. Errors do not stop it: a node that fails leaves `unknown` values, and their users
-// stay silent.
+// The importer's driver: initializers, one table row per node, functions inlined; inputs and outputs are boundary.c's.
+// What single operators mean is in import_*.c. Errors do not stop it: a node that fails leaves `unknown` values, and
+// their users stay silent.
 #include "scope.h"
 
 #include <string.h>
@@ -164,146 +164,11 @@ void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto 
     }
 }
 
-// --- boundary
-
-static const struct fe_shape *find_shape(const struct fe_options *o, const char *name) {
-    for (size_t i = 0; o && i < o->n_shapes; i++)
-        if (!strcmp(o->shapes[i].input, name)) return &o->shapes[i];
-    return NULL;
-}
-
-// The shape to ask the user for: what is known, and 224 where nothing is.
-static const char *suggest(struct fe_ctx *c, const char *name, const Onnx__TensorShapeProto *sh) {
-    struct str s = STR_INIT;
-    str_addf(&s, "--shape %s=N", name);
-    for (size_t i = 1; sh && i < sh->n_dim; i++) {
-        const Onnx__TensorShapeProto__Dimension *d = sh->dim[i];
-        bool fixed = d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && d->dim_value > 0;
-        str_addf(&s, ",%lld", fixed ? (long long)d->dim_value : i == 1 ? 3LL : 224LL);
-    }
-    const char *r = arena_strdup(c->a, s.s);
-    str_release(&s);
-    return r;
-}
-
-static void add_input(struct fe_ctx *c, struct fe_scope *s, const Onnx__ValueInfoProto *in,
-                      const struct fe_options *o) {
-    const char *name = in->name ? in->name : "";
-    if (!*name) {
-        diag_error(c->d, NULL, "an input has no name; give it one, or remove it");
-        return;
-    }
-    struct fe_slot *slot = fe_scope_add(s, c->a, name);
-    if (slot->val && slot->val->is_init) return; // old files list initializers among the inputs
-    if (slot->val) {
-        diag_error(c->d, NULL, "input \"%s\" is there twice", name);
-        return;
-    }
-    slot->val = fe_val_new(c, name);
-    slot->val->unknown = true;
-    const Onnx__TypeProto *tp = in->type;
-    enum ir_dtype dtype;
-    if (!tp || tp->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !tp->tensor_type ||
-        !fe_onnx_to_ir(tp->tensor_type->elem_type, &dtype)) {
-        diag_error(c->d, NULL, "input \"%s\" must be a tensor of floats or integers", name);
-        return;
-    }
-    const Onnx__TensorShapeProto *sh = tp->tensor_type->shape;
-    const struct fe_shape *given = find_shape(o, name);
-    int64_t dims[IR_MAX_RANK];
-    size_t rank = given ? (size_t)given->rank : sh ? sh->n_dim : 0;
-    if (!given && !sh) {
-        diag_error(c->d, NULL, "input \"%s\" has no shape in the file; give one, e.g. --shape %s=N,3,224,224", name,
-                   name);
-        return;
-    }
-    if (given && sh && sh->n_dim != rank) {
-        diag_error(c->d, NULL, "input \"%s\" has %zu dimensions in the file, --shape gives %zu", name, sh->n_dim, rank);
-        return;
-    }
-    if (rank < 1 || rank > IR_MAX_RANK) {
-        diag_error(c->d, NULL, "input \"%s\" has %zu dimensions; 1 to %d are supported, the first being the batch",
-                   name, rank, IR_MAX_RANK);
-        return;
-    }
-    dims[0] = IR_N;
-    for (size_t i = 1; i < rank; i++) {
-        bool fixed = sh && sh->dim[i]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
-                     sh->dim[i]->dim_value > 0;
-        dims[i] = given ? given->dims[i] : fixed ? sh->dim[i]->dim_value : 0;
-        if (dims[i] <= 0 || dims[i] > INT32_MAX) {
-            diag_error(c->d, NULL, "input \"%s\": dimension %zu has no fixed size; give one: %s", name, i,
-                       suggest(c, name, sh));
-            return;
-        }
-    }
-    if (sh && sh->n_dim && sh->dim[0]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
-        sh->dim[0]->dim_value > 0 && sh->dim[0]->dim_value <= FE_MAX_BAKED)
-        c->baked = sh->dim[0]->dim_value;
-    slot->val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, (int)rank, dims), name, NULL);
-    slot->val->unknown = false;
-    slot->val = fe_p_round(c, slot->val, fe_half(tp->tensor_type->elem_type)); // the caller gives float32
-    fe_declared_input(c, name, sh, dims);
-}
-
-static void add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g) {
-    struct fe_scope names = {0};
-    for (size_t i = 0; i < g->n_output; i++) {
-        const char *name = g->output[i]->name ? g->output[i]->name : "";
-        struct fe_slot *slot = fe_scope_add(&names, c->a, name);
-        if (slot->used) {
-            diag_error(c->d, NULL, "output \"%s\" is there twice", name);
-            continue;
-        }
-        slot->used = true;
-        struct fe_val *v = fe_scope_value(s, name);
-        if (!v) {
-            diag_error(c->d, NULL, "output \"%s\" is made by no node", name);
-            continue;
-        }
-        if (fe_is_tap(c->m, name) && !v->unknown) {
-            fe_import_tap(c, name, v);
-            continue;
-        }
-        if (v->is_buffer || v->unknown) continue; // running statistics come back under IR_OUT_BUFFER
-        if (v->is_moved) {
-            diag_error(c->d, NULL, "output \"%s\" has the batch away from the first axis; make it the first", name);
-            continue;
-        }
-        ir_vid x = fe_vid(c, v);
-        if (v->half)
-            diag_note(c->d, NULL,
-                      "output \"%s\" is of %s in the file: its values are, its elements are written as float32", name,
-                      v->half == IR_HALF_F16 ? "FLOAT16" : "BFLOAT16");
-        if (x == IR_NONE) {
-            diag_error(c->d, NULL, "output \"%s\" is not a tensor", name);
-            continue;
-        }
-        bool twice = false;
-        for (size_t k = 0; k < c->g->n_outputs; k++) twice |= c->g->outputs[k].value == x;
-        if (c->g->values[x].role != IR_ROLE_NODE || twice) x = fe_e1(c, IR_OP_copy, x);
-        ir_set_output(c->g, IR_OUT_OUTPUT, name, x);
-    }
-    for (size_t i = 0; i < c->n_buffers; i++)
-        if (c->buffers[i]->buffer_now != IR_NONE)
-            ir_set_output(c->g, IR_OUT_BUFFER, c->g->values[c->buffers[i]->vid].name, c->buffers[i]->buffer_now);
-}
-
-static void check_overrides(struct fe_ctx *c, const struct fe_options *o) {
-    for (size_t i = 0; o && i < o->n_shapes; i++) {
-        bool found = false;
-        for (size_t k = 0; k < c->m->proto->graph->n_input; k++)
-            found |=
-                c->m->proto->graph->input[k]->name && !strcmp(c->m->proto->graph->input[k]->name, o->shapes[i].input);
-        if (!found) diag_error(c->d, NULL, "--shape names \"%s\", which is no input of the model", o->shapes[i].input);
-    }
-}
-
 struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, const struct fe_options *o) {
     const Onnx__GraphProto *g = m->proto->graph;
     int before = d->errors;
     struct fe_ctx c = {.m = m, .a = a, .d = d, .opset = (int)fe_model_opset(m->proto), .seed = IR_NONE};
-    m->n_weights = m->n_edits = m->n_norms = m->n_frozen = 0;
+    m->n_weights = m->n_edits = m->n_norms = m->n_frozen = m->n_forms = m->n_givens = 0;
     fe_decide_parameters(m, d, o);
     c.training_norms = fe_has_training_norms(m->proto);
     c.freeze_norms = o && o->freeze_norms;
@@ -312,19 +177,18 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     *s = (struct fe_scope){.infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
     m->graph = c.g;
     fe_add_initializers(&c, s, g);
-    check_overrides(&c, o);
     if (g->n_input > MAX_ENDS + g->n_initializer || g->n_output > MAX_ENDS) {
         diag_error(d, NULL, "the graph has %zu inputs and %zu outputs; at most %d of each are supported", g->n_input,
                    g->n_output, MAX_ENDS);
         return NULL;
     }
-    for (size_t i = 0; i < g->n_input; i++) add_input(&c, s, g->input[i], o);
+    fe_add_inputs(&c, s, g, o);
     if (g->n_output == 0) diag_error(d, NULL, "the graph has no outputs");
     const char **outs = ARENA_ARRAY(a, const char *, g->n_output + 1);
     for (size_t i = 0; i < g->n_output; i++) outs[i] = g->output[i]->name ? g->output[i]->name : "";
     fe_run_nodes(&c, s, g->node, g->n_node, outs, g->n_output);
     c.g->cur_loc = (struct diag_loc){0};
-    add_outputs(&c, s, g);
+    fe_add_outputs(&c, s, g);
     if (c.saw_conv && !c.saw_bn && c.bare_convs >= 2)
         diag_warning(
             d, NULL,
@@ -355,4 +219,14 @@ const struct ir_type *fe_type_of(const struct fe_model *m, const char *value) {
     const struct fe_slot *slot = fe_scope_find(m->scope, value);
     const struct fe_val *v = slot ? slot->val : NULL;
     return v && !v->unknown && !v->is_moved && v->vid != IR_NONE ? &m->graph->values[v->vid].type : NULL;
+}
+
+const struct fe_form *fe_forms(const struct fe_model *m, size_t *n) {
+    *n = m->n_forms;
+    return m->forms;
+}
+
+const struct fe_shape_input *fe_given_inputs(const struct fe_model *m, size_t *n) {
+    *n = m->n_givens;
+    return m->givens;
 }

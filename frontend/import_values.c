@@ -175,9 +175,11 @@ bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t
     if (v) {
         *out = fe_known(c, v, true);
         if (*out && !ir_is_float((*out)->type.dtype)) return true;
-        return fe_fail(
-            c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they depend on the data",
-            i, v->name ? v->name : "");
+        const bool input = v->vid != IR_NONE && c->g->values[v->vid].role == IR_ROLE_INPUT;
+        return fe_fail(c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they %s", i,
+                       v->name ? v->name : "",
+                       input ? arena_printf(c->a, "are an input: give them with --shape-input %s=...", v->name)
+                             : "depend on the data");
     }
     size_t k = 0;
     const int64_t *ints = attr ? fe_attr_ints(n, attr, &k) : NULL;

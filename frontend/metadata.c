@@ -33,8 +33,7 @@ void fe_set_metadata(Onnx__ModelProto *m, const char *key, const char *value) {
     m->metadata_props[m->n_metadata_props++] = e;
 }
 
-void fe_drop_metadata(struct fe_model *m, const char *key) {
-    Onnx__ModelProto *p = m->proto;
+void fe_drop_metadata(Onnx__ModelProto *p, const char *key) {
     size_t kept = 0;
     for (size_t i = 0; i < p->n_metadata_props; i++) {
         if (p->metadata_props[i]->key && !strcmp(p->metadata_props[i]->key, key))

@@ -509,8 +509,8 @@ static bool replace(struct head *h, int64_t classes, uint64_t seed) {
             break;
         }
     if (h->bias) refill(h, h->bias, (size_t)numel(h->bias), seed);
-    fe_drop_metadata(h->m, "smkd.class_names"); // of the classes that were
-    fe_drop_metadata(h->m, "smkd.classes");
+    fe_drop_metadata(h->m->proto, "smkd.class_names"); // of the classes that were
+    fe_drop_metadata(h->m->proto, "smkd.classes");
     char was[48] = "as many as before";
     if (h->old != classes) snprintf(was, sizeof was, "instead of %lld", (long long)h->old);
     diag_note(h->d, &h->loc, "--classes: %lld fresh outputs %s; \"%s\"%s%s%s has new weights, seed %llu",

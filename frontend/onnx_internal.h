@@ -45,6 +45,10 @@ struct fe_model {
     struct ir_graph *graph;
     struct fe_tap *taps;
     size_t n_taps, cap_taps;
+    struct fe_form *forms;
+    size_t n_forms, cap_forms;
+    struct fe_shape_input *givens;
+    size_t n_givens, cap_givens;
 };
 // Decides what is trained and what is not, with its reports (parameters.c); the model may be raised to float32.
 void fe_decide_parameters(struct fe_model *m, struct diag *d, const struct fe_options *o);
@@ -58,9 +62,9 @@ struct fe_raise {
 struct fe_blob;
 void fe_raise_count(struct fe_raise *r, const struct fe_blob *weight);
 void fe_raise(struct fe_model *m, struct diag *d, const struct fe_raise *r);
-// Sets or removes a pair of the file's metadata_props.
+// Sets or removes a pair of a model's metadata_props.
 void fe_set_metadata(Onnx__ModelProto *p, const char *key, const char *value);
-void fe_drop_metadata(struct fe_model *m, const char *key);
+void fe_drop_metadata(Onnx__ModelProto *p, const char *key);
 // Taps (taps.c): those of the file's metadata; whether an output is one; a value of the graph as one; a model without
 // any.
 void fe_taps_read(struct fe_model *m);
@@ -97,6 +101,10 @@ void fe_add_ints(Onnx__GraphProto *g, const char *name, const int64_t *v, size_t
 Onnx__NodeProto *fe_new_node(const char *op, const char *out, size_t n_in, const char *const *in);
 void fe_insert_node(Onnx__GraphProto *g, size_t at, Onnx__NodeProto *p);
 void fe_add_output(Onnx__GraphProto *g, const char *name);
+// Gives an input or output a dimension without a size, "N", where it has a number.
+void fe_symbolic_axis(Onnx__ValueInfoProto *v, size_t axis);
+// In the metadata of a skeleton whose inputs and outputs have symbolic batches, each where it is.
+#define FE_FORMS_KEY "smkd.forms"
 Onnx__TypeProto *fe_new_type(int32_t onnx_type, const struct ir_type *t);
 
 // A tensor of the file whose size, dtype and place have been checked. Elements are in the file's dtype.
@@ -350,6 +358,11 @@ struct fe_slot;
 void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorShapeProto *said, const int64_t *dims);
 void fe_declared_compare(struct fe_ctx *c, const struct diag_loc *loc, const struct fe_slot *slot);
 void fe_declared_report(struct fe_ctx *c);
+
+// Inputs and outputs (boundary.c).
+struct fe_scope;
+void fe_add_inputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g, const struct fe_options *o);
+void fe_add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g);
 
 // The value of the output that is a tap, with a report where it can be none (taps.c).
 void fe_import_tap(struct fe_ctx *c, const char *name, struct fe_val *v);

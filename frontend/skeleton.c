@@ -99,14 +99,36 @@ Onnx__TypeProto *fe_new_type(int32_t onnx_type, const struct ir_type *t) {
     return type;
 }
 
+// An input whose axis 0 is the batch.
 static const char *batched_input(const struct fe_model *m) {
-    const Onnx__GraphProto *g = m->proto->graph;
-    for (size_t i = 0; i < g->n_input; i++) {
-        bool init = false;
-        for (size_t k = 0; k < g->n_initializer; k++) init |= !strcmp(g->initializer[k]->name, g->input[i]->name);
-        if (!init) return g->input[i]->name;
-    }
+    for (size_t i = 0; i < m->n_forms; i++)
+        if (!m->forms[i].output && m->forms[i].rank && m->forms[i].dims[0] == IR_N) return m->forms[i].name;
     return NULL;
+}
+
+void fe_symbolic_axis(Onnx__ValueInfoProto *v, size_t axis) {
+    if (!v->type || v->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !v->type->tensor_type->shape) return;
+    Onnx__TensorShapeProto *s = v->type->tensor_type->shape;
+    if (axis >= s->n_dim) return;
+    Onnx__TensorShapeProto__Dimension *d = s->dim[axis];
+    if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM)
+        return; // dynamic, with a name of its own
+    d->value_case = ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM;
+    d->dim_param = fe_text("N");
+}
+
+// A fixed batch of the file is any batch from now on.
+static void free_batches(struct fe_model *m) {
+    Onnx__GraphProto *g = m->proto->graph;
+    for (size_t i = 0; i < m->n_forms; i++) {
+        const struct fe_form *f = &m->forms[i];
+        Onnx__ValueInfoProto **list = f->output ? g->output : g->input;
+        const size_t n = f->output ? g->n_output : g->n_input;
+        for (size_t k = 0; k < n; k++)
+            for (int axis = 0; !strcmp(list[k]->name, f->name) && axis < f->rank; axis++)
+                if (f->dims[axis] < 0) fe_symbolic_axis(list[k], (size_t)axis);
+    }
+    fe_set_metadata(m->proto, FE_FORMS_KEY, "1");
 }
 
 // Replaces shape operands that have the batch baked in. Reshape: -1 there. Expand: the run-time batch leads, from
@@ -161,6 +183,7 @@ static bool is_weight(const struct fe_model *m, const char *name) {
 
 void *fe_skeleton(struct fe_model *m, struct arena *a, size_t *size) {
     apply_edits(m);
+    free_batches(m);
     Onnx__GraphProto *g = m->proto->graph;
     // Pack shallow copies: the tensors' data stays where it is.
     Onnx__TensorProto **orig = g->initializer, **lean = ARENA_ARRAY(a, Onnx__TensorProto *, g->n_initializer + 1);

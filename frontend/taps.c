@@ -64,7 +64,7 @@ void fe_drop_taps(Onnx__ModelProto *p) {
             g->output[kept++] = g->output[i];
     }
     g->n_output = kept;
-    fe_drop_metadata(&m, FE_TAPS_KEY);
+    fe_drop_metadata(p, FE_TAPS_KEY);
     arena_release(&scratch);
 }
 

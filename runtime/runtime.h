@@ -52,9 +52,10 @@ void rt_tensor_release(struct rt_tensor *t);
 size_t rt_dtype_size(enum rt_dtype t);
 const char *rt_dtype_name(enum rt_dtype t); // numpy's
 bool rt_dtype_is_integer(enum rt_dtype t);  // bool included
-// Makes the elements those of an integer type, RT_F32 or RT_F64. Integers stay what they are: a fraction, a NaN or a
+// Makes the elements those of another type. Integers stay what they are: a fraction, a NaN or a
 // number that `to` does not hold is refused by its place, "PATH: WHAT 17 is 2.5, ...", and the tensor left alone. To
-// float32 values are rounded to nearest; finite ones beyond its range are refused.
+// float32 values are rounded to nearest; finite ones beyond its range are refused. To 16 bits they are rounded to
+// nearest even, past the largest to infinity.
 enum smkd_result rt_tensor_convert(struct rt_tensor *t, enum rt_dtype to, const char *path, const char *what);
 // .npy versions 1-3: booleans, integers of 8 to 64 bits, floats of 16 to 64 bits, either byte order, C or Fortran
 // order; *out is little endian in C order. Everything is checked before it is used. What else is found there (a pickle,

@@ -65,6 +65,25 @@ static double brain(uint16_t b) {
     return v;
 }
 
+static uint16_t to_half(double v) {
+    const uint16_t sign = signbit(v) ? 0x8000 : 0;
+    const double a = fabs(v);
+    int e;
+    if (isnan(v)) return sign | 0x7e00;
+    if (a >= 65520) return sign | 0x7c00; // what rounds to 2^16
+    frexp(a, &e);
+    if (a < 0x1p-14) return sign | (uint16_t)nearbyint(ldexp(a, 24)); // a fraction of 1024 is the first normal number
+    return sign | (uint16_t)((e + 14) * 1024 + (int)nearbyint(ldexp(a, 11 - e)) - 1024);
+}
+
+static uint16_t to_brain(double v) {
+    const float f = (float)v;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if (isnan(f)) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 REAL(f64, double, v)
 REAL(f32, float, v)
 REAL(f16, uint16_t, half(v))
@@ -213,10 +232,12 @@ static enum smkd_result convert_one(const struct rt_tensor *t, size_t i, enum rt
     int64_t n = 0;
     double f = 0;
     bool is_int = dtypes[t->dtype].get(t->data, i, &n, &f);
-    if (to == RT_F32 || to == RT_F64) {
+    if (!dtypes[to].put) {
         if (is_int) f = (double)n;
         if (to == RT_F64)
             ((double *)out)[i] = f;
+        else if (to == RT_F16 || to == RT_BF16)
+            ((uint16_t *)out)[i] = to == RT_F16 ? to_half(f) : to_brain(f);
         else if (isfinite(f) && !isfinite((float)f))
             return rt_fail(SMKD_R_INVALID, "%s: %s %zu is %.9g, which float32 does not hold", path, what, i, f);
         else
@@ -234,7 +255,6 @@ static enum smkd_result convert_one(const struct rt_tensor *t, size_t i, enum rt
 }
 
 enum smkd_result rt_tensor_convert(struct rt_tensor *t, enum rt_dtype to, const char *path, const char *what) {
-    CHECK(dtypes[to].put || to == RT_F32 || to == RT_F64, "conversion to %s", dtypes[to].name);
     if (t->dtype == to) return SMKD_R_OK;
     size_t bytes = t->numel * dtypes[to].size;
     void *out = aligned_alloc(64, (bytes + 64) / 64 * 64);

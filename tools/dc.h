@@ -100,13 +100,24 @@ struct dc_model {
     size_t n_params, n_untrained; // of these, no gradient reaches so many
     struct diag_loc mixing;       // where the samples of a batch meet in inference; empty: nowhere
 };
-#define DC_SHAPE_OPT                                                                                                   \
+#define DC_BOUNDARY_OPTS                                                                                               \
     {"shape",                                                                                                          \
      0,                                                                                                                \
      "x=N,3,224,224",                                                                                                  \
      NULL,                                                                                                             \
-     "shape of an input, where the file leaves it open or another is wanted; N is the batch",                          \
-     ARGS_REPEAT}
+     "shape of an input, where the file leaves it open or another is wanted, with N for the batch; or SYMBOL=SIZE",    \
+     ARGS_REPEAT},                                                                                                     \
+        {"batch-axis", 0, "x=1", NULL, "which axis of an input is the batch (default: 0)", ARGS_REPEAT},               \
+        {"no-batch",                                                                                                   \
+         0,                                                                                                            \
+         "GLOB",                                                                                                       \
+         NULL,                                                                                                         \
+         "inputs of such names have no batch: all their sizes are those of the file or of --shape",                    \
+         ARGS_REPEAT},                                                                                                 \
+    {                                                                                                                  \
+        "shape-input", 0, "s=2,3,-1", NULL, "elements of an input that decides shapes: a constant from now on",        \
+            ARGS_REPEAT                                                                                                \
+    }
 #define DC_PARAMETER_OPTS                                                                                              \
     {"train-only", 0, "GLOB", NULL, "train only float tensors of such names; all others are constants", ARGS_REPEAT},  \
         {"constant", 0, "GLOB", NULL, "don't train float tensors of such names", ARGS_REPEAT},                         \
@@ -132,8 +143,14 @@ struct dc_model {
 #define DC_CLASSES_OPTS                                                                                                \
     {"classes", 0, "K", NULL, "give the last linear layer K outputs and fresh weights: for fine-tuning", 0},           \
         {"seed", 0, "N", "0", "of the fresh weights", 0}
-// Opens and imports a model under the --shape, --train-only, --constant, --logits, --classes and --seed options. DONE,
-// or an exit code after a report. Release in any case.
+// The values of an option that may be repeated.
+const char *const *dc_all_of(struct arena *arena, const struct args *a, const char *option, size_t *n);
+// Reads DC_BOUNDARY_OPTS into the fields of `o` (dc_boundary.c). DONE, or EXIT_USAGE after a report.
+int dc_boundary_options(struct arena *arena, const struct args *a, struct fe_options *o);
+// Whether they insist on a batch.
+bool dc_asks_for_batch(const struct fe_options *o);
+// Opens and imports a model under DC_BOUNDARY_OPTS and the --train-only, --constant, --logits, --classes and --seed
+// options. DONE, or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 void dc_model_close(struct dc_model *m);
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const struct args_opt opts[] = {
-    DC_SHAPE_OPT,
+    DC_BOUNDARY_OPTS,
     DC_PARAMETER_OPTS,
     DC_LOGITS_OPT,
     DC_CLASSES_OPTS,
@@ -31,6 +31,27 @@ static void print_row(const char *what, const char *name, const struct ir_type *
     str_release(&type);
 }
 
+// " (in the file [4,N,5])" where its batch is elsewhere there.
+static const char *form_text(struct dc_model *m, const char *name, bool output) {
+    size_t n;
+    const struct fe_form *f = fe_forms(m->file, &n);
+    struct str s = STR_INIT;
+    for (size_t i = 0; i < n; i++) {
+        bool moved = false;
+        for (int k = 0; k < f[i].rank; k++) moved |= f[i].dims[k] < 0 && (k > 0 || f[i].outer > 1);
+        if (!moved || f[i].output != output || strcmp(f[i].name, name)) continue;
+        str_add(&s, " (in the file [");
+        for (int k = 0; k < f[i].rank; k++) {
+            char buf[24];
+            str_addf(&s, "%s%s", k ? "," : "", ir_dim_text(f[i].dims[k], buf));
+        }
+        str_add(&s, "])");
+    }
+    const char *text = arena_strdup(&m->arena, s.s ? s.s : "");
+    str_release(&s);
+    return text;
+}
+
 static int by_name(const void *name, const void *d) { return strcmp(name, ((const struct fe_decision *)d)->name); }
 
 // Whether --freeze names it.
@@ -41,14 +62,14 @@ static bool is_frozen(const struct dc_model *m, const char *name) {
     return d && d->frozen;
 }
 
-static void print_summary(const struct dc_model *m) {
+static void print_summary(struct dc_model *m) {
     const struct ir_graph *g = m->imported;
     int64_t trained = 0, kept = 0;
     size_t n_params = 0, n_buffers = 0;
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = &g->values[g->boundary[i]];
         if (v->role == IR_ROLE_INPUT) {
-            print_row("input", v->name, &v->type, "");
+            print_row("input", v->name, &v->type, form_text(m, v->name, false));
         } else if (v->role == IR_ROLE_PARAM) {
             trained += ir_numel(&v->type);
             n_params++;
@@ -60,7 +81,7 @@ static void print_summary(const struct dc_model *m) {
     for (size_t i = 0; i < g->n_outputs; i++) {
         const struct ir_output *o = &g->outputs[i];
         if (o->kind == IR_OUT_OUTPUT && !dc_is_added(m, o->name))
-            print_row("output", o->name, &g->values[o->value].type, "");
+            print_row("output", o->name, &g->values[o->value].type, form_text(m, o->name, true));
     }
     printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
     printf("statistics  %lld in %zu tensors (not trained)\n", (long long)kept, n_buffers);

@@ -3,7 +3,7 @@
 
 static const struct args_opt opts[] = {
     {"output", 'o', "FILE", NULL, "file to write (default: M.smkd beside M.onnx; text stages: standard output)", 0},
-    DC_SHAPE_OPT,
+    DC_BOUNDARY_OPTS,
     DC_PARAMETER_OPTS,
     DC_LOGITS_OPT,
     DC_CLASSES_OPTS,

@@ -2,39 +2,8 @@
 #include "../runtime/include/smkd_abi.h"
 #include "dc.h"
 
+#include <stdio.h>
 #include <string.h>
-
-// "x=N,3,224,224"; the input's name may contain '='. Only the first dimension may be N.
-static bool parse_shape(struct arena *arena, const char *text, struct fe_shape *out) {
-    const char *eq = strrchr(text, '=');
-    if (!eq || eq == text) return false;
-    char *name = arena_strdup(arena, text);
-    name[eq - text] = 0;
-    *out = (struct fe_shape){.input = name};
-    for (const char *p = eq + 1;; p++) {
-        const size_t n = strcspn(p, ",");
-        char buf[24];
-        int64_t v;
-        if (n == 0 || n >= sizeof buf || out->rank == IR_MAX_RANK) return false;
-        memcpy(buf, p, n);
-        buf[n] = 0;
-        if (!strcmp(buf, "N") && out->rank == 0)
-            v = IR_N;
-        else if (!parse_i64(buf, &v) || v < 1)
-            return false;
-        out->dims[out->rank++] = v;
-        p += n;
-        if (!*p) return true;
-    }
-}
-
-// The values of an option that may be repeated.
-static const char *const *all_of(struct arena *arena, const struct args *a, const char *option, size_t *n) {
-    *n = args_count(a, option);
-    const char **values = ARENA_ARRAY(arena, const char *, *n + 1);
-    for (size_t i = 0; i < *n; i++) values[i] = args_nth(a, option, i);
-    return values;
-}
 
 // --classes, an edit of the file before it is imported: *head is where the new layer's result is looked for.
 static int new_head(struct dc_model *m, const struct args *a, const char **head) {
@@ -97,36 +66,93 @@ static int add_heads(struct dc_model *m, const struct args *a, const struct fe_o
     return !n || fe_add_heads(m->file, &m->diag, heads, n, args_str(a, "logits"), seed, o) ? EXIT_DONE : EXIT_FAILED;
 }
 
+// --- with a batch, or without
+
+// What was said while it was not clear whether it counts.
+struct said {
+    struct line {
+        enum diag_severity sev;
+        const char *text;
+    } *lines;
+    size_t n, cap;
+    struct arena *arena;
+};
+
+static void keep_line(void *env, enum diag_severity sev, const char *text) {
+    struct said *s = env;
+    *ARENA_PUSH(s->arena, s->lines, s->n, s->cap) = (struct line){sev, arena_strdup(s->arena, text)};
+}
+
+static void say(const struct said *s) {
+    for (size_t i = 0; i < s->n; i++) fprintf(stderr, "%s\n", s->lines[i].text);
+}
+
+// The first error, without "error: FILE: ".
+static const char *first_error(const struct said *s, const char *file) {
+    for (size_t i = 0; i < s->n; i++) {
+        const char *text = s->lines[i].text, *at = strstr(text, ": ");
+        if (s->lines[i].sev != DIAG_ERROR) continue;
+        if (at && str_has_prefix(at + 2, file)) at = strstr(at + 2 + strlen(file), ": ");
+        return at ? at + 2 : text;
+    }
+    return "";
+}
+
+// Reads, edits and imports the file, with the lines that this prints in `said`.
+static int import_as(struct dc_model *m, const struct args *a, const struct fe_options *o, const char **head,
+                     struct said *said) {
+    *said = (struct said){.arena = &m->arena};
+    m->diag = (struct diag){.file = m->diag.file, .sink = keep_line, .env = said};
+    if (m->file) fe_close(m->file);
+    m->imported = NULL;
+    m->file = fe_open(&m->arena, &m->diag, m->diag.file);
+    if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
+    int code = new_head(m, a, head);
+    if (code == EXIT_DONE) code = add_taps(m, a);
+    if (code == EXIT_DONE) code = add_heads(m, a, o);
+    if (code == EXIT_DONE) m->imported = fe_import(m->file, &m->arena, &m->diag, o);
+    return code == EXIT_DONE && !m->imported ? dc_exit(SMKD_INVALID, &m->diag) : code;
+}
+
+// A file whose sizes are all known and of which no axis can be a batch is compiled for those sizes.
+static int import(struct dc_model *m, const struct args *a, struct fe_options *o, const char **head) {
+    struct said said, whole;
+    int code = import_as(m, a, o, head, &said);
+    if (code == EXIT_FAILED && m->file && !dc_asks_for_batch(o)) {
+        o->whole = true;
+        if (import_as(m, a, o, head, &whole) == EXIT_DONE) {
+            m->diag.sink = NULL;
+            diag_note(&m->diag, NULL,
+                      "compiled for the sizes in the file, without a batch; with axis 0 as one it is refused: %s",
+                      first_error(&said, m->diag.file));
+            said = whole;
+            code = EXIT_DONE;
+        } else {
+            o->whole = false;
+            m->imported = NULL;
+        }
+    }
+    say(&said);
+    m->diag.sink = NULL;
+    m->diag.env = NULL;
+    return code;
+}
+
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
     *m = (struct dc_model){.diag = {.file = path}};
     arena_init(&m->arena);
-    const size_t n = args_count(a, "shape");
-    struct fe_shape *shapes = ARENA_ARRAY(&m->arena, struct fe_shape, n);
-    for (size_t i = 0; i < n; i++) {
-        const char *text = args_nth(a, "shape", i);
-        if (!parse_shape(&m->arena, text, &shapes[i]))
-            return args_fail(a->cmd, "--shape %s: expected INPUT=N,D,D... such as x=N,3,224,224", text);
-        for (size_t k = 0; k < i; k++)
-            if (!strcmp(shapes[k].input, shapes[i].input))
-                return args_fail(a->cmd, "--shape %s: the shape of %s is given twice", text, shapes[i].input);
-    }
-    doing("reading %s", path);
-    m->file = fe_open(&m->arena, &m->diag, path);
-    if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
-    const char *head;
-    int code = new_head(m, a, &head);
-    if (code == EXIT_DONE) code = add_taps(m, a);
+    struct fe_options o = {0};
+    int code = dc_boundary_options(&m->arena, a, &o);
     if (code != EXIT_DONE) return code;
-    struct fe_options o = {.shapes = shapes, .n_shapes = n};
-    o.train_only = all_of(&m->arena, a, "train-only", &o.n_train_only);
-    o.constants = all_of(&m->arena, a, "constant", &o.n_constants);
-    o.freeze = all_of(&m->arena, a, "freeze", &o.n_freeze);
+    o.train_only = dc_all_of(&m->arena, a, "train-only", &o.n_train_only);
+    o.constants = dc_all_of(&m->arena, a, "constant", &o.n_constants);
+    o.freeze = dc_all_of(&m->arena, a, "freeze", &o.n_freeze);
     m->frozen = o.n_freeze > 0;
     o.freeze_norms = args_given(a, "freeze-bn");
-    code = add_heads(m, a, &o);
+    doing("reading %s", path);
+    const char *head;
+    code = import(m, a, &o, &head);
     if (code != EXIT_DONE) return code;
-    m->imported = fe_import(m->file, &m->arena, &m->diag, &o);
-    if (!m->imported) return dc_exit(SMKD_INVALID, &m->diag);
     m->one_head = args_given(a, "logits");
     const enum smkd_status s = dc_find_heads(m, args_str(a, "logits"));
     if (s != SMKD_OK) return dc_exit(s, &m->diag);

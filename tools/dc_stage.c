@@ -191,6 +191,31 @@ static cJSON *norm_names(struct arena *a, const struct ir_graph *g) {
     return names;
 }
 
+// How the file has inputs and outputs, where that is another way than the artifact's (SMKD_NOTE_FORMS).
+static void add_forms(cJSON *j, const struct fe_model *file) {
+    size_t n, n_given;
+    const struct fe_form *forms = fe_forms(file, &n);
+    const struct fe_shape_input *given = fe_given_inputs(file, &n_given);
+    static const char *const halves[] = {[IR_HALF_F16] = "float16", [IR_HALF_BF16] = "bfloat16"};
+    cJSON *list = NULL, *constants = n_given ? cJSON_AddObjectToObject(j, SMKD_NOTE_GIVEN) : NULL;
+    for (size_t i = 0; i < n_given; i++) cJSON_AddStringToObject(constants, given[i].input, given[i].values);
+    for (size_t i = 0; i < n; i++) {
+        const struct fe_form *f = &forms[i];
+        bool moved = false;
+        for (int k = 0; k < f->rank; k++) moved |= f->dims[k] < 0 && (k > 0 || f->outer > 1);
+        if (!moved && f->half == IR_HALF_NONE) continue;
+        if (!list) list = cJSON_AddArrayToObject(j, SMKD_NOTE_FORMS);
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddStringToObject(o, "name", f->name);
+        cJSON_AddStringToObject(o, "role", f->output ? "output" : "input");
+        cJSON *dims = cJSON_AddArrayToObject(o, "dims");
+        for (int k = 0; k < f->rank; k++) cJSON_AddItemToArray(dims, cJSON_CreateNumber((double)f->dims[k]));
+        cJSON_AddNumberToObject(o, "outer", (double)f->outer);
+        if (f->half != IR_HALF_NONE) cJSON_AddStringToObject(o, "dtype", halves[f->half]);
+        cJSON_AddItemToArray(list, o);
+    }
+}
+
 const char *dc_notes(struct arena *a, const struct ir_graph *infer, const struct ir_graph *train, bool bf16) {
     return dc_model_notes(a, infer, train, bf16, NULL);
 }
@@ -213,6 +238,7 @@ const char *dc_model_notes(struct arena *a, const struct ir_graph *infer, const 
     const struct fe_meta *meta = file ? fe_metadata(file, "smkd.", &n_meta) : NULL;
     cJSON *metadata = n_meta ? cJSON_AddObjectToObject(j, SMKD_NOTE_METADATA) : NULL;
     for (size_t i = 0; i < n_meta; i++) cJSON_AddStringToObject(metadata, meta[i].key, meta[i].value);
+    if (file) add_forms(j, file);
     char *text = cJSON_PrintUnformatted(j);
     CHECK(text, "out of memory for the notes");
     const char *s = arena_strdup(a, text);

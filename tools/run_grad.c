@@ -4,7 +4,7 @@
 #include "run_train.h"
 
 static const struct args_opt opts[] = {
-    {"input", 0, "NAME=FILE.npy", NULL, "an input of the model, [N,...]", ARGS_REPEAT | ARGS_REQUIRED},
+    {"input", 0, "NAME=FILE.npy", NULL, "an input of the model, [N,...]", ARGS_REPEAT},
     {"cotangent", 0, "NAME=FILE.npy", NULL, "gradient of the loss by that output; outputs not given get zero",
      ARGS_REPEAT | ARGS_REQUIRED},
     {"output", 'o', "G.safetensors", NULL, "file to write", ARGS_REQUIRED},
@@ -85,6 +85,8 @@ static enum smkd_result grad(const struct args *a, smkd_model *m, smkd_session *
     if (r == SMKD_R_OK) r = smkd_run(s, SMKD_ABI_FORWARD, batch);
     if (r == SMKD_R_OK) r = smkd_run(s, SMKD_ABI_BACKWARD, batch);
     if (r == SMKD_R_OK) r = add_block_rows(&out, m);
+    if (r == SMKD_R_OK) r = run_forms_leave(&out, m, SMKD_ABI_OUTPUT, "", batch);
+    if (r == SMKD_R_OK) r = run_forms_leave(&out, m, SMKD_ABI_GRAD_INPUT, "grad.", batch);
     if (r == SMKD_R_OK) r = rt_safetensors_write(args_str(a, "output"), &out);
     rt_tensors_release(&out);
     rt_tensors_release(&zeros);

@@ -4,7 +4,7 @@
 #include "run_train.h"
 
 static const struct args_opt opts[] = {
-    {"input", 0, "NAME=FILE.npy", NULL, "an input of the model, [N,...]", ARGS_REPEAT | ARGS_REQUIRED},
+    {"input", 0, "NAME=FILE.npy", NULL, "an input of the model, [N,...]", ARGS_REPEAT},
     {"output", 'o', "OUT.safetensors", NULL, "file to write", ARGS_REQUIRED},
     RUN_WEIGHTS_OPTS,
     {"batch-size", 0, "N", NULL, "samples at once (default: as many as the artifact takes)", 0},
@@ -83,6 +83,7 @@ static enum smkd_result infer(const struct args *a, smkd_model *m, smkd_session 
         if (!run_result(&out, t->name, t, batch, NULL)) r = SMKD_R_NOMEM;
     for (int64_t at = 0; r == SMKD_R_OK && at < batch; at += step)
         r = run_batch(s, &in, &out, m, taps, at, batch - at < step ? batch - at : step);
+    if (r == SMKD_R_OK) r = run_forms_leave(&out, m, SMKD_ABI_OUTPUT, "", batch);
     if (r == SMKD_R_OK) r = rt_safetensors_write(args_str(a, "output"), &out);
     rt_tensors_release(&out);
     run_feeds_release(&in);

@@ -26,7 +26,7 @@ size_t run_row_bytes(const struct smkd_abi_tensor *t, int64_t n) {
     return run_row_numel(t, n) * rt_dtype_size(dtypes[t->dtype].t);
 }
 
-// "[N,3,32,32]" of a table row, or "[8,3,32,32]" of a tensor.
+// "[N,3,32,32]" of a table row or form, or "[8,3,32,32]" of a tensor.
 static void shape_text(struct str *s, uint32_t rank, const int64_t *dims) {
     str_add(s, "[");
     for (uint32_t i = 0; i < rank; i++) {
@@ -42,11 +42,11 @@ static void shape_text(struct str *s, uint32_t rank, const int64_t *dims) {
 }
 
 // The batch that makes the row's shape the tensor's: 0 for a row without one, -1 where they do not fit.
-static int64_t batch_of(const struct smkd_abi_tensor *row, const struct rt_tensor *t) {
-    if (t->rank != (int)row->rank) return -1;
+static int64_t batch_of(int rank, const int64_t *dims, const struct rt_tensor *t) {
+    if (t->rank != rank) return -1;
     int64_t batch = 0;
-    for (uint32_t i = 0; i < row->rank; i++) {
-        int64_t d = row->dims[i];
+    for (int i = 0; i < rank; i++) {
+        int64_t d = dims[i];
         if (d >= 0) {
             if (t->dims[i] != d) return -1;
         } else {
@@ -65,7 +65,7 @@ static bool converts(enum rt_dtype from, enum rt_dtype to) {
            (from == RT_F16 && (to == RT_F32 || to == RT_F64)) || (from == RT_F32 && to == RT_F64);
 }
 
-static enum smkd_result check_feed(struct run_feed *f, const char *path, int64_t *batch) {
+static enum smkd_result check_feed(struct run_feed *f, const smkd_model *m, const char *path, int64_t *batch) {
     enum rt_dtype dtype = dtypes[f->row->dtype].t;
     if (converts(f->tensor.dtype, dtype)) {
         enum smkd_result r = rt_tensor_convert(&f->tensor, dtype, path, "element");
@@ -74,11 +74,15 @@ static enum smkd_result check_feed(struct run_feed *f, const char *path, int64_t
     if (f->tensor.dtype != dtype)
         return rt_fail(SMKD_R_MISMATCH, "%s: \"%s\" wants %s elements; save x.astype(numpy.%s)", path, f->row->name,
                        dtypes[f->row->dtype].name, dtypes[f->row->dtype].name);
-    int64_t n = batch_of(f->row, &f->tensor);
+    struct run_form form;
+    const bool other = run_form_of(m, f->row, &form);
+    const int rank = other ? form.rank : (int)f->row->rank;
+    const int64_t *dims = other ? form.dims : f->row->dims;
+    int64_t n = batch_of(rank, dims, &f->tensor);
     if (n < 0) {
         struct str got = STR_INIT, want = STR_INIT;
         shape_text(&got, (uint32_t)f->tensor.rank, f->tensor.dims);
-        shape_text(&want, f->row->rank, f->row->dims);
+        shape_text(&want, (uint32_t)rank, dims);
         enum smkd_result r =
             rt_fail(SMKD_R_MISMATCH, "%s: has shape %s; \"%s\" wants %s", path, got.s, f->row->name, want.s);
         str_release(&got);
@@ -89,17 +93,46 @@ static enum smkd_result check_feed(struct run_feed *f, const char *path, int64_t
         return rt_fail(SMKD_R_MISMATCH, "%s: has a batch of %lld where the tensors before have %lld", path,
                        (long long)n, (long long)*batch);
     if (n) *batch = n;
-    return SMKD_R_OK;
+    return other ? run_form_enter(&f->tensor, f->row, &form, n ? n : 1) : SMKD_R_OK;
+}
+
+// The numbers of an input that is a constant of the artifact have to be those.
+static enum smkd_result check_given(const char *path, const char *name, const char *given) {
+    struct rt_tensor t = {0};
+    enum smkd_result r = rt_npy_read(path, &t);
+    if (r == SMKD_R_OK) r = rt_tensor_convert(&t, RT_F64, path, "element");
+    const char *p = given;
+    bool same = true;
+    for (size_t i = 0; r == SMKD_R_OK && i < t.numel; i++) {
+        const size_t n = strcspn(p, ",");
+        char text[40] = "";
+        double v = 0;
+        if (n < sizeof text) memcpy(text, p, n);
+        same &= !strcmp(text, "N") || (parse_f64(text, &v) && v == ((double *)t.data)[i]);
+        p += n + (p[n] == ',');
+    }
+    same &= *p == 0;
+    rt_tensor_release(&t);
+    if (r == SMKD_R_OK && !same)
+        r = rt_fail(SMKD_R_MISMATCH, "%s: the artifact was compiled with --shape-input %s=%s; compile it for these",
+                    path, name, given);
+    return r;
 }
 
 static enum smkd_result read_one(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role, const char *option,
                                  const char *value, int64_t *batch) {
     const char *eq = strchr(value, '=');
     if (!eq || eq == value || !eq[1]) return rt_fail(SMKD_R_INVALID, "--%s %s: expected NAME=FILE.npy", option, value);
-    struct str name = STR_INIT, all = STR_INIT;
+    struct str name = STR_INIT, all = STR_INIT, given = STR_INIT;
     str_addn(&name, value, (size_t)(eq - value));
     const struct smkd_abi_tensor *row = smkd_model_find(m, role, name.s), *t;
     enum smkd_result r = SMKD_R_OK;
+    if (!row && role == SMKD_ABI_INPUT && run_given(m, name.s, &given)) {
+        r = check_given(eq + 1, name.s, given.s);
+        str_release(&name);
+        str_release(&given);
+        return r;
+    }
     if (!row) {
         for (size_t i = 0; (t = smkd_model_nth(m, role, i)); i++) str_addf(&all, "%s\"%s\"", i ? ", " : "", t->name);
         r = rt_fail(SMKD_R_INVALID, "--%s %s: the model has no %s \"%s\"; it has %s", option, value,
@@ -112,7 +145,7 @@ static enum smkd_result read_one(struct run_feeds *fs, const smkd_model *m, enum
         struct run_feed *f = &fs->f[fs->n++];
         *f = (struct run_feed){.row = row};
         r = rt_npy_read(eq + 1, &f->tensor);
-        if (r == SMKD_R_OK) r = check_feed(f, eq + 1, batch);
+        if (r == SMKD_R_OK) r = check_feed(f, m, eq + 1, batch);
     }
     str_release(&name);
     str_release(&all);

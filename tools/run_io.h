@@ -24,6 +24,27 @@ size_t run_row_numel(const struct smkd_abi_tensor *t, int64_t n);
 size_t run_row_bytes(const struct smkd_abi_tensor *t, int64_t n);
 bool run_row_batched(const struct smkd_abi_tensor *t);
 
+// How the ONNX file has an input or output, where that differs from the table's row (SMKD_NOTE_FORMS): files have it
+// so, and the row's form is [N][outer][inner] where the file's is [outer][N][inner].
+struct run_form {
+    int rank; // 0: as the row
+    int64_t dims[SMKD_ABI_MAX_RANK], outer;
+    enum rt_dtype half; // RT_F16 or RT_BF16; RT_F32: none
+};
+// Of an INPUT, OUTPUT, COTANGENT or GRAD_INPUT row. False where it is the row's own (run_forms.c).
+bool run_form_of(const smkd_model *m, const struct smkd_abi_tensor *row, struct run_form *f);
+// The elements of an input that is a constant of this artifact, "2,3,N" (SMKD_NOTE_GIVEN), in `s`; false: there is
+// none.
+bool run_given(const smkd_model *m, const char *input, struct str *s);
+// A tensor in the form of a file becomes one in the row's (shape and order; the type is another matter), and back,
+// where results get their type, too.
+enum smkd_result run_form_enter(struct rt_tensor *t, const struct smkd_abi_tensor *row, const struct run_form *f,
+                                int64_t batch);
+enum smkd_result run_form_leave(struct rt_tensor *t, const struct run_form *f, int64_t batch);
+// The same for every result of these rows.
+enum smkd_result run_forms_leave(struct rt_tensors *ts, const smkd_model *m, enum smkd_abi_role role,
+                                 const char *prefix, int64_t batch);
+
 // Tensors given as NAME=FILE.npy on the command line, one per table row of a role.
 struct run_feed {
     const struct smkd_abi_tensor *row;

@@ -174,6 +174,16 @@ struct smkd_artifact {
 // smkd-run export writes them (runtime/preparation.h).
 #define SMKD_NOTE_METADATA "metadata"
 
+// In the notes where the ONNX file has inputs or outputs in another way than the tables, which have the batch first and
+// 16-bit floats as float32: an array of {"name", "role": "input" or "output", "dims": the file's, negative: times N, at
+// most one, at any place, "outer", "dtype": "float16" or "bfloat16" where it is one}. A row of the tables is
+// [N][outer][inner] elements, in the file [outer][N][inner].
+#define SMKD_NOTE_FORMS "forms"
+
+// In the notes where inputs of the ONNX file were made constants of this artifact (smkdc --shape-input): an object of
+// names and elements, "2,3,-1", with N for the batch.
+#define SMKD_NOTE_GIVEN "given"
+
 // The last bytes of the file, behind everything the ELF headers speak of: what smkdc wrote in front of them, so that
 // damage shows before any of the code runs. The loader takes no file without it, and none that wants another library or
 // has code that runs when it is loaded (constructors). It is no signature: an artifact is a program, load only your

@@ -85,14 +85,24 @@ static void test_batch_moved(void **state) {
     ASSERT_DIMS(g, "k", IR_N, 2, 4, 5);
     ASSERT_DIMS(g, "z", IR_N, 3, 2, 4, 5);
 
-    qkv(); // what cannot read such a value says so, and so does an output
+    qkv(); // what cannot read such a value says so
     OUTPUT("y", 3, 0, 2, 4, 5);
     attr_i("block_size", 1);
     node("DepthToSpace", "p", "y");
     REFUSED("an operand has the batch away from the first axis");
     qkv();
     OUTPUT("p", 3, 0, 2, 4, 5);
-    REFUSED("output \"p\" has the batch away from the first axis");
+    g = import(); // an output may have it anywhere: the graph has it first, and the form says how the file has it
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "p", IR_N, 3, 2, 4, 5);
+    size_t n_forms;
+    const struct fe_form *form = fe_forms(model, &n_forms);
+    assert_int_equal(n_forms, 2);
+    assert_string_equal(form[1].name, "p");
+    assert_int_equal(form[1].rank, 5);
+    assert_int_equal(form[1].outer, 3);
+    const int64_t in_file[] = {3, IR_N, 2, 4, 5};
+    assert_memory_equal(form[1].dims, in_file, sizeof in_file);
     qkv();
     OUTPUT("y", 0, 2, 4, 5);
     INTS("axis", 1);
@@ -522,13 +532,15 @@ static void test_declared_batch(void **state) {
     assert_non_null(import());
     says("declares \"y\" as f32[6,2], computed is f32[2N,2]");
     assert_null(strstr(said, "\"z\""));
-    // Inputs of several: all of them are read as the batch, which is said.
+    // Inputs of several: what differs from the first is no batch, unless somebody says so; then it is said.
     INPUT("x", 2, 4);
     INPUT("v", 3, 4);
     node("Add", "x,v", "y");
     OUTPUT("y", 2, 4);
-    assert_non_null(import());
-    says("input \"v\" has 3 rows in the file, \"x\" has 2");
+    const struct fe_batch_axis first[] = {{"x", 0}, {"v", 0}};
+    assert_null(import());
+    assert_non_null(load(&(struct fe_options){.batch_axes = first, .n_batch_axes = 2}));
+    says("input \"v\" has 3 samples in the file, \"x\" has 2");
     // A mean of everything may be declared [1]; with --shape, sizes that follow from the overridden one say nothing.
     INPUT("x", 0, 4);
     attr_i("keepdims", 0);
@@ -627,6 +639,45 @@ static void test_export(void **state) {
     assert_int_equal(fe_export(skeleton, size / 2, t, n, NULL, 0, false, out, &diag), SMKD_INVALID);
 }
 
+// Batches are where the file had them, fixed sizes stay where there is none.
+static void test_export_forms(void **state) {
+    (void)state;
+    INPUT("x", 4, 2, 5); // [T,N,C]
+    INPUT("scale", 1, 5);
+    OUTPUT("y", 4, 2, 5);
+    WEIGHT("w", 5);
+    node("Mul", "x,scale", "s");
+    node("Mul", "s,w", "y");
+    import();
+    const struct fe_batch_axis second = {"x", 1};
+    const char *none = "sc*";
+    const struct fe_options o = {.batch_axes = &second, .n_batch_axes = 1, .no_batch = &none, .n_no_batch = 1};
+    struct ir_graph *g = load(&o);
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 4, 5);
+    size_t size, n;
+    void *skeleton = fe_skeleton(model, &arena, &size);
+    float ones[5] = {1, 1, 1, 1, 1};
+    struct fe_tensor t = {.name = "w", .rank = 1, .dims = {5}, .data = ones};
+    char out[96];
+    snprintf(out, sizeof out, "%s/out.onnx", dir);
+    assert_int_equal(fe_export(skeleton, size, &t, 1, NULL, 0, false, out, &diag), SMKD_OK);
+    struct fe_model *back = fe_open(&arena, &diag, out);
+    assert_non_null(back);
+    fe_metadata(back, "smkd.", &n);
+    assert_int_equal(n, 0);
+    g = fe_import(back, &arena, &diag, &(struct fe_options){.batch_axes = &second, .n_batch_axes = 1});
+    if (!g) fail_msg("%s", said);
+    const struct fe_form *f = fe_forms(back, &n);
+    assert_int_equal(n, 3);
+    assert_int_equal(f[0].dims[1], IR_N);
+    assert_int_equal(f[1].dims[0], 1);
+    assert_int_equal(f[2].dims[1], IR_N);
+    assert_int_equal(f[2].outer, 4);
+    fe_close(back);
+    unlink(out);
+}
+
 // What only training needs, or nobody, is not in the exported file.
 static void test_export_prunes(void **state) {
     (void)state;
@@ -691,6 +742,7 @@ int main(void) {
         T(test_declared_batch),
         T(test_declared_names),
         T(test_export),
+        T(test_export_forms),
         T(test_export_prunes),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
