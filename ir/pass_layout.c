@@ -170,7 +170,21 @@ static void rule_reshape(struct state *s, struct ir_node *n) {
     s->g->values[n->out[0]].type = out; // by value: a relayout may have moved the array
 }
 
+// Whether a transpose moves only the dims that lie innermost in memory, the last `inner` ones there, and keeps the
+// order of these and of all others: channels between leading dims and their planes, as 3-D convolutions have them.
+static bool moves_inner(const struct ir_type *in, const int64_t *p, int inner) {
+    bool is_inner[IR_MAX_RANK] = {false};
+    int at = in->rank - inner, last = -1;
+    for (int k = at; k < in->rank; k++) is_inner[in->perm[k]] = true;
+    for (int i = 0; i < in->rank; i++) {
+        if (is_inner[p[i]] ? p[i] != in->perm[at++] : p[i] <= last) return false;
+        if (!is_inner[p[i]]) last = (int)p[i];
+    }
+    return true;
+}
+
 // Row-major, but for the transpose in a channel shuffle: N,(a,b),H,W with a,b last in memory, only these two swapped.
+// And where channels that are last in memory only change their place among the dims nothing is copied.
 static void rule_transpose(struct state *s, struct ir_node *n) {
     const struct ir_type *in = &s->g->values[n->in[0]].type;
     struct ir_type *out = &s->g->values[n->out[0]].type;
@@ -178,8 +192,15 @@ static void rule_transpose(struct state *s, struct ir_node *n) {
     const int64_t *p = ir_attr_ints(n, "perm", &cnt);
     identity(out);
     if (in->rank == 5 && in->perm[0] == 0 && in->perm[1] == 3 && in->perm[2] == 4 && p[0] == 0 && p[3] == 3 &&
-        p[4] == 4)
+        p[4] == 4) {
         memcpy(out->perm, in->perm, IR_MAX_RANK);
+        return;
+    }
+    bool stays = in->rank >= 5 && in->perm[0] == 0 && p[0] == 0 && !ir_is_row_major(in) &&
+                 (moves_inner(in, p, 1) || moves_inner(in, p, 2));
+    for (int k = 0; stays && k < in->rank; k++)
+        for (int i = 0; i < in->rank; i++)
+            if (p[i] == in->perm[k]) out->perm[k] = (uint8_t)i;
 }
 
 static void rule_pointwise(struct state *s, struct ir_node *n) { inherit(s, n, &s->g->values[n->out[0]].type); }
