@@ -62,6 +62,24 @@ static bool run_function(struct fe_ctx *c, struct fe_node *n, const Onnx__Functi
     return true;
 }
 
+ir_vid fe_apply(struct fe_ctx *c, const struct fe_node *n, const char *op, ir_vid x, Onnx__AttributeProto **attrs,
+                size_t n_attrs) {
+    bool known;
+    const struct row *r = find_row(op, c->opset, &known);
+    if (!r || x == IR_NONE) return IR_NONE;
+    Onnx__NodeProto p = ONNX__NODE_PROTO__INIT;
+    p.op_type = (char *)op;
+    p.attribute = attrs;
+    p.n_attribute = n_attrs;
+    struct fe_val *in = fe_val_of(c, x), *out = NULL;
+    bool wanted = true;
+    struct fe_node inner = {.p = &p, .op = op, .arg = r->arg, .loc = n->loc, .scope = n->scope, .n_in = 1, .n_out = 1};
+    inner.in = &in;
+    inner.out = &out;
+    inner.wanted = &wanted;
+    return r->fn(c, &inner) ? fe_vid(c, out) : IR_NONE;
+}
+
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *g) {
     if (c->depth >= MAX_DEPTH) return fe_fail(c, n, "subgraphs are nested more than %d deep", MAX_DEPTH);
     struct fe_scope s = {.parent = n->scope, .infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};

@@ -36,13 +36,12 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
     if (!fe_ints(c, n, NULL, 0, &s)) return false;
     if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
     int64_t dims[IR_MAX_RANK];
-    bool batched = false;
+    size_t batches = 0;
     for (size_t i = 0; i < s->n; i++) {
         if (!fe_num_dim(&s->v[i], &dims[i])) return fe_fail(c, n, "dimension %zu of its shape is not a size", i);
-        if (dims[i] < 0 && i)
-            return fe_fail(c, n, "it puts the batch on axis %zu; the batch must be the first axis", i);
-        batched |= dims[i] < 0;
+        batches += dims[i] < 0;
     }
+    if (batches > 1) return fe_fail(c, n, "%zu axes of its shape are the batch; one may be", batches);
     enum ir_dtype dtype = IR_F32;
     struct fe_num value = {0};
     const Onnx__AttributeProto *a = fe_attr(n, "value");
@@ -53,7 +52,7 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
         dtype = vs->type.dtype;
         value = vs->v[0];
     }
-    struct fe_sym *r = batched ? NULL : fe_sym_new(c->a, dtype, (int)s->n, dims);
+    struct fe_sym *r = batches ? NULL : fe_sym_new(c->a, dtype, (int)s->n, dims);
     if (r) {
         for (size_t i = 0; i < r->n; i++) r->v[i] = value;
         return fe_out_sym(c, n, 0, r);
@@ -61,6 +60,10 @@ bool fe_op_constant_of_shape(struct fe_ctx *c, struct fe_node *n) {
     struct fe_sym *one = fe_sym_new(c->a, dtype, 0, NULL);
     one->v[0] = value;
     double v = ir_is_float(dtype) ? value.f : ir_int_to_float(dtype, value.b, IR_F64);
+    if (batches && dims[0] > 0) { // the batch is another axis
+        struct fe_val *wide = fe_moved_expand(c, fe_val_sym(c, one), (int)s->n, dims);
+        return wide ? fe_out_val(n, 0, wide) : fe_fail(c, n, "its shape has too many dimensions");
+    }
     if (ir_is_int(dtype) && (v < -0x1p53 || v > 0x1p53)) // more digits than an attribute holds
         return fe_out(c, n, 0, fe_expand(c, fe_vid(c, fe_val_sym(c, one)), (int)s->n, dims));
     return fe_out(c, n, 0,

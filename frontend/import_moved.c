@@ -30,8 +30,7 @@ bool fe_frame_of(struct fe_ctx *c, struct fe_val *v, struct fe_frame *f, ir_vid 
     return *base != IR_NONE;
 }
 
-// The ONNX value that `base` is in frame f.
-static struct fe_val *framed(struct fe_ctx *c, ir_vid base, const struct fe_frame *f) {
+struct fe_val *fe_framed(struct fe_ctx *c, ir_vid base, const struct fe_frame *f) {
     if (base == IR_NONE) return NULL;
     if (f->at > 0 || f->before != 1) {
         struct fe_val *v = fe_val_of(c, base);
@@ -68,7 +67,7 @@ struct fe_val *fe_moved_reshape(struct fe_ctx *c, struct fe_val *v, const struct
     if (f->before != 1) to[k++] = f->before;
     if (f->after != 1) to[k++] = f->after;
     for (int i = f->at + 1; i < f->rank; i++) to[k++] = dims[i];
-    return framed(c, fe_reshape(c, base, k, to), f);
+    return fe_framed(c, fe_reshape(c, base, k, to), f);
 }
 
 struct fe_val *fe_moved_transpose(struct fe_ctx *c, struct fe_val *v, const int64_t *perm) {
@@ -89,7 +88,43 @@ struct fe_val *fe_moved_transpose(struct fe_ctx *c, struct fe_val *v, const int6
     bool same = true;
     for (int i = 0; i < k; i++) same &= to[i] == i;
     f.at = at;
-    return framed(c, same ? base : fe_transpose(c, base, k, to), &f);
+    return fe_framed(c, same ? base : fe_transpose(c, base, k, to), &f);
+}
+
+struct fe_val *fe_moved_expand(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims) {
+    struct fe_frame f = {.rank = rank, .before = 1};
+    while (f.at < rank && dims[f.at] > 0) f.at++;
+    if (f.at == rank) return NULL;
+    f.after = -dims[f.at];
+    int64_t now[IR_MAX_RANK], from[IR_MAX_RANK], to[IR_MAX_RANK];
+    const int had = fe_onnx_dims(c, v, now), pad = rank - had;
+    ir_vid x = IR_NONE;
+    from[0] = 1; // of a value without the batch, whose axis there is 1
+    if (ir_is_batched(fe_type(c, v))) {
+        if (!fe_frame_of(c, v, &f, &x) || f.at + pad < 0) return NULL;
+        f.at += pad;
+        f.rank = rank;
+        from[0] = IR_N;
+    }
+    if (rank + extra(&f) > IR_MAX_RANK) return NULL;
+    int k = 1;
+    to[0] = IR_N;
+    for (int i = 0; i < rank; i++) {
+        if (i != f.at) {
+            from[k] = i < pad ? 1 : now[i - pad];
+            to[k++] = dims[i];
+            continue;
+        }
+        const int64_t parts[2] = {f.before, f.after};
+        for (int j = 0; j < 2; j++) {
+            if (parts[j] == 1) continue;
+            from[k] = from[0] == IR_N ? parts[j] : 1;
+            to[k++] = parts[j];
+        }
+    }
+    struct fe_val *flat = fe_p_reshape(c, x == IR_NONE ? v : fe_val_of(c, x), k, from);
+    struct fe_val *wide = flat ? fe_p_expand(c, flat, k, to) : NULL;
+    return wide ? fe_framed(c, fe_vid(c, wide), &f) : NULL;
 }
 
 // How far a way to read a shape is from what people mean, where a file with a fixed batch leaves several: features stay
@@ -226,8 +261,9 @@ static const struct works {
     {"SplitToSequence", 1},
 };
 // Those that read a frame themselves or only hand values on.
-static const char *const own[] = {"Identity", "Reshape", "SequenceConstruct", "SequenceInsert",
-                                  "Shape",    "Squeeze", "Transpose",         "Unsqueeze"};
+static const char *const own[] = {"Expand", "GRU",     "Identity",          "LSTM",
+                                  "RNN",    "Reshape", "SequenceConstruct", "SequenceInsert",
+                                  "Shape",  "Squeeze", "Transpose",         "Unsqueeze"};
 
 static int operands_of(const char *op) {
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
@@ -353,14 +389,14 @@ static struct fe_val *left(struct fe_ctx *c, struct fe_node *n, struct fe_val *v
         if (f.before != 1) dims[k++] = f.before;
         if (f.after != 1) dims[k++] = f.after;
         dims[k++] = t.dims[1];
-        return framed(c, fe_reshape(c, x, k, dims), &f);
+        return fe_framed(c, fe_reshape(c, x, k, dims), &f);
     }
     f.rank = t.rank - extra(&f);
     if (x == IR_NONE || !ir_is_batched(&t) || f.at >= f.rank) {
         fe_fail(c, n, "it computes along the batch, which is not supported");
         return NULL;
     }
-    return framed(c, x, &f);
+    return fe_framed(c, x, &f);
 }
 
 bool fe_moved_leave(struct fe_ctx *c, struct fe_node *n) {

@@ -210,32 +210,53 @@ bool fe_op_transpose(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_val(n, 0, plain ? fe_p_transpose(c, x, perm) : fe_moved_transpose(c, x, perm));
 }
 
+// Known elements whose rows along `axis` are all the same, as one row; v itself where they are not known, or differ.
+static struct fe_val *one_row(struct fe_ctx *c, struct fe_val *v, int axis) {
+    const struct fe_sym *s = fe_known(c, v, false);
+    if (!s) return v;
+    size_t inner = 1, rows = (size_t)s->type.dims[axis];
+    for (int i = axis + 1; i < s->type.rank; i++) inner *= (size_t)s->type.dims[i];
+    for (size_t i = 0; i < s->n; i++)
+        if (i / inner % rows && memcmp(&s->v[i], &s->v[i - inner], sizeof *s->v)) return v;
+    return fe_p_take(c, v, axis, &(int64_t){0}, 1);
+}
+
 bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     const struct fe_sym *s;
     if (!x || !fe_ints(c, n, "shape", 1, &s)) return false;
-    const struct ir_type t = *fe_type(c, x);
     if (!s || s->n > IR_MAX_RANK) return fe_fail(c, n, "needs a shape of at most %d dimensions", IR_MAX_RANK);
-    int rank = (int)s->n > t.rank ? (int)s->n : t.rank;
-    int64_t dims[IR_MAX_RANK];
+    int64_t dims[IR_MAX_RANK], now[IR_MAX_RANK];
+    const int had = fe_onnx_dims(c, x, now);
+    int rank = (int)s->n > had ? (int)s->n : had, batch = -1;
     bool baked = false;
     for (int i = 0; i < rank; i++) {
-        int xi = i - (rank - t.rank), si = i - (rank - (int)s->n);
-        int64_t xd = xi < 0 ? 1 : t.dims[xi], sd = 1;
+        int xi = i - (rank - had), si = i - (rank - (int)s->n);
+        int64_t xd = xi < 0 ? 1 : now[xi], sd = 1;
         if (si >= 0 && !fe_num_dim(&s->v[si], &sd)) {
             if (s->v[si].a || s->v[si].b != -1) return fe_fail(c, n, "dimension %d of its shape is not a size", si);
             sd = 1; // -1 keeps the operand's size, as PyTorch writes it
         }
-        if (i == 0 && xd < 0 && sd > 0 && c->baked && sd == -xd * c->baked) { // the file's fixed batch
+        if (xd < 0 && sd > 0 && c->baked && sd == -xd * c->baked) { // the file's fixed batch
             sd = xd;
             baked = true;
+        }
+        if (sd < 0 && xd > 1 && c->baked && xd == -sd * c->baked) { // so it is in a constant
+            x = one_row(c, x, xi);
+            if (fe_onnx_dims(c, x, now) && now[xi] == 1) xd = 1;
         }
         if (xd != 1 && sd != 1 && xd != sd)
             return fe_fail(c, n, "cannot expand axis %d from %lld to %lld", i, (long long)xd, (long long)sd);
         dims[i] = xd == 1 ? sd : xd;
-        if (i && dims[i] < 0) return fe_fail(c, n, "it puts the batch on axis %d; the batch must be the first axis", i);
+        if (dims[i] < 0 && batch >= 0)
+            return fe_fail(c, n, "axes %d and %d of its result are both the batch", batch, i);
+        if (dims[i] < 0) batch = i;
     }
     if (baked) fe_edit_shape(c->m, n->p, rank, dims);
+    if (batch > 0) {
+        struct fe_val *moved = fe_moved_expand(c, x, rank, dims);
+        return moved ? fe_out_val(n, 0, moved) : fe_fail(c, n, "its result has too many dimensions");
+    }
     struct fe_val *r = fe_p_expand(c, x, rank, dims);
     ir_vid v = r && !r->sym && c->depth == 0 ? fe_vid(c, r) : IR_NONE; // a weight itself where nothing is repeated
     if (v != IR_NONE) {

@@ -222,6 +222,7 @@ struct fe_ctx {
         const Onnx__NodeProto *node;
     } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
+    int64_t steps; // of recurrent operators so far (import_rnn.c)
     bool saw_bn, saw_conv;
     bool freeze_norms;            // --freeze-bn
     bool training_norms;          // the file has BatchNormalization in training form: others are frozen (import_norm.c)
@@ -327,10 +328,13 @@ struct fe_val *fe_p_round(struct fe_ctx *c, struct fe_val *x, enum ir_half h); /
 // Moved values (import_moved.c). A frame and its batch-first value, of any batched value; false when it has too many
 // dims.
 bool fe_frame_of(struct fe_ctx *c, struct fe_val *v, struct fe_frame *f, ir_vid *base);
+struct fe_val *fe_framed(struct fe_ctx *c, ir_vid base, const struct fe_frame *f); // what `base` is in frame f
 int fe_onnx_dims(struct fe_ctx *c, const struct fe_val *v, int64_t *dims); // as IR dims, the batch anywhere; the rank
 // Batched values reshaped to ONNX dims `dims` (that of the batch is ignored) in frame f, and transposed.
 struct fe_val *fe_moved_reshape(struct fe_ctx *c, struct fe_val *v, const struct fe_frame *f, const int64_t *dims);
 struct fe_val *fe_moved_transpose(struct fe_ctx *c, struct fe_val *v, const int64_t *perm);
+// Any value broadcast to ONNX dims `dims`, of which one, not the first, is the batch. NULL: it has too many dims.
+struct fe_val *fe_moved_expand(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims);
 // The frame in which `v` has the shape `dims` (completed: -1 at `hole`, the batch where *baked says that the file's
 // fixed one was read as such); false when no batch size but one fits.
 bool fe_moved_solve(struct fe_ctx *c, struct fe_val *v, int64_t *dims, int rank, int hole, struct fe_frame *f,
@@ -366,6 +370,10 @@ void fe_add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto
 
 // The value of the output that is a tap, with a report where it can be none (taps.c).
 void fe_import_tap(struct fe_ctx *c, const char *name, struct fe_val *v);
+
+// Operator `op` of one operand and one result, with these attributes, as part of node n (import.c).
+ir_vid fe_apply(struct fe_ctx *c, const struct fe_node *n, const char *op, ir_vid x, Onnx__AttributeProto **attrs,
+                size_t n_attrs);
 
 // Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.
 bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *graph);

@@ -24,6 +24,10 @@ static const struct {
     {"InstanceNormalization", 1, 2, FE_ROLE_WEIGHT},
     {"GroupNormalization", 1, 2, FE_ROLE_WEIGHT},
     {"Gather", 0, 0, FE_ROLE_WEIGHT},
+    {"RNN", 1, 3, FE_ROLE_WEIGHT},
+    {"GRU", 1, 3, FE_ROLE_WEIGHT},
+    {"LSTM", 1, 3, FE_ROLE_WEIGHT},
+    {"LSTM", 7, 7, FE_ROLE_WEIGHT},
 };
 
 static bool any_of(const Onnx__NodeProto *p, const char *const *ops) {
