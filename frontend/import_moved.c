@@ -241,6 +241,7 @@ static const struct works {
     {"MatMul", 2},
     {"ArgMax", 1},
     {"ArgMin", 1},
+    {"CumProd", 1},
     {"CumSum", 1},
     {"Gather", 1},
     {"LayerNormalization", 1},
@@ -259,6 +260,7 @@ static const struct works {
     {"Softmax", 1},
     {"Split", 1},
     {"SplitToSequence", 1},
+    {"TopK", 1},
 };
 // Those that read a frame themselves or only hand values on.
 static const char *const own[] = {"Expand", "GRU",     "Identity",          "LSTM",

@@ -143,11 +143,12 @@ bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin
     ir_vid x = fe_in(c, n, 0);
     int axis;
     if (x == IR_NONE || !fe_axis(c, n, fe_attr_i(c, n, "axis", 0), fe_typeof(c, x)->rank, &axis)) return false;
-    if (fe_attr_i(c, n, "select_last_index", 0)) return fe_fail(c, n, "select_last_index=1 is not supported");
     enum ir_dtype t = fe_typeof(c, x)->dtype; // -1 - x turns integers around, also the least one and unsigned ones
     if (n->arg)
         x = ir_is_float(t) ? fe_e1(c, IR_OP_neg, x) : fe_e2(c, IR_OP_sub, fe_num(c, t, t == IR_BOOL ? 0 : -1), x);
-    bool keepdims = fe_attr_i(c, n, "keepdims", 1) != 0;
+    bool keepdims = fe_attr_i(c, n, "keepdims", 1) != 0, last = fe_attr_i(c, n, "select_last_index", 0) != 0;
     if (!keepdims) fe_moved_lost(n, (int64_t[1]){axis}, 1);
-    return fe_out(c, n, 0, fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims))));
+    return fe_out(
+        c, n, 0,
+        fe_emit(c, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("keepdims", keepdims), IR_I("last", last))));
 }

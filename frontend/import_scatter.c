@@ -1,4 +1,6 @@
-// ScatterND, GatherND and CumSum, as models use them: on masks, positions and tables of relative positions.
+// What picks and places elements by indices, and sums along an axis. Indices are most often computed; where they are
+// known, on masks, positions and tables of relative positions, those that are out of range are refused. Of computed
+// ones these read as 0 and write nothing.
 #include "onnx_internal.h"
 
 #include <string.h>
@@ -25,66 +27,332 @@ static struct fe_sym *scattered(struct fe_ctx *c, const struct fe_sym *data, con
     return r;
 }
 
+// --- elements along one axis
+
+// `index` as the IR has it for x: where it has ones for some of x's dims on a side of the axis, it gets them all.
+static ir_vid as_index(struct fe_ctx *c, ir_vid x, ir_vid index, int axis) {
+    if (x == IR_NONE || index == IR_NONE) return IR_NONE;
+    const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, index);
+    int64_t dims[IR_MAX_RANK];
+    bool any[2] = {false};
+    for (int i = 0; i < t.rank; i++) any[i > axis] |= i != axis && it.dims[i] != 1;
+    for (int i = 0; i < t.rank; i++) dims[i] = i == axis || !any[i > axis] ? it.dims[i] : t.dims[i];
+    return memcmp(dims, it.dims, (size_t)t.rank * sizeof *dims) ? fe_expand(c, index, t.rank, dims) : index;
+}
+
+ir_vid fe_gather_elements(struct fe_ctx *c, ir_vid x, ir_vid index, int axis) {
+    ir_vid in[2] = {x, as_index(c, x, index, axis)};
+    return fe_emit(c, IR_OP_gather_elements, in, 2, IR_ATTRS(IR_I("axis", axis)));
+}
+
+// Of bools a sum is any of them, a product all.
+ir_vid fe_scatter_elements(struct fe_ctx *c, ir_vid x, ir_vid index, ir_vid updates, int axis, const char *reduction) {
+    if (x != IR_NONE && fe_typeof(c, x)->dtype == IR_BOOL && strcmp(reduction, "none")) {
+        bool any = !strcmp(reduction, "add"), all = !strcmp(reduction, "mul");
+        ir_vid y = fe_scatter_elements(c, fe_cast(c, x, IR_U8), index, fe_cast(c, updates, IR_U8), axis,
+                                       any   ? "max"
+                                       : all ? "min"
+                                             : reduction);
+        return fe_cast(c, y, IR_BOOL);
+    }
+    ir_vid in[3] = {x, as_index(c, x, index, axis), updates};
+    return fe_emit(c, IR_OP_scatter_elements, in, 3, IR_ATTRS(IR_I("axis", axis), IR_S("reduction", reduction)));
+}
+
+// Operands 0 and 1: a tensor, and an index of as many dims along an axis.
+static bool elements(struct fe_ctx *c, struct fe_node *n, ir_vid *v, int *axis) {
+    for (size_t i = 0; i < 2; i++)
+        if ((v[i] = fe_in(c, n, i)) == IR_NONE) return fe_fail(c, n, "operand %zu must be a tensor", i);
+    const struct ir_type *t = fe_typeof(c, v[0]);
+    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), t->rank, axis)) return false;
+    if (fe_typeof(c, v[1])->rank != t->rank || !ir_is_int(fe_typeof(c, v[1])->dtype))
+        return fe_fail(c, n, "its indices must be integers with as many dimensions as its data: %s, not %s",
+                       fe_dims_text(c, t), fe_dims_text(c, fe_typeof(c, v[1])));
+    const struct fe_sym *s = fe_known(c, fe_arg(n, 1), true);
+    int64_t d = t->dims[*axis];
+    for (size_t i = 0; s && d >= 0 && i < s->n; i++)
+        if (!s->v[i].a && (s->v[i].b < -d || s->v[i].b >= d))
+            return fe_fail(c, n, "index %lld is outside axis %d of size %lld", (long long)s->v[i].b, *axis,
+                           (long long)d);
+    return true;
+}
+
+// The first axis but `axis` along which `part` has other dims than `whole`; -1: there is none.
+static int differs(struct fe_ctx *c, ir_vid whole, ir_vid part, int axis) {
+    const struct ir_type *t = fe_typeof(c, whole), *p = fe_typeof(c, part);
+    for (int i = 0; i < t->rank; i++)
+        if (i != axis && t->dims[i] != p->dims[i]) return i;
+    return -1;
+}
+
+static ir_vid range(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size) {
+    struct ir_type t = *fe_typeof(c, x);
+    int64_t starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK];
+    for (int i = 0; i < t.rank; i++) steps[i] = 1;
+    starts[axis] = start;
+    t.dims[axis] = size;
+    return fe_emit(
+        c, IR_OP_slice, &x, 1,
+        IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
+}
+
+static bool misfit(struct fe_ctx *c, const struct fe_node *n, ir_vid x, ir_vid index, int at) {
+    return fe_fail(c, n, "along axis %d its data has %s elements, its indices have %s", at,
+                   arena_strdup(c->a, ir_dim_text(fe_typeof(c, x)->dims[at], (char[24]){0})),
+                   arena_strdup(c->a, ir_dim_text(fe_typeof(c, index)->dims[at], (char[24]){0})));
+}
+
+// An index may have less than the data along the other axes: it is for their first elements then.
+static bool is_part(struct fe_ctx *c, ir_vid x, ir_vid index, int at) {
+    int64_t all = fe_typeof(c, x)->dims[at], some = fe_typeof(c, index)->dims[at];
+    return some > 0 && some < all;
+}
+
+bool fe_op_gather_elements(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid v[2];
+    int axis;
+    if (!elements(c, n, v, &axis)) return false;
+    fe_unify_batch(c, v, 2);
+    for (int at; (at = differs(c, v[0], v[1], axis)) >= 0;) {
+        if (!is_part(c, v[0], v[1], at)) return misfit(c, n, v[0], v[1], at);
+        v[0] = range(c, v[0], at, 0, fe_typeof(c, v[1])->dims[at]);
+        if (v[0] == IR_NONE) return false;
+    }
+    return fe_out(c, n, 0, fe_gather_elements(c, v[0], v[1], axis));
+}
+
+static ir_vid scatter_part(struct fe_ctx *c, struct fe_node *n, const ir_vid *v, int axis, const char *reduction) {
+    int at = v[0] == IR_NONE ? -1 : differs(c, v[0], v[1], axis);
+    if (at < 0) return fe_scatter_elements(c, v[0], v[1], v[2], axis, reduction);
+    if (!is_part(c, v[0], v[1], at)) {
+        misfit(c, n, v[0], v[1], at);
+        return IR_NONE;
+    }
+    int64_t all = fe_typeof(c, v[0])->dims[at], some = fe_typeof(c, v[1])->dims[at];
+    ir_vid first[3] = {range(c, v[0], at, 0, some), v[1], v[2]};
+    ir_vid both[2] = {scatter_part(c, n, first, axis, reduction), range(c, v[0], at, some, all - some)};
+    return fe_emit(c, IR_OP_concat, both, 2, IR_ATTRS(IR_I("axis", at)));
+}
+
+bool fe_op_scatter_elements(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid v[3];
+    int axis;
+    if (!elements(c, n, v, &axis)) return false;
+    if ((v[2] = fe_in(c, n, 2)) == IR_NONE) return fe_fail(c, n, "operand 2 must be a tensor");
+    fe_unify_batch(c, v, 3);
+    if (!ir_same_dims(fe_typeof(c, v[1]), fe_typeof(c, v[2])))
+        return fe_fail(c, n, "its indices %s and its updates %s must have the same shape",
+                       fe_dims_text(c, fe_typeof(c, v[1])), fe_dims_text(c, fe_typeof(c, v[2])));
+    return fe_out(c, n, 0, scatter_part(c, n, v, axis, fe_attr_s(c, n, "reduction", "none")));
+}
+
+// --- elements by their coordinates
+
+#define OUTSIDE INT64_MAX
+
+// Indices [.., k] of axes `first` .. first + k - 1 of a tensor as numbers [..] of their elements in row-major order:
+// OUTSIDE where a coordinate is.
+static struct fe_val *flat_index(struct fe_ctx *c, struct fe_val *index, const struct ir_type *t, int first) {
+    const struct ir_type it = *fe_type(c, index);
+    int last = it.rank - 1;
+    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK], none = 0, outside = OUTSIDE;
+    struct fe_val *flat = NULL, *inside = NULL;
+    struct fe_sym *zero = fe_sym_ints(c->a, &none, 1), *past = fe_sym_ints(c->a, &outside, 1);
+    zero->type.rank = past->type.rank = 0;
+    index = fe_p_cast(c, index, IR_I64);
+    for (int i = 0; i < it.rank; i++) {
+        sizes[i] = i == last ? 1 : it.dims[i];
+        steps[i] = 1;
+    }
+    for (int64_t k = 0; index && k < it.dims[last]; k++) {
+        int64_t d = t->dims[first + k];
+        struct fe_sym *size = fe_sym_of_dims(c->a, &d, 1);
+        size->type.rank = 0;
+        struct fe_val *dim = fe_val_sym(c, size), *at, *low;
+        starts[last] = k;
+        at = fe_p_slice(c, index, starts, sizes, steps);
+        at = at ? fe_p_reshape(c, at, last, it.dims) : NULL;
+        low = at ? fe_p_binary(c, IR_OP_lt, at, fe_val_sym(c, zero)) : NULL;
+        at = fe_p_where(c, low, fe_p_binary(c, IR_OP_add, at, dim), at);
+        struct fe_val *in = fe_p_binary(c, IR_OP_and, fe_p_binary(c, IR_OP_le, fe_val_sym(c, zero), at),
+                                        fe_p_binary(c, IR_OP_lt, at, dim));
+        inside = k ? fe_p_binary(c, IR_OP_and, inside, in) : in;
+        flat = k ? fe_p_binary(c, IR_OP_add, fe_p_binary(c, IR_OP_mul, flat, dim), at) : at;
+    }
+    return fe_p_where(c, inside, flat, fe_val_sym(c, past));
+}
+
+// Of operands 0 and 1 of GatherND and ScatterND; `first`: axes that both have. NULL after reporting.
+static struct fe_val *coordinates(struct fe_ctx *c, struct fe_node *n, int64_t first) {
+    struct fe_val *x = fe_arg(n, 0), *index = fe_arg(n, 1), *flat;
+    bool ok = x && index && !x->is_seq && !index->is_seq;
+    if (!ok) return fe_fail(c, n, "its operands must be tensors"), NULL;
+    const struct ir_type t = *fe_type(c, x), it = *fe_type(c, index);
+    int64_t k = it.rank > 0 ? it.dims[it.rank - 1] : 0;
+    if (!ir_is_int(it.dtype)) return fe_fail(c, n, "its indices must be integers"), NULL;
+    if (first < 0 || k < 1 || first + k > t.rank || first > it.rank - 1)
+        return fe_fail(c, n, "its indices do not fit a tensor of %d dimensions", t.rank), NULL;
+    for (int i = 0; i < first && ok; i++) ok = t.dims[i] == it.dims[i];
+    if (!ok)
+        return fe_fail(c, n, "its data %s and its indices %s do not have the same %d first dimensions",
+                       fe_dims_text(c, &t), fe_dims_text(c, &it), (int)first),
+               NULL;
+    if (!(flat = flat_index(c, index, &t, (int)first))) return NULL;
+    const struct fe_sym *s = fe_known(c, flat, false);
+    for (size_t i = 0; s && i < s->n; i++)
+        if (s->v[i].b == OUTSIDE) return fe_fail(c, n, "its index %zu is outside of %s", i, fe_dims_text(c, &t)), NULL;
+    return flat;
+}
+
+static int64_t product(const int64_t *dims, int from, int to) {
+    int64_t p = 1;
+    for (int i = from; i < to; i++) p *= dims[i];
+    return p;
+}
+
+// Leading axes are merged: data [batch, what is indexed, what is picked], an index [batch, places, 1]; without a batch
+// there is no axis of it.
+bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
+    int64_t given = fe_attr_i(c, n, "batch_dims", 0);
+    struct fe_val *flat = coordinates(c, n, given);
+    if (!flat) return false;
+    ir_vid x = fe_in(c, n, 0), index = fe_vid(c, flat);
+    if (x == IR_NONE || index == IR_NONE) return false;
+    const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, index);
+    int b = (int)given, k = (int)fe_type(c, fe_arg(n, 1))->dims[it.rank], rank = 0;
+    int64_t dims[IR_MAX_RANK], rows = product(t.dims, b + k, t.rank), batch = product(t.dims, 0, b);
+    if (it.rank + t.rank - b - k > IR_MAX_RANK)
+        return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
+    for (int i = 0; i < it.rank; i++) dims[rank++] = it.dims[i];
+    for (int i = b + k; i < t.rank; i++) dims[rank++] = t.dims[i];
+    int64_t xd[3] = {batch, product(t.dims, b, b + k), rows}, id[3] = {batch, product(it.dims, b, it.rank), 1};
+    int skip = b == 0;
+    ir_vid y = fe_gather_elements(c, fe_reshape(c, x, 3 - skip, xd + skip), fe_reshape(c, index, 3 - skip, id + skip),
+                                  1 - skip);
+    return fe_out(c, n, 0, fe_reshape(c, y, rank, dims));
+}
+
+// In a file of the fixed batch B, indices whose first coordinate counts the samples, each of which has the same others:
+// those others. NULL: they are something else.
+static struct fe_val *of_each_sample(struct fe_ctx *c, const struct ir_type *t, const struct fe_sym *s) {
+    int64_t k = s && s->type.rank ? s->type.dims[s->type.rank - 1] : 0;
+    if (!c->baked || k < 2 || t->dims[0] != IR_N || !fe_sym_is_const(s) || (int64_t)s->n % (k * c->baked)) return NULL;
+    int64_t places = (int64_t)s->n / (k * c->baked), dims[2] = {places, k - 1};
+    struct fe_sym *r = fe_sym_new(c->a, s->type.dtype, 2, dims);
+    for (int64_t p = 0; r && p < places * c->baked; p++) {
+        if (s->v[p * k].b != p / places) return NULL;
+        for (int64_t i = 0; i < k - 1; i++) {
+            struct fe_num *to = &r->v[p % places * (k - 1) + i];
+            if (p >= places && to->b != s->v[p * k + i + 1].b) return NULL;
+            *to = s->v[p * k + i + 1];
+        }
+    }
+    return fe_val_sym(c, r);
+}
+
+static bool scatter_samples(struct fe_ctx *c, struct fe_node *n, struct fe_val *index, const char *reduction) {
+    ir_vid x = fe_in(c, n, 0), u = fe_in(c, n, 2);
+    const struct ir_type t = *fe_typeof(c, x);
+    int64_t places = fe_type(c, index)->dims[0], k = fe_type(c, index)->dims[1],
+            rows = product(t.dims, (int)k + 1, t.rank), ud[3] = {IR_N, places, rows};
+    struct fe_val *flat = flat_index(c, index, &t, 1);
+    const struct fe_sym *s = flat ? fe_known(c, flat, false) : NULL;
+    for (size_t i = 0; s && i < s->n; i++)
+        if (s->v[i].b == OUTSIDE) return fe_fail(c, n, "its index %zu is outside of %s", i, fe_dims_text(c, &t));
+    if (!flat || u == IR_NONE) return false;
+    if (!ir_is_batched(fe_typeof(c, u))) {
+        int64_t fixed[3] = {c->baked, places, rows};
+        u = fe_rebatch(c, fe_reshape(c, u, 3, fixed), IR_N);
+        if (u == IR_NONE || !ir_is_batched(fe_typeof(c, u)))
+            return fe_fail(c, n, "it assigns %lld samples of their own; export the model with a dynamic batch",
+                           (long long)c->baked);
+    }
+    int64_t xd[3] = {IR_N, product(t.dims, 1, (int)k + 1), rows}, id[3] = {1, places, 1};
+    ir_vid y = fe_scatter_elements(c, fe_reshape(c, x, 3, xd), fe_reshape(c, fe_vid(c, flat), 3, id),
+                                   fe_reshape(c, u, 3, ud), 1, reduction);
+    return fe_out(c, n, 0, fe_reshape(c, y, t.rank, t.dims));
+}
+
 bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *s[3];
-    for (size_t i = 0; i < 3; i++)
-        if (!(s[i] = fe_known(c, fe_arg(n, i), i > 0))) // what is assigned may lie in the file
-            return fe_fail(c, n,
-                           "it assigns to parts of a computed tensor, which is supported only for constants; "
-                           "build the tensor by concatenation (torch.cat) or torch.where instead");
-    int rank = s[1]->type.rank;
-    int64_t k = rank ? s[1]->type.dims[rank - 1] : 0;
-    if (strcmp(fe_attr_s(c, n, "reduction", "none"), "none")) return fe_fail(c, n, "reduction is not supported");
-    if (k < 1 || k > s[0]->type.rank || !fe_sym_is_const(s[1]) || s[1]->type.dtype == IR_F32)
-        return fe_fail(c, n, "its indices do not fit a tensor of %d dimensions", s[0]->type.rank);
-    struct fe_sym *r = scattered(c, s[0], s[1], s[2], (int)k);
-    return r ? fe_out_sym(c, n, 0, r) : fe_fail(c, n, "its indices or updates do not fit the tensor's shape");
+    const char *reduction = fe_attr_s(c, n, "reduction", "none");
+    for (size_t i = 0; i < 3; i++) {
+        if (!fe_arg(n, i) || fe_arg(n, i)->is_seq) return fe_fail(c, n, "operand %zu must be a tensor", i);
+        s[i] = fe_known(c, fe_arg(n, i), i == 1);
+    }
+    const struct ir_type t = *fe_type(c, fe_arg(n, 0));
+    struct fe_val *each = of_each_sample(c, &t, s[1]);
+    if (each) return scatter_samples(c, n, each, reduction);
+    struct fe_val *flat = coordinates(c, n, 0);
+    if (!flat) return false;
+    const struct ir_type it = *fe_type(c, flat), ut = *fe_type(c, fe_arg(n, 2));
+    int k = (int)fe_type(c, fe_arg(n, 1))->dims[it.rank];
+    bool same = ut.rank == it.rank + t.rank - k;
+    for (int i = 0; same && i < ut.rank; i++) same = ut.dims[i] == (i < it.rank ? it.dims[i] : t.dims[k + i - it.rank]);
+    if (!same)
+        return fe_fail(c, n, "its updates %s do not fit its indices %s and its data %s", fe_dims_text(c, &ut),
+                       fe_dims_text(c, fe_type(c, fe_arg(n, 1))), fe_dims_text(c, &t));
+    if (s[0] && s[1] && s[2] && !strcmp(reduction, "none") && fe_sym_is_const(s[1])) {
+        struct fe_sym *r = scattered(c, s[0], s[1], s[2], k);
+        if (r) return fe_out_sym(c, n, 0, r);
+    }
+    int64_t rows = product(t.dims, k, t.rank), places = product(it.dims, 0, it.rank);
+    int64_t xd[2] = {product(t.dims, 0, k), rows}, id[2] = {places, 1}, ud[2] = {places, rows};
+    ir_vid x = fe_in(c, n, 0), u = fe_in(c, n, 2), index = fe_vid(c, flat);
+    ir_vid y = fe_scatter_elements(c, fe_reshape(c, x, 2, xd), fe_reshape(c, index, 2, id), fe_reshape(c, u, 2, ud), 0,
+                                   reduction);
+    return fe_out(c, n, 0, fe_reshape(c, y, t.rank, t.dims));
 }
 
-// With indices known at import: the leading k axes become one, from which rows are gathered.
-bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
-    struct fe_val *xv = fe_arg(n, 0);
-    const struct fe_sym *s = fe_known(c, fe_arg(n, 1), true);
-    ir_vid x = fe_in(c, n, 0);
-    if (!xv || x == IR_NONE || !s || !fe_sym_is_const(s) || s->type.rank < 1 || s->type.dtype == IR_F32)
-        return fe_fail(c, n, "its indices must be known when compiling");
-    const struct ir_type t = *fe_typeof(c, x);
-    int64_t k = s->type.dims[s->type.rank - 1], rows = 1, flat[IR_MAX_RANK], dims[IR_MAX_RANK];
-    if (fe_attr_i(c, n, "batch_dims", 0) || ir_is_batched(&t))
-        return fe_fail(c, n, "it picks rows of the batch, which is not supported");
-    if (k < 1 || k > t.rank || t.rank - k + s->type.rank - 1 > IR_MAX_RANK)
-        return fe_fail(c, n, "its indices do not fit a tensor of %d dimensions", t.rank);
-    size_t places = s->n / (size_t)k;
-    int64_t *index = ARENA_ARRAY(c->a, int64_t, places + 1), len[1] = {(int64_t)places};
-    for (size_t p = 0; p < places; p++)
-        for (int i = 0; i < k; i++) {
-            int64_t d = t.dims[i], at = s->v[p * (size_t)k + (size_t)i].b;
-            if (at < -d || at >= d) return fe_fail(c, n, "index %lld is outside axis %d", (long long)at, i);
-            index[p] = index[p] * d + (at < 0 ? at + d : at);
-        }
-    int rank = 0, flat_rank = 1;
-    for (int i = 0; i < k; i++) rows *= t.dims[i];
-    flat[0] = rows;
-    for (int i = 0; i + 1 < s->type.rank; i++) dims[rank++] = s->type.dims[i];
-    for (int i = (int)k; i < t.rank; i++) flat[flat_rank++] = dims[rank++] = t.dims[i];
-    ir_vid in[2] = {fe_reshape(c, x, flat_rank, flat), ir_const(c->g, ir_type_make(IR_I64, 1, len), index)};
-    return fe_out(c, n, 0, fe_reshape(c, fe_emit(c, IR_OP_gather, in, 2, IR_ATTRS(IR_I("axis", 0))), rank, dims));
+// Rows of `update` put behind each other from the place on that each sample has of its own, 0 where none is given; a
+// circular cache goes on at its begin.
+bool fe_op_tensor_scatter(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid in[2] = {fe_in(c, n, 0), fe_in(c, n, 1)};
+    int axis;
+    const char *mode = fe_attr_s(c, n, "mode", "linear");
+    bool circular = !strcmp(mode, "circular");
+    if (in[0] == IR_NONE || in[1] == IR_NONE) return fe_fail(c, n, "needs two tensors");
+    const struct ir_type t = *fe_typeof(c, in[0]), ut = *fe_typeof(c, in[1]);
+    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", -2), t.rank, &axis)) return false;
+    if (!circular && strcmp(mode, "linear")) return fe_fail(c, n, "mode \"%s\" is not known", mode);
+    if (axis == 0 || ut.rank != t.rank || differs(c, in[0], in[1], axis) >= 0 || ut.dims[axis] > t.dims[axis])
+        return fe_fail(c, n, "its update %s does not fit its cache %s", fe_dims_text(c, &ut), fe_dims_text(c, &t));
+    int64_t row[IR_MAX_RANK], steps[IR_MAX_RANK];
+    for (int i = 0; i < t.rank; i++) {
+        row[i] = i == 0 ? t.dims[0] : 1;
+        steps[i] = i == axis ? ut.dims[i] : 1;
+    }
+    ir_vid at = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", steps, t.rank), IR_I("axis", axis)));
+    if (fe_arg(n, 2)) at = fe_e2(c, IR_OP_add, fe_reshape(c, fe_cast(c, fe_in(c, n, 2), IR_I64), t.rank, row), at);
+    if (circular) at = fe_e2(c, IR_OP_rem, at, fe_num(c, IR_I64, (double)t.dims[axis]));
+    return fe_out(c, n, 0, fe_scatter_elements(c, in[0], at, in[1], axis, "none"));
 }
 
-// Sums along the axis by the product with a triangle of ones, on the left of [.., L, 1] or the right of [.., L].
-bool fe_op_cum_sum(struct fe_ctx *c, struct fe_node *n) {
-    struct fe_val *xv = fe_arg(n, 0);
+// --- along an axis
+
+static bool axis_operand(struct fe_ctx *c, struct fe_node *n, int *axis) {
     double given;
     int64_t number;
-    int axis;
-    if (!xv || !fe_scalar(c, n, 1, 0, &given)) return false;
+    if (!fe_arg(n, 0) || !fe_scalar(c, n, 1, 0, &given)) return false;
     if (!checked_whole(given, &number)) return fe_fail(c, n, "its axis is %g", given);
-    if (!fe_axis(c, n, number, fe_type(c, xv)->rank, &axis)) return false;
+    return fe_axis(c, n, number, fe_type(c, fe_arg(n, 0))->rank, axis);
+}
+
+static bool cumulate(struct fe_ctx *c, struct fe_node *n, enum ir_op op, int axis, bool exclusive, bool reverse) {
+    ir_vid x = fe_in(c, n, 0);
+    return fe_out(
+        c, n, 0,
+        fe_emit(c, op, &x, 1, IR_ATTRS(IR_I("axis", axis), IR_I("exclusive", exclusive), IR_I("reverse", reverse))));
+}
+
+bool fe_op_cum_sum(struct fe_ctx *c, struct fe_node *n) {
+    int axis;
+    if (!axis_operand(c, n, &axis)) return false;
+    struct fe_val *xv = fe_arg(n, 0);
     bool exclusive = fe_attr_i(c, n, "exclusive", 0) != 0, reverse = fe_attr_i(c, n, "reverse", 0) != 0;
     const struct fe_sym *s = fe_known(c, xv, false);
     const struct ir_type t = *fe_type(c, xv);
     int64_t len = t.dims[axis], inner = 1;
-    if (len < 0) return fe_fail(c, n, "it sums over the batch, which is not supported");
     if (s) {
         struct fe_sym *r = fe_sym_new(c->a, t.dtype, t.rank, t.dims);
         for (int i = axis + 1; i < t.rank; i++) inner *= t.dims[i];
@@ -104,23 +372,54 @@ bool fe_op_cum_sum(struct fe_ctx *c, struct fe_node *n) {
         }
         return r && fe_out_sym(c, n, 0, r);
     }
-    if (t.dtype == IR_BOOL) return fe_fail(c, n, "it sums up bools");
-    if (len > 4096) return fe_fail(c, n, "its axis has %lld elements, at most 4096 are supported", (long long)len);
-    void *ones = arena_array(c->a, (size_t)(len * len), ir_dtype_size(t.dtype));
-    for (int64_t from = 0; from < len; from++)
-        for (int64_t to = 0; to < len; to++) {
-            bool one = (reverse ? from > to : from < to) || (from == to && !exclusive);
-            size_t at = (size_t)(from * len + to);
-            if (ir_is_float(t.dtype))
-                ir_put_float(t.dtype, ones, at, one);
-            else
-                ir_put_int(t.dtype, ones, at, one);
-        }
-    int64_t square[2] = {len, len}, perm[IR_MAX_RANK];
-    for (int i = 0; i < t.rank; i++) perm[i] = i == axis ? t.rank - 1 : i == t.rank - 1 ? axis : i;
-    ir_vid tri = ir_const(c->g, ir_type_make(t.dtype, 2, square), ones), x = fe_vid(c, xv);
-    bool last = axis == t.rank - 1;
-    if (axis == 0 || t.rank < 2) return fe_fail(c, n, "it sums over the batch, which is not supported");
-    x = fe_matmul(c, last ? x : fe_transpose(c, x, t.rank, perm), tri, 0, 0);
-    return fe_out(c, n, 0, last ? x : fe_transpose(c, x, t.rank, perm));
+    return cumulate(c, n, IR_OP_cum_sum, axis, exclusive, reverse);
+}
+
+bool fe_op_cum_prod(struct fe_ctx *c, struct fe_node *n) {
+    int axis;
+    return axis_operand(c, n, &axis) && cumulate(c, n, IR_OP_cum_prod, axis, fe_attr_i(c, n, "exclusive", 0) != 0,
+                                                 fe_attr_i(c, n, "reverse", 0) != 0);
+}
+
+// Its number of results is an attribute before opset 10; the smallest are from 11 on.
+bool fe_op_top_k(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = fe_in(c, n, 0);
+    double given;
+    int64_t k = fe_attr_i(c, n, "k", -1);
+    int axis;
+    if (x == IR_NONE || !fe_scalar(c, n, 1, (double)k, &given)) return false;
+    const struct ir_type t = *fe_typeof(c, x);
+    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", -1), t.rank, &axis)) return false;
+    if (!checked_whole(given, &k) || k < 1 || (t.dims[axis] >= 0 && k > t.dims[axis]))
+        return fe_fail(c, n, "it takes %g of %s elements", given, ir_dim_text(t.dims[axis], (char[24]){0}));
+    ir_nid id =
+        ir_node_new(c->g, IR_OP_top_k, &x, 1,
+                    IR_ATTRS(IR_I("axis", axis), IR_I("k", k), IR_I("largest", fe_attr_i(c, n, "largest", 1) != 0)));
+    if (id == IR_NONE) return false;
+    ir_vid values = c->g->nodes[id].out[0], places = c->g->nodes[id].out[1];
+    return fe_out(c, n, 0, values) && fe_out(c, n, 1, places);
+}
+
+// Element t of a row of length l comes from l - 1 - t, and those behind it stay.
+bool fe_op_reverse_sequence(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid x = fe_in(c, n, 0), len = fe_cast(c, fe_in(c, n, 1), IR_I64);
+    int time, batch;
+    if (x == IR_NONE || len == IR_NONE) return false;
+    const struct ir_type t = *fe_typeof(c, x), lt = *fe_typeof(c, len);
+    if (!fe_axis(c, n, fe_attr_i(c, n, "time_axis", 0), t.rank, &time) ||
+        !fe_axis(c, n, fe_attr_i(c, n, "batch_axis", 1), t.rank, &batch))
+        return false;
+    if (time == batch || lt.rank != 1 || lt.dims[0] != t.dims[batch])
+        return fe_fail(c, n, "its lengths %s do not fit axis %d of %s", fe_dims_text(c, &lt), batch,
+                       fe_dims_text(c, &t));
+    int64_t row[IR_MAX_RANK], steps[IR_MAX_RANK];
+    for (int i = 0; i < t.rank; i++) {
+        row[i] = i == batch ? t.dims[i] : 1;
+        steps[i] = i == time ? t.dims[i] : 1;
+    }
+    ir_vid at = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", steps, t.rank), IR_I("axis", time)));
+    len = fe_reshape(c, len, t.rank, row);
+    ir_vid turned = fe_e2(c, IR_OP_sub, fe_e2(c, IR_OP_sub, len, fe_num(c, IR_I64, 1)), at);
+    ir_vid index = fe_where(c, fe_e2(c, IR_OP_lt, at, len), turned, at);
+    return fe_out(c, n, 0, fe_gather_elements(c, x, index, time));
 }

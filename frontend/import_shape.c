@@ -438,8 +438,7 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
         fe_edit_shape(c->m, n->p, r, dims0);
         return fe_out_val(n, 0, fe_p_reshape(c, x, r, dims0));
     }
-    if (t.dims[axis] < 0) return fe_fail(c, n, "it picks rows of the batch, which is not supported");
-    if (!s || !fe_sym_is_const(s)) { // an embedding table, or any other look-up by computed indices
+    if (!s || !fe_sym_is_const(s) || t.dims[axis] < 0) { // a look-up by computed indices, or samples of the batch
         if (n->moved) return fe_fail(c, n, "it looks up by computed indices along a batch that is not the first axis");
         ir_vid in[2] = {fe_in(c, n, 0), fe_vid(c, iv)};
         if (in[0] != IR_NONE && in[1] != IR_NONE && fe_typeof(c, in[1])->dtype == IR_F32)

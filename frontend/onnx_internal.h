@@ -302,6 +302,9 @@ ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_matmul(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int trans_b);
 ir_vid fe_reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const int64_t *axes, size_t n, int keepdims);
 ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t);
+// Along `axis` (import_scatter.c); the index may have 1 for any other of x's dims.
+ir_vid fe_gather_elements(struct fe_ctx *c, ir_vid x, ir_vid index, int axis);
+ir_vid fe_scatter_elements(struct fe_ctx *c, ir_vid x, ir_vid index, ir_vid updates, int axis, const char *reduction);
 ir_vid fe_root(struct fe_ctx *c, ir_vid x); // sqrt; where x is a sum of squares, flat at 0 as a norm is (import_math.c)
 const struct ir_type *fe_typeof(struct fe_ctx *c, ir_vid v);
 // Makes the leading dims of two operands agree where the file baked the batch into one of them (see import.c).

@@ -81,6 +81,10 @@ static bool gather(const struct ir_graph *g, const struct ir_node *n) {
     return of_table ? !batched(g, n, 0) : !batched(g, n, 1);
 }
 
+static bool gather_elements(const struct ir_graph *g, const struct ir_node *n) {
+    return ir_axis_of(n, "axis", operand(g, n, 0)->rank) != 0 || !batched(g, n, 0);
+}
+
 // Products: the batch is an axis of matrices, or the rows of a left matrix whose right one is the same for all.
 static bool matmul(const struct ir_graph *g, const struct ir_node *n) {
     int rank = g->values[n->out[0]].type.rank;
@@ -91,12 +95,28 @@ static bool matmul(const struct ir_graph *g, const struct ir_node *n) {
 
 typedef bool keeps_apart(const struct ir_graph *g, const struct ir_node *n);
 static keeps_apart *const table[IR_OP_COUNT] = {
-    [IR_OP_reshape] = reshape,       [IR_OP_transpose] = transpose,   [IR_OP_expand] = expand,
-    [IR_OP_slice] = slice,           [IR_OP_reverse] = other_axes,    [IR_OP_pad] = pad,
-    [IR_OP_concat] = other_axis,     [IR_OP_interleave] = other_axis, [IR_OP_gather] = gather,
-    [IR_OP_reduce_sum] = other_axes, [IR_OP_reduce_max] = other_axes, [IR_OP_argmax] = argmax,
-    [IR_OP_matmul] = matmul,         [IR_OP_conv] = first_alone,      [IR_OP_conv_grad_x] = first_alone,
-    [IR_OP_max_pool] = first_alone,  [IR_OP_avg_pool] = first_alone,
+    [IR_OP_reshape] = reshape,
+    [IR_OP_transpose] = transpose,
+    [IR_OP_expand] = expand,
+    [IR_OP_slice] = slice,
+    [IR_OP_reverse] = other_axes,
+    [IR_OP_pad] = pad,
+    [IR_OP_concat] = other_axis,
+    [IR_OP_interleave] = other_axis,
+    [IR_OP_gather] = gather,
+    [IR_OP_reduce_sum] = other_axes,
+    [IR_OP_reduce_max] = other_axes,
+    [IR_OP_argmax] = argmax,
+    [IR_OP_matmul] = matmul,
+    [IR_OP_conv] = first_alone,
+    [IR_OP_conv_grad_x] = first_alone,
+    [IR_OP_max_pool] = first_alone,
+    [IR_OP_avg_pool] = first_alone,
+    [IR_OP_top_k] = other_axis,
+    [IR_OP_gather_elements] = gather_elements,
+    [IR_OP_cum_sum] = other_axis,
+    [IR_OP_scatter_elements] = other_axis,
+    [IR_OP_cum_prod] = other_axis,
 };
 
 static bool keeps(const struct ir_graph *g, const struct ir_node *n) {

@@ -422,7 +422,6 @@ bool ir_infer_gather(struct ir_graph *g, const struct ir_node *n, struct ir_type
     const struct ir_type *x = ir_in_type(g, n, 0), *idx = ir_in_type(g, n, 1);
     int axis = ir_check_axis(g, n, "axis", x->rank), rank;
     if (axis < 0 || !check_indices(g, n, axis)) return false;
-    if (x->dims[axis] < 0) return ir_fail(g, n, "cannot pick rows along the batch dimension of %s", TYPE_TEXT(x));
     int64_t dims[IR_MAX_RANK];
     if (!gather_dims(x->dims, x->rank, idx, axis, &rank, dims))
         return ir_fail(g, n, "gathering %s with indices %s gives more than %d dimensions", TYPE_TEXT(x), TYPE_TEXT(idx),
@@ -477,7 +476,6 @@ bool ir_infer_gather_grad(struct ir_graph *g, const struct ir_node *n, struct ir
         return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", x_rank, IR_MAX_RANK);
     int axis = ir_check_axis(g, n, "axis", (int)x_rank), rank;
     if (axis < 0 || !check_indices(g, n, axis)) return false;
-    if (shape[axis] < 0) return ir_fail(g, n, "cannot scatter along the batch dimension");
     int64_t dims[IR_MAX_RANK];
     bool ok = gather_dims(shape, (int)x_rank, idx, axis, &rank, dims) && rank == dy->rank;
     for (int i = 0; ok && i < rank; i++) ok = dims[i] == dy->dims[i];

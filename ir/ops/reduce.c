@@ -154,8 +154,6 @@ bool ir_infer_argmax(struct ir_graph *g, const struct ir_node *n, struct ir_type
     int axis = ir_check_axis(g, n, "axis", x->rank);
     if (axis < 0) return false;
     if (x->dtype == IR_BOOL) return ir_fail(g, n, "operand 0 is %s; a tensor of numbers was expected", TYPE_TEXT(x));
-    if (x->dims[axis] < 0)
-        return ir_fail(g, n, "cannot take the largest along the batch dimension of %s", TYPE_TEXT(x));
     if (x->dims[axis] == 0) return ir_fail(g, n, "dimension %d of %s is empty", axis, TYPE_TEXT(x));
     int64_t dims[IR_MAX_RANK];
     int rank = 0;
@@ -173,6 +171,7 @@ void ir_eval_argmax(EVAL_PARAMS) {
     (void)g;
     const struct ir_tensor *x = in[0];
     int axis = ir_axis_of(n, "axis", x->type.rank);
+    bool last = ir_attr_i(n, "last") != 0;
     int64_t own[IR_MAX_RANK], along[1] = {axis};
     ir_row_strides(&x->type, own);
     struct ir_type kept = kept_type(&x->type, along, 1);
@@ -181,7 +180,9 @@ void ir_eval_argmax(EVAL_PARAMS) {
         int64_t best = 0;
         for (int64_t k = 1; k < x->type.dims[axis]; k++) {
             size_t i = at + (size_t)k * step, j = at + (size_t)best * step;
-            if (x->f ? x->f[i] > x->f[j] : ir_int_compare(x->type.dtype, x->i[i], x->i[j]) > 0) best = k;
+            int more =
+                x->f ? (x->f[i] > x->f[j]) - !(x->f[i] >= x->f[j]) : ir_int_compare(x->type.dtype, x->i[i], x->i[j]);
+            if (more > 0 || (more == 0 && last)) best = k;
         }
         out[0]->i[w.linear] = best;
     }

@@ -132,6 +132,12 @@ case("Slice", lambda t: ([hostile(t), I64(1), I64(7), I64(1), I64(2)], {}))
 case("Gather", lambda t: ([hostile(t), I64(7, 0, -2)], {"axis": 1}))
 case("Gather:int32", lambda t: ([hostile(t), const(np.array([7, 0, -2], np.int32))], {"axis": 1}))
 case("GatherND", lambda t: ([shaped(t, 3, 2), const(np.array([[2, 1], [0, -1]]))], {}))
+ROWS = np.array([[0, 1, -1, -2, 1, 0, 0, -1], [1, 0, 0, 1, -2, 1, -1, 0]])
+case("GatherElements", lambda t: ([hostile(t), ROWS], {"axis": 0}))
+for _r in ("", ":add", ":mul", ":max", ":min"):
+    case(f"ScatterElements{_r}", lambda t, r=_r: ([tame(t), ROWS, tame(t, 2)], {"axis": 0, "reduction": r[1:] or "none"}))
+case("TopK", lambda t: ([hostile(t), I64(5)], {}))
+case("ReverseSequence", lambda t: ([hostile(t), I64(0, 1, 2, 0, 1, 2, 2, 1)], {}))
 case("ScatterND", lambda t: ([shaped(t, 4), const(np.array([[2], [0]])), const(tame(t)[0, :2])], {}))
 case("Pad", lambda t: ([hostile(t), I64(0, 1, 0, 2), const(TYPES[t][1](1))], {}))
 case("Trilu", lambda t: ([image(t)], {}))
@@ -160,7 +166,8 @@ case("LRN", lambda t: ([image(t)], {"size": 3}))
 # No type to try: sequences and control hand values on, random numbers are no function of operands; and rows of opsets
 # newer (RMSNormalization, Swish) or older (Upsample) than the one here.
 WITHOUT = set("SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SplitToSequence ConcatFromSequence If "
-              "RandomUniformLike RandomUniform RMSNormalization Swish Upsample".split())
+              "RandomUniformLike RandomUniform RMSNormalization Swish Upsample "
+              "Scatter TensorScatter CumProd".split())
 
 # Float32 kernels and formulas: doubles do not go through them.
 SINGLE = "Dropout GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization".split()
@@ -198,7 +205,7 @@ class Pair:
         self.name = f"{label.replace(':', '_')}.{t}"
         if mode == "first":  # what is known has no batch: one row, that broadcasts
             self.fed[1:] = [f if f is None else f[:1] for f in self.fed[1:]]
-        self.n_out = 2 if self.op == "Split" else 1
+        self.n_out = 2 if self.op in ("Split", "TopK") else 1
         self.want = reference(self)
 
     def outputs(self):
@@ -264,8 +271,9 @@ def reference(p):
             tried = [a.astype(wide) if wide and a is not None and a.dtype == np.dtype(mine) else a for a in arrays]
             got = [np.asarray(a) for a in run_reference(p.op, tried, p.attrs, p.n_out)]
             schema = onnx.defs.get_schema(p.op, OPSET)
-            kinds = bool(schema.inputs) and schema.outputs[0].type_str == schema.inputs[0].type_str
-            return [a.astype(mine) if kinds or (wide and a.dtype == np.dtype(wide)) else a for a in got]
+            outs = [schema.outputs[min(i, len(schema.outputs) - 1)].type_str for i in range(p.n_out)]
+            kinds = [bool(schema.inputs) and out == schema.inputs[0].type_str for out in outs]
+            return [a.astype(mine) if k or (p.n_out == 1 and wide and a.dtype == np.dtype(wide)) else a for a, k in zip(got, kinds)]
         except Exception:
             continue
     return None

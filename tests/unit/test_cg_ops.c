@@ -344,6 +344,9 @@ static void test_gather_argmax(void **state) {
         ir_emit(g, IR_OP_gather_grad, c, 2, IR_ATTRS(IR_I("axis", 1), IR_IS("shape", ((int64_t[]){IR_N, 6, 5}), 3))));
     out(g, "am", ir_emit(g, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", 1), IR_I("keepdims", 0))));
     out(g, "am2", ir_emit(g, IR_OP_argmax, &x, 1, IR_ATTRS(IR_I("axis", 2))));
+    for (int64_t last = 0; last < 2; last++) // numbers that repeat
+        out(g, last ? "am4" : "am3",
+            ir_emit(g, IR_OP_argmax, &y, 1, IR_ATTRS(IR_I("axis", 0), IR_I("keepdims", last), IR_I("last", last))));
     // Rows along the batch, one and three a sample, and what was computed from others before.
     ir_vid three = input(g, "three", IR_F32, DIMS(-3, 7)), which = input(g, "which", IR_I64, DIMS(-3));
     ir_vid d[2] = {ir_unary(g, IR_OP_neg, x), y}, e[2] = {three, which};
@@ -351,6 +354,78 @@ static void test_gather_argmax(void **state) {
     out(g, "rows3", ir_add(g, ir_emit(g, IR_OP_take_rows, e, 2, IR_NO_ATTRS), ir_const_f(g, 1)));
     struct h_options o = {.int_hi = 12}; // some out of range: they read as 0
     for (int64_t n = 1; n < 18; n += 5) h_check(g, n, &o);
+}
+
+// Inputs and outputs are of a few types; here what is between is of type t.
+static ir_vid typed(struct ir_graph *g, const char *name, enum ir_dtype t, int rank, const int64_t *dims) {
+    ir_vid v = input(g, name, ir_is_float(t) ? IR_F32 : IR_I64, rank, dims);
+    return ir_typeof(g, v)->dtype == t ? v : ir_cast(g, v, t);
+}
+
+static void shown(struct ir_graph *g, const char *name, ir_vid v) {
+    enum ir_dtype t = ir_typeof(g, v)->dtype, as = ir_is_float(t) ? IR_F32 : IR_I64;
+    out(g, name, t == as ? v : ir_cast(g, v, as));
+}
+
+// Every form of an index, every reduction and type; rows of whole vectors, of less and of one element; along the batch.
+static void test_indexing(void **state) {
+    (void)state;
+    static const char *const by[] = {"none", "add", "mul", "max", "min"};
+    static const enum ir_dtype types[] = {IR_F32, IR_F64, IR_I64, IR_U8};
+    static const int64_t widths[] = {1, 5, 37};
+    for (size_t t = 0; t < 4; t++)
+        for (size_t w = 0; w < 3; w++) {
+            struct ir_graph *g = graph("indexing");
+            ir_vid x = typed(g, "x", types[t], DIMS(IR_N, 6, widths[w])),
+                   u = typed(g, "u", types[t], DIMS(IR_N, 9, widths[w])),
+                   row = input(g, "row", IR_I64, DIMS(IR_N, 9, 1)), one = input(g, "one", IR_I32, DIMS(1, 9, 1)),
+                   all = input(g, "all", IR_I64, DIMS(IR_N, 9, widths[w])),
+                   flat = typed(g, "flat", types[t], DIMS(-4, widths[w])), at = input(g, "at", IR_I64, DIMS(IR_N, 1)),
+                   v = typed(g, "v", types[t], DIMS(IR_N, widths[w])), index[] = {row, one, all};
+            for (size_t k = 0; k < 3; k++) {
+                static const char *const names[][6] = {{"g0", "a0", "b0", "c0", "d0", "e0"},
+                                                       {"g1", "a1", "b1", "c1", "d1", "e1"},
+                                                       {"g2", "a2", "b2", "c2", "d2", "e2"}};
+                ir_vid a[3] = {x, index[k], u};
+                shown(g, names[k][0], ir_emit(g, IR_OP_gather_elements, a, 2, IR_ATTRS(IR_I("axis", 1))));
+                for (size_t r = 0; r < 5; r++)
+                    shown(
+                        g, names[k][r + 1],
+                        ir_emit(g, IR_OP_scatter_elements, a, 3, IR_ATTRS(IR_I("axis", 1), IR_S("reduction", by[r]))));
+            }
+            ir_vid b[3] = {flat, at, v};
+            shown(g, "along", ir_emit(g, IR_OP_gather_elements, b, 2, IR_NO_ATTRS));
+            shown(g, "onto", ir_emit(g, IR_OP_scatter_elements, b, 3, IR_ATTRS(IR_S("reduction", "add"))));
+            shown(g, "rows", ir_emit(g, IR_OP_gather, (ir_vid[]){flat, ir_reshape(g, at, DIMS(IR_N))}, 2, IR_NO_ATTRS));
+            struct h_options o = {.int_hi = 8, .seed = t + w}; // 6 and 7 are out of range
+            h_check(g, 7, &o);
+        }
+}
+
+// Numbers that repeat, one element, and lengths that are no power of two.
+static void test_sorted(void **state) {
+    (void)state;
+    static const enum ir_dtype types[] = {IR_F32, IR_F64, IR_I32, IR_U64, IR_I8};
+    for (size_t t = 0; t < 5; t++)
+        for (int64_t len = 1; len < 140; len = len * 5 + 2) {
+            struct ir_graph *g = graph("sorted");
+            ir_vid x = typed(g, "x", types[t], DIMS(IR_N, len, 3)), y = typed(g, "y", types[t], DIMS(IR_N, len, 21)),
+                   z = typed(g, "z", types[t], DIMS(-2, 3));
+            for (int64_t k = 0; k < 2; k++) {
+                ir_nid n = ir_node_new(g, IR_OP_top_k, &x, 1,
+                                       IR_ATTRS(IR_I("axis", 1), IR_I("k", k ? len : 1), IR_I("largest", k)));
+                shown(g, k ? "all" : "least", g->nodes[n].out[0]);
+                shown(g, k ? "all_at" : "least_at", g->nodes[n].out[1]);
+                static const char *const names[2][4] = {{"sx", "sy", "sz", "px"}, {"rx", "ry", "rz", "qx"}};
+                ir_vid v[3] = {x, y, z};
+                for (int i = 0; i < 4; i++)
+                    shown(g, names[k][i],
+                          ir_emit(g, i < 3 ? IR_OP_cum_sum : IR_OP_cum_prod, &v[i % 3], 1,
+                                  IR_ATTRS(IR_I("axis", i != 2), IR_I("exclusive", k), IR_I("reverse", k ^ (i & 1)))));
+            }
+            struct h_options o = {.int_hi = 9, .seed = t};
+            h_check(g, 5, &o);
+        }
 }
 
 // Training BatchNorm, forward and backward, in both orders in memory, with ReLU and a residual sum.
@@ -409,6 +484,8 @@ int main(void) {
         cmocka_unit_test(test_reductions),
         cmocka_unit_test(test_softmax_like),
         cmocka_unit_test(test_gather_argmax),
+        cmocka_unit_test(test_indexing),
+        cmocka_unit_test(test_sorted),
         cmocka_unit_test(test_batch_norm),
         cmocka_unit_test(test_dropout),
     };

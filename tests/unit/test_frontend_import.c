@@ -335,15 +335,40 @@ static void test_known_tables(void **state) {
     g = import();
     if (!g) fail_msg("%s", said);
     ASSERT_DIMS(g, "y", IR_N, 3, 4);
-    assert_int_equal(count(g, IR_OP_gather), 1);
+    assert_int_equal(count(g, IR_OP_gather_elements), 1);
 
-    INPUT("x", 0, 4);
+    INPUT("x", 0, 4); // a sample of the batch
     OUTPUT("y", 0, 4);
     struct str cell = tensor_of("cell", 7, 2, (int64_t[2]){1, 1}, (int64_t[1]){0}, 8);
     sub(&graph, 5, &cell);
     WEIGHT("row", 1, 4);
     node("ScatterND", "x,cell,row", "y");
-    REFUSED("it assigns to parts of a computed tensor");
+    g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 4);
+    assert_int_equal(count(g, IR_OP_scatter_elements), 1);
+
+    INPUT("x", 2, 4, 3); // a file of two samples, of which each gets the same column
+    OUTPUT("y", 2, 4, 3);
+    struct str both = tensor_of("both", 7, 2, (int64_t[2]){2, 2}, (int64_t[4]){0, -1, 1, -1}, 32);
+    sub(&graph, 5, &both);
+    WEIGHT("column", 2, 3);
+    node("ScatterND", "x,both,column", "y");
+    REFUSED("it assigns 2 samples of their own");
+
+    INPUT("x", 2, 4, 3);
+    OUTPUT("y", 2, 4, 3);
+    both = tensor_of("both", 7, 2, (int64_t[2]){2, 2}, (int64_t[4]){0, -1, 1, -1}, 32);
+    sub(&graph, 5, &both);
+    attr_i("axis", 1);
+    INTS("first", 0);
+    node("Gather", "x,first", "part"); // [2, 1, 3]
+    INTS("to", 2, 3);
+    node("Reshape", "part,to", "column");
+    node("ScatterND", "x,both,column", "y");
+    g = import();
+    if (!g) fail_msg("%s", said);
+    ASSERT_DIMS(g, "y", IR_N, 4, 3);
 }
 
 static void test_baked_batch(void **state) {

@@ -195,12 +195,55 @@ static void test_movement(void **state) {
     WANT(
         ir_emit(g, IR_OP_argmax, OPERANDS(f32s(DIMS(2, 3), (float[]){1, 4, 4, -1, -2, -1})), IR_ATTRS(IR_I("axis", 1))),
         1, 0);
+    WANT(ir_emit(g, IR_OP_argmax, OPERANDS(f32s(DIMS(2, 3), (float[]){1, 4, 4, -1, -2, -1})),
+                 IR_ATTRS(IR_I("axis", 1), IR_I("last", 1))),
+         2, 2);
     WANT(ir_emit(g, IR_OP_take_rows, OPERANDS(f32s(DIMS(3, 2), (float[]){1, 2, 3, 4, NAN, 6}), I64(3, 2, 0, 3)),
                  IR_NO_ATTRS),
          NAN, 6, 1, 2, 0, 0); // 3: out of range, 0
     WANT(ir_unary(g, IR_OP_rank, F32(7, 2, NAN, -INFINITY, 2, -1, INFINITY, NAN)), 2, 5, 0, 3, 1, 4, 6);
     WANT(ir_unary(g, IR_OP_rank, F32(4, 0, -0.0, 0, -1e-40)), 1, 2, 3, 0); // zeros are equal, what is denormal is not
     WANT(ir_unary(g, IR_OP_rank, F32(1, NAN)), 0);
+}
+
+static ir_vid scattered(ir_vid x, ir_vid index, ir_vid updates, const char *reduction) {
+    return ir_emit(g, IR_OP_scatter_elements, OPERANDS(x, index, updates), IR_ATTRS(IR_S("reduction", reduction)));
+}
+
+static void test_indexing(void **state) {
+    (void)state;
+    ir_vid x = f32s(DIMS(2, 3), (float[]){0, 1, 2, 3, 4, 5}), shared = ir_reshape(g, I64(2, -1, 1), DIMS(1, 2));
+    WANT(ir_emit(g, IR_OP_gather_elements, OPERANDS(x, shared), IR_ATTRS(IR_I("axis", 1))), 2, 1, 5, 4);
+    WANT(ir_emit(g, IR_OP_gather_elements, OPERANDS(x, ir_reshape(g, I64(4, 1, 0, 2, -3), DIMS(2, 2))),
+                 IR_ATTRS(IR_I("axis", 1))),
+         1, 0, 5, 3);
+    WANT(ir_emit(g, IR_OP_gather_elements, OPERANDS(F32(3, 1, 2, 3), I64(4, 3, -4, 2, -3)), IR_NO_ATTRS), 0, 0, 3, 1);
+    ir_vid index = I64(5, 1, -1, 1, 4, -5), updates = F32(5, 7, 8, -2, 9, 9), row = F32(4, 1, 2, 3, 4);
+    WANT(scattered(row, index, updates, "none"), 1, -2, 3, 8); // the last one; 4 and -5 are out of range
+    WANT(scattered(row, index, updates, "add"), 1, 7, 3, 12);
+    WANT(scattered(row, index, updates, "mul"), 1, -28, 3, 32);
+    WANT(scattered(row, index, updates, "max"), 1, 7, 3, 8);
+    WANT(scattered(row, index, updates, "min"), 1, -2, 3, 4);
+    WANT(scattered(F32(2, NAN, 2), I64(3, 0, 1, 1), F32(3, 1, NAN, 5), "max"), NAN, NAN);
+    WANT(scattered(I64(2, 3, INT64_MAX), I64(2, 1, 0), I64(2, 1, 2), "add"), 5, -0x1p63);
+    ir_vid sorted = F32(7, 2, NAN, -INFINITY, 2, -1, INFINITY, NAN);
+    for (int64_t largest = 0; largest < 2; largest++) {
+        ir_nid n = ir_node_new(g, IR_OP_top_k, OPERANDS(sorted),
+                               IR_ATTRS(IR_I("axis", 0), IR_I("k", 6), IR_I("largest", largest)));
+        ir_vid values = g->nodes[n].out[0], places = g->nodes[n].out[1];
+        if (largest) {
+            WANT(values, NAN, NAN, INFINITY, 2, 2, -1);
+            WANT(places, 1, 6, 5, 0, 3, 4);
+        } else {
+            WANT(values, -INFINITY, -1, 2, 2, INFINITY, NAN);
+            WANT(places, 2, 4, 0, 3, 5, 1);
+        }
+    }
+    WANT(ir_emit(g, IR_OP_cum_sum, OPERANDS(x), IR_ATTRS(IR_I("axis", 1))), 0, 1, 3, 3, 7, 12);
+    WANT(ir_emit(g, IR_OP_cum_sum, OPERANDS(x), IR_ATTRS(IR_I("axis", 1), IR_I("exclusive", 1), IR_I("reverse", 1))), 3,
+         2, 0, 9, 5, 0);
+    WANT(ir_emit(g, IR_OP_cum_prod, OPERANDS(x), IR_ATTRS(IR_I("axis", 0), IR_I("reverse", 1))), 0, 4, 10, 3, 4, 5);
+    WANT(ir_emit(g, IR_OP_cum_prod, OPERANDS(I64(3, 2, 3, INT64_MAX)), IR_ATTRS(IR_I("axis", 0))), 2, 6, -6);
 }
 
 static void test_reduce(void **state) {
@@ -361,10 +404,10 @@ static void test_dropout_statistics(void **state) {
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_elementwise),        T(test_integers),    T(test_round_to),      T(test_broadcast),
-        T(test_movement),           T(test_reduce),      T(test_conv),          T(test_pool),
-        T(test_batch_norm),         T(test_expand_norm), T(test_expand_others), T(test_dropout_bits),
-        T(test_dropout_statistics),
+        T(test_elementwise),  T(test_integers),           T(test_round_to),    T(test_broadcast),
+        T(test_movement),     T(test_indexing),           T(test_reduce),      T(test_conv),
+        T(test_pool),         T(test_batch_norm),         T(test_expand_norm), T(test_expand_others),
+        T(test_dropout_bits), T(test_dropout_statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

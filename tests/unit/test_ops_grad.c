@@ -107,6 +107,30 @@ BUILD(interleave, EMIT(interleave, OPERANDS(FD_IN(FD_ANY, N, 2, 3), FD_IN(FD_ANY
 BUILD(gather, EMIT(gather, OPERANDS(FD_IN(FD_ANY, 3, 4), FD_IN(FD_INDEX_NEG, N, 2)), IR_ATTRS(IR_I("axis", 0))))
 BUILD(gather_inner, EMIT(gather, OPERANDS(FD_IN(FD_ANY, N, 3, 2), FD_IN(FD_INDEX, 5)), IR_ATTRS(IR_I("axis", -2))))
 
+#define SCATTER(by, draw)                                                                                              \
+    EMIT(scatter_elements, OPERANDS(FD_IN(draw, N, 3, 2), FD_IN(FD_INDEX_NEG, N, 5, 1), FD_IN(draw, N, 5, 2)),         \
+         IR_ATTRS(IR_I("axis", 1), IR_S("reduction", by)))
+BUILD(gather_batch, EMIT(gather, OPERANDS(FD_IN(FD_ANY, N, 2), FD_IN(FD_INDEX, 4)), IR_ATTRS(IR_I("axis", 0))))
+BUILD(gather_elements,
+      EMIT(gather_elements, OPERANDS(FD_IN(FD_ANY, N, 3, 2), FD_IN(FD_INDEX_NEG, N, 4, 2)), IR_ATTRS(IR_I("axis", 1))))
+BUILD(gather_elements_shared,
+      EMIT(gather_elements, OPERANDS(FD_IN(FD_ANY, N, 3, 2), FD_IN(FD_INDEX, 1, 4, 2)), IR_ATTRS(IR_I("axis", 1))))
+BUILD(scatter_none, EMIT(scatter_elements,
+                         OPERANDS(FD_IN(FD_ANY, N, 4), ir_const(g, ir_type_make(IR_I64, 2, I64S(1, 2)), I64S(2, 0)),
+                                  FD_IN(FD_ANY, N, 2)),
+                         IR_ATTRS(IR_I("axis", 1))))
+BUILD(scatter_add, SCATTER("add", FD_ANY))
+BUILD(scatter_mul, SCATTER("mul", FD_ANY))
+BUILD(scatter_max, SCATTER("max", FD_DISTINCT))
+BUILD(scatter_min, SCATTER("min", FD_DISTINCT))
+BUILD(top_k, EMIT(top_k, OPERANDS(FD_IN(FD_DISTINCT, N, 5, 2)), IR_ATTRS(IR_I("axis", 1), IR_I("k", 3))))
+BUILD(top_k_least,
+      EMIT(top_k, OPERANDS(FD_IN(FD_DISTINCT, N, 4)), IR_ATTRS(IR_I("axis", 1), IR_I("k", 2), IR_I("largest", 0))))
+BUILD(cum_sum, EMIT(cum_sum, OPERANDS(FD_IN(FD_ANY, N, 4, 2)), IR_ATTRS(IR_I("axis", 1))))
+BUILD(cum_sum_batch,
+      EMIT(cum_sum, OPERANDS(FD_IN(FD_ANY, N, 2)), IR_ATTRS(IR_I("axis", 0), IR_I("exclusive", 1), IR_I("reverse", 1))))
+BUILD(cum_prod, EMIT(cum_prod, OPERANDS(FD_IN(FD_NONZERO, N, 4, 2)), IR_ATTRS(IR_I("axis", 1), IR_I("reverse", 1))))
+
 // --- reductions ----------------------------------------------------------------------------------------------------
 
 BUILD(reduce_sum, ir_reduce(g, IR_OP_reduce_sum, FD_IN(FD_ANY, N, 2, 3), I64S(1), 1, 0))
@@ -272,6 +296,19 @@ static const struct fd_case cases[] = {
     C(interleave),
     C(gather),
     C(gather_inner),
+    C(gather_batch),
+    C(gather_elements),
+    C(gather_elements_shared),
+    C(scatter_none),
+    C(scatter_add),
+    C(scatter_mul),
+    C(scatter_max),
+    C(scatter_min),
+    C(top_k),
+    C(top_k_least),
+    C(cum_sum),
+    C(cum_sum_batch),
+    C(cum_prod),
     C(reduce_sum),
     C(reduce_sum_batch),
     C(reduce_mean),

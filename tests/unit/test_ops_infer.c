@@ -115,7 +115,18 @@ static void test_movement(void **state) {
     REFUSED("reverse the batch", NODE(reverse, OPERANDS(F(N, 2)), IR_ATTRS(LIST("axes", 0))));
     REFUSED("increasing dimensions", NODE(reverse, OPERANDS(F(3, 2)), IR_ATTRS(LIST("axes", 1, 0))));
     REFUSED("integers were expected", NODE(gather, OPERANDS(F(3, 2), F(2)), IR_ATTRS(IR_I("axis", 0))));
-    REFUSED("along the batch dimension", NODE(gather, OPERANDS(F(N, 2), V(I64, 2)), IR_ATTRS(IR_I("axis", 0))));
+    REFUSED("integers were expected", NODE(gather_elements, OPERANDS(F(3, 2), F(3, 2)), IR_NO_ATTRS));
+    REFUSED("do not fit f32[N,3,2] along dimension 1",
+            NODE(gather_elements, OPERANDS(F(N, 3, 2), V(I64, 5, 3, 2)), IR_ATTRS(IR_I("axis", 1))));
+    REFUSED("f32[N,4,2] was expected",
+            NODE(scatter_elements, OPERANDS(F(N, 3, 2), V(I64, N, 4, 1), F(N, 4, 1)), IR_ATTRS(IR_I("axis", 1))));
+    REFUSED("unknown reduction 'sum'",
+            NODE(scatter_elements, OPERANDS(F(3), V(I64, 2), F(2)), IR_ATTRS(IR_S("reduction", "sum"))));
+    REFUSED("a tensor of numbers",
+            NODE(scatter_elements, OPERANDS(V(BOOL, 3), V(I64, 2), V(BOOL, 2)), IR_ATTRS(IR_S("reduction", "max"))));
+    REFUSED("along the batch dimension", NODE(top_k, OPERANDS(F(N, 2)), IR_ATTRS(IR_I("axis", 0), IR_I("k", 1))));
+    REFUSED("k = 3 of 2 elements", NODE(top_k, OPERANDS(F(N, 2)), IR_ATTRS(IR_I("axis", 1), IR_I("k", 3))));
+    REFUSED("a tensor of numbers", NODE(cum_sum, OPERANDS(V(BOOL, 3)), IR_ATTRS(IR_I("axis", 0))));
     REFUSED("as many int64", NODE(take_rows, OPERANDS(F(N, 2), V(I64, 3)), IR_NO_ATTRS));
     REFUSED("as many int64", NODE(take_rows, OPERANDS(F(3, 2), V(I32, 3)), IR_NO_ATTRS));
     REFUSED("depend on the batch", NODE(gather, OPERANDS(F(3, 2), V(I64, N)), IR_ATTRS(IR_I("axis", 1))));
@@ -127,7 +138,6 @@ static void test_reduce_matmul(void **state) {
     REFUSED("axes = [2]", NODE(reduce_sum, OPERANDS(F(N, 2)), IR_ATTRS(LIST("axes", 2))));
     REFUSED("axes = [1,0]", NODE(reduce_max, OPERANDS(F(N, 2)), IR_ATTRS(LIST("axes", 1, 0))));
     REFUSED("a tensor of numbers", NODE(reduce_sum, OPERANDS(V(BOOL, 2)), IR_ATTRS(LIST("axes", 0))));
-    REFUSED("along the batch", NODE(argmax, OPERANDS(F(N, 2)), IR_ATTRS(IR_I("axis", 0))));
     REFUSED("operand 0 has shape f32[N,3], 2 dimensions; expected 1", NODE(rank, OPERANDS(F(N, 3)), IR_NO_ATTRS));
     REFUSED("a floating-point tensor was expected", NODE(rank, OPERANDS(V(I64, N)), IR_NO_ATTRS));
     REFUSED("is empty", NODE(argmax, OPERANDS(F(2, 0)), IR_ATTRS(IR_I("axis", 1))));
@@ -214,6 +224,11 @@ static void test_batch(void **state) {
     is(NODE(matmul, OPERANDS(F(5, 2, 3), F(3, 4)), IR_NO_ATTRS), "5,2,4");
     is(NODE(matmul, OPERANDS(F(2, 3), F(N, 5, 3, 4)), IR_NO_ATTRS), "N,5,2,4");
     is(NODE(gather, OPERANDS(F(9, 3), V(I64, N, 2)), IR_ATTRS(IR_I("axis", 0))), "N,2,3");
+    is(NODE(gather, OPERANDS(F(N, 3), V(I64, 4, 2)), IR_ATTRS(IR_I("axis", 0))), "4,2,3");
+    is(NODE(gather_elements, OPERANDS(F(9, 3), V(I32, N, 1)), IR_ATTRS(IR_I("axis", 0))), "N,3");
+    is(NODE(scatter_elements, OPERANDS(F(N, 9, 3), V(I32, 1, 4, 3), F(N, 4, 3)), IR_ATTRS(IR_I("axis", 1))), "N,9,3");
+    is(NODE(top_k, OPERANDS(F(N, 9, 3)), IR_ATTRS(IR_I("axis", -2), IR_I("k", 2))), "N,2,3");
+    is(NODE(cum_prod, OPERANDS(F(N, 9)), IR_ATTRS(IR_I("axis", 0))), "N,9");
     is(NODE(one_hot, OPERANDS(V(I64, N)), IR_ATTRS(IR_I("classes", 10))), "N,10");
     is(NODE(conv, OPERANDS(F(N, 3, 7, 8), F(4, 3, 3, 3)), IR_ATTRS(WINDOW(2, 1, 1))), "N,4,4,4");
     is(NODE(conv_grad_w, OPERANDS(F(N, 4, 4, 4), F(N, 3, 7, 8)), IR_ATTRS(WINDOW(2, 1, 1), LIST("rs", 3, 3))),

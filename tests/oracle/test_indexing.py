@@ -1,0 +1,250 @@
+"""What picks, places, sorts and sums up elements, with indices that are computed: forward and gradients against PyTorch, and what is
+refused.
+
+Each case is one operator in a file of its own. Its first operands are inputs of the model, with the batch as axis 0; the others are
+initializers. The reference is a function of all operands in float64, or onnxruntime where there is none.
+"""
+import sys
+
+from common import *
+
+onnx, torch, onnxruntime = need("onnx", "torch", "onnxruntime")
+from onnx import TensorProto as T, helper, numpy_helper  # noqa: E402
+
+onnxruntime.set_default_logger_severity(4)
+RNG = np.random.default_rng(11)
+N = 5
+
+
+def f(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def distinct(*shape):
+    return (RNG.permutation(int(np.prod(shape))).reshape(shape) / 7 - 3).astype(np.float32)
+
+
+def index(low, high, *shape):
+    return RNG.integers(low, high, shape)
+
+
+def holes(*shape):
+    """Small numbers with zeros among them."""
+    return np.where(RNG.random(shape) < .3, 0, RNG.uniform(.5, 1.5, shape)).astype(np.float32)
+
+
+CASES = []
+
+
+def case(name, op, fed, known, ref, opset=18, outs=1, grad=True, **attrs):
+    CASES.append(dict(name=name, op=op, fed=fed, known=known, ref=ref, opset=opset, outs=outs, grad=grad, attrs=attrs))
+
+
+def wrap(i, n):
+    return torch.where(i < 0, i + n, i)
+
+
+# --- elements along an axis
+for axis in (1, 2, -1):
+    dims = {1: (4, 6), 2: (3, 9), -1: (3, 2)}[axis]
+    case(f"gather elements {axis}", "GatherElements", [f(N, 3, 6), index(-3, 3, N, *dims)], [],
+         lambda x, i, a=axis: torch.gather(x[:, :i.shape[1], :] if a != 1 else x[:, :, :i.shape[2]], a, wrap(i, x.shape[a])), axis=axis)
+case("gather elements 0", "GatherElements", [f(N, 4), index(0, N, N, 4)], [], lambda x, i: torch.gather(x, 0, i))
+TORCH = {"none": "assign", "add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
+
+
+def scatter(x, i, u, axis, how):
+    i = wrap(i, x.shape[axis])
+    if how == "none":
+        return torch.scatter(x, axis, i, u)
+    return torch.scatter_reduce(x, axis, i, u, TORCH[how])
+
+
+def apart(low, high, rows, k):
+    """Indices without repetition in a row."""
+    return np.stack([RNG.permutation(high - low)[:k] + low for _ in range(rows)])
+
+
+for how in TORCH:
+    for draw in (f, holes, distinct):
+        case(f"scatter elements {how} {draw.__name__}", "ScatterElements",
+             [draw(N, 6), apart(-6, 0, N, 4) if how == "none" else index(-6, 6, N, 9), draw(N, 4 if how == "none" else 9)], [],
+             lambda x, i, u, how=how: scatter(x, i, u, 1, how), axis=1, reduction=how)
+    case(f"scatter elements {how} 0", "ScatterElements", [distinct(N, 3), apart(0, N, 3, N).T, distinct(N, 3)], [],
+         lambda x, i, u, how=how: scatter(x, i, u, 0, how), reduction=how)
+case("scatter a part", "ScatterElements", [f(N, 4, 6, 3), index(0, 4, N, 2, 5, 1), f(N, 2, 5, 1)], [],
+     lambda x, i, u: scatter(x, i, u, 1, "add"), axis=1, reduction="add")
+case("scatter 9", "Scatter", [f(N, 6), apart(0, 6, N, 4), f(N, 4)], [], lambda x, i, u: scatter(x, i, u, 1, "none"), opset=9, axis=1)
+
+# --- elements by coordinates
+
+
+def gather_nd(x, i, b=0):
+    if b == 0:
+        return x[tuple(i[..., k] for k in range(i.shape[-1]))]
+    return torch.stack([gather_nd(x[k], i[k], b - 1) for k in range(x.shape[0])])
+
+
+case("gather nd", "GatherND", [f(N, 4, 3), np.concatenate([index(0, N, N, 2, 1), index(-4, 4, N, 2, 1)], -1)], [], gather_nd)
+case("gather nd whole", "GatherND", [f(N, 4), np.concatenate([index(-N, N, N, 1), index(-4, 4, N, 1)], -1)], [], gather_nd)
+case("gather nd batch", "GatherND", [f(N, 4, 3), index(-4, 4, N, 5, 1)], [], lambda x, i: gather_nd(x, i, 1), batch_dims=1)
+case("gather nd batch 2", "GatherND", [f(N, 2, 4, 3, 2), np.concatenate([index(-4, 4, N, 2, 5, 1), index(-3, 3, N, 2, 5, 1)], -1)], [],
+     lambda x, i: gather_nd(x, i, 2), batch_dims=2)
+case("gather nd known", "GatherND", [f(N, 4, 3)], [np.array([[0, 1], [0, -1]])], gather_nd)
+
+
+def scatter_nd(x, i, u, how):
+    where = tuple(i[..., k] for k in range(i.shape[-1]))
+    if how in ("none", "add"):
+        return x.index_put(where, u, accumulate=how == "add")
+    y = list(x.reshape(-1).unbind())
+    flat = torch.arange(x.numel()).reshape(x.shape)[where].reshape(-1)
+    for k, v in zip(flat.tolist(), u.reshape(-1).unbind()):
+        y[k] = {"mul": torch.mul, "max": torch.maximum, "min": torch.minimum}[how](y[k], v)
+    return torch.stack(y).reshape(x.shape)
+
+
+for how in TORCH:
+    at = np.concatenate([RNG.permutation(N)[:, None], index(-4, 4, N, 1)], -1)
+    case(f"scatter nd {how}", "ScatterND", [distinct(N, 4, 3), at, distinct(N, 3) / 3], [],
+         lambda x, i, u, how=how: scatter_nd(x, i, u, how), reduction=how)
+case("scatter nd rows", "ScatterND", [f(N, 4), index(0, N, N, 1), f(N, 4)], [], lambda x, i, u: scatter_nd(x, i, u, "add"), reduction="add")
+
+# --- rows of the batch, a table by samples
+case("gather samples", "Gather", [f(N, 4)], [np.array([2, 0, -1])], lambda x, i: x[i])
+case("gather by samples", "Gather", [f(N, 4), index(-N, N, N, 2)], [], lambda x, i: x[i])
+
+# --- sorted
+for largest in (0, 1):
+    case(f"top k {largest}", "TopK", [distinct(N, 9)], [np.array([4])],
+         lambda x, k, b=largest: torch.topk(x, 4, 1, bool(b)), outs=2, largest=largest)
+    case(f"top k inner {largest}", "TopK", [distinct(N, 7, 3)], [np.array([7])],
+         lambda x, k, b=largest: torch.topk(x, 7, 1, bool(b)), outs=2, largest=largest, axis=1)
+case("top k 1", "TopK", [distinct(N, 7)], [], lambda x: torch.topk(x, 3), opset=9, outs=2, k=3)
+case("top k ties", "TopK", [index(0, 3, N, 20).astype(np.float32)], [np.array([20])], None, outs=2, grad=False)
+case("top k NaN", "TopK", [np.array([[1, np.nan, 3, np.inf, np.nan, -np.inf, 0, -0.0]] * N, np.float32)], [np.array([8])], None, outs=2, grad=False)
+case("top k NaN least", "TopK", [np.array([[1, np.nan, 3, np.inf, np.nan, -np.inf, 0, -0.0]] * N, np.float32)], [np.array([8])], None, outs=2,
+     grad=False, largest=0)
+case("top k int32", "TopK", [index(-4, 4, N, 13).astype(np.int32)], [np.array([6])], None, outs=2, grad=False)
+for op in ("ArgMax", "ArgMin"):
+    for last in (0, 1):
+        case(f"{op} {last}", op, [index(0, 3, N, 12).astype(np.float32)], [], None, grad=False, axis=1, select_last_index=last)
+        case(f"{op} of the batch {last}", op, [index(0, 3, N, 4).astype(np.int32)], [], None, grad=False, axis=0, keepdims=0, select_last_index=last)
+
+# --- along an axis
+for ex in (0, 1):
+    for rev in (0, 1):
+        back = (lambda x: x.flip(1)) if rev else (lambda x: x)
+        shift = (lambda y, x, one: torch.cat([torch.full_like(x[:, :1], one), y[:, :-1]], 1)) if ex else (lambda y, x, one: y)
+        case(f"cumsum {ex}{rev}", "CumSum", [f(N, 6, 3)], [np.array(1)],
+             lambda x, a, back=back, shift=shift: back(shift(torch.cumsum(back(x), 1), x, 0)), exclusive=ex, reverse=rev)
+        for draw in (f, holes):
+            case(f"cumprod {ex}{rev} {draw.__name__}", "CumProd", [draw(N, 6, 3)], [np.array(1)],
+                 lambda x, a, back=back, shift=shift: back(shift(torch.cumprod(back(x), 1), x, 1)), opset=26, exclusive=ex, reverse=rev)
+case("cumsum of the batch", "CumSum", [f(N, 3)], [np.array(0)], lambda x, a: torch.cumsum(x, 0))
+case("cumsum int64", "CumSum", [index(-9, 9, N, 5)], [np.array(1)], None, grad=False)
+
+
+def reverse_sequence(x, n):
+    return torch.stack([torch.cat([r[:k].flip(0), r[k:]]) for r, k in zip(x, n.tolist())])
+
+
+case("reverse sequence", "ReverseSequence", [f(N, 6, 3), index(0, 7, N)], [], reverse_sequence, batch_axis=1 - 1, time_axis=1)
+case("reverse sequence inner", "ReverseSequence", [f(N, 3, 6)], [np.array([1, 6, 0])],
+     lambda x, n: torch.stack([reverse_sequence(r, n) for r in x]), batch_axis=1, time_axis=2)
+for mode in ("linear", "circular"):
+    top = 7 if mode == "circular" else 5
+    case(f"tensor scatter {mode}", "TensorScatter", [f(N, 2, 7, 3), f(N, 2, 3, 3), index(0, top, N)], [],
+         lambda x, u, i: torch.stack([r.index_copy(1, (k + torch.arange(3)) % 7, v) for r, v, k in zip(x, u, i)]), opset=24, mode=mode)
+
+# --- what is refused: name, operator, inputs, initializers, a part of the line, attributes
+REFUSED = [
+    ("floats as indices", "GatherElements", [f(N, 3), f(N, 3)], [], "its indices must be integers", dict(axis=1)),
+    ("known index outside", "GatherElements", [f(1, 3)], [np.array([[3]])], "index 3 is outside axis 1 of size 3", dict(axis=1)),
+    ("other ranks", "GatherElements", [f(N, 3)], [np.array([1])], "as many dimensions as its data", dict(axis=1)),
+    ("wider index", "GatherElements", [f(N, 3, 2), index(0, 3, N, 3, 4)], [], "along axis 2 its data has 2 elements", dict(axis=1)),
+    ("updates of another shape", "ScatterElements", [f(N, 3), index(0, 3, N, 2), f(N, 3)], [], "must have the same shape", dict(axis=1)),
+    ("unknown reduction", "ScatterElements", [f(N, 3), index(0, 3, N, 2), f(N, 2)], [], "unknown reduction 'mean'", dict(axis=1, reduction="mean")),
+    ("coordinates outside", "GatherND", [f(N, 3)], [np.array([[0, 3]])], "its index 0 is outside of [N,3]", {}),
+    ("too many coordinates", "GatherND", [f(N, 3)], [np.array([[0, 1, 1]])], "its indices do not fit a tensor of 2 dimensions", {}),
+    ("updates that do not fit", "ScatterND", [f(N, 3), index(0, 2, N, 1), f(N, 2)], [], "do not fit its indices", {}),
+    ("k of the data", "TopK", [f(N, 3), np.array([1] * N)], [], "must be one constant number", {}),
+    ("k too large", "TopK", [f(N, 3)], [np.array([4])], "it takes 4 of 3 elements", {}),
+    ("sorted batch", "TopK", [f(N, 3)], [np.array([1])], "along the batch dimension", dict(axis=0)),
+    ("axis outside", "CumSum", [f(N, 3)], [np.array(2)], "axis 2 is outside a tensor of rank 2", {}),
+    ("lengths that do not fit", "ReverseSequence", [f(N, 3), index(0, 3, N)], [], "its lengths [N] do not fit", {}),
+]
+
+
+def model_of(path, op, fed, known, attrs, opset, outs):
+    names = [f"x{i}" for i in range(len(fed))] + [f"w{i}" for i in range(len(known))]
+    ys = [f"y{i}" for i in range(outs)]
+    ins = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), ["N", *a.shape[1:]]) for n, a in zip(names, fed)]
+    inits = [numpy_helper.from_array(np.asarray(a), n) for n, a in zip(names[len(fed):], known)]
+    node = helper.make_node(op, names, ys, name="the node", **attrs)
+    empty = [onnx.ValueInfoProto(name=y) for y in ys]
+    g = helper.make_graph([node], "g", ins, empty, inits)
+    m = helper.make_model(g, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    path.write_bytes(onnx.shape_inference.infer_shapes(m).SerializeToString())
+    return names, ys
+
+
+def check(report, tmp, c):
+    names, ys = model_of(tmp / "m.onnx", c["op"], c["fed"], c["known"], c["attrs"], c["opset"], c["outs"])
+    run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8)
+    given = []
+    for n, a in zip(names, c["fed"]):
+        np.save(tmp / f"{n}.npy", a)
+        given += ["--input", f"{n}={tmp / n}.npy"]
+    run(RUN, "infer", tmp / "m.smkd", *given, "-o", tmp / "y.st")
+    got = read_safetensors(tmp / "y.st")
+    if c["ref"] is None:
+        want = onnxruntime.InferenceSession(str(tmp / "m.onnx")).run(None, dict(zip(names, c["fed"])))
+        for y, v in zip(ys, want):
+            report.check(f"{c['name']}: {y} as onnxruntime", 0 if np.array_equal(got[y], v, equal_nan=v.dtype.kind == "f") else 1, 0)
+        return
+    operands = [torch.tensor(a, dtype=torch.float64 if a.dtype.kind == "f" else None) for a in c["fed"] + [np.asarray(k) for k in c["known"]]]
+    floats = [(n, t.requires_grad_()) for n, t in zip(names[:len(c["fed"])], operands) if t.is_floating_point()]
+    out = c["ref"](*operands)
+    out = list(out) if isinstance(out, (tuple, list)) else [out]
+    for y, v in zip(ys, out):
+        report.check(f"{c['name']}: {y}", rel(got[y], v.detach().numpy()), 2e-6)
+    if not c["grad"]:
+        return
+    loss, cot = 0, []
+    for y, v in zip(ys, out):
+        if v.is_floating_point():
+            dy = f(*v.shape)
+            np.save(tmp / f"d{y}.npy", dy)
+            cot += ["--cotangent", f"{y}={tmp}/d{y}.npy"]
+            loss = loss + (v * torch.tensor(dy, dtype=torch.float64)).sum()
+    loss.backward()
+    run(RUN, "grad", tmp / "m.smkd", *given, *cot, "-o", tmp / "g.st")
+    got = read_safetensors(tmp / "g.st")
+    for n, t in floats:
+        report.check(f"{c['name']}: gradient of {n}", rel(got[f"grad.{n}"], t.grad.numpy()), 5e-6)
+
+
+def refused(report, tmp, name, op, fed, known, line, attrs):
+    model_of(tmp / "m.onnx", op, fed, known, attrs, 18, 2 if op == "TopK" else 1)
+    p = run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", ok=False)
+    ok = p.returncode == 1 and line in p.stderr and "the node" in p.stderr
+    report.check(f"refused: {name}{'' if ok else ': ' + p.stderr.strip()[-160:]}", 0 if ok else 1, 0)
+
+
+def main():
+    need_tools()
+    report = Report()
+    wanted = sys.argv[1:]
+    with temp_dir() as d:
+        for c in CASES:
+            if not wanted or any(w in c["name"] for w in wanted):
+                report.guard(c["name"], check, report, d, c)
+        for r in REFUSED:
+            if not wanted or any(w in r[0] for w in wanted):
+                report.guard(r[0], refused, report, d, *r)
+    report.end()
+
+
+if __name__ == "__main__":
+    main()
