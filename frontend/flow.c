@@ -2,6 +2,8 @@
 // that are attributes in spirit. A function is looked through as each node calls it, a branch as part of its graph.
 #include "flow.h"
 
+#include "functions.h"
+
 #include <string.h>
 
 // Operands that are attributes in spirit.
@@ -182,7 +184,8 @@ static struct fe_flow *inner(struct fe_flow *f, size_t i) {
     struct fe_flow_shared *s = f->shared;
     const Onnx__NodeProto *p = f->nodes[i];
     if (f->inner[i] || s->n_inner > MAX_INNER || f->depth == MAX_DEPTH) return f->inner[i];
-    const Onnx__FunctionProto *fn = fe_find_function(s->m, p);
+    struct fe_builtin body;
+    const Onnx__FunctionProto *fn = fe_body_of(s->a, s->m, p, &body) ? body.fn : NULL;
     if (fn) {
         s->n_inner += fn->n_node;
         struct fe_flow *b = f->inner[i] = body_new(s, fn->node, fn->n_node, NULL, f->depth + 1);

@@ -1,6 +1,7 @@
 // The importer's driver: initializers, one table row per node, functions inlined; inputs and outputs are boundary.c's.
 // What single operators mean is in import_*.c. Errors do not stop it: a node that fails leaves `unknown` values, and
 // their users stay silent.
+#include "functions.h"
 #include "scope.h"
 
 #include <string.h>
@@ -34,6 +35,11 @@ static const struct row *find_row(const char *op, int opset, bool *known) {
 
 static bool default_domain(const char *d) { return !d || !*d || !strcmp(d, "ai.onnx"); }
 
+// What a row is called: the operator, with its domain in front where it is not ONNX's own.
+static const char *full_name(struct fe_ctx *c, const struct fe_node *n) {
+    return default_domain(n->p->domain) ? n->op : arena_printf(c->a, "%s.%s", n->p->domain, n->op);
+}
+
 const Onnx__FunctionProto *fe_find_function(const Onnx__ModelProto *m, const Onnx__NodeProto *p) {
     const char *dom = p->domain ? p->domain : "";
     for (size_t i = 0; i < m->n_functions; i++) {
@@ -46,6 +52,7 @@ const Onnx__FunctionProto *fe_find_function(const Onnx__ModelProto *m, const Onn
 static bool run_function(struct fe_ctx *c, struct fe_node *n, const Onnx__FunctionProto *f) {
     if (c->depth >= MAX_DEPTH) return fe_fail(c, n, "functions call each other more than %d deep", MAX_DEPTH);
     struct fe_scope s = {.call = n, .fn = f};
+    s.defaults = fe_function_defaults(c->a, f, &s.n_defaults);
     for (size_t i = 0; i < f->n_input; i++) {
         struct fe_slot *slot = fe_scope_add(&s, c->a, f->input[i]);
         slot->val = fe_arg(n, i);
@@ -104,19 +111,37 @@ static bool one_of(const char *s, const char *const *list, size_t n) {
     return i < n;
 }
 
-static void run(struct fe_ctx *c, struct fe_node *n) {
-    const Onnx__FunctionProto *f = fe_find_function(c->m->proto, n->p);
+// The function of the file that a node calls, else its row, else the row's body. false after reporting that there is
+// none.
+static bool find_import(struct fe_ctx *c, struct fe_node *n, const struct row **r, const Onnx__FunctionProto **f) {
+    *f = fe_find_function(c->m->proto, n->p);
+    *r = NULL;
+    if (*f) return true;
     bool known = false;
-    const struct row *r = default_domain(n->p->domain) && !f ? find_row(n->op, c->opset, &known) : NULL;
-    if (!r && !f) {
-        if (known)
-            fe_fail(c, n, "this operator is not supported at opset %d; export the model with opset_version=17 or later",
-                    c->opset);
-        else
-            fe_fail(c, n, "operator %s%s%s is not supported; replace it in the model before exporting",
-                    default_domain(n->p->domain) ? "" : n->p->domain, default_domain(n->p->domain) ? "" : ".", n->op);
-        return;
+    const char *name = full_name(c, n);
+    if ((*r = find_row(name, default_domain(n->p->domain) ? c->opset : 1, &known))) return true;
+    bool *present = ARENA_ARRAY(c->a, bool, n->n_in + 1);
+    for (size_t i = 0; i < n->n_in; i++) present[i] = n->in[i] != NULL;
+    struct fe_builtin body;
+    if (!known && fe_builtin(c->a, n->p, present, &body)) {
+        if (body.since <= c->opset || !default_domain(n->p->domain)) {
+            *f = body.fn;
+            return !body.unmet || fe_fail(c, n, "%s%s has a value that is not supported",
+                                          *body.unmet ? "attribute " : "an operand", body.unmet);
+        }
+        return fe_fail(c, n, "this operator is of opset %d, and the model of opset %d", body.since, c->opset);
     }
+    if (known)
+        return fe_fail(c, n,
+                       "this operator is not supported at opset %d; export the model with opset_version=17 or later",
+                       c->opset);
+    return fe_fail(c, n, "operator %s is not supported; replace it in the model before exporting", name);
+}
+
+static void run(struct fe_ctx *c, struct fe_node *n) {
+    const Onnx__FunctionProto *f;
+    const struct row *r;
+    if (!find_import(c, n, &r, &f)) return;
     for (size_t i = 0; i < n->n_in; i++)
         if (n->in[i] && n->in[i]->unknown) return;
     // Less, Add, Floor and Cast make a mask of random numbers; Shape only looks at them.

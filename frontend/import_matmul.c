@@ -37,23 +37,27 @@ static ir_vid rows_matmul(struct fe_ctx *c, ir_vid x, ir_vid w) {
     return fe_reshape(c, y, t.rank, t.dims);
 }
 
-bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid a, b;
-    if (!operands(c, n, &a, &b)) return false;
+// numpy's matmul; IR_NONE after reporting.
+static ir_vid product(struct fe_ctx *c, struct fe_node *n, ir_vid a, ir_vid b) {
     struct ir_type at = *fe_typeof(c, a), bt = *fe_typeof(c, b);
-    if (at.rank < 1 || bt.rank < 1) return fe_fail(c, n, "needs tensors of at least one dimension");
+    if (at.rank < 1 || bt.rank < 1) {
+        fe_fail(c, n, "needs tensors of at least one dimension");
+        return IR_NONE;
+    }
     int64_t ka = at.dims[at.rank - 1], kb = bt.dims[bt.rank == 1 ? 0 : bt.rank - 2];
-    if (ka != kb)
-        return fe_fail(c, n, "the inner dimensions of %s and %s differ: %lld against %lld", fe_dims_text(c, &at),
-                       fe_dims_text(c, &bt), (long long)ka, (long long)kb);
+    if (ka != kb) {
+        fe_fail(c, n, "the inner dimensions of %s and %s differ: %lld against %lld", fe_dims_text(c, &at),
+                fe_dims_text(c, &bt), (long long)ka, (long long)kb);
+        return IR_NONE;
+    }
     if (at.rank == 1) a = fe_reshape(c, a, 2, (int64_t[2]){1, at.dims[0]}); // a vector is a row on the left ..
     if (bt.rank == 1) b = fe_reshape(c, b, 2, (int64_t[2]){bt.dims[0], 1}); // .. and a column on the right
-    if (a == IR_NONE || b == IR_NONE) return false;
+    if (a == IR_NONE || b == IR_NONE) return IR_NONE;
     ir_vid in[2] = {a, b};
     if (at.rank == bt.rank) fe_unify_batch(c, in, 2);
     ir_vid y =
         fe_typeof(c, b)->rank == 2 && at.rank > 2 ? rows_matmul(c, in[0], in[1]) : fe_matmul(c, in[0], in[1], 0, 0);
-    if (y == IR_NONE) return false;
+    if (y == IR_NONE) return y;
     if (at.rank == 1 || bt.rank == 1) { // and its 1 is not in the result
         struct ir_type t = *fe_typeof(c, y);
         int64_t dims[IR_MAX_RANK];
@@ -62,6 +66,32 @@ bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
             if (!(at.rank == 1 && i == t.rank - 2) && !(bt.rank == 1 && i == t.rank - 1)) dims[rank++] = t.dims[i];
         y = fe_reshape(c, y, rank, dims);
     }
+    return y;
+}
+
+bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid a, b;
+    return operands(c, n, &a, &b) && fe_out(c, n, 0, product(c, n, a, b));
+}
+
+static ir_vid matrices_turned(struct fe_ctx *c, ir_vid x) {
+    const int rank = fe_typeof(c, x)->rank;
+    int64_t perm[IR_MAX_RANK];
+    for (int i = 0; i < rank; i++) perm[i] = i < rank - 2 ? i : 2 * rank - 3 - i;
+    return rank < 2 ? x : fe_transpose(c, x, rank, perm);
+}
+
+// onnxruntime's: alpha * A B, either turned first.
+bool fe_op_fused_matmul(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid a, b;
+    if (!operands(c, n, &a, &b)) return false;
+    if (fe_attr_i(c, n, "transBatchA", 0) || fe_attr_i(c, n, "transBatchB", 0))
+        return fe_fail(c, n, "transBatchA and transBatchB are not supported; expected 0");
+    if (fe_attr_i(c, n, "transA", 0)) a = matrices_turned(c, a);
+    if (fe_attr_i(c, n, "transB", 0)) b = matrices_turned(c, b);
+    ir_vid y = a == IR_NONE || b == IR_NONE ? IR_NONE : product(c, n, a, b);
+    const double alpha = fe_attr_f(c, n, "alpha", 1);
+    if (y != IR_NONE && alpha != 1) y = fe_e2(c, IR_OP_mul, y, fe_num(c, fe_typeof(c, y)->dtype, alpha));
     return fe_out(c, n, 0, y);
 }
 

@@ -23,20 +23,26 @@ const char *fe_dims_text(struct fe_ctx *c, const struct ir_type *t) {
 
 // --- attributes ------------------------------------------------------------------------------------------------------
 
-static const Onnx__AttributeProto *find_attr(const Onnx__NodeProto *p, const char *name) {
-    for (size_t i = 0; i < p->n_attribute; i++)
-        if (p->attribute[i]->name && !strcmp(p->attribute[i]->name, name)) return p->attribute[i];
+static const Onnx__AttributeProto *named(Onnx__AttributeProto *const *list, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i]->name && !strcmp(list[i]->name, name)) return list[i];
     return NULL;
+}
+
+static const Onnx__AttributeProto *find_attr(const Onnx__NodeProto *p, const char *name) {
+    return named(p->attribute, p->n_attribute, name);
 }
 
 const Onnx__AttributeProto *fe_attr(const struct fe_node *n, const char *name) {
     const Onnx__AttributeProto *a = find_attr(n->p, name);
-    // In a function body an attribute may be the caller's; an absent one there means the op's own default.
+    // In a function body an attribute may be the caller's; an absent one there means the function's default, or the
+    // op's own.
     const struct fe_scope *s = n->scope;
     while (a && a->ref_attr_name && *a->ref_attr_name) {
         while (s && !s->call) s = s->parent;
         if (!s) return NULL;
-        a = find_attr(s->call->p, a->ref_attr_name);
+        const char *of = a->ref_attr_name;
+        if (!(a = find_attr(s->call->p, of))) return named(s->defaults, s->n_defaults, of);
         s = s->call->scope;
     }
     return a;

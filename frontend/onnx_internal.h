@@ -131,6 +131,7 @@ extern ProtobufCAllocator fe_allocator;
 // Parses and checks everything but weights' meaning. NULL after reporting.
 Onnx__ModelProto *fe_unpack(struct diag *d, const void *data, size_t size);
 // Whether the bytes can be unpacked as a model: nesting, memory and texts are bounded. False after reporting (wire.c).
+#define FE_DEFAULTS_TAG 11 // of a FunctionProto (functions.c)
 bool fe_wire_ok(struct diag *d, const void *data, size_t size);
 int64_t fe_model_opset(const Onnx__ModelProto *m); // of the default domain; 0 when it is not imported
 

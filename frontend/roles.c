@@ -15,6 +15,8 @@ static const struct {
     {"ConvTranspose", 1, 2, FE_ROLE_WEIGHT},
     {"Gemm", 0, 2, FE_ROLE_WEIGHT},
     {"MatMul", 0, 1, FE_ROLE_WEIGHT},
+    {"FusedMatMul", 0, 1, FE_ROLE_WEIGHT},
+    {"TransposeMatMul", 0, 1, FE_ROLE_WEIGHT},
     {"Einsum", 0, 1, FE_ROLE_WEIGHT},
     {"PRelu", 1, 1, FE_ROLE_WEIGHT},
     {"BatchNormalization", 1, 2, FE_ROLE_WEIGHT},

@@ -12,9 +12,11 @@ struct fe_slot {
     const Onnx__TypeProto *declared; // what the file says of a node's result, or NULL
 };
 struct fe_scope {
-    struct fe_scope *parent;       // NULL for the main graph and function bodies
-    const struct fe_node *call;    // function bodies: the calling node, for ref_attr_name
-    const Onnx__FunctionProto *fn; // its defaults; NULL elsewhere
+    struct fe_scope *parent;         // NULL for the main graph and function bodies
+    const struct fe_node *call;      // function bodies: the calling node, for ref_attr_name
+    const Onnx__FunctionProto *fn;   // NULL elsewhere
+    Onnx__AttributeProto **defaults; // of attributes that the call leaves out
+    size_t n_defaults;
     struct fe_infos {
         Onnx__ValueInfoProto **v;
         size_t n;

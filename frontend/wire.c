@@ -20,6 +20,11 @@ struct wire {
     bool refused;    // a message has been written
 };
 
+// FunctionProto.attribute_proto, attributes with their defaults: newer than the schema that protobuf-c has here.
+static bool is_default(const ProtobufCMessageDescriptor *in, unsigned tag) {
+    return in == &onnx__function_proto__descriptor && tag == FE_DEFAULTS_TAG;
+}
+
 static bool read_varint(const unsigned char **p, const unsigned char *end, uint64_t *out) {
     uint64_t v = 0;
     for (int shift = 0; shift < 64 && *p < end; shift += 7) {
@@ -56,7 +61,11 @@ static void look(struct wire *w, const ProtobufCMessageDescriptor *what, const u
 
 // A field with a length: a message, text, bytes, numbers in a row, or something this schema doesn't know.
 static void look_at_bytes(struct wire *w, const ProtobufCMessageDescriptor *what, const ProtobufCFieldDescriptor *f,
-                          const unsigned char *p, size_t n, int depth) {
+                          const unsigned char *p, size_t n, int depth, unsigned tag) {
+    if (!f && is_default(what, tag)) { // unpacked when the function is called
+        look(w, &onnx__attribute_proto__descriptor, p, p + n, depth + 1);
+        return;
+    }
     if (!f || (f->type != PROTOBUF_C_TYPE_MESSAGE && f->type != PROTOBUF_C_TYPE_STRING)) {
         bool widens = f && f->type != PROTOBUF_C_TYPE_BYTES && is_varint(f->type);
         w->memory += BLOCK_BYTES + (uint64_t)n * (widens ? sizeof(int64_t) : 1);
@@ -106,7 +115,7 @@ static void look(struct wire *w, const ProtobufCMessageDescriptor *what, const u
                 w->refused = true;
                 return;
             }
-            look_at_bytes(w, what, f, p, (size_t)v, depth);
+            look_at_bytes(w, what, f, p, (size_t)v, depth, (unsigned)(tag >> 3));
             p += v;
             break;
         default: // groups, which neither protobuf-c nor ONNX has

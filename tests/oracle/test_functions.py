@@ -32,7 +32,7 @@ def save(path, nodes, x, weights, opset=21, domains=(), batch="N"):
 
 def infer(tmp, nodes, x, weights, **how):
     save(tmp / "m.onnx", nodes, x, weights, **how)
-    run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--inference", "--max-batch", 64)
+    run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 64)
     np.save(tmp / "x.npy", x)
     run(RUN, "infer", tmp / "m.smkd", "--input", f"x={tmp / 'x.npy'}", "-o", tmp / "y.st")
     return read_safetensors(tmp / "y.st")["y"]
@@ -85,10 +85,79 @@ def edges(report):
         compare(report, f"{op.lower()} at -1 and 1", [node(op, "x")], x, {}, getattr(torch, op.lower()))
 
 
+# --- fused operators ----------------------------------------------------------------------------------------------------
+
+MS = "com.microsoft"
+X3, X4 = w(3, 5, 8), w(3, 4, 6, 6)
+# (operator, x, further operands, attributes): what onnxruntime computes
+FUSED = [
+    ("Gelu", X3, [], {}), ("BiasGelu", X3, [w(8)], {}), ("FastGelu", X3, [w(8)], {}), ("FastGelu", X3, [], {}), ("QuickGelu", X3, [], {"alpha": 1.5}),
+    ("SkipLayerNormalization", X3, [w(3, 5, 8)[:1], w(8), w(8), w(8)], {"epsilon": 1e-3}), ("SkipLayerNormalization", X3, [w(5, 8), w(8)], {}),
+    ("SkipSimplifiedLayerNormalization", X3, [w(5, 8), w(8)], {}),
+    ("FusedConv", X4, [w(5, 4, 3, 3), w(5)], {"activation": "Relu", "pads": [1, 1, 1, 1]}),
+    ("FusedConv", X4, [w(5, 4, 3, 3), w(5)], {"activation": "LeakyRelu", "activation_params": [.3]}),
+    ("FusedConv", X4, [w(5, 4, 3, 3), w(5)], {"activation": "Clip", "activation_params": [-.3, .4]}),
+    ("FusedConv", X4, [w(5, 4, 3, 3), w(5)], {"activation": "HardSigmoid", "activation_params": [.3, .4], "strides": [2, 2]}),
+    ("FusedGemm", X3[:, 0], [w(6, 8), w(6)], {"activation": "LeakyRelu", "activation_alpha": .2, "transB": 1, "alpha": .5}),
+    ("FusedGemm", X3[:, 0], [w(8, 6), w(6)], {"activation": "Tanh"}),
+    ("FusedMatMul", X3, [w(6, 8)], {"transB": 1, "alpha": .5}), ("FusedMatMul", X3, [w(5, 7)], {"transA": 1}), ("FusedMatMul", X3, [w(8)], {}),
+    ("BiasAdd", w(3, 4, 6), [w(6), w(3, 4, 6)[:1]], {}), ("ExpandDims", X3, [np.int32(1)], {}),
+    ("Trilu", X3, [], {"upper": 0}), ("Pad", X3, [np.array([0, 1, 0, 0, 0, 2], np.int64)], {"mode": "constant"}),
+]
+
+
+def fused(report):
+    """Against onnxruntime, which has them in code of its own."""
+    ort, = need("onnxruntime")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    for op, x, more, attrs in FUSED:
+        name = f"{op} {attrs}"
+        with temp_dir() as tmp:
+            weights = {f"w{i}": np.asarray(v) for i, v in enumerate(more)}
+            nodes = [helper.make_node(op, ["x", *weights], ["y"], domain=MS, **attrs)]
+            try:
+                got = infer(tmp, nodes, x, weights, domains=[MS])
+                want = ort.InferenceSession(str(tmp / "m.onnx"), options).run(None, {"x": x})[0]
+            except Exception as e:
+                if "onnxruntime" not in str(type(e)):
+                    report.fail(name, str(e)[-300:])
+                else:
+                    print(f"left out {name}: onnxruntime: {str(e)[:90]}")
+                continue
+            report.check(name, rel(got, want), 2e-5)
+
+
+def fused_gradients(report):
+    """The weights of fused operators are trained as those of the operators they stand for."""
+    F = torch.nn.functional
+    compare(report, "FusedConv, gradients", [helper.make_node("FusedConv", ["x", "w", "b"], ["y"], domain=MS, activation="Relu")], X4,
+            {"w": w(5, 4, 3, 3), "b": w(5)}, lambda x, w, b: F.relu(F.conv2d(x, w, b)), domains=[MS])
+    compare(report, "SkipLayerNormalization, gradients",
+            [helper.make_node("SkipLayerNormalization", ["x", "x", "g", "b"], ["y"], domain=MS, epsilon=1e-5)], X3, {"g": w(8), "b": w(8)},
+            lambda x, g, b: F.layer_norm(2 * x, [8], g, b), domains=[MS])
+    compare(report, "FusedMatMul, gradients", [helper.make_node("FusedMatMul", ["x", "w"], ["y"], domain=MS, transB=1, alpha=.5)], X3, {"w": w(6, 8)},
+            lambda x, w: x @ w.T * .5, domains=[MS])
+    compare(report, "shrink, gradients", [node("Shrink", "x", lambd=.4, bias=.1)], X3, {},
+            lambda x: torch.where(x < -.4, x + .1, torch.where(x > .4, x - .1, torch.zeros_like(x))))
+    compare(report, "mean variance, gradients", [node("MeanVarianceNormalization", "x", axes=[2, 3])], X4, {},
+            lambda x: F.instance_norm(x, eps=0))
+
+
+def windows(report):
+    for name in ("Hann", "Hamming", "Blackman"):
+        for periodic in (0, 1):
+            made = getattr(torch, f"{name.lower()}_window")
+            if name == "Hamming":
+                made = lambda n, periodic: torch.hamming_window(n, periodic, 25 / 46, 21 / 46)  # noqa: E731
+            compare(report, f"{name} window, periodic {periodic}", [node(f"{name}Window", "size", "k", periodic=periodic), node("Mul", "x k")], X3,
+                    {"size": np.int64(8)}, lambda x, size, made=made, p=periodic: x * made(8, periodic=bool(p)).double())
+
+
 def main():
     need_tools(SMKDC, RUN)
     report = Report()
-    for part in (elementwise, edges):
+    for part in (elementwise, edges, fused, fused_gradients, windows):
         report.guard(part.__name__, part, report)
     report.end()
 

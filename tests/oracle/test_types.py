@@ -338,7 +338,7 @@ def differs(got, want, loose=False):
         bad = got != want
     else:
         g, w = got.astype(np.float64), want.astype(np.float64)
-        eps = {"bfloat16": 2**-7, "float16": 2**-9, "float32": 4e-6, "float64": 1e-7 if loose else 1e-13}[str(want.dtype)]
+        eps = {"bfloat16": 2**-7, "float16": 2**-9, "float32": 4e-6, "float64": 4e-7 if loose else 1e-13}[str(want.dtype)]
         with np.errstate(invalid="ignore"):
             bad = ~((g == w) | (np.isnan(g) & np.isnan(w)) | (np.abs(g - w) <= eps * np.maximum(np.abs(w), .1)))
     if bad.any():

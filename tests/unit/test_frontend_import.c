@@ -1,5 +1,6 @@
 // The importer on small files written here, byte by byte: what it makes of good ones, what they say of themselves, and
 // what is exported.
+#include "../../frontend/functions.h"
 #include "import.h"
 
 static void test_cnn(void **state) {
@@ -456,6 +457,104 @@ static void test_function(void **state) {
     assert_int_equal(count(g, IR_OP_add), 1);
 }
 
+// An attribute of a function that the call leaves out has the function's default.
+static void test_function_default(void **state) {
+    (void)state;
+    INPUT("x", 0, 6);
+    OUTPUT("y", 0, 6);
+    struct str n = node_bytes("lib", "Slope", "x", "y");
+    sub(&graph, 1, &n);
+    struct str f = STR_INIT, of = STR_INIT, def = STR_INIT;
+    txt(&f, 1, "Slope");
+    txt(&f, 4, "a");
+    txt(&f, 5, "b");
+    txt(&of, 1, "to"); // Cast<to=@type>
+    num(&of, 20, 2);
+    txt(&of, 21, "type");
+    sub(&attrs, 5, &of);
+    n = node_bytes(NULL, "Cast", "a", "b");
+    sub(&f, 7, &n);
+    txt(&f, 10, "lib");
+    txt(&def, 1, "type");
+    num(&def, 3, 11); // DOUBLE
+    num(&def, 20, 2);
+    sub(&f, 11, &def);
+    sub(&functions, 25, &f);
+    struct ir_graph *g = import();
+    assert_non_null(g);
+    assert_int_equal(count(g, IR_OP_cast), 1);
+}
+
+// Every row of functions.def can be read, whatever operands there are: what cannot ends in a BUG.
+static void test_function_texts(void **state) {
+    (void)state;
+    static const struct {
+        const char *domain, *op;
+    } rows[] = {
+#define FUNCTION(domain, op, since, operands, results, body) {domain, op},
+#include "../../frontend/functions.def"
+#undef FUNCTION
+    };
+    struct arena a;
+    arena_init(&a);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int all = 0; all < 2; all++) {
+            Onnx__NodeProto p;
+            onnx__node_proto__init(&p);
+            p.domain = arena_strdup(&a, rows[i].domain);
+            p.op_type = arena_strdup(&a, rows[i].op);
+            p.n_input = 16;
+            bool present[16];
+            for (size_t k = 0; k < 16; k++) present[k] = all;
+            struct fe_builtin b;
+            assert_true(fe_builtin(&a, &p, present, &b));
+            assert_null(b.unmet);
+            assert_true(b.fn->n_node > 0);
+        }
+    arena_release(&a);
+}
+
+// Rows of functions.def: which statements an operand that is there and an attribute's value choose.
+static void test_function_rows(void **state) {
+    (void)state;
+    for (int bias = 0; bias < 2; bias++) {
+        INPUT("x", 0, 6);
+        WEIGHT("b", 6);
+        OUTPUT("y", 0, 6);
+        struct str n = node_bytes("com.microsoft", "FastGelu", bias ? "x,b" : "x", "y");
+        sub(&graph, 1, &n);
+        struct ir_graph *g = import();
+        assert_non_null(g);
+        assert_int_equal(count(g, IR_OP_tanh), 1);
+        bool added = false;
+        for (size_t i = 0; i < g->n_nodes; i++)
+            added |= g->nodes[i].op == IR_OP_add && g->values[g->nodes[i].in[1]].role == IR_ROLE_PARAM;
+        assert_int_equal(added, bias);
+    }
+    static const struct {
+        const char *activation;
+        enum ir_op op;
+    } made[] = {{"Relu", IR_OP_relu}, {"Tanh", IR_OP_tanh}, {"Nothing", IR_OP_COUNT}};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        INPUT("x", 0, 3, 5, 5);
+        WEIGHT("w", 4, 3, 3, 3);
+        OUTPUT("y", 0, 4, 3, 3);
+        attr_s("activation", made[i].activation);
+        struct str n = node_bytes("com.microsoft", "FusedConv", "x,w", "y");
+        sub(&graph, 1, &n);
+        struct ir_graph *g = import();
+        if (made[i].op == IR_OP_COUNT) {
+            assert_null(g);
+            says("attribute activation has a value that is not supported");
+        } else {
+            assert_non_null(g);
+            assert_int_equal(count(g, made[i].op), 1);
+            assert_int_equal(count(g, IR_OP_conv), 1);
+            assert_int_equal(g->values[g->nodes[0].in[1]].role, IR_ROLE_PARAM);
+        }
+    }
+}
+
 static void test_unsorted(void **state) {
     (void)state;
     INPUT("x", 0, 6);
@@ -760,6 +859,9 @@ int main(void) {
         T(test_constant_branch),
         T(test_sequences),
         T(test_function),
+        T(test_function_default),
+        T(test_function_texts),
+        T(test_function_rows),
         T(test_unsorted),
         T(test_shape_option),
         T(test_merged_initializers),
