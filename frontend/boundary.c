@@ -1,5 +1,6 @@
 // What goes into a graph and what comes out of it: shapes, which axis is the batch, inputs whose elements are given at
 // compile time.
+// An input without elements is one of those.
 //
 // An input's batch axis is, the first that applies:
 //   - none, where --no-batch names it, or where every input is taken whole (fe_options.whole);
@@ -52,6 +53,14 @@ static bool has_no_batch(const struct fe_options *o, const char *name) {
     bool found = o->whole;
     for (size_t i = 0; i < o->n_no_batch; i++) found |= fnmatch(o->no_batch[i], name, 0) == 0;
     return found;
+}
+
+// Whether one of its sizes is 0, so that all its elements are known.
+static bool is_empty(const Onnx__TensorShapeProto *s) {
+    bool empty = false;
+    for (size_t i = 0; s && i < s->n_dim; i++)
+        empty |= s->dim[i]->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && !s->dim[i]->dim_value;
+    return empty;
 }
 
 static bool is_number(const Onnx__TensorShapeProto__Dimension *d) {
@@ -116,7 +125,7 @@ static bool read_input(struct fe_ctx *c, const Onnx__ValueInfoProto *v, const st
     in->type = tp->tensor_type;
     in->said = tp->tensor_type->shape;
     in->given = find_shape(o, in->name);
-    in->known = find_elements(o, in->name) != NULL;
+    in->known = find_elements(o, in->name) != NULL || (!in->given && is_empty(in->said));
     const size_t rank = in->given ? (size_t)in->given->rank : in->said ? in->said->n_dim : 0;
     if (!in->given && !in->said && !in->known) {
         diag_error(c->d, NULL, "input \"%s\" has no shape in the file; give one, e.g. --shape %s=N,3,224,224", in->name,
@@ -156,6 +165,7 @@ static bool asked_axis(struct fe_ctx *c, const struct fe_options *o, struct inpu
         in->axis = asked->axis < 0 ? asked->axis + in->rank : asked->axis;
     else if (has_no_batch(o, in->name) || in->rank == 0)
         in->axis = NO_BATCH;
+    if (in->known) in->axis = NO_BATCH;
     in->automatic = in->axis == UNDECIDED;
     return true;
 }
@@ -191,11 +201,12 @@ static void guess_axes(struct input *in, size_t n) {
 // Its elements, row-major, as --shape-input has them: numbers with commas between them, N for the batch.
 static struct fe_sym *given_elements(struct fe_ctx *c, const struct input *in, const char *values) {
     enum ir_dtype t;
-    size_t n = 1, k = 0;
+    size_t n = *values != 0, k = 0;
     for (const char *p = values; *p; p++) n += *p == ',';
-    int64_t dims[IR_MAX_RANK] = {(int64_t)n}, numel = 0;
+    int64_t dims[IR_MAX_RANK] = {(int64_t)n}, numel = 0; // no numbers: an empty list
     const bool shaped = in->said || in->given;
-    for (int i = 0; shaped && i < in->rank; i++) dims[i] = in->dims[i] ? in->dims[i] : in->rank == 1 ? (int64_t)n : 0;
+    for (int i = 0; shaped && i < in->rank; i++)
+        dims[i] = in->dims[i] > 0 ? in->dims[i] : in->rank == 1 ? (int64_t)n : 0;
     const int rank = shaped ? in->rank : 1;
     if (!checked_product(dims, (size_t)rank, &numel) || numel != (int64_t)n) {
         diag_error(c->d, NULL, "--shape-input %s=%s: gives %zu numbers, the input has %lld", in->name, values, n,
@@ -247,8 +258,9 @@ static void make_input(struct fe_ctx *c, struct fe_val *val, const struct input 
 }
 
 static void add_input(struct fe_ctx *c, struct fe_slot *slot, const struct input *in, const struct fe_options *o) {
-    const struct fe_shape_input *elements = find_elements(o, in->name);
-    if (elements) {
+    const struct fe_shape_input *given = find_elements(o, in->name), empty = {in->name, ""},
+                                *elements = given ? given : &empty;
+    if (in->known) {
         struct fe_sym *s = given_elements(c, in, elements->values);
         if (!s) return;
         slot->val = fe_val_sym(c, s);

@@ -133,8 +133,8 @@ bool fe_op_thresholded_relu(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, like(c, x, number(c, n, "alpha", 1)), x), x, like(c, x, 0)));
 }
 
-// Of integers, and of floats known at import (TensorFlow's padding): the bounds as values of x's dtype, max applied
-// last.
+// Of integers, of computed bounds, and of floats known at import (TensorFlow's padding): the bounds as values of x's
+// dtype, max applied last.
 static struct fe_val *clip_value(struct fe_ctx *c, struct fe_val *x, struct fe_val *lo, struct fe_val *hi) {
     struct fe_val *r = x;
     if (lo) r = fe_p_binary(c, IR_OP_max, r, lo);
@@ -151,7 +151,7 @@ static struct fe_val *scalar_operand(struct fe_ctx *c, struct fe_node *n, size_t
 
 static struct fe_val *float_value(struct fe_ctx *c, double v) { return fe_val_sym(c, fe_sym_scalar_f(c->a, v)); }
 
-static bool clip_ints(struct fe_ctx *c, struct fe_node *n, struct fe_val *x) {
+static bool clip_values(struct fe_ctx *c, struct fe_node *n, struct fe_val *x) {
     struct fe_val *lo = NULL, *hi = NULL;
     if (fe_arg(n, 1) && !(lo = scalar_operand(c, n, 1))) return false;
     if (fe_arg(n, 2) && !(hi = scalar_operand(c, n, 2))) return false;
@@ -162,7 +162,9 @@ static bool clip_ints(struct fe_ctx *c, struct fe_node *n, struct fe_val *x) {
 bool fe_op_clip(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *xv = fe_arg(n, 0);
     if (!xv) return fe_fail(c, n, "operand 0 is missing");
-    if (fe_type(c, xv)->dtype != IR_F32) return clip_ints(c, n, xv);
+    bool known = true;
+    for (size_t i = 1; i < 3; i++) known &= !fe_arg(n, i) || fe_known(c, fe_arg(n, i), true);
+    if (fe_type(c, xv)->dtype != IR_F32 || !known) return clip_values(c, n, xv);
     double lo = 0, hi = 0;
     bool has_lo = fe_arg(n, 1) != NULL, has_hi = fe_arg(n, 2) != NULL;
     if (!fe_scalar(c, n, 1, 0, &lo) || !fe_scalar(c, n, 2, 0, &hi)) return false;

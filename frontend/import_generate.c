@@ -95,7 +95,10 @@ bool fe_op_range(struct fe_ctx *c, struct fe_node *n) {
         return fe_rows_start(c, n); // 0 .. N-1
     for (size_t i = 0; i < 3; i++) {
         if (!s[i] || s[i]->n != 1 || !fe_sym_is_const(s[i]))
-            return fe_fail(c, n, "its start, limit and step must be constants that do not depend on the batch size");
+            return fe_fail(c, n,
+                           "its start, limit and step must be constants that do not depend on the batch size; operand "
+                           "%zu depends on %s",
+                           i, fe_source_text(c, fe_arg(n, i)));
     }
     bool fl = ir_is_float(s[0]->type.dtype);
     int64_t len[1];

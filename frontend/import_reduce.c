@@ -78,11 +78,56 @@ bool fe_op_reduce(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_cast(c, x, IR_BOOL));
 }
 
+// The product along an axis, which stays: halves times halves. Its gradient is right for zeros, too, as that of a sum
+// of logarithms would not be.
+static ir_vid product(struct fe_ctx *c, ir_vid x, int axis) {
+    while (x != IR_NONE && fe_typeof(c, x)->dims[axis] > 1) {
+        const struct ir_type t = *fe_typeof(c, x);
+        const int64_t half = t.dims[axis] / 2, rest = t.dims[axis] % 2;
+        int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
+        for (int i = 0; i < t.rank; i++) {
+            sizes[i] = t.dims[i];
+            steps[i] = 1;
+        }
+        struct ir_attr at[3] = {IR_IS("starts", starts, t.rank), IR_IS("sizes", sizes, t.rank),
+                                IR_IS("steps", steps, t.rank)};
+        ir_vid part[3];
+        for (int i = 0; i < 2 + (int)rest; i++) {
+            starts[axis] = i * half;
+            sizes[axis] = i < 2 ? half : rest;
+            part[i] = fe_emit(c, IR_OP_slice, &x, 1, at, 3);
+        }
+        x = fe_e2(c, IR_OP_mul, part[0], part[1]);
+        if (rest) x = fe_emit(c, IR_OP_concat, (ir_vid[]){x, part[2]}, 2, IR_ATTRS(IR_I("axis", axis)));
+    }
+    if (x != IR_NONE && fe_typeof(c, x)->dims[axis] == 0) {
+        struct ir_type t = *fe_typeof(c, x);
+        t.dims[axis] = 1;
+        return fe_expand(c, fe_num(c, t.dtype, 1), t.rank, t.dims);
+    }
+    return x;
+}
+
 bool fe_op_reduce_prod(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *v = fe_arg(n, 0) ? fold(c, n, IR_OP_mul) : NULL;
     if (v) return fe_out_val(n, 0, v);
-    return fe_fail(c, n,
-                   "a product over computed values is not supported; only shapes and constants can be multiplied up");
+    struct reduction r;
+    ir_vid x = begin(c, n, &r);
+    if (x == IR_NONE) return false;
+    for (size_t i = 0; i < r.n; i++)
+        if (fe_typeof(c, x)->dims[r.axes[i]] < 0) return fe_fail(c, n, "it multiplies up the samples of a batch");
+    for (size_t i = 0; i < r.n; i++) x = product(c, x, (int)r.axes[i]);
+    if (x == IR_NONE || r.n == 0) return fe_out(c, n, 0, x);
+    if (r.keepdims) return fe_out(c, n, 0, x);
+    int64_t dims[IR_MAX_RANK];
+    int rank = 0;
+    const struct ir_type t = *fe_typeof(c, x);
+    for (int i = 0; i < t.rank; i++) {
+        bool gone = false;
+        for (size_t k = 0; k < r.n; k++) gone |= r.axes[k] == i;
+        if (!gone) dims[rank++] = t.dims[i];
+    }
+    return fe_out(c, n, 0, fe_reshape(c, x, rank, dims));
 }
 
 bool fe_op_reduce_l1(struct fe_ctx *c, struct fe_node *n) {

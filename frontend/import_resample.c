@@ -274,6 +274,9 @@ static bool read_request(struct fe_ctx *c, const struct fe_node *n, int rank, st
     }
     if (q->scales) q->sizes = NULL;
     q->n = q->scales ? q->scales->n : q->sizes ? q->sizes->n : 0;
+    struct fe_val *scales = fe_arg(n, n->arg < 11 ? 1 : 2);
+    if (!q->scales && scales && ir_numel(fe_type(c, scales)) && !fe_known(c, scales, true))
+        return fe_fail(c, n, "its scales depend on %s", fe_source_text(c, scales));
     if (q->n != (q->axes ? n_axes : (size_t)rank) || (q->scales && q->scales->type.dtype != IR_F32))
         return fe_fail(c, n, "needs constant scales or sizes for each axis");
     return true;

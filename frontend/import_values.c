@@ -175,17 +175,31 @@ const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force) {
     return s;
 }
 
+// An input of no more than one axis that is not the batch, which v is computed from; NULL where there is none near.
+static const char *small_input(struct fe_ctx *c, ir_vid v, int steps) {
+    if (v == IR_NONE) return NULL;
+    const struct ir_value *val = &c->g->values[v];
+    if (val->role == IR_ROLE_INPUT) return val->type.rank <= 1 && !ir_is_batched(&val->type) ? val->name : NULL;
+    const struct ir_node *n = val->role == IR_ROLE_NODE && steps > 0 ? &c->g->nodes[val->def] : NULL;
+    const char *name = NULL;
+    for (int i = 0; n && !name && i < n->n_in; i++) name = small_input(c, n->in[i], steps - 1);
+    return name;
+}
+
+const char *fe_source_text(struct fe_ctx *c, const struct fe_val *v) {
+    const char *name = v ? small_input(c, v->vid, 16) : NULL;
+    return name ? arena_printf(c->a, "an input: give its elements with --shape-input %s=...", name) : "the data";
+}
+
 bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, const struct fe_sym **out) {
     *out = NULL;
     struct fe_val *v = fe_arg(n, i);
     if (v) {
         *out = fe_known(c, v, true);
         if (*out && !ir_is_float((*out)->type.dtype)) return true;
-        const bool input = v->vid != IR_NONE && c->g->values[v->vid].role == IR_ROLE_INPUT;
-        return fe_fail(c, n, "operand %zu (\"%s\") must be integers that are known when compiling; here they %s", i,
-                       v->name ? v->name : "",
-                       input ? arena_printf(c->a, "are an input: give them with --shape-input %s=...", v->name)
-                             : "depend on the data");
+        return fe_fail(c, n,
+                       "operand %zu (\"%s\") must be integers that are known when compiling; here they depend on %s", i,
+                       v->name ? v->name : "", fe_source_text(c, v));
     }
     size_t k = 0;
     const int64_t *ints = attr ? fe_attr_ints(n, attr, &k) : NULL;
@@ -212,7 +226,9 @@ bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, 
     if (!v) return true;
     const struct fe_sym *s = fe_known(c, v, true);
     if (!s || s->n != 1 || !fe_sym_is_const(s))
-        return fe_fail(c, n, "operand %zu (\"%s\") must be one constant number", i, v->name ? v->name : "");
+        return fe_fail(c, n,
+                       "operand %zu (\"%s\") must be one number that is known when compiling; here it depends on %s", i,
+                       v->name ? v->name : "", fe_source_text(c, v));
     *out = ir_is_float(s->type.dtype) ? s->v[0].f : ir_int_to_float(s->type.dtype, s->v[0].b, IR_F64);
     return true;
 }
@@ -274,6 +290,13 @@ static ir_vid filled(struct fe_ctx *c, const struct ir_type *t, double v) {
     return n == IR_NONE ? IR_NONE : c->g->nodes[n].out[0];
 }
 
+// A tensor of the least or the largest value of its type.
+static ir_vid limit_of(struct fe_ctx *c, const struct ir_type *t, bool largest) {
+    char data[8] = {0};
+    put(t->dtype, data, 0, largest ? ir_int_max(t->dtype) : ir_int_min(t->dtype), largest ? INFINITY : -INFINITY);
+    return fe_expand(c, ir_const(c->g, ir_scalar_type(t->dtype), data), t->rank, t->dims);
+}
+
 // The result v of an op one of whose operands has no elements.
 static ir_vid of_nothing(struct fe_ctx *c, ir_vid operand, ir_vid v) {
     const struct ir_node *n = &c->g->nodes[c->g->values[v].def];
@@ -284,6 +307,9 @@ static ir_vid of_nothing(struct fe_ctx *c, ir_vid operand, ir_vid v) {
         return filled(c, &t, 0);
     case IR_OP_pad:
         return filled(c, &t, ir_attr_f(n, "value"));
+    case IR_OP_reduce_max: // the least value there is
+    case IR_OP_reduce_min:
+        return limit_of(c, &t, n->op == IR_OP_reduce_min);
     default:
         diag_error(c->d, &c->g->cur_loc, "an operand is %s, which has no elements; its result %s is then not defined",
                    fe_dims_text(c, fe_typeof(c, operand)), fe_dims_text(c, &t));

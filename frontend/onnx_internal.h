@@ -273,6 +273,8 @@ ir_vid fe_in(struct fe_ctx *c, const struct fe_node *n, size_t i);
 const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v); // without materialising it
 // Elements known at import, or NULL. Parameters count only when `force` (an operand that is an attribute in spirit).
 const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force);
+// For a message about what is not known: "the data", or the input that would have to be given.
+const char *fe_source_text(struct fe_ctx *c, const struct fe_val *v);
 // Integers of operand i, or of attribute `attr`; *out is NULL (*count -1) when neither is there. false after reporting.
 bool fe_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, const struct fe_sym **out);
 bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, size_t i, int64_t *out, size_t max,

@@ -3,7 +3,7 @@
 
 BUILD_PACKAGES="build-essential binutils cmake ninja-build pkg-config llvm-19-dev libprotobuf-c-dev protobuf-c-compiler
   libonnx-dev libcjson-dev zlib1g-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libzip-dev dataset-fashion-mnist"
-TEST_PACKAGES="libcmocka-dev python3 python3-venv git valgrind"
+TEST_PACKAGES="libcmocka-dev libonnx-testdata python3 python3-venv git valgrind"
 
 install_packages() {
     local missing="" p as_root=""

@@ -6,7 +6,7 @@
 // NAME=REST of an option; the name may contain '='. NULL where there is no such thing.
 static char *split(struct arena *arena, const char *text, const char **rest) {
     const char *eq = strrchr(text, '=');
-    if (!eq || eq == text || !eq[1]) return NULL;
+    if (!eq || eq == text) return NULL;
     char *name = arena_strdup(arena, text);
     name[eq - text] = 0;
     *rest = eq + 1;

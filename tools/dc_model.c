@@ -98,6 +98,18 @@ static const char *first_error(const struct said *s, const char *file) {
     return "";
 }
 
+// What was said only without a batch, which may be what stands in the way.
+static void say_more(struct said *to, const struct said *from) {
+    const size_t n = to->n;
+    for (size_t i = 0; i < from->n; i++) {
+        bool known = from->lines[i].sev != DIAG_ERROR || strstr(from->lines[i].text, "has no fixed size") ||
+                     strstr(from->lines[i].text, "have no fixed size");
+        for (size_t k = 0; k < n; k++) known |= !strcmp(to->lines[k].text, from->lines[i].text);
+        if (!known)
+            keep_line(to, DIAG_NOTE, arena_printf(to->arena, "note: without a batch: %s", from->lines[i].text + 7));
+    }
+}
+
 // Reads, edits and imports the file, with the lines that this prints in `said`.
 static int import_as(struct dc_model *m, const struct args *a, const struct fe_options *o, const char **head,
                      struct said *said) {
@@ -130,6 +142,7 @@ static int import(struct dc_model *m, const struct args *a, struct fe_options *o
         } else {
             o->whole = false;
             m->imported = NULL;
+            say_more(&said, &whole);
         }
     }
     say(&said);

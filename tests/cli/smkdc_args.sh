@@ -62,7 +62,7 @@ expect 2 "--shape x: expected INPUT=N,D,D..." compile x.onnx --shape x
 expect 2 "--shape x=N,N: expected" check x.onnx --shape x=N,N
 expect 2 "--batch-axis x: expected" check x.onnx --batch-axis x
 expect 2 "--batch-axis x=1: the axis of x is given twice" check x.onnx --batch-axis x=0 --batch-axis x=1
-expect 2 "--shape-input s=: expected" check x.onnx --shape-input s=
+expect 2 "--shape-input s: expected" check x.onnx --shape-input s
 expect 2 "--shape x=: expected" check x.onnx --shape x=
 expect 2 "--shape =1,2: expected" check x.onnx --shape =1,2
 expect 2 "--shape x=N,4: the shape of x is given twice" check x.onnx --shape x=N,3 --shape x=N,4
