@@ -1,8 +1,7 @@
 // Reverse-mode differentiation, graph to graph. One sweep over the nodes from last to first: a node whose results have
 // cotangents asks its op's vjp hook for those of its operands, and contributions to one value are added up in that
 // fixed order. Only values that depend on something wanted are followed; the derivative nodes are ordinary nodes.
-#include "ir.h"
-
+#include "ir_internal.h"
 #include "ops/ops_internal.h"
 
 #include <string.h>
@@ -14,6 +13,10 @@ struct sweep {
     bool *wanted;             // per value: a leaf that is asked for, or depends on one through differentiable ops
     bool *reached;            // per value: some seed depends on it
     ir_vid *cotangent;        // per value: the sum so far, or IR_NONE
+    struct parts {            // per value: the sum in parts, from the first one on that may be joined with others
+        ir_vid *v;
+        size_t n, cap;
+    } *parts;
 };
 
 static bool is_float(const struct ir_graph *g, ir_vid v) { return ir_is_float(g->values[v].type.dtype); }
@@ -24,6 +27,7 @@ static void sweep_init(struct sweep *s, struct ir_graph *g) {
     s->wanted = ARENA_ARRAY(&s->scratch, bool, s->n_values);
     s->reached = ARENA_ARRAY(&s->scratch, bool, s->n_values);
     s->cotangent = ARENA_ARRAY(&s->scratch, ir_vid, s->n_values);
+    s->parts = ARENA_ARRAY(&s->scratch, struct parts, s->n_values);
     for (size_t v = 0; v < s->n_values; v++) s->cotangent[v] = IR_NONE;
 }
 
@@ -68,7 +72,26 @@ static void contribute(struct sweep *s, ir_vid v, ir_vid d) {
     CHECK(ir_same_dims(ir_typeof(s->g, v), ir_typeof(s->g, d)) &&
               ir_typeof(s->g, v)->dtype == ir_typeof(s->g, d)->dtype,
           "the gradient of value %u has another type than the value", (unsigned)v);
+    struct parts *p = &s->parts[v];
+    if (p->n || ir_may_join(s->g, d)) {
+        if (s->cotangent[v] != IR_NONE) *ARENA_PUSH(&s->scratch, p->v, p->n, p->cap) = s->cotangent[v];
+        s->cotangent[v] = IR_NONE;
+        *ARENA_PUSH(&s->scratch, p->v, p->n, p->cap) = d;
+        return;
+    }
     s->cotangent[v] = s->cotangent[v] == IR_NONE ? d : ir_add(s->g, s->cotangent[v], d);
+}
+
+// The sum of all contributions to v, of which there will be no more; IR_NONE: there are none.
+static ir_vid total(struct sweep *s, ir_vid v) {
+    struct parts *p = &s->parts[v];
+    if (p->n == 0) return s->cotangent[v];
+    const struct diag_loc loc = s->g->cur_loc;
+    if (s->g->values[p->v[0]].def != IR_NONE) s->g->cur_loc = s->g->nodes[s->g->values[p->v[0]].def].loc;
+    s->cotangent[v] = ir_sum_of_parts(s->g, p->v, p->n);
+    s->g->cur_loc = loc;
+    p->n = 0;
+    return s->cotangent[v];
 }
 
 static void differentiate_node(struct sweep *s, ir_nid id) {
@@ -79,7 +102,7 @@ static void differentiate_node(struct sweep *s, ir_nid id) {
     CHECK(n_out <= sizeof dout / sizeof *dout, "op %s has too many results", ir_ops[g->nodes[id].op].name);
     for (size_t j = 0; j < n_out; j++) {
         ir_vid y = g->nodes[id].out[j];
-        dout[j] = s->wanted[y] ? s->cotangent[y] : IR_NONE;
+        dout[j] = s->wanted[y] ? total(s, y) : IR_NONE;
         any |= dout[j] != IR_NONE;
     }
     if (!any) return;
@@ -144,7 +167,7 @@ static bool is_output(const struct ir_graph *g, ir_vid v) {
 // value or already another output.
 static void output_gradient(struct sweep *s, ir_vid v, enum ir_out_kind kind) {
     struct ir_graph *g = s->g;
-    ir_vid d = s->cotangent[v];
+    ir_vid d = total(s, v);
     struct ir_type t = *ir_typeof(g, v);
     g->cur_loc = (struct diag_loc){.node = g->values[v].name, .note = "gradient of"};
     if (d == IR_NONE)
@@ -276,7 +299,8 @@ static enum smkd_status gradient_of_seed(struct ir_graph *g, const struct ir_gra
     if (ok) {
         if (s.wanted[seed->loss]) contribute(&s, seed->loss, filled(g, &loss, 1));
         sweep_run(&s);
-        *d = s.cotangent[seed->wrt] != IR_NONE ? s.cotangent[seed->wrt] : filled(g, &wrt, 0);
+        *d = total(&s, seed->wrt);
+        if (*d == IR_NONE) *d = filled(g, &wrt, 0);
     }
     arena_release(&s.scratch);
     return ok ? SMKD_OK : SMKD_UNSUPPORTED;

@@ -69,10 +69,17 @@ void ir_rw_replace(struct ir_rewriter *rw, ir_vid old, ir_vid by);
 void ir_rw_drop(struct ir_rewriter *rw, ir_nid n);
 void ir_rw_end(struct ir_rewriter *rw);
 
+// --- sums of gradients (sums.c) --------------------------------------------------------------------------------------
+
+// Whether v is of a form of which several are one when they are added.
+bool ir_may_join(const struct ir_graph *g, ir_vid v);
+// The sum of n >= 1 values of one type: in their order, but for those that are joined.
+ir_vid ir_sum_of_parts(struct ir_graph *g, const ir_vid *v, size_t n);
+
 // --- text (print.c, parse.c) -----------------------------------------------------------------------------------------
 
-extern const char *const ir_role_names[];                     // by enum ir_role, from IR_ROLE_INPUT on
-extern const char *const ir_out_names[];                      // by enum ir_out_kind
+extern const char *const ir_role_names[]; // by enum ir_role, from IR_ROLE_INPUT on
+extern const char *const ir_out_names[];  // by enum ir_out_kind
 // Key of a constant in the text form when it is too large to print: FNV over its type and bytes.
 uint64_t ir_const_hash(const struct ir_type *t, const void *data);
 #define IR_INLINE_CONST_MAX 64

@@ -221,7 +221,24 @@ void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *
     x->e.root[x->e.n_roots++] = (uint16_t)root;
 }
 
+// Moves where each operand begins out of the expression and into the call, so that nodes that differ in nothing else
+// are one kernel: the steps of a sequence.
+void cg_xb_rebase(struct cg_xb *x) {
+    for (int p = 0; p < x->e.n_ptr; p++) {
+        bool found = false;
+        int64_t base = 0;
+        for (int k = 0; k < x->e.n_leaves + x->e.n_roots; k++) {
+            struct cg_leaf *l = k < x->e.n_leaves ? &x->e.leaves[k] : &x->e.out[k - x->e.n_leaves];
+            if (l->kind != CG_LEAF_MEM || l->ptr != p) continue;
+            if (!found) x->args[p].offset += (base = l->offset) * cg_leaf_size(l);
+            found = true;
+            l->offset -= base;
+        }
+    }
+}
+
 void cg_xb_call(struct cg_xb *x) {
+    cg_xb_rebase(x);
     struct str key = STR_INIT;
     str_add(&key, "pw:");
     cg_expr_key(&x->e, &key);

@@ -38,6 +38,7 @@ void cg_xb_known(struct cg_xb *x, ir_vid v, const struct cg_coord *co, int s);
 // they are.
 void cg_xb_finish(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co);
 // Registers and calls the pointwise kernel of a finished expression.
+void cg_xb_rebase(struct cg_xb *x); // part of every call; idempotent
 void cg_xb_call(struct cg_xb *x);
 // Both: the pointwise kernel that stores step `root` to value `out` at coordinates `co`.
 void cg_xb_store(struct cg_xb *x, int root, ir_vid out, const struct cg_coord *co);

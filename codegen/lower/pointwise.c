@@ -112,6 +112,7 @@ static void part(struct cg_lower *L, const struct ir_node *n, int i, int64_t axi
     co[axis].k += *at;
     cg_xb_finish(x, root, n->out[0], co);
     cg_expr_collapse(&x->e);
+    cg_xb_rebase(x);
     *at += t->dims[axis];
 }
 

@@ -6,6 +6,7 @@
 static void run(struct cg_xb *x, struct cg_reduce *r, const char *tag) {
     struct cg_lower *L = x->L;
     cg_expr_collapse(&x->e);
+    cg_xb_rebase(x);
     r->e = x->e;
     const struct ir_slot *ws = &L->plan->workspace[L->node];
     bool two = ws->place != IR_PLACE_NONE && cg_reduce_two_stage(r);

@@ -231,6 +231,36 @@ static ir_vid build_block(struct fd_inputs *in) {
 BUILD(identity, FD_IN(FD_ANY, N, 2))                                           // the gradient is the cotangent itself
 BUILD(unused, (FD_IN(FD_ANY, 3), ir_unary(g, IR_OP_neg, FD_IN(FD_ANY, N, 2)))) // a zero gradient
 
+// --- what is unrolled: sums of many parts (sums.c)
+// -----------------------------------------------------------------------
+
+static ir_vid columns(struct ir_graph *g, ir_vid x, int64_t start, int64_t size) { // of [N, T, k]
+    const struct ir_type t = *ir_typeof(g, x);
+    return ir_emit(g, IR_OP_slice, &x, 1,
+                   IR_ATTRS(LIST("starts", 0, start, 0), IR_IS("sizes", I64S(t.dims[0], size, t.dims[2]), 3),
+                            LIST("steps", 1, 1, 1)));
+}
+
+// h = tanh(x[:, t] + h w + b) for six steps
+static ir_vid build_recurrence(struct fd_inputs *in) {
+    struct ir_graph *g = in->g;
+    ir_vid x = FD_IN(FD_ANY, N, 6, 3), w = FD_IN(FD_ANY, 3, 3), b = FD_IN(FD_ANY, 3), h = columns(g, x, 0, 1);
+    for (int64_t t = 1; t < 6; t++)
+        h = ir_unary(g, IR_OP_tanh, ir_add(g, ir_add(g, columns(g, x, t, 1), ir_matmul(g, h, w, 0, 0)), b));
+    return h;
+}
+// Parts with gaps beside them, of different length and some of them twice; parts that overlap.
+static ir_vid build_slices_apart(struct fd_inputs *in) {
+    struct ir_graph *g = in->g;
+    ir_vid x = FD_IN(FD_ANY, N, 8, 2), one = columns(g, x, 5, 1), two = columns(g, x, 1, 2);
+    return ir_mul(g, ir_mul(g, one, ir_unary(g, IR_OP_sin, two)), ir_unary(g, IR_OP_exp, columns(g, x, 1, 2)));
+}
+static ir_vid build_slices_overlap(struct fd_inputs *in) {
+    struct ir_graph *g = in->g;
+    ir_vid x = FD_IN(FD_ANY, N, 4, 2);
+    return ir_mul(g, ir_mul(g, columns(g, x, 0, 2), columns(g, x, 1, 2)), columns(g, x, 3, 1));
+}
+
 #define C(name) {#name, build_##name}
 static const struct fd_case cases[] = {
     C(neg),
@@ -288,6 +318,9 @@ static const struct fd_case cases[] = {
     C(slice),
     C(slice_strided),
     C(slice_negative),
+    C(slices_apart),
+    C(slices_overlap),
+    C(recurrence),
     C(reverse),
     C(pad),
     C(pad_steps),
@@ -496,11 +529,36 @@ static void test_missing_gradients(void **state) {
     arena_release(&a);
 }
 
+// A recurrence differentiates into one product for its weight, one sum for its bias, and no tensor of zeros.
+static void test_joined_sums(void **state) {
+    (void)state;
+    struct arena a;
+    struct diag d = {0};
+    struct fd_inputs in;
+    arena_init(&a);
+    fd_build(&(struct fd_case){"recurrence", build_recurrence}, &a, &d, &in);
+    struct ir_graph *g = in.g;
+    assert_int_equal(ir_differentiate(g, NULL, 0, true), SMKD_OK);
+    assert_int_equal(ir_run_passes(g, "dce", &(struct ir_pass_options){.mode = IR_TRAIN}), SMKD_OK);
+    size_t products = 0, sums = 0, pads = 0;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const struct ir_node *n = &g->nodes[i];
+        products += n->op == IR_OP_matmul && ir_attr_i(n, "trans_a");
+        sums += n->op == IR_OP_reduce_sum && !ir_is_batched(ir_typeof(g, n->out[0]));
+        pads += n->op == IR_OP_pad;
+    }
+    assert_int_equal(products, 1);
+    assert_int_equal(sums, 1);
+    assert_int_equal(pads, 0);
+    arena_release(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_finite_differences),
         cmocka_unit_test(test_every_gradient_has_a_case),
         cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_joined_sums),
         cmocka_unit_test(test_gradient_is_labelled),
         cmocka_unit_test(test_missing_gradients),
     };
