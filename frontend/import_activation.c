@@ -2,20 +2,18 @@
 // gradient is computed from an overflow (inf * 0). Gradients at kinks are PyTorch's.
 #include "onnx_internal.h"
 
-// Operand 0, of floats; with `single` of float32.
-static ir_vid floats_of(struct fe_ctx *c, struct fe_node *n, bool single) {
+// Operand 0, of floats.
+static ir_vid floats(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_in(c, n, 0);
     if (x == IR_NONE) {
         fe_fail(c, n, "operand 0 is missing or no tensor");
         return x;
     }
     const enum ir_dtype t = fe_typeof(c, x)->dtype;
-    if (t == IR_F32 || (t == IR_F64 && !single)) return x;
-    fe_fail(c, n, "needs floats, got %s%s", ir_dtype_name(t),
-            t == IR_F64 ? ": it is computed in float32 only: put a Cast to FLOAT in front" : "");
+    if (ir_is_float(t)) return x;
+    fe_fail(c, n, "needs floats, got %s", ir_dtype_name(t));
     return IR_NONE;
 }
-static ir_vid floats(struct fe_ctx *c, struct fe_node *n) { return floats_of(c, n, false); }
 
 // An attribute of float32, also where x is wider and the default is meant.
 static double number(struct fe_ctx *c, struct fe_node *n, const char *name, double def) {
@@ -40,6 +38,13 @@ bool fe_op_leaky_relu(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_prelu(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n), slope = fe_in(c, n, 1);
     if (x == IR_NONE || slope == IR_NONE) return false;
+    const struct ir_type st = *fe_typeof(c, slope);
+    const int rank = fe_typeof(c, x)->rank;
+    if (c->opset < 7 && st.rank == 1 && rank > 2) { // one slope a channel, without the ones behind it
+        int64_t dims[IR_MAX_RANK] = {st.dims[0]};
+        for (int i = 1; i < rank - 1; i++) dims[i] = 1;
+        slope = fe_reshape(c, slope, rank - 1, dims);
+    }
     return fe_out(c, n, 0, fe_where(c, positive(c, x), x, fe_e2(c, IR_OP_mul, x, slope)));
 }
 
@@ -54,8 +59,9 @@ static bool exponential(struct fe_ctx *c, struct fe_node *n, double alpha, doubl
 
 bool fe_op_elu(struct fe_ctx *c, struct fe_node *n) { return exponential(c, n, number(c, n, "alpha", 1), 1, 1); }
 bool fe_op_selu(struct fe_ctx *c, struct fe_node *n) {
-    return exponential(c, n, number(c, n, "alpha", 1.67326319217681884765625), 1,
-                       number(c, n, "gamma", 1.05070102214813232421875));
+    const bool first = c->opset < 6; // which rounds its defaults
+    return exponential(c, n, number(c, n, "alpha", first ? 1.6732 : 1.67326319217681884765625), 1,
+                       number(c, n, "gamma", first ? 1.0507 : 1.05070102214813232421875));
 }
 bool fe_op_celu(struct fe_ctx *c, struct fe_node *n) {
     double alpha = number(c, n, "alpha", 1);
@@ -232,9 +238,14 @@ bool fe_op_hardmax(struct fe_ctx *c, struct fe_node *n) {
     return fe_out(c, n, 0, fe_reshape(c, fe_cast(c, fe_e2(c, IR_OP_eq, best, index), t.dtype), t.rank, t.dims));
 }
 
-// Trains with its ratio whatever mode the file was exported in, except where training_mode is a constant false.
+static ir_vid ones(struct fe_ctx *c, const struct ir_type *t, const char *dtype) {
+    return fe_emit(c, IR_OP_fill, NULL, 0,
+                   IR_ATTRS(IR_IS("shape", t->dims, t->rank), IR_F("value", 1), IR_S("dtype", dtype)));
+}
+
+// Trains with its ratio whatever mode the file was exported in, except where training_mode is a constant false. What it
+// keeps is what it keeps of ones: the mask, of x's type before opset 10, and what doubles are multiplied by.
 bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
-    if (n->n_out > 1 && n->wanted[1]) return fe_fail(c, n, "its second result (mask) is used, which is not supported");
     struct fe_val *xv = fe_arg(n, 0);
     double ratio, training;
     if (!xv) return fe_fail(c, n, "operand 0 is missing");
@@ -242,10 +253,19 @@ bool fe_op_dropout(struct fe_ctx *c, struct fe_node *n) {
         !fe_scalar(c, n, 2, c->opset >= 12 ? 0 : 1, &training))
         return false;
     if (!(ratio >= 0 && ratio < 1)) return fe_fail(c, n, "ratio %g is outside [0, 1)", ratio);
-    if (ratio == 0 || (fe_arg(n, 2) && training == 0)) return fe_out_val(n, 0, xv);
-    ir_vid x = floats_of(c, n, true);
-    if (x == IR_NONE) return false;
-    ir_vid in[2] = {x, fe_seed(c)};
-    return fe_out(c, n, 0,
-                  fe_emit(c, IR_OP_dropout, in, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", c->dropouts++))));
+    const struct ir_type t = *fe_type(c, xv);
+    if (!ir_is_float(t.dtype)) return fe_fail(c, n, "needs floats, got %s", ir_dtype_name(t.dtype));
+    const bool wants_mask = n->n_out > 1 && n->wanted[1];
+    const enum ir_dtype mask = c->opset < 10 ? t.dtype : IR_BOOL;
+    if (ratio == 0 || (fe_arg(n, 2) && training == 0))
+        return fe_out_val(n, 0, xv) && (!wants_mask || fe_out(c, n, 1, ones(c, &t, ir_dtype_name(mask))));
+    ir_vid x = fe_vid(c, xv), kept = IR_NONE, seed = fe_seed(c);
+    const int64_t salt = c->dropouts++;
+    if (wants_mask || t.dtype != IR_F32)
+        kept = fe_emit(c, IR_OP_dropout, (ir_vid[]){ones(c, &t, "f32"), seed}, 2,
+                       IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", salt)));
+    if (wants_mask && !fe_out(c, n, 1, fe_cast(c, fe_cast(c, kept, IR_BOOL), mask))) return false;
+    if (t.dtype != IR_F32) return fe_out(c, n, 0, fe_e2(c, IR_OP_mul, x, fe_cast(c, kept, t.dtype)));
+    return fe_out(
+        c, n, 0, fe_emit(c, IR_OP_dropout, (ir_vid[]){x, seed}, 2, IR_ATTRS(IR_F("ratio", ratio), IR_I("salt", salt))));
 }

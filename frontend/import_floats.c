@@ -36,7 +36,7 @@ static const struct {
 static int32_t type_attribute(struct fe_ctx *c, const struct fe_node *n) {
     const Onnx__AttributeProto *value = fe_attr(n, "value");
     if (!strcmp(n->op, "ConstantOfShape")) return value && value->t ? value->t->data_type : 0;
-    int64_t t = !strcmp(n->op, "Cast")      ? fe_attr_i(c, n, "to", 0)
+    int64_t t = !strcmp(n->op, "Cast")      ? fe_cast_type(c, n)
                 : !strcmp(n->op, "EyeLike") ? fe_attr_i(c, n, "dtype", 0)
                                             : 0;
     return t > 0 && t <= INT32_MAX ? (int32_t)t : 0;

@@ -27,8 +27,23 @@ bool fe_op_unary(struct fe_ctx *c, struct fe_node *n) {
     return x && fe_out_val(n, 0, fe_p_unary(c, (enum ir_op)n->arg, x));
 }
 
+// Before opset 7 an operator says where the dims of its second operand lie among those of the first: from `axis` on.
+static struct fe_val *aligned(struct fe_ctx *c, struct fe_node *n, const struct fe_val *x, struct fe_val *y) {
+    if (c->opset >= 7 || !fe_attr_i(c, n, "broadcast", 0) || !fe_attr(n, "axis")) return y;
+    const struct ir_type t = *fe_type(c, y);
+    const int64_t axis = fe_attr_i(c, n, "axis", 0);
+    const int rank = fe_type(c, x)->rank;
+    if (axis < 0 || axis + t.rank > rank) {
+        fe_fail(c, n, "axis %lld does not fit operands of %d and %d dimensions", (long long)axis, rank, t.rank);
+        return NULL;
+    }
+    int64_t dims[IR_MAX_RANK];
+    for (int i = 0; i < rank - (int)axis; i++) dims[i] = i < t.rank ? t.dims[i] : 1;
+    return fe_p_reshape(c, y, rank - (int)axis, dims);
+}
+
 static bool two(struct fe_ctx *c, struct fe_node *n, struct fe_val **x, struct fe_val **y) {
-    return (*x = need(c, n, 0)) && (*y = need(c, n, 1));
+    return (*x = need(c, n, 0)) && (*y = need(c, n, 1)) && (*y = aligned(c, n, *x, *y));
 }
 
 static bool binary(struct fe_ctx *c, struct fe_node *n, struct fe_val *x, struct fe_val *y) {
@@ -298,11 +313,15 @@ bool fe_op_where(struct fe_ctx *c, struct fe_node *n) {
     return cond && x && y && fe_out_val(n, 0, fe_p_where(c, cond, x, y));
 }
 
+int64_t fe_cast_type(struct fe_ctx *c, const struct fe_node *n) {
+    return c->opset < 6 ? fe_onnx_dtype_named(fe_attr_s(c, n, "to", "")) : fe_attr_i(c, n, "to", 0);
+}
+
 bool fe_op_cast(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = need(c, n, 0);
     enum ir_dtype t;
     if (!x) return false;
-    int64_t to = fe_attr_i(c, n, "to", 0);
+    int64_t to = fe_cast_type(c, n);
     if (to < 0 || to > INT32_MAX || !fe_onnx_to_ir((int32_t)to, &t))
         return fe_fail(c, n, "it casts to %s (%lld), which is not supported", fe_onnx_dtype_name((int32_t)to),
                        (long long)to);

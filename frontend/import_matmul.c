@@ -1,6 +1,7 @@
 // Gemm, MatMul and Einsum.
 #include "onnx_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 static bool operands(struct fe_ctx *c, struct fe_node *n, ir_vid *a, ir_vid *b) {
@@ -16,10 +17,13 @@ bool fe_op_gemm(struct fe_ctx *c, struct fe_node *n) {
     if (fe_typeof(c, a)->rank != 2 || fe_typeof(c, b)->rank != 2)
         return fe_fail(c, n, "needs matrices, got %d and %d dimensions", fe_typeof(c, a)->rank, fe_typeof(c, b)->rank);
     ir_vid y = fe_matmul(c, a, b, fe_attr_i(c, n, "transA", 0) != 0, fe_attr_i(c, n, "transB", 0) != 0);
-    if (alpha != 1) y = fe_e2(c, IR_OP_mul, y, fe_f(c, alpha));
+    const enum ir_dtype t = fe_typeof(c, a)->dtype;
+    if (!ir_is_float(t) && (alpha != floor(alpha) || beta != floor(beta)))
+        return fe_fail(c, n, "it multiplies integers by alpha %g and beta %g, which must be whole", alpha, beta);
+    if (alpha != 1) y = fe_e2(c, IR_OP_mul, y, fe_num(c, t, alpha));
     if (fe_arg(n, 2) && beta != 0) {
         ir_vid bias = fe_in(c, n, 2);
-        if (beta != 1) bias = fe_e2(c, IR_OP_mul, bias, fe_f(c, beta));
+        if (beta != 1) bias = fe_e2(c, IR_OP_mul, bias, fe_num(c, t, beta));
         y = fe_e2(c, IR_OP_add, y, bias);
     }
     return fe_out(c, n, 0, y);

@@ -64,26 +64,6 @@ static ir_vid by_planes(struct fe_ctx *c, const struct pool2 *p, ir_vid x, const
 
 // --- tap by tap
 
-// x padded for all of a window's positions along dim i.
-static ir_vid surround(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, double value) {
-    int64_t hi = (w->out[i] - 1) * w->strides[i] + fe_window_reach(w, i) - w->lo[i] - w->in[i];
-    if (hi < 0) hi = 0;
-    return fe_pad(c, x, 2 + i, 1, &w->lo[i], &hi, NULL, value);
-}
-
-static ir_vid tap(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, int64_t t) {
-    return fe_cut(c, x, 2 + i, t * w->dilations[i], w->out[i], w->strides[i]);
-}
-
-static ir_vid window_sum(struct fe_ctx *c, ir_vid x, const struct fe_window *w) {
-    for (int i = w->k - 1; i >= 0; i--) {
-        ir_vid in = surround(c, x, w, i, 0);
-        x = tap(c, in, w, i, 0);
-        for (int64_t t = 1; t < w->kernel[i]; t++) x = fe_e2(c, IR_OP_add, x, tap(c, in, w, i, t));
-    }
-    return x;
-}
-
 // The larger of two, the first of equal ones, and where it stands: NaN is larger than any number, and what stands
 // nowhere
 // (-1: padding) smaller than all.
@@ -115,10 +95,10 @@ static double least(enum ir_dtype t) {
 
 static struct found window_max(struct fe_ctx *c, struct found x, const struct fe_window *w) {
     for (int i = w->k - 1; i >= 0 && x.v != IR_NONE; i--) {
-        const struct found in = {surround(c, x.v, w, i, least(fe_typeof(c, x.v)->dtype)),
-                                 x.at == IR_NONE ? IR_NONE : surround(c, x.at, w, i, -1)};
+        const struct found in = {fe_window_around(c, x.v, w, i, least(fe_typeof(c, x.v)->dtype)),
+                                 x.at == IR_NONE ? IR_NONE : fe_window_around(c, x.at, w, i, -1)};
         for (int64_t t = 0; t < w->kernel[i]; t++) {
-            const struct found here = {tap(c, in.v, w, i, t), tap(c, in.at, w, i, t)};
+            const struct found here = {fe_window_tap(c, in.v, w, i, t), fe_window_tap(c, in.at, w, i, t)};
             x = t ? larger(c, x, here) : here;
         }
     }
@@ -225,7 +205,7 @@ bool fe_op_avg_pool(struct fe_ctx *c, struct fe_node *n) {
     bool dilated = false;
     for (int i = 0; i < w.k; i++) dilated |= w.dilations[i] != 1 && w.kernel[i] != 1;
     if (t == IR_F32 && !dilated && fits_planes(&w)) return fe_out(c, n, 0, by_planes(c, &p, x, &w));
-    x = window_sum(c, x, &w);
+    x = fe_window_sum(c, x, &w);
     for (int i = 0; i < w.k; i++) {
         ir_vid k = counts(c, &w, i, p.include_pad, t);
         if (k == IR_NONE) return fe_fail(c, n, "its result is too large in dimension %d", i + 2);
@@ -260,7 +240,7 @@ bool fe_op_lp_pool(struct fe_ctx *c, struct fe_node *n) {
     struct fe_window w;
     double p;
     if (!enter(c, n, &x, &w) || !norm_of(c, n, x, &p)) return false;
-    return fe_out(c, n, 0, power(c, window_sum(c, powers(c, x, p), &w), 1 / p, true));
+    return fe_out(c, n, 0, power(c, fe_window_sum(c, powers(c, x, p), &w), 1 / p, true));
 }
 
 static bool spatial_axes(struct fe_ctx *c, const struct fe_node *n, ir_vid x, int64_t *axes, size_t *k) {

@@ -20,7 +20,7 @@ bool fe_op_pad(struct fe_ctx *c, struct fe_node *n) {
     int64_t given[2 * IR_MAX_RANK], axes[IR_MAX_RANK], lo[IR_MAX_RANK] = {0}, hi[IR_MAX_RANK] = {0};
     int count, n_axes;
     double value;
-    if (!fe_const_ints(c, n, "pads", 1, given, 2 * IR_MAX_RANK, &count) ||
+    if (!fe_const_ints(c, n, c->opset < 2 ? "paddings" : "pads", 1, given, 2 * IR_MAX_RANK, &count) ||
         !fe_const_ints(c, n, NULL, 3, axes, IR_MAX_RANK, &n_axes) ||
         !fe_scalar(c, n, 2, fe_attr_f(c, n, "value", 0), &value))
         return false;
@@ -101,16 +101,19 @@ bool fe_op_depth_to_space(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_val(n, 0, shuffle(c, x, (int64_t[]){t.dims[0], b, b, k, h, w}, (int64_t[]){0, 3, 4, 1, 5, 2}, four));
 }
 
+// Blocks in front of channels (DCR), or, from opset 28 where mode says so, behind them (CRD).
 bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = fe_arg(n, 0);
     int64_t b = fe_attr_i(c, n, "blocksize", 0);
-    if (!x) return false;
+    if (!x) return fe_fail(c, n, "operand 0 is missing");
     const struct ir_type t = *fe_type(c, x);
     if (t.rank != 4 || b < 1 || b > 1 << 16 || t.dims[2] % b || t.dims[3] % b)
         return fe_fail(c, n, "blocksize %lld does not fit its input", (long long)b);
+    const bool crd = !strcmp(fe_attr_s(c, n, "mode", "DCR"), "CRD");
     int64_t k = t.dims[1], h = t.dims[2] / b, w = t.dims[3] / b;
     return fe_out_val(n, 0,
-                      shuffle(c, x, (int64_t[]){t.dims[0], k, h, b, w, b}, (int64_t[]){0, 3, 5, 1, 2, 4},
+                      shuffle(c, x, (int64_t[]){t.dims[0], k, h, b, w, b},
+                              crd ? (int64_t[]){0, 1, 3, 5, 2, 4} : (int64_t[]){0, 3, 5, 1, 2, 4},
                               (int64_t[]){t.dims[0], k * b * b, h, w}));
 }
 
@@ -266,6 +269,12 @@ static bool read_request(struct fe_ctx *c, const struct fe_node *n, int rank, st
     if (q->scales && q->scales->n == 0) q->scales = NULL;
     if (n->arg >= 11 && fe_arg(n, 3) && !fe_ints(c, n, NULL, 3, &q->sizes)) return false;
     const Onnx__AttributeProto *a = fe_attr(n, "scales");
+    if (c->opset < 7 && fe_attr(n, "height_scale") && rank == 4) { // of Upsample-1
+        const double by[4] = {1, 1, fe_attr_f(c, n, "height_scale", 1), fe_attr_f(c, n, "width_scale", 1)};
+        struct fe_sym *s = fe_sym_new(c->a, IR_F32, 1, (int64_t[]){4});
+        for (size_t i = 0; s && i < 4; i++) s->v[i].f = by[i];
+        q->scales = s;
+    }
     if (!q->scales && !q->sizes && a) {
         int64_t len[1] = {(int64_t)a->n_floats};
         struct fe_sym *s = fe_sym_new(c->a, IR_F32, 1, len);

@@ -268,12 +268,8 @@ bool fe_op_expand(struct fe_ctx *c, struct fe_node *n) {
 }
 
 // Tile-13: repeat axis i r[i] times = insert a dim of r[i] before it and merge the two.
-bool fe_op_tile(struct fe_ctx *c, struct fe_node *n) {
-    struct fe_val *x = tensor(c, n, 0);
-    const struct fe_sym *s;
-    if (!x || !fe_ints(c, n, NULL, 1, &s)) return false;
+static bool tile(struct fe_ctx *c, struct fe_node *n, struct fe_val *x, const struct fe_sym *s) {
     const struct ir_type t = *fe_type(c, x);
-    if (!s || s->n != (size_t)t.rank) return fe_fail(c, n, "needs one repeat count for each of %d dimensions", t.rank);
     for (int i = 0; i < t.rank && x; i++) {
         int64_t rep, mid[IR_MAX_RANK + 1], wide[IR_MAX_RANK + 1];
         const struct ir_type now = *fe_type(c, x);
@@ -298,6 +294,30 @@ bool fe_op_tile(struct fe_ctx *c, struct fe_node *n) {
         x = x ? fe_p_reshape(c, x, now.rank, wide) : NULL;
     }
     return fe_out_val(n, 0, x);
+}
+
+bool fe_op_tile(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    const struct fe_sym *s;
+    if (!x || !fe_ints(c, n, NULL, 1, &s)) return false;
+    const int rank = fe_type(c, x)->rank;
+    if (!s || s->n != (size_t)rank) return fe_fail(c, n, "needs one repeat count for each of %d dimensions", rank);
+    return tile(c, n, x, s);
+}
+
+// Tile-1: one axis, that many times; both operands are single numbers of x's type.
+bool fe_op_tile_axis(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *x = tensor(c, n, 0);
+    double times, axis;
+    int64_t to, reps[IR_MAX_RANK];
+    int a;
+    if (!x || !fe_scalar(c, n, 1, 1, &times) || !fe_scalar(c, n, 2, 0, &axis)) return false;
+    const int rank = fe_type(c, x)->rank;
+    for (int i = 0; i < rank; i++) reps[i] = 1;
+    if (!checked_whole(axis, &to)) return fe_fail(c, n, "axis %g is no axis", axis);
+    if (!fe_axis(c, n, to, rank, &a)) return false;
+    if (!checked_whole(times, &reps[a]) || reps[a] < 1) return fe_fail(c, n, "it repeats an axis %g times", times);
+    return tile(c, n, x, fe_sym_ints(c->a, reps, (size_t)rank));
 }
 
 bool fe_op_concat(struct fe_ctx *c, struct fe_node *n) {
@@ -335,6 +355,10 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     int64_t *sizes = ARENA_ARRAY(c->a, int64_t, n->n_out + 1), at = 0;
     if (n->n_out == 0) return fe_fail(c, n, "has no results");
     if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), t.rank, &axis)) return false;
+    if (c->opset < 2 && fe_arg(n, 1)) { // sizes of the operand's type, floats
+        const struct fe_sym *s = fe_known(c, fe_arg(n, 1), true);
+        n->in[1] = s ? fe_val_sym(c, fe_sym_cast(c->a, s, IR_I64)) : n->in[1];
+    }
     if (!fe_const_ints(c, n, "split", 1, sizes, n->n_out, &count)) return false;
     if (t.dims[axis] < 0) return fe_fail(c, n, "it splits the batch, which is not supported");
     if (count < 0) { // equal parts, the last one smaller

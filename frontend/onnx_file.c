@@ -49,6 +49,12 @@ const char *fe_onnx_dtype_name(int32_t t) {
     return i < 0 ? "unknown" : dtypes[i].name;
 }
 
+int32_t fe_onnx_dtype_named(const char *name) {
+    for (size_t i = 0; i < N_DTYPES; i++)
+        if (!strcmp(dtypes[i].name, name)) return dtypes[i].onnx;
+    return 0;
+}
+
 bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out) {
     int i = find_dtype(t);
     if (i < 0 || dtypes[i].ir == IR_DTYPE_COUNT) return false;
@@ -66,7 +72,7 @@ int64_t fe_model_opset(const Onnx__ModelProto *m) {
         const char *dom = m->opset_import[i]->domain;
         if (!dom || !*dom || !strcmp(dom, "ai.onnx")) return m->opset_import[i]->version;
     }
-    return 0;
+    return m->ir_version < 3; // files that are older than opsets are of the first
 }
 
 static void *allocate(void *env, size_t bytes) {
@@ -140,15 +146,14 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
     io_unmap(data, size);
     if (!p) return NULL;
     int before = d->errors;
-    if (!p->has_ir_version || p->ir_version < 3)
-        diag_error(d, NULL, "ONNX IR version %lld is too old or missing; export the model again with opset 7 or later",
-                   p->has_ir_version ? (long long)p->ir_version : 0LL);
+    if (!p->has_ir_version || p->ir_version < 1)
+        diag_error(d, NULL, "the file has no ONNX IR version; export the model again");
     int64_t opset = fe_model_opset(p);
-    if (opset < 7 || opset > 26)
+    if (opset < FE_FIRST_OPSET || opset > FE_LAST_OPSET)
         diag_error(d, NULL,
-                   "opset %lld of the default domain is not supported (7 to 26 are); export the model with another "
+                   "opset %lld of the default domain is not supported (%d to %d are); export the model with another "
                    "opset_version",
-                   (long long)opset);
+                   (long long)opset, FE_FIRST_OPSET, FE_LAST_OPSET);
     if (p->graph->n_sparse_initializer)
         diag_error(d, NULL, "the graph has sparse initializers, which are not supported; export it with dense weights");
     for (size_t i = 0; i < p->graph->n_initializer && d->errors - before < 20; i++) {

@@ -8,6 +8,7 @@
 
 // --- the file (onnx_file.c) ----------------------------------------------------------------------------------------
 
+enum { FE_FIRST_OPSET = 1, FE_LAST_OPSET = 28 };
 struct fe_mapping {   // an external-data file, mapped once
     const char *rel;  // as the model names it
     const void *data; // NULL: refused, which has been reported
@@ -137,6 +138,7 @@ int64_t fe_model_opset(const Onnx__ModelProto *m); // of the default domain; 0 w
 
 size_t fe_onnx_dtype_size(int32_t t);              // 0 for strings, complex and unknown types
 const char *fe_onnx_dtype_name(int32_t t);         // "FLOAT16"
+int32_t fe_onnx_dtype_named(const char *name);     // the type of that name; 0: there is none
 bool fe_onnx_to_ir(int32_t t, enum ir_dtype *out); // false when there is no counterpart; 16-bit floats are f32
 enum ir_half fe_half(int32_t t); // FLOAT16 and BFLOAT16: results are rounded to them (import_floats.c)
 
@@ -282,6 +284,9 @@ bool fe_const_ints(struct fe_ctx *c, const struct fe_node *n, const char *attr, 
 bool fe_scalar(struct fe_ctx *c, const struct fe_node *n, size_t i, double def, double *out); // operand i as a number
 // Normalised. An axis of a moved operand becomes that of its vid; `rank` is always that of the operand as it is read.
 bool fe_axis(struct fe_ctx *c, const struct fe_node *n, int64_t axis, int rank, int *out);
+
+// The type that a Cast makes, an attribute of several forms; no type's number where it is wrong (import_math.c).
+int64_t fe_cast_type(struct fe_ctx *c, const struct fe_node *n);
 
 // Results. Return false when v is IR_NONE or NULL.
 bool fe_out(struct fe_ctx *c, struct fe_node *n, size_t i, ir_vid v);

@@ -145,3 +145,22 @@ ir_vid fe_out_of_batch(struct fe_ctx *c, ir_vid y, int64_t n, const int64_t *lea
     for (int i = 0; i < rank; i++) perm[i] = i == 0 || i > a + 1 ? i : i == 1 ? a + 1 : i - 1;
     return fe_transpose(c, fe_reshape(c, y, rank, dims), rank, perm);
 }
+
+ir_vid fe_window_around(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, double value) {
+    int64_t hi = (w->out[i] - 1) * w->strides[i] + fe_window_reach(w, i) - w->lo[i] - w->in[i];
+    if (hi < 0) hi = 0;
+    return fe_pad(c, x, 2 + i, 1, &w->lo[i], &hi, NULL, value);
+}
+
+ir_vid fe_window_tap(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, int64_t t) {
+    return fe_cut(c, x, 2 + i, t * w->dilations[i], w->out[i], w->strides[i]);
+}
+
+ir_vid fe_window_sum(struct fe_ctx *c, ir_vid x, const struct fe_window *w) {
+    for (int i = w->k - 1; i >= 0; i--) {
+        ir_vid in = fe_window_around(c, x, w, i, 0);
+        x = fe_window_tap(c, in, w, i, 0);
+        for (int64_t t = 1; t < w->kernel[i]; t++) x = fe_e2(c, IR_OP_add, x, fe_window_tap(c, in, w, i, t));
+    }
+    return x;
+}

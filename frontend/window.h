@@ -30,6 +30,11 @@ int64_t fe_window_reach(const struct fe_window *w, int i); // elements from a wi
 // (NULL: none); x itself where that is nothing.
 ir_vid fe_pad(struct fe_ctx *c, ir_vid x, int axis, int count, const int64_t *lo, const int64_t *hi,
               const int64_t *steps, double value);
+// x padded with `value` for all of a window's positions along spatial dim i; what its tap t sees of that; the sums over
+// whole windows, of any type.
+ir_vid fe_window_around(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, double value);
+ir_vid fe_window_tap(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, int64_t t);
+ir_vid fe_window_sum(struct fe_ctx *c, ir_vid x, const struct fe_window *w);
 // `size` elements of x along an axis, from `start` on, each `step`.
 ir_vid fe_cut(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size, int64_t step);
 
