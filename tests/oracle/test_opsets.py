@@ -25,7 +25,7 @@ WAS_ATTRIBUTE = [
     ("Squeeze|Unsqueeze|ReduceSum", 1, "axes", 13, list), ("Reduce.*", 1, "axes", 18, list), ("Reshape", 1, "shape", 5, list),
     ("Split", 1, "split", 13, list), ("Slice", 1, "starts", 10, list), ("Slice", 2, "ends", 10, list), ("Slice", 3, "axes", 10, list),
     ("Pad", 1, "paddings", 2, list), ("Pad", 1, "pads", 11, list), ("Pad", 2, "value", 11, float), ("Clip", 1, "min", 11, float),
-    ("Clip", 2, "max", 11, float), ("Dropout", 1, "ratio", 12, float),
+    ("Clip", 2, "max", 11, float), ("Dropout", 1, "ratio", 12, float), ("TopK", 1, "k", 10, int),
 ]
 BROADCASTS = "Add Sub Mul Div Pow And Or Xor Equal Less Greater".split()  # by saying so, before opset 7
 
@@ -43,7 +43,7 @@ def spelled(op, v, operands, attrs):
         if v < until and re.fullmatch(ops, op) and k < len(operands) and k not in gone and operands[k] is not None:
             if not isinstance(operands[k], tuple):
                 return None
-            attrs[name] = operands[k][1].ravel().tolist() if kind is list else float(operands[k][1])
+            attrs[name] = operands[k][1].ravel().tolist() if kind is list else kind(operands[k][1].item())
             gone.add(k)
     if op == "Slice" and v < 10:
         if len(operands) > 4 and (operands[4][1] != 1).any():

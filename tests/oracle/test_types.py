@@ -168,7 +168,7 @@ case("LRN", lambda t: ([image(t)], {"size": 3}))
 # newer (RMSNormalization, Swish) or older (Upsample) than the one here.
 WITHOUT = set("SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SplitToSequence ConcatFromSequence If "
               "RandomUniformLike RandomUniform RMSNormalization Swish Upsample "
-              "Scatter TensorScatter CumProd".split())
+              "Scatter TensorScatter CumProd RNN GRU LSTM".split())  # tests of their own
 
 # --- what is refused ------------------------------------------------------------------------------------------------------
 REFUSED = {
