@@ -245,12 +245,14 @@ static void make_input(struct fe_ctx *c, struct fe_val *val, const struct input 
     struct fe_form form = {.name = in->name, .rank = in->rank, .outer = 1, .half = fe_half(in->type->elem_type)};
     int k = 0;
     fe_onnx_to_ir(in->type->elem_type, &dtype);
+    form.dtype = dtype;
     if (in->axis >= 0) dims[k++] = IR_N;
     for (int i = 0; i < in->rank; i++) {
         form.dims[i] = i == in->axis ? IR_N : in->dims[i];
         if (i != in->axis) dims[k++] = in->dims[i];
         if (i < in->axis) form.outer *= in->dims[i];
     }
+    if (in->axis >= 0) form.fixed = in->dims[in->axis];
     if (in->axis >= 0 && in->dims[in->axis] && in->dims[in->axis] <= FE_MAX_BAKED) c->baked = in->dims[in->axis];
     val->vid = ir_boundary(c->g, IR_ROLE_INPUT, ir_type_make(dtype, in->rank, dims), in->name, NULL);
     *ARENA_PUSH(c->m->arena, c->m->forms, c->m->n_forms, c->m->cap_forms) = form;
@@ -265,7 +267,10 @@ static void add_input(struct fe_ctx *c, struct fe_slot *slot, const struct input
         if (!s) return;
         slot->val = fe_val_sym(c, s);
         slot->val->name = in->name;
-        *ARENA_PUSH(c->m->arena, c->m->givens, c->m->n_givens, c->m->cap_givens) = *elements;
+        struct fe_form form = {.name = in->name, .rank = s->type.rank, .outer = 1, .dtype = s->type.dtype};
+        memcpy(form.dims, s->type.dims, sizeof form.dims);
+        form.elements = elements->values;
+        *ARENA_PUSH(c->m->arena, c->m->forms, c->m->n_forms, c->m->cap_forms) = form;
         return;
     }
     for (int i = 0; i < in->rank; i++)
@@ -351,10 +356,10 @@ void fe_add_inputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto 
 // --- outputs
 
 // The value as an output of the graph, batch first, and how the file has it.
-static void add_output(struct fe_ctx *c, const char *name, struct fe_val *v) {
+static void add_output(struct fe_ctx *c, const char *name, struct fe_val *v, bool of_file) {
     struct fe_form form = {.name = name, .output = true, .outer = 1, .half = v->half};
     ir_vid x = fe_vid(c, v);
-    if (v->half)
+    if (v->half && of_file)
         diag_note(c->d, NULL,
                   "output \"%s\" is of %s in the file: its values are, its elements are float32 in training and in C",
                   name, v->half == IR_HALF_F16 ? "FLOAT16" : "BFLOAT16");
@@ -363,6 +368,7 @@ static void add_output(struct fe_ctx *c, const char *name, struct fe_val *v) {
         return;
     }
     form.rank = fe_onnx_dims(c, v, form.dims);
+    form.dtype = fe_typeof(c, x)->dtype;
     if (v->is_moved) {
         form.outer = v->frame.before;
         for (int i = 0; i < v->frame.at; i++) form.outer *= form.dims[i];
@@ -392,9 +398,25 @@ void fe_add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto
         if (fe_is_tap(c->m, name) && !v->unknown)
             fe_import_tap(c, name, v);
         else if (!v->is_buffer && !v->unknown) // running statistics come back under IR_OUT_BUFFER
-            add_output(c, name, v);
+            add_output(c, name, v, true);
     }
     for (size_t i = 0; i < c->n_buffers; i++)
         if (c->buffers[i]->buffer_now != IR_NONE)
             ir_set_output(c->g, IR_OUT_BUFFER, c->g->values[c->buffers[i]->vid].name, c->buffers[i]->buffer_now);
+}
+
+// Results of nodes, beside the graph's outputs: those that are computed.
+void fe_add_values(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g) {
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t k = 0; k < g->node[i]->n_output; k++) {
+            const char *name = g->node[i]->output[k];
+            const struct fe_slot *slot = *name ? fe_scope_find(s, name) : NULL;
+            struct fe_val *v = slot ? slot->val : NULL;
+            bool there = false;
+            for (size_t j = 0; j < c->g->n_outputs; j++) there |= !strcmp(c->g->outputs[j].name, name);
+            if (there || !v || v->unknown || v->is_seq || v->random || v->rows || v->is_buffer || v->vid == IR_NONE ||
+                c->g->values[v->vid].role != IR_ROLE_NODE)
+                continue;
+            add_output(c, name, v, false);
+        }
 }

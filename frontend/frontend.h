@@ -27,6 +27,7 @@ struct fe_options {
     const char *const *no_batch; // patterns of inputs without one: every size of theirs is known
     size_t n_no_batch;
     bool whole;                                // none has one
+    bool values;                               // what nodes make is an output, too
     const struct fe_shape_input *shape_inputs; // inputs that are constants of this compilation
     size_t n_shape_inputs;
     // Patterns of names as of fnmatch(3), for float tensors. With train_only nothing else is trained; constants never
@@ -51,11 +52,22 @@ struct fe_form {
     int rank;
     int64_t dims[IR_MAX_RANK]; // in the file; negative: times N, at most one, at any place
     int64_t outer;
+    int64_t fixed; // an input's batch, where the file has a number for it; 0: none
+    enum ir_dtype dtype;
     enum ir_half half;
+    const char *elements; // of an input that is a constant of this compilation, "2,-1,N"; NULL: it is an input
 };
 const struct fe_form *fe_forms(const struct fe_model *m, size_t *n);
-// Inputs of the file that --shape-input made constants.
-const struct fe_shape_input *fe_given_inputs(const struct fe_model *m, size_t *n);
+
+// What the nodes of the main graph make, in the file's order. With fe_options.values those of them that are tensors and
+// depend on the data are outputs of the graph, behind its own (values.c).
+struct fe_value {
+    const char *name, *node, *op; // node: its name, or a made-up "Conv#12"
+};
+const struct fe_value *fe_values(const struct fe_model *m, struct arena *a, size_t *n);
+// Writes an opened file, before fe_import, that has these values as outputs, too, and its tensors inside.
+enum smkd_status fe_write_values(struct fe_model *m, const char *const *names, size_t n, const char *path,
+                                 struct diag *d);
 
 // Gives the linear layer (Gemm, MatMul, a 1x1 Conv) whose result becomes the output or value `logits`, or the only
 // output that ends in one where that is NULL, `classes` fresh outputs: its weight and bias, uniform in +-1/sqrt(fan

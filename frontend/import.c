@@ -211,7 +211,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     const Onnx__GraphProto *g = m->proto->graph;
     int before = d->errors;
     struct fe_ctx c = {.m = m, .a = a, .d = d, .opset = (int)fe_model_opset(m->proto), .seed = IR_NONE};
-    m->n_weights = m->n_edits = m->n_norms = m->n_frozen = m->n_forms = m->n_givens = 0;
+    m->n_weights = m->n_edits = m->n_norms = m->n_frozen = m->n_forms = 0;
     fe_decide_parameters(m, d, o);
     c.training_norms = fe_has_training_norms(m->proto);
     c.freeze_norms = o && o->freeze_norms;
@@ -232,6 +232,7 @@ struct ir_graph *fe_import(struct fe_model *m, struct arena *a, struct diag *d, 
     fe_run_nodes(&c, s, g->node, g->n_node, outs, g->n_output);
     c.g->cur_loc = (struct diag_loc){0};
     fe_add_outputs(&c, s, g);
+    if (o && o->values && d->errors == before) fe_add_values(&c, s, g);
     if (c.saw_conv && !c.saw_bn && c.bare_convs >= 2)
         diag_warning(
             d, NULL,
@@ -267,9 +268,4 @@ const struct ir_type *fe_type_of(const struct fe_model *m, const char *value) {
 const struct fe_form *fe_forms(const struct fe_model *m, size_t *n) {
     *n = m->n_forms;
     return m->forms;
-}
-
-const struct fe_shape_input *fe_given_inputs(const struct fe_model *m, size_t *n) {
-    *n = m->n_givens;
-    return m->givens;
 }

@@ -48,8 +48,6 @@ struct fe_model {
     size_t n_taps, cap_taps;
     struct fe_form *forms;
     size_t n_forms, cap_forms;
-    struct fe_shape_input *givens;
-    size_t n_givens, cap_givens;
 };
 // Decides what is trained and what is not, with its reports (parameters.c); the model may be raised to float32.
 void fe_decide_parameters(struct fe_model *m, struct diag *d, const struct fe_options *o);
@@ -378,6 +376,7 @@ void fe_declared_report(struct fe_ctx *c);
 struct fe_scope;
 void fe_add_inputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g, const struct fe_options *o);
 void fe_add_outputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g);
+void fe_add_values(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g);
 
 // The value of the output that is a tap, with a report where it can be none (taps.c).
 void fe_import_tap(struct fe_ctx *c, const char *name, struct fe_val *v);

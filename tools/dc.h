@@ -16,6 +16,7 @@ int dc_loss(int argc, char **argv);
 int dc_emit_loss(int argc, char **argv);
 int dc_optimizer(int argc, char **argv);
 int dc_ops(int argc, char **argv);
+int dc_verify(int argc, char **argv);
 
 // --- stages (dc_stage.c) --------------------------------------------------------------------------------------------
 
@@ -94,7 +95,8 @@ struct dc_model {
     bool one_head;     // --logits said which
     const char **taps; // outputs that are there for training alone
     size_t n_taps;
-    bool frozen; // --freeze is given: no gradient by the inputs, for which everything before them would be needed
+    bool as_it_is; // no edits of the file: no heads, taps or new layers
+    bool frozen;   // --freeze is given: no gradient by the inputs, for which everything before them would be needed
     // Of dc_model_graphs:
     struct ir_graph *infer, *train;
     size_t n_params, n_untrained; // of these, no gradient reaches so many
@@ -152,6 +154,8 @@ bool dc_asks_for_batch(const struct fe_options *o);
 // Opens and imports a model under DC_BOUNDARY_OPTS and the --train-only, --constant, --logits, --classes and --seed
 // options. DONE, or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
+// The same under DC_BOUNDARY_OPTS alone, the file as it is; with `values` what its nodes make are outputs, too.
+int dc_model_open_values(struct dc_model *m, const char *path, const struct args *a, bool values);
 void dc_model_close(struct dc_model *m);
 
 // Graphs of both modes as far as `upto`, DC_IR (what codegen's passes start from) or DC_GRAD (training with its

@@ -119,9 +119,10 @@ static int import_as(struct dc_model *m, const struct args *a, const struct fe_o
     m->imported = NULL;
     m->file = fe_open(&m->arena, &m->diag, m->diag.file);
     if (!m->file) return dc_exit(SMKD_INVALID, &m->diag);
-    int code = new_head(m, a, head);
-    if (code == EXIT_DONE) code = add_taps(m, a);
-    if (code == EXIT_DONE) code = add_heads(m, a, o);
+    *head = NULL;
+    int code = m->as_it_is ? EXIT_DONE : new_head(m, a, head);
+    if (code == EXIT_DONE && !m->as_it_is) code = add_taps(m, a);
+    if (code == EXIT_DONE && !m->as_it_is) code = add_heads(m, a, o);
     if (code == EXIT_DONE) m->imported = fe_import(m->file, &m->arena, &m->diag, o);
     return code == EXIT_DONE && !m->imported ? dc_exit(SMKD_INVALID, &m->diag) : code;
 }
@@ -145,10 +146,22 @@ static int import(struct dc_model *m, const struct args *a, struct fe_options *o
             say_more(&said, &whole);
         }
     }
-    say(&said);
+    if (!o->values || code != EXIT_DONE) say(&said); // else the same is said of the plain model
     m->diag.sink = NULL;
     m->diag.env = NULL;
     return code;
+}
+
+int dc_model_open_values(struct dc_model *m, const char *path, const struct args *a, bool values) {
+    *m = (struct dc_model){.diag = {.file = path}};
+    arena_init(&m->arena);
+    struct fe_options o = {0};
+    const char *head;
+    int code = dc_boundary_options(&m->arena, a, &o);
+    o.values = values;
+    m->as_it_is = true;
+    doing("reading %s", path);
+    return code == EXIT_DONE ? import(m, a, &o, &head) : code;
 }
 
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {

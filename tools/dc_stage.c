@@ -193,15 +193,18 @@ static cJSON *norm_names(struct arena *a, const struct ir_graph *g) {
 
 // How the file has inputs and outputs, where that is another way than the artifact's (SMKD_NOTE_FORMS).
 static void add_forms(cJSON *j, const struct fe_model *file) {
-    size_t n, n_given;
+    size_t n;
     const struct fe_form *forms = fe_forms(file, &n);
-    const struct fe_shape_input *given = fe_given_inputs(file, &n_given);
     static const char *const halves[] = {[IR_HALF_F16] = "float16", [IR_HALF_BF16] = "bfloat16"};
-    cJSON *list = NULL, *constants = n_given ? cJSON_AddObjectToObject(j, SMKD_NOTE_GIVEN) : NULL;
-    for (size_t i = 0; i < n_given; i++) cJSON_AddStringToObject(constants, given[i].input, given[i].values);
+    cJSON *list = NULL, *constants = NULL;
     for (size_t i = 0; i < n; i++) {
         const struct fe_form *f = &forms[i];
         bool moved = false;
+        if (f->elements) {
+            if (!constants) constants = cJSON_AddObjectToObject(j, SMKD_NOTE_GIVEN);
+            cJSON_AddStringToObject(constants, f->name, f->elements);
+            continue;
+        }
         for (int k = 0; k < f->rank; k++) moved |= f->dims[k] < 0 && (k > 0 || f->outer > 1);
         if (!moved && f->half == IR_HALF_NONE) continue;
         if (!list) list = cJSON_AddArrayToObject(j, SMKD_NOTE_FORMS);

@@ -108,7 +108,8 @@ static enum smkd_result check_given(const char *path, const char *name, const ch
         char text[40] = "";
         double v = 0;
         if (n < sizeof text) memcpy(text, p, n);
-        same &= !strcmp(text, "N") || (parse_f64(text, &v) && v == ((double *)t.data)[i]);
+        same &= !strcmp(text, "N") ||
+                (parse_f64(text, &v) && (v == ((double *)t.data)[i] || (float)v == (float)((double *)t.data)[i]));
         p += n + (p[n] == ',');
     }
     same &= *p == 0;
@@ -119,8 +120,8 @@ static enum smkd_result check_given(const char *path, const char *name, const ch
     return r;
 }
 
-static enum smkd_result read_one(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role, const char *option,
-                                 const char *value, int64_t *batch) {
+enum smkd_result run_feeds_add(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role, const char *option,
+                               const char *value, int64_t *batch) {
     const char *eq = strchr(value, '=');
     if (!eq || eq == value || !eq[1]) return rt_fail(SMKD_R_INVALID, "--%s %s: expected NAME=FILE.npy", option, value);
     struct str name = STR_INIT, all = STR_INIT, given = STR_INIT;
@@ -155,7 +156,7 @@ static enum smkd_result read_one(struct run_feeds *fs, const smkd_model *m, enum
 enum smkd_result run_feeds_read(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role,
                                 const struct args *a, const char *option, int64_t *batch) {
     for (size_t i = 0; i < args_count(a, option); i++) {
-        enum smkd_result r = read_one(fs, m, role, option, args_nth(a, option, i), batch);
+        enum smkd_result r = run_feeds_add(fs, m, role, option, args_nth(a, option, i), batch);
         if (r != SMKD_R_OK) return r;
     }
     return SMKD_R_OK;

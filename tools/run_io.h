@@ -59,6 +59,9 @@ struct run_feeds {
 // failure.
 enum smkd_result run_feeds_read(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role,
                                 const struct args *a, const char *option, int64_t *batch);
+// One of them, "x=x.npy".
+enum smkd_result run_feeds_add(struct run_feeds *fs, const smkd_model *m, enum smkd_abi_role role, const char *option,
+                               const char *value, int64_t *batch);
 void run_feeds_release(struct run_feeds *fs);
 // SMKD_R_INVALID naming the first INPUT of the model without a feed.
 enum smkd_result run_feeds_complete(const struct run_feeds *fs, const smkd_model *m);

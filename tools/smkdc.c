@@ -5,6 +5,7 @@ static const struct args_program_cmd commands[] = {
     {"new", dc_new, "write a built-in backbone with fresh weights as an ONNX file"},
     {"compile", dc_compile, "ONNX file -> native training program (.smkd)"},
     {"check", dc_check, "say whether an ONNX file can be compiled and trained, and what stands in the way"},
+    {"verify", dc_verify, "compare what every node of an ONNX file makes with onnxruntime"},
     {"inspect", dc_inspect, "print what a .smkd file holds"},
     {"loss", dc_loss, "compile a training loss, for runtimes built without LLVM"},
     {"emit-loss", dc_emit_loss, "print the loss of a method as its paper writes it, as text that loss reads"},
