@@ -53,6 +53,7 @@ static const struct slot {
     {"ReverseSequence", 1, 1, FE_REACH_INDEX},
     {"SequenceAt", 1, 1, FE_REACH_INDEX},
     {"SequenceInsert", 2, 2, FE_REACH_INDEX},
+    {"SequenceErase", 1, 1, FE_REACH_INDEX},
     {"CumSum", 1, 1, FE_REACH_INDEX},
     {"CumProd", 1, 1, FE_REACH_INDEX},
     {"Trilu", 1, 1, FE_REACH_INDEX},
@@ -65,6 +66,11 @@ static const struct slot {
     {"Pow", 1, 1, FE_REACH_EXPONENT},
     {"Where", 0, 0, FE_REACH_MASK},
     {"If", 0, 0, FE_REACH_MASK},
+    {"Loop", 0, 0, FE_REACH_SHAPE},
+    {"Loop", 1, 1, FE_REACH_MASK},
+    {"RNN", 4, 4, FE_REACH_INDEX},
+    {"GRU", 4, 4, FE_REACH_INDEX},
+    {"LSTM", 4, 4, FE_REACH_INDEX},
     {"Equal", 0, 1, FE_REACH_MASK},
     {"Less", 0, 1, FE_REACH_MASK},
     {"LessOrEqual", 0, 1, FE_REACH_MASK},
@@ -130,9 +136,10 @@ static struct fe_flow_value *add(struct fe_flow *f, const char *name) {
     return &f->values[*at - 1];
 }
 
-static void name_values(struct fe_flow *f) {
+// `g`: the graph whose initializers may be read by bodies alone, or NULL.
+static void name_values(struct fe_flow *f, const Onnx__GraphProto *g) {
     struct arena *a = f->shared->a;
-    size_t most = f->n_params + f->n_results + 1, reads = 0;
+    size_t most = f->n_params + f->n_results + 1 + (g ? g->n_initializer : 0), reads = 0;
     for (size_t i = 0; i < f->n_nodes; i++) {
         most += f->nodes[i]->n_output + f->nodes[i]->n_input;
         reads += f->nodes[i]->n_input;
@@ -146,6 +153,8 @@ static void name_values(struct fe_flow *f) {
         if (*f->params[i]) add(f, f->params[i]);
     for (size_t i = 0; i < f->n_results; i++)
         if (*f->results[i]) add(f, f->results[i]);
+    for (size_t i = 0; g && i < g->n_initializer; i++)
+        if (g->initializer[i]->name && *g->initializer[i]->name) add(f, g->initializer[i]->name)->stored = true;
     for (size_t i = 0; i < f->n_nodes; i++) {
         for (size_t k = 0; k < f->nodes[i]->n_output; k++)
             if (*f->nodes[i]->output[k]) add(f, f->nodes[i]->output[k])->node = (uint32_t)i;
@@ -179,6 +188,29 @@ static char **output_names(struct arena *a, const Onnx__GraphProto *g) {
     return names;
 }
 
+// How the operands and results of a node and of its body belong to each other: those of the body come this much later,
+// or, where negative, earlier. What a body carries from one step to the next are the node's first results.
+struct carries {
+    const char *op;
+    int operands, results;
+    bool carries;
+};
+static const struct carries *carried(const struct fe_flow *f, const Onnx__NodeProto *p) {
+    static const struct carries loops[] = {{"Loop", 0, 1, true}, {"Scan", 0, 0, true}, {"SequenceMap", 0, 0, false}};
+    static const struct carries old_scan = {"Scan", -1, 0, true};
+    for (size_t i = 0; i < sizeof loops / sizeof *loops; i++)
+        if (fe_flow_is(p, loops[i].op)) return i == 1 && fe_model_opset(f->shared->m) < 9 ? &old_scan : &loops[i];
+    return NULL;
+}
+
+const char *fe_flow_inside(const struct fe_flow *f, size_t node, size_t operand) {
+    const struct fe_flow *in = f->inner[node];
+    const struct carries *how = in && in->parent ? carried(f, f->nodes[node]) : NULL;
+    const size_t skip = how && how->operands < 0;
+    if (!in || (in->parent && !how) || operand < skip || operand - skip >= in->n_params) return NULL;
+    return in->params[operand - skip];
+}
+
 // What node i runs, made when it is first asked for; NULL for an operator.
 static struct fe_flow *inner(struct fe_flow *f, size_t i) {
     struct fe_flow_shared *s = f->shared;
@@ -191,7 +223,7 @@ static struct fe_flow *inner(struct fe_flow *f, size_t i) {
         struct fe_flow *b = f->inner[i] = body_new(s, fn->node, fn->n_node, NULL, f->depth + 1);
         b->params = fn->input, b->n_params = fn->n_input;
         b->results = fn->output, b->n_results = fn->n_output;
-        name_values(b);
+        name_values(b, NULL);
     }
     for (size_t k = 0; !fn && k < p->n_attribute; k++) {
         const Onnx__GraphProto *g = p->attribute[k]->g;
@@ -199,7 +231,9 @@ static struct fe_flow *inner(struct fe_flow *f, size_t i) {
         s->n_inner += g->n_node;
         struct fe_flow *b = body_new(s, g->node, g->n_node, f, f->depth + 1);
         b->results = output_names(s->a, g), b->n_results = g->n_output;
-        name_values(b);
+        b->params = ARENA_ARRAY(s->a, char *, g->n_input + 1), b->n_params = g->n_input;
+        for (size_t j = 0; j < g->n_input; j++) b->params[j] = g->input[j]->name ? g->input[j]->name : (char *)"";
+        name_values(b, NULL);
         b->next = f->inner[i];
         f->inner[i] = b;
     }
@@ -228,12 +262,47 @@ static unsigned reach_of(const struct fe_flow *f, const char *name) {
 
 static void run(struct fe_flow *f);
 
+// The body of a loop: what reaches a result of one step reaches, through the next, what makes that result here.
+static void visit_loop(struct fe_flow *f, const Onnx__NodeProto *p, struct fe_flow *b, const struct carries *how) {
+    const size_t shift = (size_t)how->results, skip = how->operands < 0;
+    for (size_t k = 0; k < p->n_output && k + shift < b->n_results; k++)
+        grow(b, b->results[k + shift], reach_of(f, p->output[k]), false);
+    if (shift && b->n_results) grow(b, b->results[0], FE_REACH_MASK, false); // whether there is another step
+    run(b);
+    const size_t before = 2 * shift; // a Loop's body takes the step and the condition first
+    size_t states = b->n_params > before ? b->n_params - before : 0;
+    for (size_t k = 0; k < p->n_attribute; k++)
+        if (p->attribute[k]->name && !strcmp(p->attribute[k]->name, "num_scan_inputs"))
+            states -=
+                p->attribute[k]->i > 0 && (size_t)p->attribute[k]->i < states ? (size_t)p->attribute[k]->i : states;
+    for (bool more = how->carries; more;) {
+        more = false;
+        for (size_t k = 0; k < states && k + shift < b->n_results; k++) {
+            const size_t operand = k + before;
+            const unsigned reach = reach_of(b, b->params[operand]);
+            more |= (reach_of(b, b->results[k + shift]) | reach) != reach_of(b, b->results[k + shift]);
+            grow(b, b->results[k + shift], reach, false);
+        }
+        run(b);
+    }
+    for (size_t k = skip; k < p->n_input; k++) {
+        const unsigned slot = fe_flow_slot(p, k);
+        const unsigned reach = slot ? slot : k - skip < b->n_params ? reach_of(b, b->params[k - skip]) : 0;
+        grow(f, p->input[k], reach, false);
+    }
+}
+
 static void visit(struct fe_flow *f, size_t i) {
     const Onnx__NodeProto *p = f->nodes[i];
     unsigned out = 0;
     for (size_t k = 0; k < p->n_output; k++) out |= reach_of(f, p->output[k]);
     struct fe_flow *in = inner(f, i);
     bool function = in && !in->parent;
+    const struct carries *loop = in && !function ? carried(f, p) : NULL;
+    if (loop) {
+        visit_loop(f, p, in, loop);
+        return;
+    }
     for (struct fe_flow *b = in; b; b = b->next) {
         for (size_t k = 0; k < b->n_results && k < p->n_output; k++)
             grow(b, b->results[k], reach_of(f, p->output[k]), false);
@@ -260,11 +329,7 @@ struct fe_flow *fe_flow_new(struct arena *a, const Onnx__ModelProto *m) {
     const Onnx__GraphProto *g = m->graph;
     struct fe_flow *f = body_new(s, g->node, g->n_node, NULL, 0);
     f->results = output_names(a, g), f->n_results = g->n_output;
-    name_values(f);
-    for (size_t i = 0; i < g->n_initializer; i++) {
-        struct fe_flow_value *v = fe_flow_find(f, g->initializer[i]->name);
-        if (v) v->stored = true; // NULL: nothing reads it
-    }
+    name_values(f, g);
     for (size_t i = 0; i < f->n_results; i++) grow(f, f->results[i], FE_REACH_DATA, false);
     run(f);
     return f;

@@ -59,6 +59,8 @@ const Onnx__NodeProto *fe_flow_producer(const struct fe_flow *f, const char *nam
 unsigned fe_flow_slot(const Onnx__NodeProto *p, size_t operand);
 // Whether a result is operand 0 elsewhere or otherwise: its elements are the operand's.
 bool fe_flow_moves(const Onnx__NodeProto *p, size_t operand);
+// The name under which what a node runs, a function or the body of a loop, has its operand; NULL: it has none.
+const char *fe_flow_inside(const struct fe_flow *f, size_t node, size_t operand);
 bool fe_flow_is(const Onnx__NodeProto *p, const char *op); // false for NULL
 
 #endif

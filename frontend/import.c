@@ -87,17 +87,24 @@ ir_vid fe_apply(struct fe_ctx *c, const struct fe_node *n, const char *op, ir_vi
     return r->fn(c, &inner) ? fe_vid(c, out) : IR_NONE;
 }
 
-bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *g) {
-    if (c->depth >= MAX_DEPTH) return fe_fail(c, n, "subgraphs are nested more than %d deep", MAX_DEPTH);
+struct fe_val **fe_run_body(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *g, struct fe_val *const *in,
+                            size_t n_in) {
+    if (c->depth >= MAX_DEPTH) {
+        fe_fail(c, n, "subgraphs are nested more than %d deep", MAX_DEPTH);
+        return NULL;
+    }
     struct fe_scope s = {.parent = n->scope, .infos = {{g->value_info, g->n_value_info}, {g->output, g->n_output}}};
+    for (size_t i = 0; i < n_in && i < g->n_input; i++)
+        if (g->input[i]->name && *g->input[i]->name) fe_scope_add(&s, c->a, g->input[i]->name)->val = in[i];
     fe_add_initializers(c, &s, g);
-    const char **outs = ARENA_ARRAY(c->a, const char *, g->n_output + 1);
-    for (size_t i = 0; i < g->n_output; i++) outs[i] = g->output[i]->name ? g->output[i]->name : "";
+    const char **names = ARENA_ARRAY(c->a, const char *, g->n_output + 1);
+    for (size_t i = 0; i < g->n_output; i++) names[i] = g->output[i]->name ? g->output[i]->name : "";
     c->depth++;
-    fe_run_nodes(c, &s, g->node, g->n_node, outs, g->n_output);
+    fe_run_nodes(c, &s, g->node, g->n_node, names, g->n_output);
     c->depth--;
-    for (size_t i = 0; i < n->n_out && i < g->n_output; i++) n->out[i] = fe_scope_value(&s, outs[i]);
-    return true;
+    struct fe_val **out = ARENA_ARRAY(c->a, struct fe_val *, g->n_output + 1);
+    for (size_t i = 0; i < g->n_output; i++) out[i] = fe_scope_value(&s, names[i]);
+    return out;
 }
 
 // A function parameter the caller left out is a value without anything in it.
@@ -169,7 +176,9 @@ void fe_import_node(struct fe_ctx *c, struct fe_scope *s, const Onnx__NodeProto 
     size_t index = c->n_nodes++;
     if (index >= MAX_NODES) {
         if (index == MAX_NODES)
-            diag_error(c->d, NULL, "the graph has more than %d nodes once its functions are inlined", MAX_NODES);
+            diag_error(c->d, NULL,
+                       "the graph has more than %d nodes once its functions are inlined and its loops unrolled",
+                       MAX_NODES);
         return;
     }
     n.op = p->op_type ? p->op_type : "";

@@ -25,7 +25,8 @@ static bool among(const char *op, const char *const *list, size_t n) {
 // Moves elements, or hands values on that have a type already: there is nothing to round.
 static const char *const moves[] = {"Concat",  "Expand", "Flatten", "Gather",  "Identity",  "Pad",
                                     "Reshape", "Slice",  "Split",   "Squeeze", "Transpose", "Unsqueeze"};
-static const char *const hands_on[] = {"Constant", "If", "SequenceAt"};
+static const char *const hands_on[] = {"Constant",           "If",   "Loop",       "Optional",
+                                       "OptionalGetElement", "Scan", "SequenceAt", "SequenceMap"};
 // The operand whose type the results have, where it is not the first.
 static const struct {
     const char *op;

@@ -263,9 +263,25 @@ static const struct works {
     {"TopK", 1},
 };
 // Those that read a frame themselves or only hand values on.
-static const char *const own[] = {"Expand", "GRU",     "Identity",          "LSTM",
-                                  "RNN",    "Reshape", "SequenceConstruct", "SequenceInsert",
-                                  "Shape",  "Squeeze", "Transpose",         "Unsqueeze"};
+static const char *const own[] = {"Expand",
+                                  "GRU",
+                                  "Identity",
+                                  "If",
+                                  "LSTM",
+                                  "Loop",
+                                  "Optional",
+                                  "OptionalGetElement",
+                                  "OptionalHasElement",
+                                  "RNN",
+                                  "Reshape",
+                                  "Scan",
+                                  "SequenceConstruct",
+                                  "SequenceInsert",
+                                  "SequenceMap",
+                                  "Shape",
+                                  "Squeeze",
+                                  "Transpose",
+                                  "Unsqueeze"};
 
 static int operands_of(const char *op) {
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)

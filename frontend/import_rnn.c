@@ -10,8 +10,6 @@
 
 enum kind { RNN, GRU, LSTM };
 enum { MAX_GATES = 4, MAX_ACTIVATIONS = 3 };
-// All steps of a graph, of both directions: they are nodes, and what is done with nodes takes time.
-enum { MAX_STEPS = 4096 };
 
 static const struct {
     int gates, activations;
@@ -272,12 +270,8 @@ static bool read_x(struct rnn *r, ir_vid *x) {
     if (hidden != r->H || r->T < 1 || r->H < 1 || r->C < 1 || r->H > INT32_MAX / 16)
         return fe_fail(c, r->n, "%lld steps of %lld features with a state of %lld (hidden_size %lld) cannot be",
                        (long long)r->T, (long long)r->C, (long long)r->H, (long long)hidden);
-    c->steps += r->T * r->dirs;
-    if (r->T > MAX_STEPS || c->steps > MAX_STEPS)
-        return fe_fail(c, r->n,
-                       "the model's recurrent operators have %lld steps up to here, all of which become code; at most "
-                       "%d are supported: give a shorter input (--shape)",
-                       (long long)c->steps, MAX_STEPS);
+    for (int k = 0; k < r->dirs; k++)
+        if (!fe_count_steps(c, r->n, r->T)) return false;
     const int64_t G = r->gates * r->H;
     return has_dims(r, 1, 3, (int64_t[3]){r->dirs, G, r->C}) && has_dims(r, 2, 3, (int64_t[3]){r->dirs, G, r->H}) &&
            (!fe_arg(r->n, 3) || has_dims(r, 3, 2, (int64_t[2]){r->dirs, 2 * G})) &&

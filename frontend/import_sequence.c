@@ -1,5 +1,5 @@
-// Sequences and control flow, both resolved at import: a sequence is a list of values, an If takes its constant branch.
-#include "onnx_internal.h"
+// Sequences and optional values, resolved at import: a sequence is a list of values.
+#include "scope.h"
 
 #include <string.h>
 
@@ -8,10 +8,10 @@ bool fe_op_identity(struct fe_ctx *c, struct fe_node *n) {
     return v ? fe_out_val(n, 0, v) : fe_fail(c, n, "operand 0 is missing");
 }
 
-static bool out_seq(struct fe_ctx *c, struct fe_node *n, struct fe_val **items, size_t k) {
+static bool out_seq(struct fe_ctx *c, struct fe_node *n, size_t i, struct fe_val **items, size_t k) {
     struct fe_val *v = ARENA_NEW(c->a, struct fe_val);
     *v = (struct fe_val){.vid = IR_NONE, .buffer_now = IR_NONE, .is_seq = true, .items = items, .n_items = k};
-    return fe_out_val(n, 0, v);
+    return fe_out_val(n, i, v);
 }
 
 static struct fe_val *seq(struct fe_ctx *c, struct fe_node *n) {
@@ -27,7 +27,7 @@ bool fe_op_sequence_construct(struct fe_ctx *c, struct fe_node *n) {
         if (!fe_arg(n, i)) return fe_fail(c, n, "operand %zu is missing", i);
         items[i] = n->in[i];
     }
-    return out_seq(c, n, items, n->n_in);
+    return out_seq(c, n, 0, items, n->n_in);
 }
 
 // Position operand i (default `def`), which may equal the length when `end` is 1.
@@ -47,7 +47,7 @@ bool fe_op_sequence_insert(struct fe_ctx *c, struct fe_node *n) {
     if (!s || !x || !position(c, n, 2, s->n_items, 1, (double)s->n_items, &at)) return false;
     struct fe_val **items = ARENA_ARRAY(c->a, struct fe_val *, s->n_items + 1);
     for (size_t i = 0; i <= s->n_items; i++) items[i] = i < at ? s->items[i] : i == at ? x : s->items[i - 1];
-    return out_seq(c, n, items, s->n_items + 1);
+    return out_seq(c, n, 0, items, s->n_items + 1);
 }
 
 bool fe_op_sequence_at(struct fe_ctx *c, struct fe_node *n) {
@@ -102,43 +102,82 @@ bool fe_op_split_to_sequence(struct fe_ctx *c, struct fe_node *n) {
             if (!(items[i] = fe_p_reshape(c, items[i], rank, dims))) return false;
         }
     }
-    return out_seq(c, n, items, count);
+    return out_seq(c, n, 0, items, count);
 }
 
 bool fe_op_concat_from_sequence(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *s = seq(c, n);
     if (!s || s->n_items == 0) return false;
+    if (fe_attr_i(c, n, "new_axis", 0)) {
+        for (size_t i = 0; i < s->n_items; i++)
+            if (s->items[i]->is_seq || s->items[i]->unknown) return fe_fail(c, n, "its elements must be tensors");
+        return fe_out_val(n, 0, fe_stack(c, n, s->items, s->n_items, fe_attr_i(c, n, "axis", 0)));
+    }
     int axis, rank = fe_type(c, s->items[0])->rank;
-    bool stack = fe_attr_i(c, n, "new_axis", 0) != 0;
     for (size_t i = 0; i < s->n_items; i++) {
         if (s->items[i]->is_seq || s->items[i]->unknown || fe_type(c, s->items[i])->rank != rank)
             return fe_fail(c, n, "its elements differ in rank");
         if (s->items[i]->is_moved)
             return fe_fail(c, n, "its elements have the batch away from the first axis, which is not supported here");
     }
-    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), rank + stack, &axis)) return false;
-    struct fe_val **v = ARENA_ARRAY(c->a, struct fe_val *, s->n_items);
-    for (size_t i = 0; i < s->n_items; i++) {
-        v[i] = s->items[i];
-        if (!stack) continue;
-        const struct ir_type t = *fe_type(c, v[i]);
-        int64_t dims[IR_MAX_RANK + 1];
-        if (rank == IR_MAX_RANK) return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
-        for (int k = 0; k <= rank; k++) dims[k] = k < axis ? t.dims[k] : k == axis ? 1 : t.dims[k - 1];
-        if (axis == 0 && t.rank && t.dims[0] < 0)
-            return fe_fail(c, n, "it moves the batch to axis 1; the batch must be the first axis");
-        if (!(v[i] = fe_p_reshape(c, v[i], rank + 1, dims))) return false;
-    }
-    return fe_out_val(n, 0, fe_p_concat(c, v, s->n_items, axis));
+    if (!fe_axis(c, n, fe_attr_i(c, n, "axis", 0), rank, &axis)) return false;
+    return fe_out_val(n, 0, fe_p_concat(c, s->items, s->n_items, axis));
 }
 
-bool fe_op_if(struct fe_ctx *c, struct fe_node *n) {
-    const struct fe_sym *s = fe_known(c, fe_arg(n, 0), true);
-    if (!s || s->n != 1 || !fe_sym_is_const(s))
-        return fe_fail(c, n,
-                       "its condition depends on the data; only conditions on shapes and constants are supported");
-    const char *branch = s->v[0].b ? "then_branch" : "else_branch";
-    const Onnx__AttributeProto *a = fe_attr(n, branch);
-    if (!a || !a->g) return fe_fail(c, n, "attribute \"%s\" is missing", branch);
-    return fe_run_subgraph(c, n, a->g);
+bool fe_op_sequence_erase(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *s = seq(c, n);
+    size_t at = 0;
+    if (!s || !position(c, n, 1, s->n_items, 0, -1, &at)) return false;
+    struct fe_val **items = ARENA_ARRAY(c->a, struct fe_val *, s->n_items);
+    for (size_t i = 0; i + 1 < s->n_items; i++) items[i] = s->items[i < at ? i : i + 1];
+    return out_seq(c, n, 0, items, s->n_items - 1);
+}
+
+// The body's results of each element; further operands that are sequences give an element, too.
+bool fe_op_sequence_map(struct fe_ctx *c, struct fe_node *n) {
+    const struct fe_val *s = seq(c, n);
+    const Onnx__AttributeProto *a = fe_attr(n, "body");
+    if (!s) return false;
+    if (!a || !a->g || a->g->n_input != n->n_in || a->g->n_output < n->n_out)
+        return fe_fail(c, n, "its body must take %zu values and give %zu", n->n_in, n->n_out);
+    struct fe_val **in = ARENA_ARRAY(c->a, struct fe_val *, n->n_in), ***out;
+    out = ARENA_ARRAY(c->a, struct fe_val **, s->n_items + 1);
+    if (!fe_count_steps(c, n, (int64_t)s->n_items)) return false;
+    for (size_t i = 0; i < s->n_items; i++) {
+        for (size_t k = 0; k < n->n_in; k++) {
+            in[k] = fe_arg(n, k);
+            if (!in[k]) return fe_fail(c, n, "operand %zu is missing", k);
+            if (in[k]->is_seq && in[k]->n_items != s->n_items)
+                return fe_fail(c, n, "its sequences have %zu and %zu elements", s->n_items, in[k]->n_items);
+            if (in[k]->is_seq) in[k] = in[k]->items[i];
+        }
+        if (!(out[i] = fe_run_body(c, n, a->g, in, n->n_in))) return false;
+    }
+    for (size_t k = 0; k < n->n_out; k++) {
+        struct fe_val **items = ARENA_ARRAY(c->a, struct fe_val *, s->n_items + 1);
+        for (size_t i = 0; i < s->n_items; i++) {
+            if (!(items[i] = out[i][k])) return fe_fail(c, n, "result %zu of its body is made by no node", k);
+            if (items[i]->unknown) return false;
+        }
+        if (!out_seq(c, n, k, items, s->n_items)) return false;
+    }
+    return true;
+}
+
+// --- optional values: one that is not there is an operand left out
+
+bool fe_op_optional(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *v = fe_arg(n, 0);
+    return fe_out_val(n, 0, v ? v : fe_val_new(c, ""));
+}
+
+bool fe_op_optional_has_element(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_sym *r = fe_sym_new(c->a, IR_BOOL, 0, NULL);
+    r->v[0].b = fe_arg(n, 0) != NULL;
+    return fe_out_sym(c, n, 0, r);
+}
+
+bool fe_op_optional_get_element(struct fe_ctx *c, struct fe_node *n) {
+    struct fe_val *v = fe_arg(n, 0);
+    return v ? fe_out_val(n, 0, v) : fe_fail(c, n, "its optional operand is not there");
 }

@@ -223,7 +223,7 @@ struct fe_ctx {
         const Onnx__NodeProto *node;
     } *expands; // results of Expand nodes to fixed shapes
     size_t n_expands, cap_expands;
-    int64_t steps; // of recurrent operators so far (import_rnn.c)
+    int64_t steps; // of recurrences and loops so far (fe_count_steps)
     bool saw_bn, saw_conv;
     bool freeze_norms;            // --freeze-bn
     bool training_norms;          // the file has BatchNormalization in training form: others are frozen (import_norm.c)
@@ -385,8 +385,16 @@ void fe_import_tap(struct fe_ctx *c, const char *name, struct fe_val *v);
 ir_vid fe_apply(struct fe_ctx *c, const struct fe_node *n, const char *op, ir_vid x, Onnx__AttributeProto **attrs,
                 size_t n_attrs);
 
-// Runs the nodes of a subgraph or function body in a new scope (import.c). outs: n values, one per result.
-bool fe_run_subgraph(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *graph);
+// Runs the nodes of a body in a new scope, its inputs being `in` (import.c). Returns a value for each of its results,
+// NULL for one that nothing makes; NULL after reporting.
+struct fe_val **fe_run_body(struct fe_ctx *c, struct fe_node *n, const Onnx__GraphProto *g, struct fe_val *const *in,
+                            size_t n_in);
+// All steps of recurrences and loops of a graph: they are nodes, and what is done with nodes takes time. false after
+// reporting that these are too many (import_control.c).
+#define FE_MAX_STEPS 4096
+bool fe_count_steps(struct fe_ctx *c, const struct fe_node *n, int64_t more);
+// k >= 1 values on a new axis; NULL after reporting.
+struct fe_val *fe_stack(struct fe_ctx *c, struct fe_node *n, struct fe_val **v, size_t k, int64_t axis);
 
 // Behind an operator's import: results of 16 bits are rounded to them (import_floats.c).
 void fe_round_results(struct fe_ctx *c, struct fe_node *n);

@@ -291,7 +291,9 @@ static unsigned roles(const struct fe_flow *f, const Onnx__GraphProto *g, const 
     const struct fe_flow_value *v = fe_flow_find(f, name);
     if (!v) return 0;
     if (depth > 32) return FE_ROLE_ANY;
-    unsigned r = v->captured ? FE_ROLE_ANY : 0;
+    unsigned r = 0;
+    for (size_t i = 0; i < f->n_nodes && v->captured; i++)
+        for (const struct fe_flow *b = f->inner[i]; b && b->parent; b = b->next) r |= roles(b, g, t, name, depth + 1);
     for (size_t i = 0; i < f->n_results && v->reach & FE_REACH_DATA; i++)
         if (!f->parent && !strcmp(f->results[i], name)) r |= FE_ROLE_ANY; // a tensor that is a result
     for (size_t i = 0; i < v->n_uses; i++) {
@@ -299,8 +301,11 @@ static unsigned roles(const struct fe_flow *f, const Onnx__GraphProto *g, const 
         const Onnx__NodeProto *p = f->nodes[u->node];
         const struct fe_flow *in = f->inner[u->node];
         if (!is_data(f, p)) continue;
-        if (in && !in->parent) {
-            if (u->operand < in->n_params) r |= roles(in, g, t, in->params[u->operand], depth + 1);
+        const char *inside = fe_flow_inside(f, u->node, u->operand);
+        if (inside) {
+            r |= roles(in, g, t, inside, depth + 1);
+        } else if (in && !in->parent) {
+            continue;
         } else if (fe_flow_moves(p, u->operand) && p->n_output) {
             r |= roles(f, g, t, p->output[0], depth + 1);
         } else {
