@@ -134,8 +134,10 @@ bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
     if (axis < 0 && axis >= -rank) axis += rank;
     if (axis < 0 || axis >= rank)
         return fe_fail(c, n, "axis %lld is outside a tensor of rank %d", (long long)axis, rank);
-    if ((axis == 0 && ir_is_batched(&t)) || (n->moved && axis != t.rank))
+    bool before = axis == 0 && ir_is_batched(&t); // the batch: made behind everything, then moved
+    if (n->moved && axis != t.rank)
         return fe_fail(c, n, "it puts its classes before the batch; the batch must be the first axis");
+    if (before) axis = t.rank;
     int64_t column[IR_MAX_RANK], row[IR_MAX_RANK];
     for (int i = 0; i < rank; i++) {
         column[i] = i == axis ? 1 : t.dims[i - (i > axis)];
@@ -149,24 +151,48 @@ bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
         struct fe_val *one = fe_p_take(c, fe_arg(n, 2), 0, &i, 1);
         value[i] = fe_vid(c, fe_p_reshape(c, one, 0, NULL));
     }
-    return fe_out(c, n, 0, fe_where(c, hit, value[1], value[0]));
+    ir_vid y = fe_where(c, hit, value[1], value[0]);
+    if (!before || y == IR_NONE) return fe_out(c, n, 0, y);
+    int64_t perm[IR_MAX_RANK] = {t.rank};
+    for (int i = 1; i < rank; i++) perm[i] = i - 1;
+    return fe_out_val(n, 0, fe_moved_transpose(c, fe_val_of(c, y), perm));
 }
 
-// A constant triangular mask of the last two dims picks elements or zeros.
+// The number of an element's column less that of its row, i64, for a matrix at the end of t.
+static ir_vid right_of_diagonal(struct fe_ctx *c, const struct ir_type *t) {
+    int64_t dims[2] = {t->dims[t->rank - 2], t->dims[t->rank - 1]}, rows[2] = {dims[0], 1}, columns[2] = {1, dims[1]};
+    ir_vid i = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", rows, 2), IR_I("axis", 0)));
+    ir_vid j = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", columns, 2), IR_I("axis", 1)));
+    return fe_e2(c, IR_OP_sub, j, i);
+}
+
+// The same by a number k that is known, as bools; NULL: the matrix has too many elements, or the batch in it.
+static struct fe_val *known_triangle(struct fe_ctx *c, const struct ir_type *t, int64_t k, bool upper) {
+    if (t->dims[t->rank - 2] < 0) return NULL;
+    struct fe_sym *m = fe_sym_new(c->a, IR_BOOL, 2, t->dims + t->rank - 2);
+    for (size_t i = 0; m && i < m->n; i++) {
+        int64_t at = (int64_t)i % m->type.dims[1] - (int64_t)i / m->type.dims[1];
+        m->v[i].b = upper ? at >= k : at <= k;
+    }
+    return fe_val_sym(c, m);
+}
+
+// A triangular mask of the last two dims picks elements or zeros.
 bool fe_op_trilu(struct fe_ctx *c, struct fe_node *n) {
-    struct fe_val *x = fe_arg(n, 0);
-    double k;
-    if (!x || !fe_scalar(c, n, 1, 0, &k)) return false;
+    struct fe_val *x = fe_arg(n, 0), *kv = fe_arg(n, 1), *mask = NULL;
+    if (!x || x->is_seq) return fe_fail(c, n, "operand 0 must be a tensor");
     const struct ir_type t = *fe_type(c, x);
     bool upper = fe_attr_i(c, n, "upper", 1) != 0;
-    if (t.rank < 2 || t.dims[t.rank - 2] < 0) return fe_fail(c, n, "needs a matrix of fixed size");
-    struct fe_sym *m = fe_sym_new(c->a, IR_BOOL, 2, t.dims + t.rank - 2), *zero = fe_sym_new(c->a, t.dtype, 0, NULL);
-    if (!m) return fe_fail(c, n, "the matrix is too large");
-    for (size_t i = 0; i < m->n; i++) {
-        int64_t row = (int64_t)i / m->type.dims[1], col = (int64_t)i % m->type.dims[1];
-        m->v[i].b = upper ? (double)(col - row) >= k : (double)(col - row) <= k;
+    if (t.rank < 2) return fe_fail(c, n, "needs a matrix");
+    const struct fe_sym *s = kv ? fe_known(c, kv, true) : NULL;
+    if (kv && ir_numel(fe_type(c, kv)) != 1) return fe_fail(c, n, "its number of diagonals must be one number");
+    if (!kv || (s && fe_sym_is_const(s))) mask = known_triangle(c, &t, s ? s->v[0].b : 0, upper);
+    if (!mask) {
+        ir_vid at = right_of_diagonal(c, &t), k = kv ? fe_cast(c, fe_vid(c, kv), IR_I64) : fe_num(c, IR_I64, 0);
+        if (k != IR_NONE && fe_typeof(c, k)->rank) k = fe_reshape(c, k, 0, NULL);
+        mask = fe_val_of(c, upper ? fe_e2(c, IR_OP_le, k, at) : fe_e2(c, IR_OP_le, at, k));
     }
-    return fe_out_val(n, 0, fe_p_where(c, fe_val_sym(c, m), x, fe_val_sym(c, zero)));
+    return fe_out_val(n, 0, fe_p_where(c, mask, x, fe_val_sym(c, fe_sym_new(c->a, t.dtype, 0, NULL))));
 }
 
 bool fe_op_eye_like(struct fe_ctx *c, struct fe_node *n) {
@@ -177,8 +203,10 @@ bool fe_op_eye_like(struct fe_ctx *c, struct fe_node *n) {
     int64_t to = fe_attr_i(c, n, "dtype", 0), k = fe_attr_i(c, n, "k", 0);
     if (to && (to > INT32_MAX || to < 0 || !fe_onnx_to_ir((int32_t)to, &dtype)))
         return fe_fail(c, n, "its dtype is not supported");
-    struct fe_sym *r = t.rank == 2 ? fe_sym_new(c->a, dtype, 2, t.dims) : NULL;
-    if (!r) return fe_fail(c, n, "needs a matrix of fixed size");
+    if (t.rank != 2) return fe_fail(c, n, "needs a matrix, not %s", fe_dims_text(c, &t));
+    struct fe_sym *r = t.dims[0] < 0 ? NULL : fe_sym_new(c->a, dtype, 2, t.dims);
+    if (!r)
+        return fe_out(c, n, 0, fe_cast(c, fe_e2(c, IR_OP_eq, right_of_diagonal(c, &t), ir_const_i(c->g, k)), dtype));
     for (size_t i = 0; i < r->n; i++) {
         bool one = (int64_t)i % t.dims[1] - (int64_t)i / t.dims[1] == k;
         r->v[i] = (struct fe_num){.b = one, .f = one};

@@ -143,6 +143,7 @@ case("ScatterND", lambda t: ([shaped(t, 4), const(np.array([[2], [0]])), const(t
 case("Pad", lambda t: ([hostile(t), I64(0, 1, 0, 2), const(TYPES[t][1](1))], {}))
 case("Trilu", lambda t: ([image(t)], {}))
 case("OneHot", lambda t: ([np.array([[0, 2, -1], [1, 1, 5]]), I64(3), const(np.array([0, 1]).astype(TYPES[t][1]))], {}))
+case("Compress", lambda t: ([hostile(t), const(np.array([True, False, True, True]))], {"axis": 1}))
 case("EyeLike", lambda t: ([shaped(t, 3, 3)], {}))
 case("Range", lambda t: ([const(TYPES[t][1](1)), const(TYPES[t][1](7)), const(TYPES[t][1](2))], {}))
 case("ConstantOfShape", lambda t: ([I64(2, 3)], {"value": numpy_helper.from_array(tame(t)[0, 1:2], "v")}))
@@ -168,7 +169,7 @@ case("LRN", lambda t: ([image(t)], {"size": 3}))
 # newer (RMSNormalization, Swish) or older (Upsample) than the one here.
 WITHOUT = set("SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SplitToSequence ConcatFromSequence If "
               "RandomUniformLike RandomUniform RMSNormalization Swish Upsample "
-              "Scatter TensorScatter CumProd RNN GRU LSTM".split())  # tests of their own
+              "Scatter TensorScatter CumProd RNN GRU LSTM NonZero Unique".split())  # tests of their own
 
 # --- what is refused ------------------------------------------------------------------------------------------------------
 REFUSED = {
