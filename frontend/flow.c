@@ -49,6 +49,8 @@ static const struct slot {
     {"ScatterND", 1, 1, FE_REACH_INDEX},
     {"ScatterElements", 1, 1, FE_REACH_INDEX},
     {"Scatter", 1, 1, FE_REACH_INDEX},
+    {"AffineGrid", 1, 1, FE_REACH_SHAPE},
+    {"RoiAlign", 2, 2, FE_REACH_INDEX},
     {"Compress", 1, 1, FE_REACH_INDEX},
     {"TensorScatter", 2, 2, FE_REACH_INDEX},
     {"ReverseSequence", 1, 1, FE_REACH_INDEX},

@@ -13,6 +13,8 @@ static const struct {
 } weights[] = {
     {"Conv", 1, 2, FE_ROLE_WEIGHT},
     {"ConvTranspose", 1, 2, FE_ROLE_WEIGHT},
+    {"DeformConv", 1, 1, FE_ROLE_WEIGHT},
+    {"DeformConv", 3, 3, FE_ROLE_WEIGHT},
     {"Gemm", 0, 2, FE_ROLE_WEIGHT},
     {"MatMul", 0, 1, FE_ROLE_WEIGHT},
     {"FusedMatMul", 0, 1, FE_ROLE_WEIGHT},

@@ -1,43 +1,16 @@
 """What picks, places, sorts and sums up elements, with indices that are computed, and sums of products by Einsum: forward and gradients
 against PyTorch, and what is refused.
-
-Each case is one operator in a file of its own. Its first operands are inputs of the model, with the batch as axis 0; the others are
-initializers. The reference is a function of all operands in float64, or onnxruntime where there is none.
 """
-import sys
-
-from common import *
-
-onnx, torch, onnxruntime = need("onnx", "torch", "onnxruntime")
-from onnx import TensorProto as T, helper, numpy_helper  # noqa: E402
-
-onnxruntime.set_default_logger_severity(4)
-RNG = np.random.default_rng(11)
-N = 5
-
-
-def f(*shape):
-    return RNG.standard_normal(shape).astype(np.float32)
+from one_op import *
 
 
 def distinct(*shape):
     return (RNG.permutation(int(np.prod(shape))).reshape(shape) / 7 - 3).astype(np.float32)
 
 
-def index(low, high, *shape):
-    return RNG.integers(low, high, shape)
-
-
 def holes(*shape):
     """Small numbers with zeros among them."""
     return np.where(RNG.random(shape) < .3, 0, RNG.uniform(.5, 1.5, shape)).astype(np.float32)
-
-
-CASES = []
-
-
-def case(name, op, fed, known, ref, opset=18, outs=1, grad=True, **attrs):
-    CASES.append(dict(name=name, op=op, fed=fed, known=known, ref=ref, opset=opset, outs=outs, grad=grad, attrs=attrs))
 
 
 def wrap(i, n):
@@ -177,7 +150,7 @@ case("compress", "Compress", [f(N, 4, 3)], [np.array([True, False, True])], lamb
 case("compress the batch", "Compress", [f(N, 4)], [np.array([False, True, True])], lambda x, m: x[[1, 2]], axis=0)
 case("one hot inside", "OneHot", [index(-4, 5, N, 3)], [np.array(4), np.array([-1, 2], np.float32)], None, grad=False, axis=1)
 
-# --- what is refused: name, operator, inputs, initializers, a part of the line, attributes
+# --- what is refused
 REFUSED = [
     ("floats as indices", "GatherElements", [f(N, 3), f(N, 3)], [], "its indices must be integers", dict(axis=1)),
     ("known index outside", "GatherElements", [f(1, 3)], [np.array([[3]])], "index 3 is outside axis 1 of size 3", dict(axis=1)),
@@ -203,79 +176,5 @@ REFUSED = [
 ]
 
 
-def model_of(path, op, fed, known, attrs, opset, outs):
-    names = [f"x{i}" for i in range(len(fed))] + [f"w{i}" for i in range(len(known))]
-    ys = [f"y{i}" for i in range(outs)]
-    ins = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), ["N", *a.shape[1:]]) for n, a in zip(names, fed)]
-    inits = [numpy_helper.from_array(np.asarray(a), n) for n, a in zip(names[len(fed):], known)]
-    node = helper.make_node(op, names, ys, name="the node", **attrs)
-    empty = [onnx.ValueInfoProto(name=y) for y in ys]
-    g = helper.make_graph([node], "g", ins, empty, inits)
-    m = helper.make_model(g, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    try:
-        m = onnx.shape_inference.infer_shapes(m)
-    except onnx.shape_inference.InferenceError:  # what is refused
-        pass
-    path.write_bytes(m.SerializeToString())
-    return names, ys
-
-
-def check(report, tmp, c):
-    names, ys = model_of(tmp / "m.onnx", c["op"], c["fed"], c["known"], c["attrs"], c["opset"], c["outs"])
-    run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8)
-    given = []
-    for n, a in zip(names, c["fed"]):
-        np.save(tmp / f"{n}.npy", a)
-        given += ["--input", f"{n}={tmp / n}.npy"]
-    run(RUN, "infer", tmp / "m.smkd", *given, "-o", tmp / "y.st")
-    got = read_safetensors(tmp / "y.st")
-    if c["ref"] is None:
-        want = onnxruntime.InferenceSession(str(tmp / "m.onnx")).run(None, dict(zip(names, c["fed"])))
-        for y, v in zip(ys, want):
-            report.check(f"{c['name']}: {y} as onnxruntime", 0 if np.array_equal(got[y], v, equal_nan=v.dtype.kind == "f") else 1, 0)
-        return
-    operands = [torch.tensor(a, dtype=torch.float64 if a.dtype.kind == "f" else None) for a in c["fed"] + [np.asarray(k) for k in c["known"]]]
-    floats = [(n, t.requires_grad_()) for n, t in zip(names[:len(c["fed"])], operands) if t.is_floating_point()]
-    out = c["ref"](*operands)
-    out = list(out) if isinstance(out, (tuple, list)) else [out]
-    for y, v in zip(ys, out):
-        report.check(f"{c['name']}: {y}", rel(got[y], v.detach().numpy()), 2e-6)
-    if not c["grad"]:
-        return
-    loss, cot = 0, []
-    for y, v in zip(ys, out):
-        if v.is_floating_point():
-            dy = f(*v.shape)
-            np.save(tmp / f"d{y}.npy", dy)
-            cot += ["--cotangent", f"{y}={tmp}/d{y}.npy"]
-            loss = loss + (v * torch.tensor(dy, dtype=torch.float64)).sum()
-    loss.backward()
-    run(RUN, "grad", tmp / "m.smkd", *given, *cot, "-o", tmp / "g.st")
-    got = read_safetensors(tmp / "g.st")
-    for n, t in floats:
-        report.check(f"{c['name']}: gradient of {n}", rel(got[f"grad.{n}"], t.grad.numpy()), 5e-6)
-
-
-def refused(report, tmp, name, op, fed, known, line, attrs):
-    model_of(tmp / "m.onnx", op, fed, known, attrs, 18, 2 if op == "TopK" else 1)
-    p = run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", ok=False)
-    ok = p.returncode == 1 and line in p.stderr and "the node" in p.stderr
-    report.check(f"refused: {name}{'' if ok else ': ' + p.stderr.strip()[-160:]}", 0 if ok else 1, 0)
-
-
-def main():
-    need_tools()
-    report = Report()
-    wanted = sys.argv[1:]
-    with temp_dir() as d:
-        for c in CASES:
-            if not wanted or any(w in c["name"] for w in wanted):
-                report.guard(c["name"], check, report, d, c)
-        for r in REFUSED:
-            if not wanted or any(w in r[0] for w in wanted):
-                report.guard(r[0], refused, report, d, *r)
-    report.end()
-
-
 if __name__ == "__main__":
-    main()
+    run_all(REFUSED)
