@@ -124,14 +124,14 @@ bool fe_op_space_to_depth(struct fe_ctx *c, struct fe_node *n) {
 
 struct axis_scale {
     int64_t in, out;
-    float scale;
+    float scale, first, last; // of tf_crop_and_resize: what is cut out of the axis, 0 to 1
 };
 struct resize {
     const char *mode;
     float (*place)(const struct axis_scale *s, float i); // where output pixel i lies in the input
     int64_t (*nearest)(float x, bool shrinks);
     float cubic_a;
-    bool exclude_outside;
+    bool exclude_outside, antialias;
 };
 
 static float place_half_pixel(const struct axis_scale *s, float i) { return (i + 0.5f) / s->scale - 0.5f; }
@@ -143,6 +143,11 @@ static float place_corners(const struct axis_scale *s, float i) {
 static float place_symmetric(const struct axis_scale *s, float i) {
     float adjustment = (float)s->out / (s->scale * (float)s->in), offset = (float)s->in / 2 * (1 - adjustment);
     return (float)((double)offset + ((double)i + 0.5) / (double)s->scale - 0.5); // the one sum that is rounded once
+}
+static float place_crop(const struct axis_scale *s, float i) {
+    float span = (float)(s->in - 1);
+    if (s->out == 1) return 0.5f * (s->first + s->last) * span;
+    return s->first * span + i * (s->last - s->first) * span / (float)(s->out - 1);
 }
 
 static int64_t nearest_floor(float x, bool shrinks) { return (void)shrinks, (int64_t)floorf(x); }
@@ -158,11 +163,9 @@ static int64_t nearest_before_11(float x, bool shrinks) { return shrinks ? (int6
 static const struct {
     const char *name;
     float (*f)(const struct axis_scale *, float);
-} places[] = {{"half_pixel", place_half_pixel},
-              {"pytorch_half_pixel", place_pytorch},
-              {"align_corners", place_corners},
-              {"asymmetric", place_asymmetric},
-              {"half_pixel_symmetric", place_symmetric}};
+} places[] = {{"half_pixel", place_half_pixel},          {"pytorch_half_pixel", place_pytorch},
+              {"align_corners", place_corners},          {"asymmetric", place_asymmetric},
+              {"half_pixel_symmetric", place_symmetric}, {"tf_crop_and_resize", place_crop}};
 static const struct {
     const char *name;
     int64_t (*f)(float, bool);
@@ -173,40 +176,49 @@ static const struct {
 
 static int64_t inside(int64_t i, int64_t n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 
-// Row weights of linear or cubic interpolation at x; taps outside the input fall on its border, or count nothing.
-static void taps(const struct resize *r, float x, int64_t in, float *row) {
-    float base = floorf(x), f = x - base, w[4], a = r->cubic_a;
-    int first = 0, n = 2;
-    if (r->mode[0] == 'l') {
-        w[0] = 1 - f;
-        w[1] = f;
-    } else { // Keys' cubic with parameter a
-        const float d[4] = {1 + f, f, 1 - f, 2 - f};
-        for (int i = 0; i < 4; i++)
-            w[i] = d[i] <= 1 ? ((a + 2) * d[i] - (a + 3)) * d[i] * d[i] + 1
-                             : ((a * d[i] - 5 * a) * d[i] + 8 * a) * d[i] - 4 * a;
-        first = -1;
-        n = 4;
-    }
-    float sum = 0;
-    for (int i = 0; i < n; i++) {
-        int64_t at = (int64_t)base + first + i;
-        if (r->exclude_outside && (at < 0 || at >= in)) w[i] = 0;
-        sum += w[i];
-    }
-    for (int i = 0; i < n; i++) row[inside((int64_t)base + first + i, in)] += r->exclude_outside ? w[i] / sum : w[i];
+// Keys' cubic with parameter a, or a triangle.
+static float bump(const struct resize *r, float d) {
+    const float a = r->cubic_a;
+    if (r->mode[0] == 'l') return d < 1 ? 1 - d : 0;
+    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0;
 }
 
-// y = x times the interpolation matrix along axis a (the last or the last but one).
+// Row weights of linear or cubic interpolation at x; taps outside the input fall on its border, or count nothing. With
+// antialias what shrinks takes as many more of them as it has elements less.
+static void taps(const struct resize *r, const struct axis_scale *s, float x, float *row) {
+    float wide = r->antialias && s->scale < 1 ? s->scale : 1, base = floorf(x), sum = 0;
+    if (wide < 1 && base == x) base--; // the left one of two that are as near
+    int64_t first = (int64_t)floorf((r->mode[0] == 'l' ? -1 : -2) / wide) + 1, n = 2 - 2 * first;
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < n; i++) {
+            int64_t at = (int64_t)base + first + i;
+            float w = bump(r, fabsf((float)(first + i) - (x - base)) * wide);
+            if (r->exclude_outside && (at < 0 || at >= s->in)) w = 0;
+            if (pass == 0)
+                sum += w;
+            else
+                row[inside(at, s->in)] += r->exclude_outside || wide < 1 ? w / sum : w;
+        }
+}
+
+// y = x times the interpolation matrix along axis a, which the last but one may be as it is.
 static struct fe_val *interpolate(struct fe_ctx *c, const struct resize *r, struct fe_val *xv, int a,
                                   const struct axis_scale *s) {
     ir_vid x = fe_vid(c, xv);
     if (x == IR_NONE) return NULL;
-    int64_t dims[2] = {s->out, s->in};
+    const struct ir_type t = *fe_typeof(c, x);
+    int64_t dims[2] = {s->out, s->in}, perm[IR_MAX_RANK];
     float *m = ARENA_ARRAY(c->a, float, (size_t)(s->in * s->out));
-    for (int64_t i = 0; i < s->out; i++) taps(r, r->place(s, (float)i), s->in, m + i * s->in);
-    ir_vid k = ir_const(c->g, ir_type_make(IR_F32, 2, dims), m);
-    return fe_val_of(c, a == fe_typeof(c, x)->rank - 1 ? fe_matmul(c, x, k, 0, 1) : fe_matmul(c, k, x, 0, 0));
+    for (int64_t i = 0; i < s->out; i++) taps(r, s, r->place(s, (float)i), m + i * s->in);
+    ir_vid k = fe_cast(c, ir_const(c->g, ir_type_make(IR_F32, 2, dims), m), t.dtype);
+    bool last = a == t.rank - 1, swap = a < t.rank - 2;
+    for (int i = 0; i < t.rank; i++) perm[i] = i == a ? t.rank - 1 : i == t.rank - 1 ? a : i;
+    if (swap) x = fe_transpose(c, x, t.rank, perm);
+    if (t.rank == 1) x = fe_reshape(c, x, 2, (int64_t[2]){1, s->in});
+    ir_vid y = last || swap ? fe_matmul(c, x, k, 0, 1) : fe_matmul(c, k, x, 0, 0);
+    if (t.rank == 1) y = fe_reshape(c, y, 1, &s->out);
+    return fe_val_of(c, swap ? fe_transpose(c, y, t.rank, perm) : y);
 }
 
 // Elements along axis a by index; each `rep` times in order is a view.
@@ -248,8 +260,8 @@ static bool read_resize(struct fe_ctx *c, const struct fe_node *n, struct resize
         return fe_fail(c, n, "mode \"%s\" is not supported; nearest, linear and cubic are", mode);
     if (!r->place) return fe_fail(c, n, "mode \"%s\" with coordinates \"%s\" is not supported", mode, coord);
     if (!r->nearest) return fe_fail(c, n, "nearest_mode \"%s\" is not known", nearest);
-    if (fe_attr_i(c, n, "antialias", 0)) return fe_fail(c, n, "antialias=1 is not supported");
-    r->exclude_outside = r->mode[0] == 'c' && fe_attr_i(c, n, "exclude_outside", 0);
+    r->antialias = r->mode[0] != 'n' && fe_attr_i(c, n, "antialias", 0);
+    r->exclude_outside = (r->mode[0] == 'c' || r->antialias) && fe_attr_i(c, n, "exclude_outside", 0);
     return true;
 }
 
@@ -336,6 +348,36 @@ static bool keeps_batch(const struct fe_ctx *c, const struct request *q, size_t 
     return (v->a == d && v->b == 0) || (c->baked && !v->a && v->b == d * c->baked);
 }
 
+// The part of request i's axis that tf_crop_and_resize cuts out: operand 1 has all begins, then all ends.
+static bool read_crop(struct fe_ctx *c, const struct fe_node *n, const struct request *q, size_t i,
+                      struct axis_scale *s) {
+    const struct fe_sym *roi = fe_known(c, fe_arg(n, 1), true);
+    if (!roi || roi->n != 2 * q->n || !fe_sym_is_const(roi) || !ir_is_float(roi->type.dtype))
+        return fe_fail(c, n, "tf_crop_and_resize needs a constant region of two numbers for each axis");
+    s->first = (float)roi->v[i].f;
+    s->last = (float)roi->v[q->n + i].f;
+    return isfinite(s->first) && isfinite(s->last) && (fabsf(s->first) < 1e4f && fabsf(s->last) < 1e4f)
+               ? true
+               : fe_fail(c, n, "its region is from %g to %g", (double)s->first, (double)s->last);
+}
+
+// `value` in place of what lies outside of the input along axis a.
+static struct fe_val *extrapolated(struct fe_ctx *c, const struct resize *r, struct fe_val *x, int a,
+                                   const struct axis_scale *s, double value) {
+    int64_t dims[IR_MAX_RANK];
+    const struct ir_type t = *fe_type(c, x);
+    bool any = false;
+    for (int i = 0; i < t.rank; i++) dims[i] = i == a ? s->out : 1;
+    struct fe_sym *out = fe_sym_new(c->a, IR_BOOL, t.rank, dims);
+    for (int64_t i = 0; i < s->out; i++) {
+        float at = r->place(s, (float)i);
+        any |= out->v[i].b = at < 0 || at > (float)(s->in - 1);
+    }
+    if (!any) return x;
+    ir_vid v = fe_where(c, fe_vid(c, fe_val_sym(c, out)), fe_num(c, t.dtype, value), fe_vid(c, x));
+    return fe_val_of(c, v);
+}
+
 bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = fe_arg(n, 0);
     if (!x) return false;
@@ -352,14 +394,19 @@ bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
             if (!keeps_batch(c, &q, i, -t.dims[a])) return fe_fail(c, n, "it resizes the batch");
             continue;
         }
-        struct axis_scale s = {.in = t.dims[a]};
-        if (q.scales ? q.scales->v[i].f == 1 && q.scales->v[i].fa == 0
-                     : ratio <= 0 && !q.sizes->v[i].a && q.sizes->v[i].b == s.in)
+        struct axis_scale s = {.in = t.dims[a], .last = 1};
+        bool crops = r.place == place_crop;
+        if (crops && !read_crop(c, n, &q, i, &s)) return false;
+        crops = crops && (s.first != 0 || s.last != 1);
+        if (crops      ? false
+            : q.scales ? q.scales->v[i].f == 1 && q.scales->v[i].fa == 0
+                       : ratio <= 0 && !q.sizes->v[i].a && q.sizes->v[i].b == s.in)
             continue;
         if (!axis_request(c, n, &q, i, ratio, &s)) return false;
-        if (r.mode[0] != 'n' && a < t.rank - 2)
-            return fe_fail(c, n, "interpolation on axis %d is not supported, only on the last two", a);
+        if (r.mode[0] != 'n' && !ir_is_float(t.dtype))
+            return fe_fail(c, n, "it interpolates %s", ir_dtype_name(t.dtype));
         x = r.mode[0] == 'n' ? pick(c, &r, x, a, &s) : interpolate(c, &r, x, a, &s);
+        if (crops && x) x = extrapolated(c, &r, x, a, &s, fe_attr_f(c, n, "extrapolation_value", 0));
     }
     return fe_out_val(n, 0, x);
 }

@@ -4,10 +4,6 @@ against PyTorch, and what is refused.
 from one_op import *
 
 
-def distinct(*shape):
-    return (RNG.permutation(int(np.prod(shape))).reshape(shape) / 7 - 3).astype(np.float32)
-
-
 def holes(*shape):
     """Small numbers with zeros among them."""
     return np.where(RNG.random(shape) < .3, 0, RNG.uniform(.5, 1.5, shape)).astype(np.float32)
