@@ -73,6 +73,13 @@ static const struct slot {
     {"TopK", 1, 1, FE_REACH_INDEX},
     {"OneHot", 0, 1, FE_REACH_INDEX},
     {"OneHot", 2, 2, FE_REACH_FILL},
+    {"RotaryEmbedding", 1, 3, FE_REACH_INDEX}, // positions, and their sines
+    {"NegativeLogLikelihoodLoss", 1, 1, FE_REACH_INDEX},
+    {"NegativeLogLikelihoodLoss", 2, 2, FE_REACH_RATIO},
+    {"SoftmaxCrossEntropyLoss", 1, 1, FE_REACH_INDEX},
+    {"SoftmaxCrossEntropyLoss", 2, 2, FE_REACH_RATIO},
+    {"Attention", 3, 3, FE_REACH_MASK},
+    {"Attention", 6, 6, FE_REACH_INDEX},
     {"Clip", 1, 2, FE_REACH_BOUND},
     {"Dropout", 1, 2, FE_REACH_RATIO},
     {"Bernoulli", 0, 0, FE_REACH_RATIO},

@@ -38,8 +38,8 @@ def infer(tmp, nodes, x, weights, **how):
     return read_safetensors(tmp / "y.st")["y"]
 
 
-def compare(report, name, nodes, x, weights, f, limit=1e-5, **how):
-    """y and the gradients by x and the float weights against f(x, weights) in PyTorch."""
+def compare(report, name, nodes, x, weights, f, limit=1e-5, constant=(), **how):
+    """y and the gradients by x and the float weights against f(x, weights) in PyTorch; those named by `constant` are not trained."""
     with temp_dir() as tmp:
         save(tmp / "m.onnx", nodes, x, weights, **how)
         run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 64)
@@ -57,7 +57,7 @@ def compare(report, name, nodes, x, weights, f, limit=1e-5, **how):
         for k, v in {"grad.x": tx, **tw}.items():
             if k in got:
                 worst = max(worst, rel(got[k], v.grad.numpy() if v.grad is not None else np.zeros(v.shape), floor=1e-3))
-        assert "grad.x" in got
+        assert "grad.x" in got and not set(constant) & set(got)
         report.check(name, worst, limit)
 
 
@@ -144,6 +144,61 @@ def fused_gradients(report):
             lambda x: F.instance_norm(x, eps=0))
 
 
+# --- losses and attention -------------------------------------------------------------------------------------------------
+
+
+def losses(report):
+    F = torch.nn.functional
+    labels = RNG.integers(0, 4, (3, 6, 6))
+    for reduction in ("none", "sum", "mean"):
+        for weighted in (False, True):
+            for ignored in (None, 2, -100):
+                target = np.where(RNG.random(labels.shape) < .2, -100, labels) if ignored == -100 else labels
+                attrs = {"reduction": reduction} | ({} if ignored is None else {"ignore_index": ignored})
+                weights = {"t": target} | ({"w": abs(w(4)) + .1} if weighted else {})
+                ins = "x t w" if weighted else "x t"
+
+                def want(x, t, w=None):
+                    return F.cross_entropy(x, t, weight=w.detach() if w is not None else None, reduction=reduction,
+                                           ignore_index=-1000 if ignored is None else ignored)
+                compare(report, f"softmax loss {attrs} {weighted}", [node("SoftmaxCrossEntropyLoss", ins, **attrs)], X4, weights, want, batch=3)
+
+                def want(x, t, w=None):
+                    return F.nll_loss(x, t, weight=w.detach() if w is not None else None, reduction=reduction,
+                                      ignore_index=-1000 if ignored is None else ignored)
+                compare(report, f"nll loss {attrs} {weighted}", [node("NegativeLogLikelihoodLoss", ins, **attrs)], X4, weights, want, batch=3)
+
+
+def attention(report):
+    F = torch.nn.functional
+    x, scale = w(3, 2, 5, 8), w(8)
+    compare(report, "attention", [node("Mul", "x s", "k"), node("Attention", "x k x")], x, {"s": scale},
+            lambda x, s: F.scaled_dot_product_attention(x, x * s, x), opset=23)
+    compare(report, "attention, causal", [node("Mul", "x s", "k"), node("Attention", "x k x", is_causal=1, scale=.3)], x, {"s": scale},
+            lambda x, s: F.scaled_dot_product_attention(x, x * s, x, is_causal=True, scale=.3), opset=23)
+    allowed = RNG.random((5, 5)) < .6
+    allowed[:, 0], allowed[2] = True, False  # a query that may look at nothing gives 0
+
+    def masked(x, s, m):
+        y = F.scaled_dot_product_attention(x, x * s, x, attn_mask=m | ~m.any(-1, keepdim=True))
+        return torch.where(m.any(-1, keepdim=True), y, torch.zeros_like(y))
+    compare(report, "attention, a mask with an empty row", [node("Mul", "x s", "k"), node("Attention", "x k x m")], x, {"s": scale, "m": allowed}, masked,
+            opset=23)
+    three = w(3, 5, 16)
+    heads = lambda v, h: v.reshape(3, 5, h, 4).transpose(1, 2)  # noqa: E731
+    compare(report, "attention, shared keys", [node("MatMul", "x w", "k"), node("Attention", "x k k", q_num_heads=4, kv_num_heads=2)], three, {"w": w(16, 8)},
+            lambda x, w: F.scaled_dot_product_attention(heads(x, 4), heads(x @ w, 2), heads(x @ w, 2), enable_gqa=True).transpose(1, 2).reshape(3, 5, 16),
+            opset=23)
+    angle = RNG.uniform(-3, 3, (10, 4)).astype(np.float32)
+
+    def turned(x, c, s, p):
+        a, b = x[..., :4], x[..., 4:]
+        c, s = c[p][:, None].detach(), s[p][:, None].detach()
+        return torch.cat([c * a - s * b, s * a + c * b], -1)
+    compare(report, "rotary embedding", [node("RotaryEmbedding", "x c s p")], x,
+            {"c": np.cos(angle), "s": np.sin(angle), "p": RNG.integers(0, 10, (1, 5))}, turned, constant="cs", opset=23)
+
+
 def windows(report):
     for name in ("Hann", "Hamming", "Blackman"):
         for periodic in (0, 1):
@@ -157,7 +212,7 @@ def windows(report):
 def main():
     need_tools(SMKDC, RUN)
     report = Report()
-    for part in (elementwise, edges, fused, fused_gradients, windows):
+    for part in (elementwise, edges, fused, fused_gradients, losses, attention, windows):
         report.guard(part.__name__, part, report)
     report.end()
 

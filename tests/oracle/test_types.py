@@ -168,8 +168,8 @@ case("Col2Im", lambda t: ([shaped(t, 2, 4, 4)[1], I64(3, 3), I64(2, 2)], {}))
 case("CenterCropPad", lambda t: ([hostile(t), I64(5)], {"axes": [1]}))
 case("LRN", lambda t: ([image(t)], {"size": 3}))
 # No type to try: sequences and control hand values on, random numbers are no function of operands; and rows of opsets
-# newer (RMSNormalization, Swish) or older (Upsample) than the one here.
-WITHOUT = set("SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SplitToSequence ConcatFromSequence If "
+# newer (Attention, RMSNormalization, Swish) or older (Upsample) than the one here. Losses: tests/oracle/test_functions.py.
+WITHOUT = set("Attention RotaryEmbedding SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SplitToSequence ConcatFromSequence If "
               "RandomUniformLike RandomUniform RMSNormalization Swish Upsample "
               "Scatter TensorScatter CumProd RNN GRU LSTM NonZero Unique AffineGrid RoiAlign DeformConv GridSample NonMaxSuppression "
               "MaxUnpool MaxRoiPool DFT STFT MelWeightMatrix".split())  # tests of their own
