@@ -98,11 +98,18 @@ static const struct slot {
     {"GreaterOrEqual", 0, 1, FE_REACH_MASK},
     {"QuantizeLinear", 1, 2, FE_REACH_QUANTUM},
     {"DequantizeLinear", 1, 2, FE_REACH_QUANTUM},
+    {"MatMulInteger", 2, 3, FE_REACH_QUANTUM},
+    {"ConvInteger", 2, 3, FE_REACH_QUANTUM},
+    {"QLinearMatMul", 1, 2, FE_REACH_QUANTUM},
+    {"QLinearMatMul", 4, 7, FE_REACH_QUANTUM},
+    {"QLinearConv", 1, 2, FE_REACH_QUANTUM},
+    {"QLinearConv", 4, 7, FE_REACH_QUANTUM},
 };
 
 // Operand 0 comes out as it is, in another shape, order or number.
-static const char *const moves[] = {"Cast",    "CastLike", "Identity", "Reshape", "Unsqueeze",
-                                    "Squeeze", "Flatten",  "Expand",   "Tile",    "Transpose"};
+static const char *const moves[] = {"Cast",      "CastLike",  "Identity",       "Reshape",
+                                    "Unsqueeze", "Squeeze",   "Flatten",        "Expand",
+                                    "Tile",      "Transpose", "QuantizeLinear", "DequantizeLinear"};
 
 bool fe_flow_is(const Onnx__NodeProto *p, const char *op) { return p && p->op_type && !strcmp(p->op_type, op); }
 

@@ -303,12 +303,12 @@ static void merge_trivial(struct fe_ctx *c, ir_vid *x, ir_vid *w, struct fe_wind
 
 // x and w in, of equal rank, with `channels` of x: the weight's dim 1 times the groups, or, transposed, its dim 0.
 static ir_vid convolve(struct fe_ctx *c, const struct fe_node *n, ir_vid x, ir_vid w, struct fe_window win,
-                       int64_t group, bool by_data) {
+                       int64_t group, bool by_data, bool by_taps) {
     const struct fe_window whole = win;
     const struct ir_type xt = *fe_typeof(c, x), wt = *fe_typeof(c, w);
     if (whole.k > 2) merge_trivial(c, &x, &w, &win);
     if (x == IR_NONE || w == IR_NONE) return IR_NONE;
-    const int a = xt.dtype != IR_F32 ? win.k : win.k > 2 ? win.k - 2 : 0;
+    const int a = xt.dtype != IR_F32 || by_taps ? win.k : win.k > 2 ? win.k - 2 : 0;
     ir_vid y = by_data ? a ? transposed_apart(c, n, x, w, &win, group, a) : transposed_plane(c, x, w, &win, group)
                : a ? conv_apart(c, n, x, w, &win, group, a)
                        : conv_plane(c, x, w, &win, group);
@@ -320,11 +320,9 @@ static ir_vid convolve(struct fe_ctx *c, const struct fe_node *n, ir_vid x, ir_v
 }
 
 // Both operands with what their types must have in common; transposed, the weight's dim 0 are the input channels.
-static bool operands(struct fe_ctx *c, struct fe_node *n, ir_vid *x, ir_vid *w, int64_t *group, bool transposed) {
-    *x = fe_in(c, n, 0);
-    *w = fe_in(c, n, 1);
-    if (*x == IR_NONE || *w == IR_NONE) return fe_fail(c, n, "needs an input and a weight");
-    const struct ir_type xt = *fe_typeof(c, *x), wt = *fe_typeof(c, *w);
+static bool operands(struct fe_ctx *c, struct fe_node *n, ir_vid x, ir_vid w, int64_t *group, bool transposed) {
+    if (x == IR_NONE || w == IR_NONE) return fe_fail(c, n, "needs an input and a weight");
+    const struct ir_type xt = *fe_typeof(c, x), wt = *fe_typeof(c, w);
     if (xt.rank != wt.rank) return fe_fail(c, n, "the input has %d dimensions, the weight %d", xt.rank, wt.rank);
     if (xt.rank < 3)
         return fe_fail(c, n, "its input has %d dimensions; expected batch, channels and at least one spatial dimension",
@@ -347,16 +345,19 @@ static bool operands(struct fe_ctx *c, struct fe_node *n, ir_vid *x, ir_vid *w, 
     return true;
 }
 
-bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x, w;
+ir_vid fe_conv(struct fe_ctx *c, struct fe_node *n, ir_vid x, ir_vid w, bool by_taps) {
     int64_t group;
     struct fe_window win;
-    if (!operands(c, n, &x, &w, &group, false)) return false;
-    if (!fe_window_read(c, n, fe_typeof(c, x), fe_typeof(c, w)->dims + 2, &win)) return false;
+    if (!operands(c, n, x, w, &group, false)) return IR_NONE;
+    if (!fe_window_read(c, n, fe_typeof(c, x), fe_typeof(c, w)->dims + 2, &win)) return IR_NONE;
+    return convolve(c, n, before_pad(c, x, &win), w, win, group, false, by_taps);
+}
+
+bool fe_op_conv(struct fe_ctx *c, struct fe_node *n) {
     c->saw_conv = true;
     c->bare_convs++;
-    x = before_pad(c, x, &win);
-    return fe_out(c, n, 0, add_bias(c, n, 2, convolve(c, n, x, w, win, group, false)));
+    ir_vid y = fe_conv(c, n, fe_in(c, n, 0), fe_in(c, n, 1), false);
+    return y != IR_NONE && fe_out(c, n, 0, add_bias(c, n, 2, y));
 }
 
 // Pads and sizes of a transposed convolution: `full` is what windows reach before anything is cut off. Where
@@ -391,11 +392,11 @@ static bool transposed_window(struct fe_ctx *c, const struct fe_node *n, struct 
 }
 
 bool fe_op_conv_transpose(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid x, w;
+    ir_vid x = fe_in(c, n, 0), w = fe_in(c, n, 1);
     int64_t group;
     struct fe_window win;
-    if (!operands(c, n, &x, &w, &group, true)) return false;
+    if (!operands(c, n, x, w, &group, true)) return false;
     if (!fe_window_steps(c, n, fe_typeof(c, x), fe_typeof(c, w)->dims + 2, &win) || !transposed_window(c, n, &win))
         return false;
-    return fe_out(c, n, 0, add_bias(c, n, 2, convolve(c, n, x, w, win, group, true)));
+    return fe_out(c, n, 0, add_bias(c, n, 2, convolve(c, n, x, w, win, group, true, false)));
 }

@@ -31,7 +31,7 @@ static const char *const hands_on[] = {"Constant",           "If",   "Loop",    
 static const struct {
     const char *op;
     size_t operand;
-} typed_by[] = {{"CastLike", 1}, {"OneHot", 2}, {"Where", 1}};
+} typed_by[] = {{"CastLike", 1}, {"DequantizeLinear", 1}, {"OneHot", 2}, {"Where", 1}};
 
 // An attribute that is, or holds, the type of the result; 0: there is none.
 static int32_t type_attribute(struct fe_ctx *c, const struct fe_node *n) {

@@ -41,8 +41,7 @@ static ir_vid rows_matmul(struct fe_ctx *c, ir_vid x, ir_vid w) {
     return fe_reshape(c, y, t.rank, t.dims);
 }
 
-// numpy's matmul; IR_NONE after reporting.
-static ir_vid product(struct fe_ctx *c, struct fe_node *n, ir_vid a, ir_vid b) {
+ir_vid fe_product(struct fe_ctx *c, struct fe_node *n, ir_vid a, ir_vid b) {
     struct ir_type at = *fe_typeof(c, a), bt = *fe_typeof(c, b);
     if (at.rank < 1 || bt.rank < 1) {
         fe_fail(c, n, "needs tensors of at least one dimension");
@@ -75,7 +74,7 @@ static ir_vid product(struct fe_ctx *c, struct fe_node *n, ir_vid a, ir_vid b) {
 
 bool fe_op_matmul(struct fe_ctx *c, struct fe_node *n) {
     ir_vid a, b;
-    return operands(c, n, &a, &b) && fe_out(c, n, 0, product(c, n, a, b));
+    return operands(c, n, &a, &b) && fe_out(c, n, 0, fe_product(c, n, a, b));
 }
 
 static ir_vid matrices_turned(struct fe_ctx *c, ir_vid x) {
@@ -93,7 +92,7 @@ bool fe_op_fused_matmul(struct fe_ctx *c, struct fe_node *n) {
         return fe_fail(c, n, "transBatchA and transBatchB are not supported; expected 0");
     if (fe_attr_i(c, n, "transA", 0)) a = matrices_turned(c, a);
     if (fe_attr_i(c, n, "transB", 0)) b = matrices_turned(c, b);
-    ir_vid y = a == IR_NONE || b == IR_NONE ? IR_NONE : product(c, n, a, b);
+    ir_vid y = a == IR_NONE || b == IR_NONE ? IR_NONE : fe_product(c, n, a, b);
     const double alpha = fe_attr_f(c, n, "alpha", 1);
     if (y != IR_NONE && alpha != 1) y = fe_e2(c, IR_OP_mul, y, fe_num(c, fe_typeof(c, y)->dtype, alpha));
     return fe_out(c, n, 0, y);

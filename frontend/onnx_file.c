@@ -72,7 +72,8 @@ int64_t fe_model_opset(const Onnx__ModelProto *m) {
         const char *dom = m->opset_import[i]->domain;
         if (!dom || !*dom || !strcmp(dom, "ai.onnx")) return m->opset_import[i]->version;
     }
-    return m->ir_version < 3; // files that are older than opsets are of the first
+    if (m->n_opset_import) return FE_LAST_OPSET; // operators of other domains alone
+    return m->ir_version < 3;                    // files that are older than opsets are of the first
 }
 
 static void *allocate(void *env, size_t bytes) {

@@ -192,6 +192,7 @@ struct fe_val {
     double random_shift; // a number that was added
     struct fe_sym *rows; // sample numbers: [n, ..] is n * row_step + rows[0, ..] (import_rows.c)
     int64_t row_step;
+    struct fe_val *image;  // of a quantised tensor: the same numbers as floats, with a gradient (import_quantize.c)
     struct fe_val **items; // a sequence
     size_t n_items;
     bool is_seq;
@@ -306,6 +307,10 @@ ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_transpose(struct fe_ctx *c, ir_vid x, int rank, const int64_t *perm);
 ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_matmul(struct fe_ctx *c, ir_vid a, ir_vid b, int trans_a, int trans_b);
+// numpy's matmul; and a convolution with the attributes of node n, `by_taps`: as products of matrices (import_matmul.c,
+// import_conv.c). IR_NONE after reporting.
+ir_vid fe_product(struct fe_ctx *c, struct fe_node *n, ir_vid a, ir_vid b);
+ir_vid fe_conv(struct fe_ctx *c, struct fe_node *n, ir_vid x, ir_vid w, bool by_taps);
 ir_vid fe_reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const int64_t *axes, size_t n, int keepdims);
 ir_vid fe_cast(struct fe_ctx *c, ir_vid x, enum ir_dtype t);
 // Along `axis` (import_scatter.c); the index may have 1 for any other of x's dims.

@@ -199,6 +199,71 @@ def attention(report):
             {"c": np.cos(angle), "s": np.sin(angle), "p": RNG.integers(0, 10, (1, 5))}, turned, constant="cs", opset=23)
 
 
+# --- quantisation ---------------------------------------------------------------------------------------------------------
+
+
+def trained_through(report):
+    """What is quantised and taken back has the gradient of what was not cut off: PyTorch's fake quantisation."""
+    x = (w(3, 4, 6) * 3).astype(np.float32)
+    for dt, lo, hi in ((np.int8, -128, 127), (np.uint8, 0, 255)):
+        zero = dt(3)
+        nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), node("Mul", "d k")]
+        compare(report, f"fake quantisation, {dt.__name__}", nodes, x, {"s": np.float32(.02), "z": zero, "k": w(6)},
+                lambda x, s, z, k, lo=lo, hi=hi: torch.fake_quantize_per_tensor_affine(x, .02, 3, lo, hi) * k, constant="s")
+    scale = (abs(w(4)) * .01 + .005).astype(np.float32)
+    nodes = [node("QuantizeLinear", "x s", "q", axis=1, output_dtype=T.INT8), node("DequantizeLinear", "q s", "d", axis=1), node("Mul", "d k")]
+    compare(report, "fake quantisation, a scale for each channel", nodes, x, {"s": scale, "k": w(6)},
+            lambda x, s, k: torch.fake_quantize_per_channel_affine(x, s.detach().float(), torch.zeros(4), 1, -128, 127) * k, constant="s")
+    scale = (abs(w(5, 1, 1, 1)) * .004 + .002).astype(np.float32)
+    nodes = [node("QuantizeLinear", "w s", "q", axis=0, output_dtype=T.INT8), node("DequantizeLinear", "q s", "d", axis=0), node("Conv", "x d")]
+    compare(report, "a weight quantised for each channel", nodes, X4, {"w": w(5, 4, 3, 3), "s": scale.reshape(5)},
+            lambda x, w, s: torch.nn.functional.conv2d(x, torch.fake_quantize_per_channel_affine(w, s.detach().float(), torch.zeros(5), 0, -128, 127)),
+            constant="s")
+
+
+def integers(report):
+    """Sums of products of 8 bits are exact, however many there are."""
+    for k in (3, 300, 5000, 20000, 40000):
+        a, b = RNG.integers(0, 256, (3, k)).astype(np.uint8), RNG.integers(-128, 128, (k, 4)).astype(np.int8)
+        a[0], b[:, 0] = 255, -128
+        with temp_dir() as tmp:
+            nodes = [node("MatMulInteger", "x b az bz", "i"), node("Cast", "i", "h", to=T.DOUBLE), node("Mod", "h m", "l", fmod=1), node("Cast", "l", to=T.FLOAT)]
+            got = infer(tmp, nodes, a, {"b": b, "az": np.uint8(0), "bz": np.int8(127), "m": np.float64(2**20)})
+        want = np.fmod((a.astype(np.int64) @ (b.astype(np.int64) - 127)).astype(np.int32).astype(np.float64), 2**20)
+        report.check(f"matrices of 8 bits, {k} products", np.abs(got - want).max(), 0)
+    for c, group in ((4, 2), (32, 1), (520, 1)):
+        x, v = RNG.integers(0, 256, (3, c, 7, 6)).astype(np.uint8), RNG.integers(-128, 128, (6, c // group, 3, 3)).astype(np.int8)
+        with temp_dir() as tmp:
+            nodes = [node("ConvInteger", "x v z", "i", pads=[1, 0, 1, 1], strides=[2, 1], group=group), node("Cast", "i", to=T.FLOAT)]
+            got = infer(tmp, nodes, x, {"v": v, "z": np.uint8(7)})
+        padded = np.pad(x.astype(np.float64) - 7, ((0, 0), (0, 0), (1, 1), (0, 1)))
+        want = torch.nn.functional.conv2d(torch.from_numpy(padded), torch.from_numpy(v.astype(np.float64)), stride=(2, 1), groups=group).numpy()
+        report.check(f"convolution of 8 bits, {c} channels in {group} groups", np.abs(got - want.astype(np.float32)).max(), 0)
+
+
+def quantised(report):
+    """onnxruntime's quantised operators; where it rounds a tie otherwise they are off by one step."""
+    ort, = need("onnxruntime")
+    u8 = lambda *s: RNG.integers(0, 256, s).astype(np.uint8)  # noqa: E731
+    f32, zero, x = np.float32, np.uint8(120), u8(3, 5, 6)
+    cases = [("QLinearAdd", MS, x, [f32(.1), zero, u8(5, 6), f32(.2), np.uint8(3), f32(.3), zero]),
+             ("QLinearMul", MS, x, [f32(.1), zero, u8(5, 6), f32(.2), np.uint8(3), f32(.9), zero]),
+             ("QLinearSigmoid", MS, x, [f32(.05), zero, f32(1 / 256), np.uint8(0)]), ("QLinearLeakyRelu", MS, x, [f32(.05), zero, f32(.05), zero]),
+             ("QLinearMatMul", "", x, [f32(.1), zero, u8(6, 4), f32(.2), np.uint8(9), f32(7), zero]),
+             ("QLinearConv", "", u8(3, 4, 6, 6), [f32(.1), zero, u8(5, 4, 3, 3), np.full(5, .02, f32), np.full(5, 128, np.uint8), f32(3), zero,
+                                                  RNG.integers(-900, 900, 5).astype(np.int32)]),
+             ("QLinearGlobalAveragePool", MS, u8(3, 4, 6, 6), [f32(.1), zero, f32(.1), zero])]
+    for op, domain, x, more in cases:
+        with temp_dir() as tmp:
+            weights = {f"w{i}": np.asarray(v) for i, v in enumerate(more)}
+            attrs = {"alpha": .1} if op == "QLinearLeakyRelu" else {"channels_last": 0} if "Global" in op else {}
+            nodes = [helper.make_node(op, ["x", *weights], ["q"], domain=domain, **attrs), node("Cast", "q", to=T.FLOAT)]
+            got = infer(tmp, nodes, x, weights, domains=[MS])
+            want = ort.InferenceSession(str(tmp / "m.onnx")).run(None, {"x": x})[0]
+            report.check(f"{op}, share of other steps", np.mean(got != want), .01)
+            report.check(f"{op}, steps", np.abs(got - want).max(), 1)
+
+
 def windows(report):
     for name in ("Hann", "Hamming", "Blackman"):
         for periodic in (0, 1):
@@ -212,7 +277,7 @@ def windows(report):
 def main():
     need_tools(SMKDC, RUN)
     report = Report()
-    for part in (elementwise, edges, fused, fused_gradients, losses, attention, windows):
+    for part in (elementwise, edges, fused, fused_gradients, losses, attention, trained_through, integers, quantised, windows):
         report.guard(part.__name__, part, report)
     report.end()
 
