@@ -12,6 +12,10 @@ static const Onnx__GraphProto *body_of(struct fe_ctx *c, const struct fe_node *n
     return NULL;
 }
 
+static bool is_tensor(const struct fe_val *v) {
+    return !v->is_seq && !v->random && (v->sym || v->blob || v->vid != IR_NONE);
+}
+
 static bool all_made(struct fe_ctx *c, const struct fe_node *n, struct fe_val *const *v, size_t k) {
     for (size_t i = 0; i < k; i++)
         if (!v[i]) return fe_fail(c, n, "result %zu of its body is made by no node", i);
@@ -28,7 +32,7 @@ static bool truth_of(struct fe_ctx *c, const struct fe_node *n, struct fe_val *v
     const struct fe_sym *s = v ? fe_known(c, v, true) : NULL;
     *out = YES;
     if (!v) return true;
-    if (v->is_seq || fe_type(c, v)->dtype != IR_BOOL || ir_numel(fe_type(c, v)) != 1)
+    if (!is_tensor(v) || fe_type(c, v)->dtype != IR_BOOL || ir_numel(fe_type(c, v)) != 1)
         return fe_fail(c, n, "its condition must be one bool");
     *out = !s || !fe_sym_is_const(s) ? COMPUTED : s->v[0].b ? YES : NO;
     return true;
@@ -63,6 +67,10 @@ static struct fe_val *chosen(struct fe_ctx *c, struct fe_node *n, struct fe_val 
             if (!(s->items[i] = chosen(c, n, cond, a->items[i], b->items[i]))) return NULL;
         return s;
     }
+    if (!is_tensor(a) || !is_tensor(b)) {
+        fe_fail(c, n, "its condition depends on the data, and what it chooses from is not there in both cases");
+        return NULL;
+    }
     ir_vid in[2] = {fe_vid(c, a), fe_vid(c, b)};
     if (in[0] == IR_NONE || in[1] == IR_NONE) return NULL;
     if (!a->is_moved && !b->is_moved) fe_unify_batch(c, in, 2);
@@ -89,7 +97,11 @@ bool fe_op_if(struct fe_ctx *c, struct fe_node *n) {
     for (int k = 0; k < 2; k++) {
         if (t != COMPUTED && t != (enum truth)k) continue;
         if (g[k]->n_output < n->n_out) return fe_fail(c, n, "a branch has %zu results", g[k]->n_output);
+        const int errors = c->d->errors;
         if (!(out[k] = fe_run_body(c, n, g[k], NULL, 0))) return false;
+        if (c->d->errors != errors && t == COMPUTED)
+            diag_note(c->d, &n->loc, "both branches are computed, since the condition depends on %s",
+                      fe_source_text(c, cond));
     }
     for (size_t i = 0; i < n->n_out; i++) {
         if (t != COMPUTED)
@@ -135,6 +147,11 @@ static struct fe_val *element(struct fe_ctx *c, struct fe_node *n, struct fe_val
 struct fe_val *fe_stack(struct fe_ctx *c, struct fe_node *n, struct fe_val **v, size_t k, int64_t axis) {
     struct fe_frame f = {0}, g;
     int64_t dims[IR_MAX_RANK + 1];
+    for (size_t i = 0; i < k; i++)
+        if (!is_tensor(v[i])) {
+            fe_fail(c, n, "what it stacks must be tensors");
+            return NULL;
+        }
     const int rank = fe_onnx_dims(c, v[0], dims);
     if (axis < 0) axis += rank + 1;
     if (axis < 0 || axis > rank || rank == IR_MAX_RANK) {
@@ -175,10 +192,10 @@ struct fe_val *fe_stack(struct fe_ctx *c, struct fe_node *n, struct fe_val **v, 
 // No steps: a tensor without elements, of a shape that one step tells.
 static struct fe_val *stack_of_none(struct fe_ctx *c, struct fe_node *n, const struct fe_val *v) {
     int64_t dims[IR_MAX_RANK + 1] = {0};
-    const int rank = fe_onnx_dims(c, v, dims + 1);
+    const int rank = is_tensor(v) ? fe_onnx_dims(c, v, dims + 1) : IR_MAX_RANK;
     if (rank < IR_MAX_RANK && !ir_is_batched(fe_type(c, v)))
         return fe_val_sym(c, fe_sym_new(c->a, fe_type(c, v)->dtype, rank + 1, dims));
-    fe_fail(c, n, "it has no steps, and what it stacks has the batch");
+    fe_fail(c, n, "it has no steps, and what it stacks is no tensor of known sizes");
     return NULL;
 }
 
@@ -236,9 +253,11 @@ bool fe_op_loop(struct fe_ctx *c, struct fe_node *n) {
     if (!most_steps(c, n, &most) || !truth_of(c, n, alive, &goes_on)) return false;
     const bool unbounded = most < 0, unknown = fe_arg(n, 0) && unbounded;
     if (unknown)
-        return fe_fail(c, n,
-                       "its number of steps depends on the data; it must be known when compiling (a loop with a "
-                       "known limit may end early)");
+        return fe_fail(
+            c, n,
+            "its number of steps must be known when compiling; here it depends on %s (a loop with a known limit "
+            "may end early)",
+            fe_source_text(c, fe_arg(n, 0)));
     for (size_t i = 0; i < states; i++)
         if (!(now[i] = fe_arg(n, i + 2))) return fe_fail(c, n, "operand %zu is missing", i + 2);
     bool masked = goes_on == COMPUTED, early = false; // whether a step may not have been
@@ -361,7 +380,7 @@ bool fe_op_scan(struct fe_ctx *c, struct fe_node *n) {
     int64_t batch = -1;
     for (size_t i = s.first; i < n->n_in; i++) {
         if (!n->in[i]) return fe_fail(c, n, "operand %zu is missing", i);
-        if (n->in[i]->is_seq) return fe_fail(c, n, "operand %zu must be a tensor", i);
+        if (!is_tensor(n->in[i])) return fe_fail(c, n, "operand %zu must be a tensor", i);
         int64_t dims[IR_MAX_RANK], axis = old ? 1 : listed(n, "scan_input_axes", i - s.states, 0);
         const int rank = fe_onnx_dims(c, n->in[i], dims);
         if (old && rank) batch = dims[0];

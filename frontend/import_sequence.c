@@ -110,9 +110,10 @@ bool fe_op_concat_from_sequence(struct fe_ctx *c, struct fe_node *n) {
     if (!s || s->n_items == 0) return false;
     if (fe_attr_i(c, n, "new_axis", 0)) {
         for (size_t i = 0; i < s->n_items; i++)
-            if (s->items[i]->is_seq || s->items[i]->unknown) return fe_fail(c, n, "its elements must be tensors");
+            if (s->items[i]->unknown) return false;
         return fe_out_val(n, 0, fe_stack(c, n, s->items, s->n_items, fe_attr_i(c, n, "axis", 0)));
     }
+    if (s->items[0]->is_seq || s->items[0]->unknown) return false;
     int axis, rank = fe_type(c, s->items[0])->rank;
     for (size_t i = 0; i < s->n_items; i++) {
         if (s->items[i]->is_seq || s->items[i]->unknown || fe_type(c, s->items[i])->rank != rank)

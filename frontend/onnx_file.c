@@ -172,6 +172,7 @@ struct fe_model *fe_open(struct arena *a, struct diag *d, const char *path) {
     fe_hoist(m);
     fe_unshare(m);
     fe_unbake(m);
+    fe_unsort(m);
     fe_taps_read(m);
     return m;
 }

@@ -86,6 +86,8 @@ Onnx__TensorProto *fe_constant_tensor(const Onnx__NodeProto *p); // of a Constan
 void fe_unshare(struct fe_model *m);
 // Makes one row and an Expand of a weight that a fixed batch has repeated (unbake.c).
 void fe_unbake(struct fe_model *m);
+// Leaves samples where they are that a packed sequence sorts by length (unsort.c).
+void fe_unsort(struct fe_model *m);
 // The function of the file that a node calls; NULL: it is an operator (import.c).
 const Onnx__FunctionProto *fe_find_function(const Onnx__ModelProto *m, const Onnx__NodeProto *p);
 // Removes nodes and initializers that no output needs (prune.c).

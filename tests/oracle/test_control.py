@@ -111,7 +111,7 @@ REFUSED = {
         s2 = Tanh (s)  s3 = Neg (s)  t2 = ReduceMax <keepdims = 0> (s2)  go2 = Greater (t2, half) }>""", "then the size of its result 1 depends on them"),
     "a number of steps from the data": ("""t = ReduceMax <keepdims = 0> (x)  k = Cast <to = 7> (t)
         y = Loop (k, , x) <body = b (int64 i, bool go, float[N,3] s) => (bool go2, float[N,3] s2) { s2 = Tanh (s)  go2 = Identity (go) }>""",
-                                        "its number of steps depends on the data"),
+                                        "here it depends on the data"),
     "a Loop for ever": ("""y = Loop (, , x) <body = b (int64 i, bool go, float[N,3] s) => (bool go2, float[N,3] s2) { s2 = Tanh (s)  go2 = Identity (go) }>""",
                         "all of which become code"),
     "a Scan over the batch": ("""h, y = Scan <num_scan_inputs = 1, body = b (float s, float[3] v) => (float s2, float[3] o) { s2 = Neg (s)  o = Neg (v) }> (half, x)""",
@@ -119,6 +119,8 @@ REFUSED = {
     "an If of two shapes": ("""t = ReduceMax <keepdims = 0> (x)  c = Greater (t, half)
         y = If (c) <then_branch = a () => (float[N,3] p) { p = Neg (x) }, else_branch = b () => (float[N,6] q) { q = Concat <axis = 1> (x, x) }>""",
                             "then both results must be of one type"),
+    "a branch of another size, by an input": ("""c = Greater (given, half)  y = If (c) <then_branch = a () => (float[N,3] p) { p = Neg (x) }, else_branch = b () => (float[N,3] q) {
+        sh = Constant <value_ints = [7, 7]> ()  q = Reshape (x, sh) }>""", "--shape-input given=..."),
     "an empty optional": ("""o = Optional <type = float> ()  y = OptionalGetElement (o)""", None),
 }
 
@@ -199,7 +201,7 @@ def refused(report, tmp):
     init = {"half": np.float32(.5), "m": np.int64(9), "yes": np.bool_(True)}
     for what, (text, line) in REFUSED.items():
         try:
-            m = parsed(f"g (float[N,3] x, float half, int64 m, bool yes) => (float[N,3] y) {{ {text} }}", 18, init)
+            m = parsed(f"g (float[N,3] x, float given, float half, int64 m, bool yes) => (float[N,3] y) {{ {text} }}", 18, init)
         except Exception as e:
             print(f"left out {what}: onnx: {str(e)[:100]}")
             continue
