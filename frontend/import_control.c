@@ -279,7 +279,8 @@ bool fe_op_loop(struct fe_ctx *c, struct fe_node *n) {
         alive = masked && goes_on == COMPUTED ? both(c, alive, out[0]) : masked ? alive : out[0];
         masked |= goes_on == COMPUTED;
         if (masked && unbounded)
-            return fe_fail(c, n, "it ends when its data says so and has no limit; give it a trip count (operand 0)");
+            return fe_fail(c, n, "it has no limit, and when it ends depends on %s; give it a trip count (operand 0)",
+                           fe_source_text(c, alive));
     }
     for (size_t i = 0; i < states && i < n->n_out; i++) n->out[i] = now[i];
     struct fe_val **one = NULL;
@@ -291,8 +292,8 @@ bool fe_op_loop(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < scans; i++) {
         if (!n->wanted[states + i]) continue;
         if (early)
-            return fe_fail(c, n, "it ends when its data says so: then the size of its result %zu depends on them, too",
-                           states + i);
+            return fe_fail(c, n, "when it ends depends on %s; then the size of its result %zu does, too",
+                           fe_source_text(c, alive), states + i);
         struct fe_val *all = steps ? fe_stack(c, n, &stacks[i * FE_MAX_STEPS], (size_t)steps, 0)
                                    : stack_of_none(c, n, one[1 + states + i]);
         if (!fe_out_val(n, states + i, all)) return false;

@@ -244,15 +244,17 @@ static bool float_binary(enum ir_op op, const struct fe_num *x, const struct fe_
 
 static double minus(double x) { return -x; }
 static double inverse(double x) { return 1 / x; }
+static double not_negative(double x) { return x < 0 ? 0 : x; }
 static const struct {
     enum ir_op op;
     double (*of)(double);
 } functions[] = {
-    {IR_OP_neg, minus},     {IR_OP_abs, fabs},    {IR_OP_exp, exp},     {IR_OP_log, log},         {IR_OP_sqrt, sqrt},
-    {IR_OP_recip, inverse}, {IR_OP_floor, floor}, {IR_OP_ceil, ceil},   {IR_OP_round, nearbyint}, {IR_OP_sin, sin},
-    {IR_OP_cos, cos},       {IR_OP_asin, asin},   {IR_OP_acos, acos},   {IR_OP_atan, atan},       {IR_OP_sinh, sinh},
-    {IR_OP_cosh, cosh},     {IR_OP_asinh, asinh}, {IR_OP_acosh, acosh}, {IR_OP_atanh, atanh},     {IR_OP_tanh, tanh},
-    {IR_OP_erf, erf},
+    {IR_OP_neg, minus},       {IR_OP_abs, fabs},          {IR_OP_exp, exp},     {IR_OP_log, log},
+    {IR_OP_sqrt, sqrt},       {IR_OP_recip, inverse},     {IR_OP_floor, floor}, {IR_OP_ceil, ceil},
+    {IR_OP_round, nearbyint}, {IR_OP_sin, sin},           {IR_OP_cos, cos},     {IR_OP_asin, asin},
+    {IR_OP_acos, acos},       {IR_OP_atan, atan},         {IR_OP_sinh, sinh},   {IR_OP_cosh, cosh},
+    {IR_OP_asinh, asinh},     {IR_OP_acosh, acosh},       {IR_OP_atanh, atanh}, {IR_OP_tanh, tanh},
+    {IR_OP_erf, erf},         {IR_OP_relu, not_negative},
 };
 
 static bool float_unary(enum ir_op op, const struct fe_num *x, struct fe_num *r) {

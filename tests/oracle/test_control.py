@@ -108,7 +108,7 @@ REFUSED = {
     "a Loop without a limit": ("""y = Loop (, yes, x) <body = b (int64 i, bool go, float[N,3] s) => (bool go2, float[N,3] s2) {
         s2 = Tanh (s)  t2 = ReduceMax <keepdims = 0> (s2)  go2 = Greater (t2, half) }>""", "give it a trip count"),
     "results of a Loop that ends by its data": ("""q, y = Loop (m, yes, x) <body = b (int64 i, bool go, float[N,3] s) => (bool go2, float[N,3] s2, float[N,3] s3) {
-        s2 = Tanh (s)  s3 = Neg (s)  t2 = ReduceMax <keepdims = 0> (s2)  go2 = Greater (t2, half) }>""", "then the size of its result 1 depends on them"),
+        s2 = Tanh (s)  s3 = Neg (s)  t2 = ReduceMax <keepdims = 0> (s2)  go2 = Greater (t2, half) }>""", "then the size of its result 1 does, too"),
     "a number of steps from the data": ("""t = ReduceMax <keepdims = 0> (x)  k = Cast <to = 7> (t)
         y = Loop (k, , x) <body = b (int64 i, bool go, float[N,3] s) => (bool go2, float[N,3] s2) { s2 = Tanh (s)  go2 = Identity (go) }>""",
                                         "here it depends on the data"),
