@@ -306,9 +306,9 @@ static void visit_loop(struct fe_flow *f, const Onnx__NodeProto *p, struct fe_fl
         more = false;
         for (size_t k = 0; k < states && k + shift < b->n_results; k++) {
             const size_t operand = k + before;
-            const unsigned reach = reach_of(b, b->params[operand]);
-            more |= (reach_of(b, b->results[k + shift]) | reach) != reach_of(b, b->results[k + shift]);
-            grow(b, b->results[k + shift], reach, false);
+            const unsigned had = reach_of(b, b->results[k + shift]);
+            grow(b, b->results[k + shift], reach_of(b, b->params[operand]), false);
+            more |= reach_of(b, b->results[k + shift]) != had;
         }
         run(b);
     }

@@ -211,6 +211,17 @@ def refused(report, tmp):
             print(p.stderr)
 
 
+def nameless(report, tmp):
+    """A body whose result has no name."""
+    opset, text, init, *_ = CASES["Scan"]
+    m = parsed(text, opset, init)
+    body = next(a.g for n in m.graph.node for a in n.attribute if a.name == "body")
+    body.output[0].name = ""
+    onnx.save(m, str(tmp / "m.onnx"))
+    p = run(SMKDC, "check", tmp / "m.onnx", ok=False, timeout=60)
+    report.check("refused: a result without a name", float(p.returncode != 1 or "result 0 of its body is made by no node" not in p.stderr), 0)
+
+
 def main():
     need_tools(SMKDC, RUN)
     warnings.simplefilter("ignore")
@@ -218,7 +229,7 @@ def main():
     for name, case in CASES.items():
         if len(sys.argv) < 2 or any(a in name for a in sys.argv[1:]):
             report.guard_in_folder(name, one, report, name, case)
-    for name, f in (("scripted", scripted), ("refused", refused)):
+    for name, f in (("scripted", scripted), ("refused", refused), ("nameless", nameless)):
         if len(sys.argv) < 2 or name in sys.argv[1:]:
             report.guard_in_folder(name, f, report)
     report.end()
