@@ -23,7 +23,7 @@ static const struct row {
 #undef FUNCTION
 };
 enum { N_ROWS = sizeof rows / sizeof *rows };
-#define BODY_OPSET 21 // of the operators in the bodies
+#define BODY_OPSET 23 // of the operators in the bodies
 
 struct reader {
     struct arena *a;
@@ -184,7 +184,7 @@ static bool attribute_is(struct reader *r, const char *attr) {
         const char *want = quoted(r);
         same = have ? have->s.len == strlen(want) && !memcmp(have->s.data, want, have->s.len) : !*want;
     } else {
-        same = (have ? have->i : 0) == (int64_t)number(r, &real);
+        same = (have ? have->i : 0) == (int64_t)number(r, &real) && (!have || !have->n_ints); // a list is no number
     }
     if (have && is_reference(have)) r->unclear = attr;
     return same;

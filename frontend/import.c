@@ -112,12 +112,6 @@ static bool absent(const struct fe_val *v) {
     return !v->unknown && !v->sym && !v->blob && !v->is_seq && !v->random && !v->rows && v->vid == IR_NONE;
 }
 
-static bool one_of(const char *s, const char *const *list, size_t n) {
-    size_t i = 0;
-    while (i < n && strcmp(list[i], s) != 0) i++;
-    return i < n;
-}
-
 // The function of the file that a node calls, else its row, else the row's body. false after reporting that there is
 // none.
 static bool find_import(struct fe_ctx *c, struct fe_node *n, const struct row **r, const Onnx__FunctionProto **f) {
@@ -151,14 +145,6 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     if (!find_import(c, n, &r, &f)) return;
     for (size_t i = 0; i < n->n_in; i++)
         if (n->in[i] && n->in[i]->unknown) return;
-    // Less, Add, Floor and Cast make a mask of random numbers; Shape only looks at them.
-    static const char *const take_random[] = {"Less", "Greater",  "Add",   "Floor",
-                                              "Cast", "CastLike", "Shape", "Identity"};
-    for (size_t i = 0; r && i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->random && !one_of(n->op, take_random, sizeof take_random / sizeof *take_random)) {
-            fe_fail(c, n, "it uses random numbers, which are supported only as dropout masks (random < constant)");
-            return;
-        }
     int errors = c->d->errors;
     if (r) n->arg = r->arg;
     bool numbers = false;

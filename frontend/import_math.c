@@ -11,18 +11,11 @@ static struct fe_val *need(struct fe_ctx *c, struct fe_node *n, size_t i) {
     return v && v->is_seq ? (fe_fail(c, n, "operand %zu is a sequence, expected a tensor", i), NULL) : v;
 }
 
-static bool not_a_mask(struct fe_ctx *c, struct fe_node *n) {
-    return fe_fail(
-        c, n,
-        "it uses random numbers in a way that makes no dropout mask (random < p, or floor(p + random), with a number p "
-        "above 0 and up to 1)");
-}
-
 bool fe_op_unary(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = need(c, n, 0);
-    if (x && x->random) {
-        struct fe_val *mask = n->arg == IR_OP_floor ? fe_random_floor(c, x) : NULL;
-        return mask ? fe_out_val(n, 0, mask) : not_a_mask(c, n);
+    if (x && x->random && n->arg == IR_OP_floor) {
+        struct fe_val *mask = fe_random_floor(c, x);
+        if (mask) return fe_out_val(n, 0, mask);
     }
     return x && fe_out_val(n, 0, fe_p_unary(c, (enum ir_op)n->arg, x));
 }
@@ -51,7 +44,7 @@ static bool binary(struct fe_ctx *c, struct fe_node *n, struct fe_val *x, struct
         struct fe_val *v = n->arg == IR_OP_add               ? fe_random_plus(c, x, y)
                            : n->arg == IR_OP_lt && x->random ? fe_random_below(c, x, y)
                                                              : NULL;
-        return v ? fe_out_val(n, 0, v) : not_a_mask(c, n);
+        if (v) return fe_out_val(n, 0, v);
     }
     return fe_out_val(n, 0, fe_p_binary(c, (enum ir_op)n->arg, x, y));
 }

@@ -149,6 +149,7 @@ static ir_vid blob_vid(struct fe_ctx *c, struct fe_val *v) {
 
 ir_vid fe_vid(struct fe_ctx *c, struct fe_val *v) {
     if (!v || v->unknown) return IR_NONE;
+    if (v->vid == IR_NONE && v->random) v->vid = fe_random_vid(c, v);
     if (v->vid == IR_NONE && v->sym) v->vid = sym_vid(c, v->sym);
     if (v->vid == IR_NONE && v->blob) v->vid = blob_vid(c, v);
     return v->vid;

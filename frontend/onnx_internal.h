@@ -192,6 +192,7 @@ struct fe_val {
     enum fe_random { FE_NOT_RANDOM, FE_UNIFORM } random; // a dropout mask in the making (import_random.c)
     struct ir_type random_type;
     double random_shift; // a number that was added
+    ir_vid random_seed;
     struct fe_sym *rows; // sample numbers: [n, ..] is n * row_step + rows[0, ..] (import_rows.c)
     int64_t row_step;
     struct fe_val *image;  // of a quantised tensor: the same numbers as floats, with a gradient (import_quantize.c)
@@ -370,7 +371,8 @@ bool fe_rows(struct fe_ctx *c, struct fe_node *n);
 struct fe_val *fe_random_plus(struct fe_ctx *c, struct fe_val *x, struct fe_val *y);
 struct fe_val *fe_random_below(struct fe_ctx *c, const struct fe_val *x, struct fe_val *p);
 struct fe_val *fe_random_floor(struct fe_ctx *c, const struct fe_val *x);
-ir_vid fe_seed(struct fe_ctx *c); // the run-time scalar "seed"
+ir_vid fe_random_vid(struct fe_ctx *c, const struct fe_val *v); // the numbers themselves
+ir_vid fe_seed(struct fe_ctx *c);                               // the run-time scalar "seed"
 
 // What the file says of shapes and types (declared.c): inputs give names of dims their meaning, values are compared
 // with what was computed of them, and the report warns of each kind of contradiction once, with how often it was seen.

@@ -226,7 +226,7 @@ struct fe_val *fe_p_where(struct fe_ctx *c, struct fe_val *cond, struct fe_val *
 }
 
 struct fe_val *fe_p_cast(struct fe_ctx *c, struct fe_val *x, enum ir_dtype t) {
-    if (x->random == FE_UNIFORM) return x;
+    if (x->random == FE_UNIFORM && t == IR_F32) return x;
     if (fe_type(c, x)->dtype == t) return x;
     const struct fe_sym *s;
     struct fe_sym *r = all_known(c, &x, 1, &s) ? fe_sym_cast(c->a, s, t) : NULL;

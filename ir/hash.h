@@ -51,4 +51,9 @@ static inline double ir_dropout_factor(int64_t seed, int64_t salt, double ratio,
     return ir_dropout_bits(ir_dropout_key_of(seed, salt), index) >= ir_dropout_threshold(ratio) ? 1 / (1 - ratio) : 0;
 }
 
+// A number from 0 up to 1 at an element.
+static inline double ir_uniform(int64_t seed, int64_t salt, uint64_t index) {
+    return (double)ir_dropout_bits(ir_dropout_key_of(seed, salt), index) * 0x1p-24;
+}
+
 #endif

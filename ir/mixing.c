@@ -124,6 +124,7 @@ static bool keeps(const struct ir_graph *g, const struct ir_node *n) {
     for (int k = 0; k < n->n_in; k++) any |= batched(g, n, k);
     // From nothing: the batch's size, or a sample's place in it.
     if (n->op == IR_OP_batch_size) return false;
+    if (n->op == IR_OP_random) return !ir_is_batched(&g->values[n->out[0]].type);
     if (n->op == IR_OP_iota && ir_is_batched(&g->values[n->out[0]].type)) return other_axis(g, n);
     if (!any) return true;
     return ir_ops[n->op].kind == IR_KIND_PW ? elementwise(g, n) : table[n->op] && table[n->op](g, n);

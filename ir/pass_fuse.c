@@ -42,10 +42,11 @@ static const uint8_t effort[IR_OP_COUNT] = {
     [IR_OP_sin] = EFFORT_DEAR,          [IR_OP_cos] = EFFORT_DEAR,
     [IR_OP_div] = EFFORT_DEAR,          [IR_OP_recip] = EFFORT_DEAR,
     [IR_OP_sqrt] = EFFORT_DEAR,         [IR_OP_dropout_mask] = EFFORT_DEAR,
-    [IR_OP_asin] = EFFORT_DEAR,         [IR_OP_acos] = EFFORT_DEAR,
-    [IR_OP_atan] = EFFORT_DEAR,         [IR_OP_sinh] = EFFORT_DEAR,
-    [IR_OP_cosh] = EFFORT_DEAR,         [IR_OP_asinh] = EFFORT_DEAR,
-    [IR_OP_acosh] = EFFORT_DEAR,        [IR_OP_atanh] = EFFORT_DEAR,
+    [IR_OP_random] = EFFORT_DEAR,       [IR_OP_asin] = EFFORT_DEAR,
+    [IR_OP_acos] = EFFORT_DEAR,         [IR_OP_atan] = EFFORT_DEAR,
+    [IR_OP_sinh] = EFFORT_DEAR,         [IR_OP_cosh] = EFFORT_DEAR,
+    [IR_OP_asinh] = EFFORT_DEAR,        [IR_OP_acosh] = EFFORT_DEAR,
+    [IR_OP_atanh] = EFFORT_DEAR,
 };
 
 static double elements(const struct ir_type *t) { // per batch of a nominal 64

@@ -8,6 +8,7 @@ static const struct args_opt opts[] = {
     {"output", 'o', "OUT.safetensors", NULL, "file to write", ARGS_REQUIRED},
     RUN_WEIGHTS_OPTS,
     {"batch-size", 0, "N", NULL, "samples at once (default: as many as the artifact takes)", 0},
+    {"seed", 0, "S", "0", "seed of what the model draws at random", 0},
     RUN_TAPS_OPT,
     RUN_THREADS_OPT,
     {0}};
@@ -91,8 +92,9 @@ static enum smkd_result infer(const struct args *a, smkd_model *m, smkd_session 
 }
 
 static int run(const struct args *a) {
-    int64_t threads = 0, step = 0;
-    if (!args_i64(a, "threads", 0, 1024, &threads) || !args_i64(a, "batch-size", 1, INT32_MAX, &step))
+    int64_t threads = 0, step = 0, seed = 0;
+    if (!args_i64(a, "seed", 0, INT64_C(1) << 53, &seed) || !args_i64(a, "threads", 0, 1024, &threads) ||
+        !args_i64(a, "batch-size", 1, INT32_MAX, &step))
         return EXIT_USAGE;
     smkd_model *m = run_load(a, a->pos[0]);
     smkd_team *team = m ? smkd_team_new((int)threads) : NULL;
@@ -102,6 +104,7 @@ static int run(const struct args *a) {
     if (s && step > most)
         r = rt_fail(SMKD_R_INVALID, "--batch-size %lld: %s takes at most %lld; compile it with --max-batch %lld",
                     (long long)step, a->pos[0], (long long)most, (long long)step);
+    if (r == SMKD_R_OK) r = rt_set_if_there(s, m, "seed", (double)seed);
     if (r == SMKD_R_OK) r = infer(a, m, s, step ? step : most);
     smkd_session_free(s);
     smkd_team_free(team);

@@ -242,7 +242,8 @@ static LLVMValueRef mix32(const struct cg_pw_args *a, LLVMValueRef h) {
     return h;
 }
 
-PW(dropout_mask) { // operands: the element's row-major number, the seed (negative: dropout is off, all ones)
+// 24 bits for the element of row-major number x0 and the seed x1.
+static LLVMValueRef random_bits(const struct cg_pw_args *a) {
     LLVMTypeRef t32 = cg_like(a->f, a->type, a->f->i32), t64 = cg_like(a->f, a->type, a->f->i64);
     LLVMValueRef by32 = cg_viconst(a->f, t64, 32);
     LLVMValueRef s0 = LLVMBuildTrunc(B, X1, t32, ""), s1 = LLVMBuildTrunc(B, LLVMBuildLShr(B, X1, by32, ""), t32, "");
@@ -255,7 +256,17 @@ PW(dropout_mask) { // operands: the element's row-major number, the seed (negati
     LLVMValueRef lo = LLVMBuildTrunc(B, X0, t32, ""), hi = LLVMBuildTrunc(B, LLVMBuildLShr(B, X0, by32, ""), t32, "");
     hi = LLVMBuildMul(B, hi, cg_viconst(a->f, t32, 0x9e3779b1), "");
     LLVMValueRef h = mix32(a, LLVMBuildXor(B, LLVMBuildXor(B, lo, k0, ""), hi, ""));
-    h = LLVMBuildLShr(B, mix32(a, LLVMBuildAdd(B, h, k1, "")), cg_viconst(a->f, t32, 8), "");
+    return LLVMBuildLShr(B, mix32(a, LLVMBuildAdd(B, h, k1, "")), cg_viconst(a->f, t32, 8), "");
+}
+
+PW(random) {
+    LLVMValueRef whole = LLVMBuildUIToFP(B, random_bits(a), a->type, "");
+    return LLVMBuildFMul(B, whole, cg_vconst(a->f, a->type, 0x1p-24), "");
+}
+
+PW(dropout_mask) { // operands: the element's row-major number, the seed (negative: dropout is off, all ones)
+    LLVMTypeRef t32 = cg_like(a->f, a->type, a->f->i32), t64 = cg_like(a->f, a->type, a->f->i64);
+    LLVMValueRef h = random_bits(a);
     LLVMValueRef keep = LLVMBuildICmp(B, LLVMIntUGE, h, cg_viconst(a->f, t32, ir_dropout_threshold(a->s->fconst)), "");
     LLVMValueRef scale = cg_vconst(a->f, a->type, 1.0 / (1.0 - a->s->fconst));
     LLVMValueRef m = LLVMBuildSelect(B, keep, scale, cg_vconst(a->f, a->type, 0.0), "");

@@ -154,14 +154,14 @@ int cg_xb_node(struct cg_xb *x, ir_nid nid, const struct cg_coord *co) {
         int in = index_step(x, &co[ir_axis_of(n, "axis", t->rank)], &one, 1);
         return cg_xb_step(x, IR_OP_iota, t->dtype, &in, 1);
     }
-    if (n->op == IR_OP_dropout_mask) {
+    if (n->op == IR_OP_dropout_mask || n->op == IR_OP_random) { // of the element's number and the seed
         struct ir_type rm = *t;
         int64_t st[IR_MAX_RANK];
         for (int d = 0; d < rm.rank; d++) rm.perm[d] = (uint8_t)d;
         ir_strides(&rm, st);
-        int in[2] = {index_step(x, co, st, t->rank), cg_xb_value(x, n->in[1], c)};
+        int in[2] = {index_step(x, co, st, t->rank), cg_xb_value(x, n->in[n->n_in - 1], c)};
         int s = cg_xb_step(x, n->op, t->dtype, in, 2);
-        x->e.steps[s].fconst = ir_attr_f(n, "ratio");
+        if (n->op == IR_OP_dropout_mask) x->e.steps[s].fconst = ir_attr_f(n, "ratio");
         x->e.steps[s].iconst = ir_attr_i(n, "salt");
         return s;
     }

@@ -53,12 +53,33 @@ bool ir_infer_batch_size(struct ir_graph *g, const struct ir_node *n, struct ir_
     return true;
 }
 
+static bool check_seed(struct ir_graph *g, const struct ir_node *n, size_t i) {
+    const struct ir_type *seed = ir_in_type(g, n, i);
+    return (seed->dtype == IR_I64 && seed->rank == 0) ||
+           ir_fail(g, n, "the seed is %s; expected i64[]", TYPE_TEXT(seed));
+}
+
+bool ir_infer_random(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
+    size_t rank;
+    const int64_t *shape = ir_attr_ints(n, "shape", &rank);
+    if (!check_seed(g, n, 0)) return false;
+    if (rank > IR_MAX_RANK)
+        return ir_fail(g, n, "shape has %zu dimensions; at most %d are supported", rank, IR_MAX_RANK);
+    out[0] = ir_type_make(IR_F32, (int)rank, shape);
+    return ir_check_type(g, n, out);
+}
+
+void ir_eval_random(EVAL_PARAMS) {
+    (void)g;
+    int64_t seed = in[0]->i[0], salt = ir_attr_i(n, "salt");
+    size_t count = ir_tensor_numel(out[0]);
+    for (size_t i = 0; i < count; i++) out[0]->f[i] = ir_uniform(seed, salt, i);
+}
+
 bool ir_infer_dropout_mask(struct ir_graph *g, const struct ir_node *n, struct ir_type *out) {
-    const struct ir_type *seed = ir_in_type(g, n, 1);
     double ratio = ir_attr_f(n, "ratio");
     if (!ir_check_float(g, n, 0)) return false;
-    if (seed->dtype != IR_I64 || seed->rank != 0)
-        return ir_fail(g, n, "the seed is %s; expected i64[]", TYPE_TEXT(seed));
+    if (!check_seed(g, n, 1)) return false;
     if (!(ratio >= 0 && ratio < 1)) return ir_fail(g, n, "dropout ratio %g must be at least 0 and less than 1", ratio);
     out[0] = *ir_in_type(g, n, 0);
     return true;

@@ -464,6 +464,8 @@ static void test_dropout(void **state) {
     ir_vid x = input(g, "x", IR_F32, DIMS(IR_N, 33)),
            seed = ir_boundary(g, IR_ROLE_SCALAR, ir_scalar_type(IR_I64), "seed", NULL), a[2] = {x, seed};
     ir_vid m = ir_emit(g, IR_OP_dropout_mask, a, 2, IR_ATTRS(IR_F("ratio", .3), IR_I("salt", 5)));
+    const int64_t drawn[2] = {IR_N, 19};
+    out(g, "drawn", ir_emit(g, IR_OP_random, a + 1, 1, IR_ATTRS(IR_IS("shape", drawn, 2), IR_I("salt", 7))));
     out(g, "y", ir_mul(g, x, m));
     out(g, "m", m);
     struct h_options o = {.int_hi = 1000000};

@@ -397,6 +397,16 @@ static void test_dropout_statistics(void **state) {
     struct ir_dropout_key key = ir_dropout_key_of(42, 2);
     for (size_t i = 0; i < 8; i++)
         assert_true(m->f[i] == (ir_dropout_bits(key, i) >= ir_dropout_threshold(0.75) ? 4 : 0));
+    const int64_t many[1] = {1000};
+    const struct ir_tensor *u =
+        eval(ir_emit(g, IR_OP_random, OPERANDS(ir_const_i(g, 42)), IR_ATTRS(IR_IS("shape", many, 1))), 1);
+    double sum = 0, squares = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        assert_true(u->f[i] >= 0 && u->f[i] < 1);
+        sum += u->f[i];
+        squares += u->f[i] * u->f[i];
+    }
+    assert_true(fabs(sum / 1000 - 0.5) < 0.05 && fabs(squares / 1000 - 1.0 / 3) < 0.05);
     ir_vid off = ir_emit(g, IR_OP_dropout_mask, OPERANDS(X(3), ir_const_i(g, -1)), IR_ATTRS(IR_F("ratio", 0.75)));
     WANT(off, 1, 1, 1);
 }

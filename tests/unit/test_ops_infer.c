@@ -79,6 +79,8 @@ static void test_generate(void **state) {
     REFUSED("at most 8", NODE(fill, NULL, 0, IR_ATTRS(LIST("shape", 1, 1, 1, 1, 1, 1, 1, 1, 1))));
     REFUSED("axis = 1 is out of range", NODE(iota, NULL, 0, IR_ATTRS(LIST("shape", 2), IR_I("axis", 1))));
     REFUSED("seed is f32[]", NODE(dropout_mask, OPERANDS(F(2), F0), IR_ATTRS(IR_F("ratio", 0.5))));
+    REFUSED("seed is f32[]", NODE(random, OPERANDS(F0), IR_ATTRS(LIST("shape", 2))));
+    REFUSED("batch in dimension 1", NODE(random, OPERANDS(ir_const_i(g, 1)), IR_ATTRS(LIST("shape", 2, N))));
     REFUSED("ratio 1 must", NODE(dropout, OPERANDS(F(2), ir_const_i(g, 1)), IR_ATTRS(IR_F("ratio", 1))));
     REFUSED("class indices of integer type", NODE(one_hot, OPERANDS(F(N)), IR_ATTRS(IR_I("classes", 3))));
     REFUSED("classes = 0", NODE(one_hot, OPERANDS(V(I64, N)), IR_ATTRS(IR_I("classes", 0))));
