@@ -1,4 +1,4 @@
-// Blocks and elements that are put into an image, regions that are cut out of one: Col2Im, MaxUnpool, CenterCropPad,
+// Blocks and elements that are put into an image, regions that are cut out of one: Col2Im, CenterCropPad,
 // MaxRoiPool.
 #include "onnx_internal.h"
 
@@ -90,51 +90,6 @@ bool fe_op_col2im(struct fe_ctx *c, struct fe_node *n) {
                             fe_reshape(c, x, 3, columns), 2, "add");
     for (int i = 0; i < b.n; i++) out[2 + i] = b.image[i];
     return fe_out(c, n, 0, fe_reshape(c, y, 2 + b.n, out));
-}
-
-// --- MaxUnpool: elements to where a pool took them from, which is a number in the whole tensor
-bool fe_op_max_unpool(struct fe_ctx *c, struct fe_node *n) {
-    ir_vid in[2] = {fe_in(c, n, 0), fe_cast(c, fe_in(c, n, 1), IR_I64)};
-    const struct fe_sym *asked;
-    if (in[0] == IR_NONE || in[1] == IR_NONE) return fe_fail(c, n, "needs two tensors");
-    if (!fe_ints(c, n, NULL, 2, &asked)) return false;
-    const struct ir_type t = *fe_typeof(c, in[0]);
-    int space = t.rank - 2;
-    int64_t size[IR_MAX_RANK], stride[IR_MAX_RANK], pad[2 * IR_MAX_RANK], dims[IR_MAX_RANK], wide[IR_MAX_RANK], all,
-        few;
-    if (space < 1 || !ir_same_dims(&t, fe_typeof(c, in[1])))
-        return fe_fail(c, n, "its places %s must have the shape of its data %s", fe_dims_text(c, fe_typeof(c, in[1])),
-                       fe_dims_text(c, &t));
-    if (!fe_attr(n, "kernel_shape")) return fe_fail(c, n, "it has no kernel_shape");
-    if (!window_ints(c, n, "kernel_shape", space, 1, 1, size) || !window_ints(c, n, "strides", space, 1, 1, stride) ||
-        !window_ints(c, n, "pads", 2 * space, 0, 0, pad))
-        return false;
-    memcpy(dims, t.dims, sizeof dims);
-    for (int i = 0; i < space; i++) {
-        dims[2 + i] = (t.dims[2 + i] - 1) * stride[i] - pad[i] - pad[space + i] + size[i];
-        if (dims[2 + i] < 1) return fe_fail(c, n, "its windows leave nothing of dimension %d", 2 + i);
-    }
-    memcpy(wide, dims, sizeof wide);
-    struct ir_type small = t;
-    memcpy(small.dims, dims, sizeof dims);
-    for (size_t i = 0; asked && i < asked->n; i++) {
-        bool ok = (int)asked->n == t.rank && fe_num_dim(&asked->v[i], &wide[i]);
-        if (ok && dims[i] < 0 && c->baked && wide[i] == -dims[i] * c->baked)
-            wide[i] = dims[i]; // the file's fixed batch
-        if (!ok || (dims[i] > 0 ? wide[i] < dims[i] : wide[i] != dims[i]))
-            return fe_fail(c, n, "its output_shape does not hold %s", fe_dims_text(c, &small));
-    }
-    all = few = 1;
-    for (int i = 0; i < t.rank; i++)
-        if (!checked_mul(all, dims[i], &all) || !checked_mul(few, t.dims[i], &few))
-            return fe_fail(c, n, "its result is too large");
-    ir_vid y = fe_scatter_elements(c, zeros(c, t.dtype, 1, &all), fe_reshape(c, in[1], 1, &few),
-                                   fe_reshape(c, in[0], 1, &few), 0, "none");
-    y = fe_reshape(c, y, t.rank, dims);
-    int64_t lo[IR_MAX_RANK] = {0}, hi[IR_MAX_RANK] = {0}, any = 0;
-    for (int i = 0; i < t.rank; i++) any |= hi[i] = wide[i] - dims[i];
-    if (any) y = fe_emit(c, IR_OP_pad, &y, 1, IR_ATTRS(IR_IS("lo", lo, t.rank), IR_IS("hi", hi, t.rank)));
-    return fe_out(c, n, 0, y);
 }
 
 // --- CenterCropPad: where a size is odd, there is one element more at the end

@@ -177,6 +177,48 @@ bool fe_op_max_pool(struct fe_ctx *c, struct fe_node *n) {
     return (!indices || fe_out(c, n, 1, r.at)) && fe_out(c, n, 0, r.v);
 }
 
+// Each element goes where its index says, among zeros. Indices are those of the smallest tensor whose pool has this
+// size; where output_shape asks for more, zeros follow, and for less, they are cut off. They count through the whole
+// batch: a sample's own are the rest of a division.
+bool fe_op_max_unpool(struct fe_ctx *c, struct fe_node *n) {
+    ir_vid in[2] = {fe_in(c, n, 0), fe_in(c, n, 1)};
+    struct fe_window w;
+    const struct fe_sym *shape;
+    if (in[0] == IR_NONE || in[1] == IR_NONE) return fe_fail(c, n, "needs a tensor and its indices");
+    fe_unify_batch(c, in, 2);
+    const ir_vid x = in[0], index = in[1];
+    const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, index);
+    if (!fe_window_steps(c, n, &t, NULL, &w) || !fe_window_pads(c, n, &w) || !fe_ints(c, n, NULL, 2, &shape))
+        return false;
+    if (it.dtype != IR_I64 || !ir_same_dims(&it, &t))
+        return fe_fail(c, n, "its indices must be INT64 in the shape %s, one for each element", fe_dims_text(c, &t));
+    if (shape && shape->n != (size_t)t.rank)
+        return fe_fail(c, n, "its output_shape has %zu sizes for %d dimensions", shape->n, t.rank);
+    int64_t dims[IR_MAX_RANK] = {t.dims[0], t.dims[1]}, more[FE_MAX_SPATIAL], none[FE_MAX_SPATIAL] = {0},
+            plane = t.dims[1], flat[2] = {t.dims[0], t.dims[1]};
+    for (int i = 0; i < w.k; i++) {
+        dims[2 + i] = (w.in[i] - 1) * w.strides[i] + w.kernel[i] - w.lo[i] - w.hi[i];
+        int64_t wanted = dims[2 + i];
+        if (shape && (!fe_num_dim(&shape->v[2 + i], &wanted) || wanted < 1))
+            return fe_fail(c, n, "dimension %d of its output_shape is no size", 2 + i);
+        if (w.in[i] < 1 || dims[2 + i] < 1 || !checked_mul(plane, dims[2 + i], &plane) || plane > INT64_C(1) << 40)
+            return fe_fail(c, n, "its result has %lld elements in dimension %d", (long long)dims[2 + i], 2 + i);
+        more[i] = wanted - dims[2 + i];
+        flat[1] *= w.in[i];
+    }
+    const int64_t all[2] = {t.dims[0], plane};
+    ir_vid zeros = fe_emit(c, IR_OP_fill, NULL, 0,
+                           IR_ATTRS(IR_IS("shape", all, 2), IR_F("value", 0), IR_S("dtype", ir_dtype_name(t.dtype))));
+    ir_vid own = fe_e2(c, IR_OP_rem, fe_reshape(c, index, 2, flat), fe_num(c, IR_I64, (double)plane));
+    ir_vid y = fe_scatter_elements(c, zeros, own, fe_reshape(c, x, 2, flat), 1, "none");
+    y = fe_reshape(c, y, t.rank, dims);
+    for (int i = 0; i < w.k; i++) {
+        if (more[i] < 0) y = fe_cut(c, y, 2 + i, 0, dims[2 + i] + more[i], 1);
+        if (more[i] < 0) more[i] = 0;
+    }
+    return fe_out(c, n, 0, fe_pad(c, y, 2, w.k, none, more, NULL, 0));
+}
+
 // --- means
 
 // How many elements each position of a window counts along dim i: those in the input or, with the padding, in both.

@@ -281,6 +281,36 @@ def nan_and_inf(report, tmp):
             report.check("the index of a NaN", abs(int(got["at"][0, 0, 0, 0, 0]) - 21), 0)
 
 
+def unpool(report, tmp):
+    """MaxUnpool of what MaxPool says, beside PyTorch's, with its gradient; in one, two and three dims, with output_shape."""
+    for dims, kernel, more in (((3, 8), [2], 0), ((3, 6, 9), [2, 3], 1), ((2, 4, 4, 6), [2, 2, 2], 0), ((3, 6, 8), [2, 2], -1)):
+        k, strides = len(kernel), [s if s < 3 else 2 for s in kernel]
+        shape = [-1, dims[0]] + [(d - n) // s * s + n + more for d, n, s in zip(dims[1:], kernel, strides)]
+        nodes = [helper.make_node("MaxPool", ["x"], ["p", "at"], kernel_shape=kernel, strides=strides),
+                 helper.make_node("Mul", ["p", "p"], ["q"])]
+        inits = []
+        if more:  # the batch is what it is, whatever output_shape says of it
+            inits = [numpy_helper.from_array(np.array([BATCH, *shape[1:]]), "shape")]
+        nodes.append(helper.make_node("MaxUnpool", ["q", "at"] + ["shape"] * bool(more), ["y"], kernel_shape=kernel, strides=strides, name="the node"))
+        g = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", T.FLOAT, ["N", *dims])], [helper.make_tensor_value_info("y", T.FLOAT, None)], inits)
+        onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 22)], ir_version=9), str(tmp / "m.onnx"))
+        x = RNG.permutation(BATCH * math.prod(dims)).reshape(BATCH, *dims).astype(np.float32) / 50
+        t = torch.from_numpy(x).double().requires_grad_()
+        p, at = getattr(F, f"max_pool{k}d")(t, kernel, strides, return_indices=True)
+        inner = [(d - n) // s * s + n for d, n, s in zip(dims[1:], kernel, strides)]
+        assert inner == list(dims[1:]), "indices are of the smallest plane with such a pool: this one"
+        full = getattr(F, f"max_unpool{k}d")(p * p, at, kernel, strides, output_size=inner)
+        want = F.pad(full, [v for i in range(k) for v in (0, max(more, 0))])[(...,) + tuple(slice(0, s) for s in shape[2:])]
+        dy = RNG.standard_normal(want.shape).astype(np.float32)
+        want.backward(torch.from_numpy(dy).double())
+        run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8, "--mcpu", MCPU)
+        np.save(tmp / "x.npy", x)
+        np.save(tmp / "dy.npy", dy)
+        run(RUN, "grad", tmp / "m.smkd", "--input", f"x={tmp / 'x.npy'}", "--cotangent", f"y={tmp / 'dy.npy'}", "-o", tmp / "g.st")
+        got = read_safetensors(tmp / "g.st")
+        report.check(f"MaxUnpool {dims} {more}", max(rel(got["y"], want.detach().numpy()), rel(got["grad.x"], t.grad.numpy())), 2e-6)
+
+
 REFUSED = [
     ("Conv", (4, 5, 5, 5), (4, 4, 7, 3, 3), {}, "the window covers 7 elements in dimension 2, more than the padded input's 5"),
     ("Conv", (4, 5, 5, 5), (4, 3, 3, 3, 3), {}, "the input has 4 channels"),
@@ -296,6 +326,7 @@ REFUSED = [
     ("ConvTranspose", (4, 5, 5, 5), (4, 4, 1, 1, 1), dict(pads=[3, 0, 0, 2, 0, 0]), "its result would be empty"),
     ("ConvTranspose", (4, 5, 5, 5), (4, 4, 3, 3, 3), dict(output_padding=[1]), "has the wrong number of entries"),
     ("MaxPool", (4, 5, 5, 5), None, {}, '"kernel_shape" is missing'),
+    ("MaxUnpool", (4, 5, 5), None, dict(kernel_shape=[2, 2]), "needs a tensor and its indices"),
     ("LpPool", (4, 5, 5), None, dict(kernel_shape=[2, 2], p=0), "expected a number above 0"),
     ("GlobalAveragePool", (4,), None, {}, "expected at least 3"),
 ]
@@ -318,6 +349,7 @@ def main():
             if all(w in str(case) for w in sys.argv[1:]):
                 report.guard(str(case), one, report, tmp, *case)
         report.guard("integers", integers, report, tmp)
+        report.guard("MaxUnpool", unpool, report, tmp)
         report.guard("NaN and infinities", nan_and_inf, report, tmp)
         for r in REFUSED:
             report.guard(str(r), refused, report, tmp, *r)
