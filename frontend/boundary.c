@@ -267,7 +267,12 @@ static void add_input(struct fe_ctx *c, struct fe_slot *slot, const struct input
         if (!s) return;
         slot->val = fe_val_sym(c, s);
         slot->val->name = in->name;
-        struct fe_form form = {.name = in->name, .rank = s->type.rank, .outer = 1, .dtype = s->type.dtype};
+        slot->val = fe_p_round(c, slot->val, fe_half(in->type->elem_type));
+        struct fe_form form = {.name = in->name,
+                               .rank = s->type.rank,
+                               .outer = 1,
+                               .dtype = s->type.dtype,
+                               .half = fe_half(in->type->elem_type)};
         memcpy(form.dims, s->type.dims, sizeof form.dims);
         form.elements = elements->values;
         *ARENA_PUSH(c->m->arena, c->m->forms, c->m->n_forms, c->m->cap_forms) = form;

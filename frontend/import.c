@@ -149,9 +149,9 @@ static void run(struct fe_ctx *c, struct fe_node *n) {
     if (r) n->arg = r->arg;
     bool numbers = false;
     for (size_t i = 0; r && i < n->n_in; i++) numbers |= n->in[i] && n->in[i]->rows;
-    bool ok = numbers ? fe_rows(c, n)
-              : r     ? fe_moved_enter(c, n) && r->fn(c, n) && fe_moved_leave(c, n)
-                      : run_function(c, n, f);
+    bool ok = numbers && fe_rows(c, n);
+    if (numbers && !ok && c->d->errors == errors) numbers = !fe_rows_counted(c, n);
+    if (!numbers) ok = r ? fe_moved_enter(c, n) && r->fn(c, n) && fe_moved_leave(c, n) : run_function(c, n, f);
     if (ok && r) fe_round_results(c, n);
     if (!ok && c->d->errors == errors) fe_fail(c, n, "could not be imported");
     if (c->d->errors != errors && r) memset(n->out, 0, n->n_out * sizeof *n->out);

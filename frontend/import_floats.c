@@ -23,8 +23,10 @@ static bool among(const char *op, const char *const *list, size_t n) {
 // ----------------------------------------------------------------------------------------
 
 // Moves elements, or hands values on that have a type already: there is nothing to round.
-static const char *const moves[] = {"Concat",  "Expand", "Flatten", "Gather",  "Identity",  "Pad",
-                                    "Reshape", "Slice",  "Split",   "Squeeze", "Transpose", "Unsqueeze"};
+static const char *const moves[] = {
+    "Compress",      "Concat", "Expand",    "Flatten",         "Gather",   "GatherND", "GatherElements",
+    "Identity",      "Pad",    "Reshape",   "ReverseSequence", "Slice",    "Split",    "Squeeze",
+    "TensorScatter", "TopK",   "Transpose", "Unique",          "Unsqueeze"};
 static const char *const hands_on[] = {"Constant",           "If",   "Loop",       "Optional",
                                        "OptionalGetElement", "Scan", "SequenceAt", "SequenceMap"};
 // The operand whose type the results have, where it is not the first.
@@ -37,9 +39,10 @@ static const struct {
 static int32_t type_attribute(struct fe_ctx *c, const struct fe_node *n) {
     const Onnx__AttributeProto *value = fe_attr(n, "value");
     if (!strcmp(n->op, "ConstantOfShape")) return value && value->t ? value->t->data_type : 0;
-    int64_t t = !strcmp(n->op, "Cast")      ? fe_cast_type(c, n)
-                : !strcmp(n->op, "EyeLike") ? fe_attr_i(c, n, "dtype", 0)
-                                            : 0;
+    int64_t t = !strcmp(n->op, "Cast")              ? fe_cast_type(c, n)
+                : !strcmp(n->op, "EyeLike")         ? fe_attr_i(c, n, "dtype", 0)
+                : !strcmp(n->op, "MelWeightMatrix") ? fe_attr_i(c, n, "output_datatype", 0)
+                                                    : 0;
     return t > 0 && t <= INT32_MAX ? (int32_t)t : 0;
 }
 

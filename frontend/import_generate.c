@@ -126,8 +126,10 @@ bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
     int64_t depth, axis = fe_attr_i(c, n, "axis", -1);
     const struct fe_sym *v = fe_known(c, fe_arg(n, 2), true);
     if (x == IR_NONE || !fe_scalar(c, n, 1, 0, &given)) return false;
-    if (!v || v->n != 2 || !fe_sym_is_const(v) || !checked_i64(given, &depth) || depth < 1 || depth > INT32_MAX)
-        return fe_fail(c, n, "its depth and its two values must be constants");
+    if (!v || v->n != 2 || !fe_sym_is_const(v))
+        return fe_fail(c, n, "its two values must be known when compiling; here they depend on %s",
+                       fe_source_text(c, fe_arg(n, 2)));
+    if (!checked_i64(given, &depth) || depth < 1 || depth > INT32_MAX) return fe_fail(c, n, "its depth is %g", given);
     const struct ir_type t = *fe_typeof(c, x);
     int rank = t.rank + 1;
     if (rank > IR_MAX_RANK) return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);

@@ -244,6 +244,7 @@ static const struct works {
     {"CumProd", 1},
     {"CumSum", 1},
     {"Gather", 1},
+    {"GatherND", 1},
     {"LayerNormalization", 1},
     {"LogSoftmax", 1},
     {"LpNormalization", 1},

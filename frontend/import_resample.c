@@ -353,7 +353,9 @@ static bool read_crop(struct fe_ctx *c, const struct fe_node *n, const struct re
                       struct axis_scale *s) {
     const struct fe_sym *roi = fe_known(c, fe_arg(n, 1), true);
     if (!roi || roi->n != 2 * q->n || !fe_sym_is_const(roi) || !ir_is_float(roi->type.dtype))
-        return fe_fail(c, n, "tf_crop_and_resize needs a constant region of two numbers for each axis");
+        return fe_fail(c, n,
+                       "its region, two numbers for each axis, must be known when compiling; here it depends on %s",
+                       fe_source_text(c, fe_arg(n, 1)));
     s->first = (float)roi->v[i].f;
     s->last = (float)roi->v[q->n + i].f;
     return isfinite(s->first) && isfinite(s->last) && (fabsf(s->first) < 1e4f && fabsf(s->last) < 1e4f)

@@ -1,6 +1,7 @@
 // Sample numbers. With a dynamic batch the default exporter writes as_strided, a view of everything in order, as
 //   Gather(Reshape(x, [-1]), Range(0, N) * k + [0 .. k-1])
-// Such indices (struct fe_val's rows) are followed here, and the Gather becomes the reshape that it is.
+// Such indices (struct fe_val's rows) are followed here, and the Gather becomes the reshape that it is. What else is
+// done with sample numbers is done with a counter along the batch.
 #include "onnx_internal.h"
 
 #include <string.h>
@@ -57,22 +58,44 @@ bool fe_rows(struct fe_ctx *c, struct fe_node *n) {
     size_t at = 0;
     while (!n->in[at] || !n->in[at]->rows) at++;
     const struct fe_val *v = n->in[at];
-    bool add = !strcmp(n->op, "Add"), mul = !strcmp(n->op, "Mul"), ok = false;
+    bool add = !strcmp(n->op, "Add"), mul = !strcmp(n->op, "Mul");
     if ((add || mul) && n->n_in == 2) {
         const struct fe_sym *s = fe_known(c, n->in[1 - at], true);
         bool fits = s && s->type.dtype == IR_I64 && fe_sym_is_const(s) && (add || s->n == 1);
         struct fe_sym *r = fits ? fe_sym_binary(c->a, add ? IR_OP_add : IR_OP_mul, v->rows, s) : NULL;
         int64_t step = v->row_step;
-        if (r && r->type.rank == v->rows->type.rank && (add || !__builtin_mul_overflow(step, s->v[0].b, &step)))
-            ok = out_rows(c, n, r, step);
-    } else if (at == 0 && !strcmp(n->op, "Unsqueeze")) {
-        ok = unsqueeze(c, n, v);
-    } else if (!strcmp(n->op, "Identity")) {
-        ok = fe_out_val(n, 0, n->in[0]);
-    } else if (at == 1 && n->in[0] && !n->in[0]->is_seq && !strcmp(n->op, "Gather")) {
-        ok = gather(c, n, v);
+        return r && r->type.rank == v->rows->type.rank && (add || !__builtin_mul_overflow(step, s->v[0].b, &step)) &&
+               out_rows(c, n, r, step);
     }
-    return ok || fe_fail(c, n,
-                         "it computes with the numbers of samples, which is supported only for views of the "
-                         "whole batch in order");
+    if (at == 0 && !strcmp(n->op, "Unsqueeze")) return unsqueeze(c, n, v);
+    if (!strcmp(n->op, "Identity")) return fe_out_val(n, 0, n->in[0]);
+    return at == 1 && n->in[0] && !n->in[0]->is_seq && !strcmp(n->op, "Gather") && gather(c, n, v);
+}
+
+bool fe_rows_counted(struct fe_ctx *c, struct fe_node *n) {
+    for (size_t i = 0; i < n->n_in; i++) {
+        const struct fe_val *v = n->in[i];
+        if (!v || !v->rows) continue;
+        int rank = v->rows->type.rank;
+        int64_t dims[IR_MAX_RANK] = {IR_N, 1, 1, 1, 1, 1, 1, 1};
+        bool zeros = true;
+        for (size_t k = 0; k < v->rows->n; k++) zeros &= v->rows->v[k].b == 0;
+        ir_vid x = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", dims, rank), IR_I("axis", 0)));
+        if (v->row_step != 1) x = fe_e2(c, IR_OP_mul, x, ir_const_i(c->g, v->row_step));
+        if (!zeros || v->rows->n > 1) x = fe_e2(c, IR_OP_add, x, fe_vid(c, fe_val_sym(c, v->rows)));
+        if (!(n->in[i] = fe_val_of(c, x))) return false;
+    }
+    return true;
+}
+
+bool fe_counts_samples(struct fe_ctx *c, ir_vid v) {
+    for (;;) {
+        const struct ir_value *val = &c->g->values[v];
+        if (val->role != IR_ROLE_NODE || val->type.rank < 1 || val->type.dims[0] != IR_N) return false;
+        const struct ir_node *def = &c->g->nodes[val->def];
+        if (def->op == IR_OP_iota) return ir_axis_of(def, "axis", val->type.rank) == 0 && ir_numel(&val->type) == 1;
+        bool same_rank = def->n_in == 1 && c->g->values[def->in[0]].type.rank == val->type.rank;
+        if (def->op != IR_OP_reshape && !(def->op == IR_OP_expand && same_rank)) return false;
+        v = def->in[0];
+    }
 }

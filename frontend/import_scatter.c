@@ -55,6 +55,7 @@ ir_vid fe_scatter_elements(struct fe_ctx *c, ir_vid x, ir_vid index, ir_vid upda
                                              : reduction);
         return fe_cast(c, y, IR_BOOL);
     }
+    if (index != IR_NONE && ir_numel(fe_typeof(c, index)) == 0) return x; // nothing is placed
     ir_vid in[3] = {x, as_index(c, x, index, axis), updates};
     return fe_emit(c, IR_OP_scatter_elements, in, 3, IR_ATTRS(IR_I("axis", axis), IR_S("reduction", reduction)));
 }
@@ -182,22 +183,42 @@ static struct fe_val *flat_index(struct fe_ctx *c, struct fe_val *index, const s
     return fe_p_where(c, inside, flat, fe_val_sym(c, past));
 }
 
-// Of operands 0 and 1 of GatherND and ScatterND; `first`: axes that both have. NULL after reporting.
-static struct fe_val *coordinates(struct fe_ctx *c, struct fe_node *n, int64_t first) {
-    struct fe_val *x = fe_arg(n, 0), *index = fe_arg(n, 1), *flat;
+// Indices whose first coordinate is the number of the sample, in a tensor of samples: the others; else NULL.
+static struct fe_val *in_samples(struct fe_ctx *c, struct fe_val *x, struct fe_val *index) {
+    if (!x || !index || index->vid == IR_NONE || index->sym || index->is_moved || x->is_seq || index->is_seq)
+        return NULL;
+    const struct ir_type t = *fe_type(c, x), it = *fe_type(c, index);
+    const struct ir_value *v = &c->g->values[index->vid];
+    int last = it.rank - 1;
+    if (last < 1 || it.dims[last] < 2 || it.dims[0] != IR_N || t.rank < 2 || t.dims[0] != IR_N ||
+        v->role != IR_ROLE_NODE || c->g->nodes[v->def].op != IR_OP_concat)
+        return NULL;
+    const struct ir_node *joined = &c->g->nodes[v->def];
+    if (ir_axis_of(joined, "axis", it.rank) != last || fe_typeof(c, joined->in[0])->dims[last] != 1 ||
+        !fe_counts_samples(c, joined->in[0]))
+        return NULL;
+    const struct ir_node rest = *joined; // emitting may move the nodes
+    if (rest.n_in == 2) return fe_val_of(c, rest.in[1]);
+    return fe_val_of(c, fe_emit(c, IR_OP_concat, rest.in + 1, (size_t)rest.n_in - 1, IR_ATTRS(IR_I("axis", last))));
+}
+
+// Indices [.., k] of axes `first` on as flat_index has them; NULL after reporting. The axes before `batch` are those of
+// a batch that the tensor and its indices have.
+static struct fe_val *coordinates(struct fe_ctx *c, struct fe_node *n, struct fe_val *index, int64_t batch, int first) {
+    struct fe_val *x = fe_arg(n, 0), *flat;
     bool ok = x && index && !x->is_seq && !index->is_seq;
     if (!ok) return fe_fail(c, n, "its operands must be tensors"), NULL;
     const struct ir_type t = *fe_type(c, x), it = *fe_type(c, index);
     int64_t k = it.rank > 0 ? it.dims[it.rank - 1] : 0;
     if (!ir_is_int(it.dtype)) return fe_fail(c, n, "its indices must be integers"), NULL;
-    if (first < 0 || k < 1 || first + k > t.rank || first > it.rank - 1)
+    if (batch < 0 || k < 1 || first + k > t.rank || batch > it.rank - 1)
         return fe_fail(c, n, "its indices do not fit a tensor of %d dimensions", t.rank), NULL;
-    for (int i = 0; i < first && ok; i++) ok = t.dims[i] == it.dims[i];
+    for (int i = 0; i < batch && ok; i++) ok = t.dims[i] == it.dims[i];
     if (!ok)
         return fe_fail(c, n, "its data %s and its indices %s do not have the same %d first dimensions",
-                       fe_dims_text(c, &t), fe_dims_text(c, &it), (int)first),
+                       fe_dims_text(c, &t), fe_dims_text(c, &it), (int)batch),
                NULL;
-    if (!(flat = flat_index(c, index, &t, (int)first))) return NULL;
+    if (!(flat = flat_index(c, index, &t, first))) return NULL;
     const struct fe_sym *s = fe_known(c, flat, false);
     for (size_t i = 0; s && i < s->n; i++)
         if (s->v[i].b == OUTSIDE) return fe_fail(c, n, "its index %zu is outside of %s", i, fe_dims_text(c, &t)), NULL;
@@ -210,25 +231,37 @@ static int64_t product(const int64_t *dims, int from, int to) {
     return p;
 }
 
-// Leading axes are merged: data [batch, what is indexed, what is picked], an index [batch, places, 1]; without a batch
-// there is no axis of it.
+// Leading axes are merged: data [batch, what is indexed, what is picked], an index [batch or 1, places, 1]; without a
+// batch there is no axis of it. Of a moved value the samples are the batch, whose index is the same for all.
 bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
     int64_t given = fe_attr_i(c, n, "batch_dims", 0);
-    struct fe_val *flat = coordinates(c, n, given);
+    struct fe_val *index = fe_arg(n, 1), *own = given || n->moved ? NULL : in_samples(c, fe_arg(n, 0), index);
+    if (own) {
+        index = own;
+        given = 1;
+    }
+    if (n->moved && (given || !index || index->is_seq || ir_is_batched(fe_type(c, index)) ||
+                     fe_type(c, index)->rank < 1 || fe_type(c, index)->dims[fe_type(c, index)->rank - 1] > n->frame.at))
+        return fe_fail(c, n, "it picks along a batch that is not the first axis");
+    const int b = n->moved ? 1 : (int)(given < 0 || given > IR_MAX_RANK ? 0 : given);
+    struct fe_val *flat = coordinates(c, n, index, given, b);
     if (!flat) return false;
-    ir_vid x = fe_in(c, n, 0), index = fe_vid(c, flat);
-    if (x == IR_NONE || index == IR_NONE) return false;
-    const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, index);
-    int b = (int)given, k = (int)fe_type(c, fe_arg(n, 1))->dims[it.rank], rank = 0;
+    ir_vid x = fe_in(c, n, 0), at = fe_vid(c, flat);
+    if (x == IR_NONE || at == IR_NONE) return false;
+    const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, at);
+    int k = (int)fe_type(c, index)->dims[it.rank], rank = 0;
     int64_t dims[IR_MAX_RANK], rows = product(t.dims, b + k, t.rank), batch = product(t.dims, 0, b);
-    if (it.rank + t.rank - b - k > IR_MAX_RANK)
+    if (n->moved + it.rank + t.rank - b - k > IR_MAX_RANK)
         return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
+    if (n->moved) dims[rank++] = batch;
     for (int i = 0; i < it.rank; i++) dims[rank++] = it.dims[i];
     for (int i = b + k; i < t.rank; i++) dims[rank++] = t.dims[i];
     int64_t xd[3] = {batch, product(t.dims, b, b + k), rows}, id[3] = {batch, product(it.dims, b, it.rank), 1};
+    if (n->moved) id[0] = 1, id[1] = product(it.dims, 0, it.rank);
     int skip = b == 0;
-    ir_vid y = fe_gather_elements(c, fe_reshape(c, x, 3 - skip, xd + skip), fe_reshape(c, index, 3 - skip, id + skip),
-                                  1 - skip);
+    ir_vid y =
+        fe_gather_elements(c, fe_reshape(c, x, 3 - skip, xd + skip), fe_reshape(c, at, 3 - skip, id + skip), 1 - skip);
+    if (n->moved) n->frame.at += it.rank - k;
     return fe_out(c, n, 0, fe_reshape(c, y, rank, dims));
 }
 
@@ -281,14 +314,17 @@ bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
         s[i] = fe_known(c, fe_arg(n, i), i == 1);
     }
     const struct ir_type t = *fe_type(c, fe_arg(n, 0));
-    struct fe_val *each = of_each_sample(c, &t, s[1]);
+    struct fe_val *each = of_each_sample(c, &t, s[1]), *index = in_samples(c, fe_arg(n, 0), fe_arg(n, 1));
     if (each) return scatter_samples(c, n, each, reduction);
-    struct fe_val *flat = coordinates(c, n, 0);
+    int b = index != NULL;
+    if (!index) index = fe_arg(n, 1);
+    struct fe_val *flat = coordinates(c, n, index, b, b);
     if (!flat) return false;
     const struct ir_type it = *fe_type(c, flat), ut = *fe_type(c, fe_arg(n, 2));
-    int k = (int)fe_type(c, fe_arg(n, 1))->dims[it.rank];
-    bool same = ut.rank == it.rank + t.rank - k;
-    for (int i = 0; same && i < ut.rank; i++) same = ut.dims[i] == (i < it.rank ? it.dims[i] : t.dims[k + i - it.rank]);
+    int k = (int)fe_type(c, index)->dims[it.rank];
+    bool same = ut.rank == it.rank + t.rank - b - k;
+    for (int i = 0; same && i < ut.rank; i++)
+        same = ut.dims[i] == (i < it.rank ? it.dims[i] : t.dims[b + k + i - it.rank]);
     if (!same)
         return fe_fail(c, n, "its updates %s do not fit its indices %s and its data %s", fe_dims_text(c, &ut),
                        fe_dims_text(c, fe_type(c, fe_arg(n, 1))), fe_dims_text(c, &t));
@@ -296,11 +332,12 @@ bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
         struct fe_sym *r = scattered(c, s[0], s[1], s[2], k);
         if (r) return fe_out_sym(c, n, 0, r);
     }
-    int64_t rows = product(t.dims, k, t.rank), places = product(it.dims, 0, it.rank);
-    int64_t xd[2] = {product(t.dims, 0, k), rows}, id[2] = {places, 1}, ud[2] = {places, rows};
-    ir_vid x = fe_in(c, n, 0), u = fe_in(c, n, 2), index = fe_vid(c, flat);
-    ir_vid y = fe_scatter_elements(c, fe_reshape(c, x, 2, xd), fe_reshape(c, index, 2, id), fe_reshape(c, u, 2, ud), 0,
-                                   reduction);
+    int64_t rows = product(t.dims, b + k, t.rank), places = product(it.dims, b, it.rank);
+    int64_t xd[3] = {IR_N, product(t.dims, b, b + k), rows}, id[3] = {IR_N, places, 1}, ud[3] = {IR_N, places, rows};
+    ir_vid x = fe_in(c, n, 0), u = fe_in(c, n, 2), at = fe_vid(c, flat);
+    int skip = 1 - b;
+    ir_vid y = fe_scatter_elements(c, fe_reshape(c, x, 2 + b, xd + skip), fe_reshape(c, at, 2 + b, id + skip),
+                                   fe_reshape(c, u, 2 + b, ud + skip), b, reduction);
     return fe_out(c, n, 0, fe_reshape(c, y, t.rank, t.dims));
 }
 

@@ -4,12 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool unknown(struct fe_ctx *c, const struct fe_node *n, const char *what) {
+static bool unknown(struct fe_ctx *c, const struct fe_node *n, const char *what, const struct fe_val *v) {
+    const char *source = fe_source_text(c, v);
     return fe_fail(
-        c, n,
-        "the size of its result depends on %s, which must be known when compiling; keep all elements and mask "
-        "them (Where, a product) instead",
-        what);
+        c, n, "the size of its result depends on %s, which must be known when compiling; here it depends on %s%s", what,
+        source, strcmp(source, "the data") ? "" : ": keep all elements and mask them (Where, a product) instead");
 }
 
 // Elements that a condition says of an axis, or of all in row-major order.
@@ -17,7 +16,7 @@ bool fe_op_compress(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = fe_arg(n, 0);
     const struct fe_sym *s = fe_known(c, fe_arg(n, 1), true);
     if (!x || x->is_seq) return fe_fail(c, n, "operand 0 must be a tensor");
-    if (!s || !fe_sym_is_const(s)) return unknown(c, n, "its condition");
+    if (!s || !fe_sym_is_const(s)) return unknown(c, n, "its condition", fe_arg(n, 1));
     int axis = 0;
     int64_t all = ir_numel(fe_type(c, x)), *index = ARENA_ARRAY(c->a, int64_t, s->n + 1);
     size_t count = 0;
@@ -48,7 +47,7 @@ static bool is_zero(const struct ir_type *t, const struct fe_num *v) {
 // i64[rank, count]: the coordinates, by axis.
 bool fe_op_non_zero(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *s = fe_known(c, fe_arg(n, 0), false);
-    if (!s || !fe_sym_is_const(s)) return unknown(c, n, "its data");
+    if (!s || !fe_sym_is_const(s)) return unknown(c, n, "its data", fe_arg(n, 0));
     int64_t dims[2] = {s->type.rank, 0}, inner = 1;
     for (size_t i = 0; i < s->n; i++) dims[1] += !is_zero(&s->type, &s->v[i]);
     struct fe_sym *r = fe_sym_new(c->a, IR_I64, 2, dims);
@@ -88,7 +87,7 @@ static int compare(const struct slices *x, int64_t a, int64_t b) {
 // order of their values, or of the first of each.
 bool fe_op_unique(struct fe_ctx *c, struct fe_node *n) {
     const struct fe_sym *s = fe_known(c, fe_arg(n, 0), false);
-    if (!s || !fe_sym_is_const(s)) return unknown(c, n, "its data");
+    if (!s || !fe_sym_is_const(s)) return unknown(c, n, "its data", fe_arg(n, 0));
     struct slices x = {s, 1, (int64_t)s->n, 1};
     struct ir_type t = s->type;
     int axis = 0;

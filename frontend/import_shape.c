@@ -446,6 +446,22 @@ static bool whole_batch(const struct fe_ctx *c, const struct ir_type *t, const s
     return true;
 }
 
+// What is picked of x along another axis than the first by indices of samples: the batch is then where that axis was.
+static struct fe_val *gather_inside(struct fe_ctx *c, ir_vid x, ir_vid index, int axis) {
+    const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, index);
+    int64_t front[IR_MAX_RANK] = {axis}, perm[IR_MAX_RANK];
+    int n = 0;
+    if (t.rank - 1 + it.rank > IR_MAX_RANK) return NULL;
+    for (int i = 0, k = 1; i < t.rank; i++)
+        if (i != axis) front[k++] = i;
+    ir_vid in[2] = {fe_transpose(c, x, t.rank, front), index};
+    ir_vid y = fe_emit(c, IR_OP_gather, in, 2, IR_ATTRS(IR_I("axis", 0)));
+    for (int i = 0; i < axis; i++) perm[n++] = it.rank + i;
+    for (int i = 0; i < it.rank; i++) perm[n++] = i;
+    for (int i = axis; i + 1 < t.rank; i++) perm[n++] = it.rank + i;
+    return y == IR_NONE ? NULL : fe_moved_transpose(c, fe_val_of(c, y), perm);
+}
+
 bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0), *iv = tensor(c, n, 1);
     int axis;
@@ -463,14 +479,19 @@ bool fe_op_gather(struct fe_ctx *c, struct fe_node *n) {
         return fe_out_val(n, 0, fe_p_reshape(c, x, r, dims0));
     }
     if (!s || !fe_sym_is_const(s) || t.dims[axis] < 0) { // a look-up by computed indices, or samples of the batch
-        if (n->moved) return fe_fail(c, n, "it looks up by computed indices along a batch that is not the first axis");
+        const struct ir_type it = *fe_type(c, iv);
+        if (n->moved && (axis == 0 || ir_is_batched(&it)))
+            return fe_fail(c, n, "it looks up by computed indices along a batch that is not the first axis");
+        if (n->moved && axis <= n->frame.at) n->frame.at += it.rank - 1;
         ir_vid in[2] = {fe_in(c, n, 0), fe_vid(c, iv)};
-        if (in[0] != IR_NONE && in[1] != IR_NONE && fe_typeof(c, in[1])->dtype == IR_F32)
+        if (in[0] != IR_NONE && in[1] != IR_NONE && !ir_is_int(fe_typeof(c, in[1])->dtype))
             return fe_fail(c, n, "its indices must be integers");
+        if (in[0] != IR_NONE && in[1] != IR_NONE && axis && ir_is_batched(&it) && !ir_is_batched(&t))
+            return fe_out_val(n, 0, gather_inside(c, in[0], in[1], axis));
         return fe_out(c, n, 0, fe_emit(c, IR_OP_gather, in, 2, IR_ATTRS(IR_I("axis", axis))));
     }
     int64_t *index = ARENA_ARRAY(c->a, int64_t, s->n + 1), dims[IR_MAX_RANK];
-    if (s->type.dtype == IR_F32) return fe_fail(c, n, "its indices must be integers");
+    if (!ir_is_int(s->type.dtype)) return fe_fail(c, n, "its indices must be integers");
     for (size_t i = 0; i < s->n; i++) {
         index[i] = s->v[i].b < 0 ? s->v[i].b + t.dims[axis] : s->v[i].b;
         if (index[i] < 0 || index[i] >= t.dims[axis])

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #define MOST_WEIGHTS (INT64_C(1) << 24)
-#define FEW_WEIGHTS  4096 // a product with so few is cheap in float64, in which parts that should cancel do
 #define PI           3.14159265358979323846
 
 // From `in` numbers of `from` parts (real; real and imaginary) to `out` numbers of `to` parts, of a transform of length
@@ -63,9 +62,7 @@ static ir_vid transformed(struct fe_ctx *c, struct fe_node *n, ir_vid x, struct 
     type = *fe_typeof(c, x);
     for (int i = 0; i < last - 1; i++) rows[0] *= type.dims[i];
     rows[1] = t.in * t.from;
-    enum ir_dtype wide = rows[1] * t.out * t.to <= FEW_WEIGHTS ? IR_F64 : type.dtype;
-    ir_vid y = fe_matmul(c, fe_cast(c, fe_reshape(c, x, 2, rows), wide), matrix(c, &t, wide), 0, 0);
-    y = fe_cast(c, y, type.dtype);
+    ir_vid y = fe_matmul(c, fe_reshape(c, x, 2, rows), matrix(c, &t, type.dtype), 0, 0);
     type.dims[last - 1] = t.out;
     type.dims[last] = t.to;
     y = fe_reshape(c, y, type.rank, type.dims);

@@ -364,7 +364,9 @@ void fe_moved_lost(struct fe_node *n, const int64_t *axes, size_t k); // these a
 
 // Sample numbers: Range(0, N), and the operators that take a value of `rows` (import_rows.c).
 bool fe_rows_start(struct fe_ctx *c, struct fe_node *n);
-bool fe_rows(struct fe_ctx *c, struct fe_node *n);
+bool fe_rows(struct fe_ctx *c, struct fe_node *n);         // false, mostly without a report: it has to count them
+bool fe_rows_counted(struct fe_ctx *c, struct fe_node *n); // such operands become a counter along the batch
+bool fe_counts_samples(struct fe_ctx *c, ir_vid v);        // [N,..] of each sample's number
 
 // Random x, uniform in 0..1 plus a number (import_random.c): x + number; x < p and floor(x) as the Bernoulli masks they
 // are. NULL where the other operand is no known number, or the chance of 1 is not in (0, 1].

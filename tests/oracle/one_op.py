@@ -104,8 +104,9 @@ def refused(report, tmp, name, op, fed, known, line, attrs, opset=20):
     report.check(f"refused: {name}{'' if ok else ': ' + p.stderr.strip()[-160:]}", 0 if ok else 1, 0)
 
 
-def run_all(refusals):
-    """refusals: name, operator, inputs, initializers, a part of the line, attributes. Arguments are parts of names to run."""
+def run_all(refusals, others=()):
+    """refusals: name, operator, inputs, initializers, a part of the line, attributes; others: functions of a report and a folder. Arguments are
+    parts of names to run."""
     need_tools()
     report = Report()
     wanted = sys.argv[1:]
@@ -116,4 +117,7 @@ def run_all(refusals):
         for r in refusals:
             if not wanted or any(w in r[0] for w in wanted):
                 report.guard(r[0], refused, report, d, *r)
+        for o in others:
+            if not wanted or any(w in o.__name__ for w in wanted):
+                report.guard(o.__name__, o, report, d)
     report.end()

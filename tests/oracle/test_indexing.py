@@ -2,6 +2,7 @@
 against PyTorch, and what is refused.
 """
 from one_op import *
+from onnx import TensorProto as T
 
 
 def holes(*shape):
@@ -157,7 +158,7 @@ REFUSED = [
     ("coordinates outside", "GatherND", [f(N, 3)], [np.array([[0, 3]])], "its index 0 is outside of [N,3]", {}),
     ("too many coordinates", "GatherND", [f(N, 3)], [np.array([[0, 1, 1]])], "its indices do not fit a tensor of 2 dimensions", {}),
     ("updates that do not fit", "ScatterND", [f(N, 3), index(0, 2, N, 1), f(N, 2)], [], "do not fit its indices", {}),
-    ("k of the data", "TopK", [f(N, 3), np.array([1] * N)], [], "must be one constant number", {}),
+    ("k of the data", "TopK", [f(N, 3), np.array([1] * N)], [], "must be one number", {}),
     ("k too large", "TopK", [f(N, 3)], [np.array([4])], "it takes 4 of 3 elements", {}),
     ("sorted batch", "TopK", [f(N, 3)], [np.array([1])], "along the batch dimension", dict(axis=0)),
     ("axis outside", "CumSum", [f(N, 3)], [np.array(2)], "axis 2 is outside a tensor of rank 2", {}),
@@ -172,5 +173,39 @@ REFUSED = [
 ]
 
 
+def by_sample_numbers(report, tmp):
+    """x[range(N), i], as exporters write it: each sample picks and is written to by itself, so that samples are kept apart."""
+    i64 = lambda name, *v: numpy_helper.from_array(np.array(v, np.int64), name)  # noqa: E731
+    head = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "first"], ["n"]),
+            helper.make_node("Range", ["zero", "n", "one"], ["numbers"]), helper.make_node("Unsqueeze", ["numbers", "last"], ["a"]),
+            helper.make_node("Unsqueeze", ["i", "last"], ["b"]), helper.make_node("Concat", ["a", "b"], ["at"], axis=-1)]
+    x, i, dy = f(N, 4, 3), index(-4, 4, N), f(N, 3)
+    for op, operands, shape in (("GatherND", ["x", "at"], (3,)), ("ScatterND", ["x", "at", "u"], (4, 3))):
+        info = lambda name, t, *dims: helper.make_tensor_value_info(name, t, ["N", *dims])  # noqa: E731
+        ins = [info("x", T.FLOAT, 4, 3), info("i", T.INT64)] + ([info("u", T.FLOAT, 3)] if op == "ScatterND" else [])
+        g = helper.make_graph(head + [helper.make_node(op, operands, ["y"])], "g", ins, [info("y", T.FLOAT, *shape)],
+                              [numpy_helper.from_array(np.array(v), k) for k, v in (("first", 0), ("zero", 0), ("one", 1))] + [i64("last", -1)])
+        (tmp / "m.onnx").write_bytes(helper.make_model(g, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString())
+        p = run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8)
+        report.check(f"{op}: samples are kept apart", int("all samples" in p.stderr), 0)
+        given = []
+        for k, v in (("x", x), ("i", i), ("u", dy))[:len(ins)]:
+            np.save(tmp / f"{k}.npy", v)
+            given += ["--input", f"{k}={tmp / k}.npy"]
+        cot = dy if op == "GatherND" else f(N, 4, 3)
+        np.save(tmp / "dy.npy", cot)
+        run(RUN, "grad", tmp / "m.smkd", *given, "--cotangent", f"y={tmp / 'dy'}.npy", "-o", tmp / "g.st")
+        got, want, grad = read_safetensors(tmp / "g.st"), x.copy(), np.zeros_like(x)
+        if op == "GatherND":
+            want = x[np.arange(N), i]
+            grad[np.arange(N), i] = cot
+        else:
+            want[np.arange(N), i] = dy
+            grad = cot.copy()
+            grad[np.arange(N), i] = 0
+        report.check(f"{op}: y", rel(got["y"], want), 0)
+        report.check(f"{op}: gradient", rel(got["grad.x"], grad), 0)
+
+
 if __name__ == "__main__":
-    run_all(REFUSED)
+    run_all(REFUSED, [by_sample_numbers])

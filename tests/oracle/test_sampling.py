@@ -182,7 +182,7 @@ REFUSED = [
     ("three parts", "DFT", [f(N, 9, 3)], [], "its real and imaginary parts", {}, 17),
     ("a long frame", "STFT", [f(N, 9, 1)], [np.array(4), f(12)], "frames of 12 do not fit a signal of 9", {}, 17),
     ("columns", "Col2Im", [f(N, 12, 12)], [np.array([5, 6]), np.array([5, 3])], "do not fit", {}),
-    ("a region of the data", "Resize", [f(N, 2, 5, 6), f(N), Known(np.zeros(0, np.float32))], [np.array([4])], "needs a constant region",
+    ("a region of the data", "Resize", [f(N, 2, 5, 6), f(N), Known(np.zeros(0, np.float32))], [np.array([4])], "its region, two numbers for each axis, must be known",
      dict(mode="linear", axes=[2], coordinate_transformation_mode="tf_crop_and_resize")),
     ("samples by the data", "RoiAlign", [f(N, 3, 8, 9), ROIS, index(0, N, N)], [], "its sampling_ratio is 0", {}),
     ("a grid of other dims", "GridSample", [f(N, 3, 4, 5), grid(N, 3, 6, 3)], [], "its grid [N,3,6,3] does not fit", {}),
