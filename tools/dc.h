@@ -95,6 +95,7 @@ struct dc_model {
     bool one_head;     // --logits said which
     const char **taps; // outputs that are there for training alone
     size_t n_taps;
+    bool again;    // the file was opened before: notes and warnings have been seen
     bool as_it_is; // no edits of the file: no heads, taps or new layers
     bool frozen;   // --freeze is given: no gradient by the inputs, for which everything before them would be needed
     // Of dc_model_graphs:
@@ -155,6 +156,7 @@ bool dc_asks_for_batch(const struct fe_options *o);
 // options. DONE, or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
 // The same under DC_BOUNDARY_OPTS alone, the file as it is; with `values` what its nodes make are outputs, too.
+// Without, it is taken for opened again: only errors are said.
 int dc_model_open_values(struct dc_model *m, const char *path, const struct args *a, bool values);
 void dc_model_close(struct dc_model *m);
 

@@ -146,7 +146,7 @@ static int import(struct dc_model *m, const struct args *a, struct fe_options *o
             say_more(&said, &whole);
         }
     }
-    if (!o->values || code != EXIT_DONE) say(&said); // else the same is said of the plain model
+    if (!m->again || code != EXIT_DONE) say(&said);
     m->diag.sink = NULL;
     m->diag.env = NULL;
     return code;
@@ -159,6 +159,7 @@ int dc_model_open_values(struct dc_model *m, const char *path, const struct args
     const char *head;
     int code = dc_boundary_options(&m->arena, a, &o);
     o.values = values;
+    m->again = !values;
     m->as_it_is = true;
     doing("reading %s", path);
     return code == EXIT_DONE ? import(m, a, &o, &head) : code;

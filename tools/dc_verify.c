@@ -5,7 +5,6 @@
 // both sides read; so are the reference's results.
 #include "dc_verify.h"
 #include "../ir/eval.h"
-#include "../runtime/peer.h"
 #include "dc.h"
 #include "run_io.h"
 
@@ -16,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum reference { AUTO, ONNXRUNTIME, INTERPRETER };
+enum { AUTO, ONNXRUNTIME, INTERPRETER };
 static const char *const references[] = {"auto", "onnxruntime", "interpreter", NULL};
 
 static const struct args_opt opts[] = {
@@ -28,7 +27,9 @@ static const struct args_opt opts[] = {
     {"batch-size", 0, "N", "3", "samples, where the file does not fix them", 0},
     {"most", 0, "N", "4", "random integers are from 0 to N-1", 0},
     {"seed", 0, "S", "0", "of the random inputs", 0},
-    {"tolerance", 0, "T", "1e-3", "largest difference over the largest element of a value", 0},
+    {"tolerance", 0, "T", "1e-3", "largest difference over the largest element of a value; of gradients ten times that",
+     0},
+    {"gradients", 0, NULL, NULL, "compare the gradients by inputs and parameters with finite differences, too", 0},
     {"threads", 0, "N", "0", "threads (0: all cores)", 0},
     {"verbose", 'v', NULL, NULL, "a line for every value", 0},
     {0}};
@@ -41,20 +42,12 @@ static const struct args_cmd cmd = {
     "optimisations). Names the first node, in the file's order, whose result differs. Exit code 1 where one does.",
     opts};
 
-struct verify {
-    struct dc_model m;
-    const struct args *args;
-    struct io_temp dir;
-    smkd_team *team;
-    int64_t batch, most;
-    uint64_t seed;
-    double tolerance;
-    enum reference reference;
-    const struct fe_value *values; // of the file's nodes
-    size_t n_values;
-};
-
 // --- inputs ----------------------------------------------------------------------------------------------------------
+
+void verify_normal(struct rt_rng *rng, double *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        x[i] = sqrt(-2 * log(1 - rt_rng_uniform(rng))) * cos(2 * 3.14159265358979323846 * rt_rng_uniform(rng));
+}
 
 static enum smkd_result write_input(const struct verify *v, const struct fe_form *f, const char *path,
                                     uint64_t stream) {
@@ -79,7 +72,7 @@ static enum smkd_result write_input(const struct verify *v, const struct fe_form
                 parse_f64(text, &x[i]);
             p += n + (p[n] == ',');
         } else if (ir_is_float(f->dtype)) {
-            x[i] = sqrt(-2 * log(1 - rt_rng_uniform(&rng))) * cos(2 * 3.14159265358979323846 * rt_rng_uniform(&rng));
+            verify_normal(&rng, &x[i], 1);
         } else {
             x[i] = (double)rt_rng_below(&rng, f->dtype == IR_BOOL ? 2 : (uint64_t)v->most);
         }
@@ -106,9 +99,14 @@ static const char *given_file(const struct args *a, const char *input) {
     return NULL;
 }
 
-const char *verify_input(struct arena *a, const struct args *args, const char *dir, const char *input, size_t i) {
-    const char *given = given_file(args, input);
-    return given ? given : arena_printf(a, "%s/in%zu.npy", dir, i);
+const char *verify_input(struct verify *v, const char *input, size_t i) {
+    const char *given = given_file(v->args, input);
+    return given ? given : arena_printf(&v->m.arena, "%s/in%zu.npy", v->dir.path, i);
+}
+
+void verify_again(void *env, enum diag_severity sev, const char *line) {
+    (void)env;
+    if (sev == DIAG_ERROR) fprintf(stderr, "%s\n", line);
 }
 
 static enum smkd_result make_inputs(struct verify *v) {
@@ -119,7 +117,7 @@ static enum smkd_result make_inputs(struct verify *v) {
         if (!f[i].output && f[i].fixed) v->batch = f[i].fixed;
     for (size_t i = 0; i < n && r == SMKD_R_OK; i++)
         if (!f[i].output && !given_file(v->args, f[i].name))
-            r = write_input(v, &f[i], verify_input(&v->m.arena, v->args, v->dir.path, f[i].name, i), i);
+            r = write_input(v, &f[i], verify_input(v, f[i].name, i), i);
     return r;
 }
 
@@ -136,24 +134,29 @@ static enum smkd_status compile(struct dc_model *m, const char *path) {
     return cg_compile(&cm, &b.cg, path, &m->diag);
 }
 
+enum smkd_result verify_feeds(struct verify *v, const struct dc_model *m, const smkd_model *artifact,
+                              struct run_feeds *in, int64_t *batch) {
+    size_t n;
+    const struct fe_form *f = fe_forms(m->file, &n);
+    enum smkd_result r = SMKD_R_OK;
+    *batch = 0;
+    for (size_t i = 0; i < n && r == SMKD_R_OK; i++)
+        if (!f[i].output)
+            r = run_feeds_add(in, artifact, SMKD_ABI_INPUT, "input",
+                              arena_printf(&v->m.arena, "%s=%s", f[i].name, verify_input(v, f[i].name, i)), batch);
+    if (*batch == 0) *batch = 1;
+    return r;
+}
+
 // Runs the artifact; its results, as the file has them, are appended to `out`.
 static enum smkd_result run_artifact(struct verify *v, const struct dc_model *m, const char *path,
                                      struct rt_tensors *out) {
-    size_t n;
-    const struct fe_form *f = fe_forms(m->file, &n);
     struct run_feeds in = {0};
     const struct smkd_abi_tensor *t;
-    int64_t batch = 0;
+    int64_t batch = 1;
     smkd_model *model = smkd_model_load(path);
     smkd_session *s = model ? smkd_session_new(model, v->team) : NULL;
-    enum smkd_result r = s ? SMKD_R_OK : SMKD_R_INVALID;
-    for (size_t i = 0; i < n && r == SMKD_R_OK; i++)
-        if (!f[i].output)
-            r = run_feeds_add(&in, model, SMKD_ABI_INPUT, "input",
-                              arena_printf(&v->m.arena, "%s=%s", f[i].name,
-                                           verify_input(&v->m.arena, v->args, v->dir.path, f[i].name, i)),
-                              &batch);
-    if (batch == 0) batch = 1;
+    enum smkd_result r = s ? verify_feeds(v, m, model, &in, &batch) : SMKD_R_INVALID;
     for (size_t i = 0; r == SMKD_R_OK && i < in.n; i++)
         r = smkd_bind(s, SMKD_ABI_INPUT, in.f[i].row->name, in.f[i].tensor.data);
     for (size_t i = 0; r == SMKD_R_OK && (t = smkd_model_nth(model, SMKD_ABI_OUTPUT, i)); i++) {
@@ -170,6 +173,46 @@ static enum smkd_result run_artifact(struct verify *v, const struct dc_model *m,
 
 // --- the interpreter as reference ------------------------------------------------------------------------------------
 
+static enum smkd_result read_input(struct verify *v, const struct fe_form *f, size_t at, const struct ir_value *b,
+                                   struct arena *a, struct ir_tensor **out, int64_t *batch) {
+    struct rt_tensor t = {0};
+    enum smkd_result r = rt_npy_read(verify_input(v, f->name, at), &t);
+    for (int d = 0; d < f->rank && r == SMKD_R_OK; d++)
+        if (f->dims[d] < 0) *batch = t.dims[d] / -f->dims[d];
+    const bool fl = ir_is_float(b->type.dtype);
+    if (r == SMKD_R_OK) r = rt_tensor_convert(&t, fl ? RT_F64 : RT_I64, b->name, "element");
+    struct run_form form = {.rank = f->rank, .outer = f->outer, .half = RT_F32};
+    memcpy(form.dims, f->dims, sizeof form.dims);
+    struct smkd_abi_tensor row = {.rank = b->type.rank};
+    memcpy(row.dims, b->type.dims, sizeof b->type.dims);
+    if (r == SMKD_R_OK) r = run_form_enter(&t, &row, &form, *batch);
+    if (r == SMKD_R_OK) {
+        *out = ir_tensor_new(a, ir_concrete(&b->type, *batch));
+        memcpy(fl ? (void *)(*out)->f : (void *)(*out)->i, t.data, t.bytes);
+    }
+    rt_tensor_release(&t);
+    return r;
+}
+
+enum smkd_result verify_boundary(struct verify *v, const struct dc_model *m, const struct ir_graph *g, struct arena *a,
+                                 struct ir_tensor **values, int64_t *batch) {
+    size_t n;
+    const struct fe_form *f = fe_forms(m->file, &n);
+    enum smkd_result r = SMKD_R_OK;
+    *batch = 1;
+    for (size_t i = 0; i < g->n_boundary && r == SMKD_R_OK; i++) {
+        const struct ir_value *b = &g->values[g->boundary[i]];
+        for (size_t k = 0; k < n && b->role == IR_ROLE_INPUT && r == SMKD_R_OK; k++)
+            if (!f[k].output && !strcmp(f[k].name, b->name))
+                r = read_input(v, &f[k], k, b, a, &values[g->boundary[i]], batch);
+        if (b->role == IR_ROLE_SCALAR) { // the seed, for which -1 is no random numbers
+            values[g->boundary[i]] = ir_tensor_new(a, b->type);
+            if (values[g->boundary[i]]->i) values[g->boundary[i]]->i[0] = -1;
+        }
+    }
+    return r;
+}
+
 // Results in float64 of the graph that is compiled, batch first as the artifact has them; they are given the file's
 // form.
 static enum smkd_result interpret(struct verify *v, const struct rt_tensors *like, struct rt_tensors *out) {
@@ -177,32 +220,8 @@ static enum smkd_result interpret(struct verify *v, const struct rt_tensors *lik
     size_t n;
     const struct fe_form *f = fe_forms(v->m.file, &n);
     struct ir_tensor **values = ARENA_ARRAY(&v->m.arena, struct ir_tensor *, g->n_values + 1);
-    enum smkd_result r = SMKD_R_OK;
-    int64_t batch = v->batch;
-    for (size_t i = 0; i < g->n_boundary && r == SMKD_R_OK; i++) {
-        const struct ir_value *b = &g->values[g->boundary[i]];
-        for (size_t k = 0; k < n && b->role == IR_ROLE_INPUT; k++) {
-            if (f[k].output || strcmp(f[k].name, b->name)) continue;
-            struct rt_tensor t = {0};
-            r = rt_npy_read(verify_input(&v->m.arena, v->args, v->dir.path, f[k].name, k), &t);
-            for (int d = 0; d < f[k].rank && r == SMKD_R_OK; d++)
-                if (f[k].dims[d] < 0) batch = t.dims[d] / -f[k].dims[d];
-            const bool fl = ir_is_float(b->type.dtype);
-            if (r == SMKD_R_OK) r = rt_tensor_convert(&t, fl ? RT_F64 : RT_I64, b->name, "element");
-            struct run_form form = {.rank = f[k].rank, .outer = f[k].outer, .half = RT_F32};
-            memcpy(form.dims, f[k].dims, sizeof form.dims);
-            struct smkd_abi_tensor row = {.rank = b->type.rank};
-            memcpy(row.dims, b->type.dims, sizeof row.dims);
-            if (r == SMKD_R_OK) r = run_form_enter(&t, &row, &form, batch);
-            if (r == SMKD_R_OK) {
-                struct ir_tensor *x = ir_tensor_new(&v->m.arena, ir_concrete(&b->type, batch));
-                memcpy(fl ? (void *)x->f : (void *)x->i, t.data, t.bytes);
-                values[g->boundary[i]] = x;
-            }
-            rt_tensor_release(&t);
-        }
-        if (b->role == IR_ROLE_SCALAR) values[g->boundary[i]] = ir_tensor_new(&v->m.arena, b->type);
-    }
+    int64_t batch;
+    enum smkd_result r = verify_boundary(v, &v->m, g, &v->m.arena, values, &batch);
     if (r != SMKD_R_OK) return r;
     ir_eval(g, &v->m.arena, batch, values);
     for (size_t i = 0; i < like->n && r == SMKD_R_OK; i++) {
@@ -336,14 +355,14 @@ static int work(struct verify *v) {
     if (r == SMKD_R_OK) r = run_artifact(v, &v->m, artifact, &inside);
     int code = dc_model_open_values(&plain, path, v->args, false);
     if (r == SMKD_R_OK && code == EXIT_DONE) {
-        plain.diag.sink = NULL;
+        plain.diag.sink = verify_again;
         code = dc_exit(compile(&plain, artifact), &plain.diag);
         if (code == EXIT_DONE) r = run_artifact(v, &plain, artifact, &outputs);
     }
     dc_model_close(&plain);
     bool there = false;
     if (r == SMKD_R_OK && code == EXIT_DONE && v->reference != INTERPRETER)
-        r = verify_onnxruntime(&v->m, v->args, v->dir.path, &inside, v->reference == ONNXRUNTIME, &want, &there);
+        r = verify_onnxruntime(v, &inside, v->reference == ONNXRUNTIME, &want, &there);
     if (r == SMKD_R_OK && code == EXIT_DONE && !there) r = interpret(v, &inside, &want);
     if (r != SMKD_R_OK) {
         fprintf(stderr, "smkdc verify: error: %s\n", smkd_last_error());
@@ -351,8 +370,9 @@ static int work(struct verify *v) {
     }
     if (code == EXIT_DONE) {
         printf("reference   %s\n", there ? "onnxruntime" : "the interpreter of smkdc's graph, float64");
-        const size_t bad = compare_all(v, &inside, &want, "inside") + compare_all(v, &outputs, &want, "compiled");
-        code = bad ? EXIT_FAILED : EXIT_DONE;
+        size_t bad = compare_all(v, &inside, &want, "inside") + compare_all(v, &outputs, &want, "compiled"), wrong = 0;
+        if (args_given(v->args, "gradients")) code = verify_gradients(v, &wrong);
+        if (code == EXIT_DONE && bad + wrong) code = EXIT_FAILED;
     }
     rt_tensors_release(&inside);
     rt_tensors_release(&outputs);
@@ -368,7 +388,7 @@ static int run(const struct args *a) {
         !args_u64(a, "seed", &v.seed) || !args_f64(a, "tolerance", 0, 1, &v.tolerance) ||
         !args_i64(a, "threads", 0, 1024, &threads) || !args_choice(a, "reference", references, &reference))
         return EXIT_USAGE;
-    v.reference = (enum reference)reference;
+    v.reference = (int)reference;
     int code = dc_model_open_values(&v.m, a->pos[0], a, true);
     if (code == EXIT_DONE) v.values = fe_values(v.m.file, &v.m.arena, &v.n_values);
     if (code == EXIT_DONE && io_temp_make(&v.dir) != SMKD_OK) {

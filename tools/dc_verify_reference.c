@@ -43,13 +43,14 @@ static enum smkd_result write_text(const char *path, const char *text) {
                : rt_fail(SMKD_R_IO, "cannot write %s: %s", path, strerror(errno));
 }
 
-static enum smkd_result prepare(struct dc_model *m, const struct args *a, const char *dir,
-                                const struct rt_tensors *like) {
+static enum smkd_result prepare(struct verify *v, const struct rt_tensors *like) {
+    struct dc_model *m = &v->m;
+    const char *dir = v->dir.path;
     size_t n;
     const struct fe_form *f = fe_forms(m->file, &n);
     struct str inputs = STR_INIT, values = STR_INIT;
     for (size_t i = 0; i < n; i++)
-        if (!f[i].output) str_addf(&inputs, "%s\t%s\n", verify_input(&m->arena, a, dir, f[i].name, i), f[i].name);
+        if (!f[i].output) str_addf(&inputs, "%s\t%s\n", verify_input(v, f[i].name, i), f[i].name);
     const char **names = ARENA_ARRAY(&m->arena, const char *, like->n + 1);
     for (size_t i = 0; i < like->n; i++) str_addf(&values, "%s\n", names[i] = like->t[i].name);
     enum smkd_result r = write_text(arena_printf(&m->arena, "%s/inputs", dir), inputs.s ? inputs.s : "");
@@ -67,14 +68,16 @@ static enum smkd_result prepare(struct dc_model *m, const struct args *a, const 
     return s == SMKD_OK ? SMKD_R_OK : rt_fail(SMKD_R_INVALID, "%s: cannot be written for the reference", m->diag.file);
 }
 
-enum smkd_result verify_onnxruntime(struct dc_model *m, const struct args *a, const char *dir,
-                                    const struct rt_tensors *like, bool must, struct rt_tensors *out, bool *there) {
-    enum smkd_result r = prepare(m, a, dir, like);
+enum smkd_result verify_onnxruntime(struct verify *v, const struct rt_tensors *like, bool must, struct rt_tensors *out,
+                                    bool *there) {
+    struct dc_model *m = &v->m;
+    enum smkd_result r = prepare(v, like);
     if (r != SMKD_R_OK) return r;
     char line[400] = "";
-    const char *python = args_str(a, "python");
-    const int status = process_run((const char *const[]){python, arena_printf(&m->arena, "%s/run.py", dir), dir, NULL},
-                                   line, sizeof line);
+    const char *python = args_str(v->args, "python");
+    const int status =
+        process_run((const char *const[]){python, arena_printf(&m->arena, "%s/run.py", v->dir.path), v->dir.path, NULL},
+                    line, sizeof line);
     *there = status == 0;
     if (status == NOT_THERE || status == PROCESS_NOT_STARTED) {
         const char *why = status == NOT_THERE ? line : strerror(errno);
@@ -89,7 +92,7 @@ enum smkd_result verify_onnxruntime(struct dc_model *m, const struct args *a, co
     out->t = xcalloc(like->n + 1, sizeof *out->t);
     for (size_t i = 0; i < like->n && r == SMKD_R_OK; i++) {
         struct rt_tensor *t = &out->t[out->n++];
-        r = rt_npy_read(arena_printf(&m->arena, "%s/out%zu.npy", dir, i), t);
+        r = rt_npy_read(arena_printf(&m->arena, "%s/out%zu.npy", v->dir.path, i), t);
         if (r == SMKD_R_OK) t->name = strcpy(xmalloc(strlen(like->t[i].name) + 1), like->t[i].name);
     }
     return r;

@@ -16,6 +16,9 @@ grep -Eq '^compiled +1 values agree' out || fail "compiled: $(cat out)"
 "$smkdc" verify m.onnx --reference interpreter -v >all || fail "verify -v"
 [ "$(grep -c '^agrees' all)" -gt 10 ] || fail "a line for every value: $(head -3 all)"
 
+"$smkdc" verify m.onnx --reference interpreter --gradients >out || fail "gradients: $(cat out)"
+grep -Eq '^gradients   by 1 inputs and [0-9]{2} parameters agree with finite differences \(of 2 comparisons 0 zero' out || fail "$(cat out)"
+
 # No float is exactly another's: the first node that differs is named, and the exit code is 1.
 rc=0
 "$smkdc" verify m.onnx --reference interpreter --tolerance 0 >out || rc=$?
