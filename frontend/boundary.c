@@ -267,7 +267,7 @@ static void add_input(struct fe_ctx *c, struct fe_slot *slot, const struct input
         if (!s) return;
         slot->val = fe_val_sym(c, s);
         slot->val->name = in->name;
-        slot->val = fe_p_round(c, slot->val, fe_half(in->type->elem_type));
+        slot->val->half = fe_half(in->type->elem_type);
         struct fe_form form = {.name = in->name,
                                .rank = s->type.rank,
                                .outer = 1,

@@ -119,6 +119,7 @@ bool fe_op_if(struct fe_ctx *c, struct fe_node *n) {
 static struct fe_val *element(struct fe_ctx *c, struct fe_node *n, struct fe_val *v, int axis, int64_t at) {
     int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK], dims[IR_MAX_RANK];
     struct fe_frame f = {0};
+    const enum ir_half half = v->half;
     if (ir_is_batched(fe_type(c, v))) {
         ir_vid base;
         if (!fe_frame_of(c, v, &f, &base)) return NULL;
@@ -141,7 +142,9 @@ static struct fe_val *element(struct fe_ctx *c, struct fe_node *n, struct fe_val
     starts[axis] = at;
     struct fe_val *one = fe_p_slice(c, v, starts, sizes, steps);
     one = one ? fe_p_reshape(c, one, rank, dims) : NULL;
-    return one && f.rank ? fe_framed(c, fe_vid(c, one), &f) : one;
+    if (one && f.rank) one = fe_framed(c, fe_vid(c, one), &f);
+    if (one) one->half = half; // of a reshape or framing, which is a value of its own
+    return one;
 }
 
 struct fe_val *fe_stack(struct fe_ctx *c, struct fe_node *n, struct fe_val **v, size_t k, int64_t axis) {
@@ -183,10 +186,13 @@ struct fe_val *fe_stack(struct fe_ctx *c, struct fe_node *n, struct fe_val **v, 
         if (!(part[i] = fe_p_reshape(c, part[i], t.rank + 1, dims))) return NULL;
     }
     struct fe_val *all = fe_p_concat(c, part, k, at);
-    if (!all || !batched) return all;
-    f.at += axis <= f.at;
-    f.rank++;
-    return fe_framed(c, fe_vid(c, all), &f);
+    if (all && batched) {
+        f.at += axis <= f.at;
+        f.rank++;
+        all = fe_framed(c, fe_vid(c, all), &f);
+    }
+    if (all) all->half = v[0]->half;
+    return all;
 }
 
 // No steps: a tensor without elements, of a shape that one step tells.

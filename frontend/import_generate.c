@@ -124,11 +124,10 @@ bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = fe_cast(c, fe_in(c, n, 0), IR_I64);
     double given;
     int64_t depth, axis = fe_attr_i(c, n, "axis", -1);
-    const struct fe_sym *v = fe_known(c, fe_arg(n, 2), true);
+    struct fe_val *v = fe_arg(n, 2);
     if (x == IR_NONE || !fe_scalar(c, n, 1, 0, &given)) return false;
-    if (!v || v->n != 2 || !fe_sym_is_const(v))
-        return fe_fail(c, n, "its two values must be known when compiling; here they depend on %s",
-                       fe_source_text(c, fe_arg(n, 2)));
+    if (!v || v->is_seq || fe_type(c, v)->rank != 1 || fe_type(c, v)->dims[0] != 2)
+        return fe_fail(c, n, "its values must be two numbers");
     if (!checked_i64(given, &depth) || depth < 1 || depth > INT32_MAX) return fe_fail(c, n, "its depth is %g", given);
     const struct ir_type t = *fe_typeof(c, x);
     int rank = t.rank + 1;
@@ -150,7 +149,7 @@ bool fe_op_one_hot(struct fe_ctx *c, struct fe_node *n) {
     ir_vid classes = fe_emit(c, IR_OP_iota, NULL, 0, IR_ATTRS(IR_IS("shape", row, rank), IR_I("axis", axis)));
     ir_vid hit = fe_e2(c, IR_OP_eq, fe_reshape(c, x, rank, column), classes), value[2];
     for (int64_t i = 0; i < 2; i++) {
-        struct fe_val *one = fe_p_take(c, fe_arg(n, 2), 0, &i, 1);
+        struct fe_val *one = fe_p_take(c, v, 0, &i, 1);
         value[i] = fe_vid(c, fe_p_reshape(c, one, 0, NULL));
     }
     ir_vid y = fe_where(c, hit, value[1], value[0]);

@@ -246,7 +246,7 @@ bool fe_op_pow(struct fe_ctx *c, struct fe_node *n) {
 static struct fe_val *floor_mod(struct fe_ctx *c, struct fe_val *x, struct fe_val *y) {
     enum ir_dtype t = fe_type(c, x)->dtype;
     struct fe_val *r = fe_p_binary(c, IR_OP_rem, x, y), *zero = fe_val_sym(c, fe_sym_new(c->a, t, 0, NULL));
-    if (!r || !ir_is_signed(t)) return r;
+    if (!r || (!ir_is_float(t) && !ir_is_signed(t))) return r;
     struct fe_val *differ =
         fe_p_binary(c, IR_OP_eq, fe_p_binary(c, IR_OP_lt, r, zero), fe_p_binary(c, IR_OP_lt, y, zero));
     struct fe_val *whole = fe_p_binary(c, IR_OP_eq, r, zero), *turned = fe_p_binary(c, IR_OP_add, r, y);
@@ -275,11 +275,7 @@ bool fe_op_mod(struct fe_ctx *c, struct fe_node *n) {
     enum ir_dtype t = fe_type(c, x)->dtype;
     if (fe_type(c, y)->dtype != t) return fe_fail(c, n, "its operands are of two types");
     if (fe_attr_i(c, n, "fmod", 0)) return fe_out_val(n, 0, fe_p_binary(c, IR_OP_rem, x, y));
-    if (!ir_is_float(t)) return fe_out_val(n, 0, floor_mod(c, x, y));
-    struct fe_val *q = fe_p_binary(c, IR_OP_div, x, y);
-    q = q ? fe_p_unary(c, IR_OP_floor, q) : NULL;
-    q = q ? fe_p_binary(c, IR_OP_mul, q, y) : NULL;
-    return q && fe_out_val(n, 0, fe_p_binary(c, IR_OP_sub, x, q));
+    return fe_out_val(n, 0, floor_mod(c, x, y));
 }
 
 bool fe_op_variadic(struct fe_ctx *c, struct fe_node *n) {

@@ -109,7 +109,8 @@ bool fe_op_adam(struct fe_ctx *c, struct fe_node *n) {
     const double eps = fe_attr_f(c, n, "epsilon", (double)1e-6f), post = fe_attr_f(c, n, "norm_coefficient_post", 0);
     const enum ir_dtype t = fe_typeof(c, s.rate)->dtype;
     ir_vid bias = fe_e2(c, IR_OP_div, fe_e1(c, IR_OP_sqrt, remainder_of(&s, beta, t)), remainder_of(&s, alpha, t));
-    ir_vid rate = fe_where(c, begun(&s), fe_e2(c, IR_OP_mul, s.rate, bias), s.rate);
+    // Chosen before the product: of a step 0 the correction is 0/0, and its gradient would be, too.
+    ir_vid rate = fe_e2(c, IR_OP_mul, s.rate, fe_where(c, begun(&s), bias, fe_num(c, t, 1)));
     for (size_t i = 0; i < s.k; i++) {
         if (!tensor(n, &s, i)) return false;
         ir_vid state[2] = {plus(&s, times(&s, s.state[0], alpha), times(&s, s.g, 1 - alpha)),

@@ -10,15 +10,17 @@ import warnings
 
 import numpy as np
 
-from common import RUN, SMKDC, SRC, need, need_tools, temp_dir
+from common import FULL, RUN, SMKDC, SRC, need, need_tools, temp_dir
 
 need("onnx")
 import onnx
 from onnx import numpy_helper
 
 sys.path.insert(0, str(SRC / "tests" / "onnx"))
+import make_doc
 import node_tests
 
+DOC = SRC / "docs" / "onnx.md"
 LEDGER = SRC / "tests" / "onnx" / "ledger-package.txt"
 
 
@@ -62,8 +64,19 @@ def main():
         if update:
             text = LEDGER.read_text() if LEDGER.exists() else ""
             LEDGER.write_text("\n".join([release, *(x for x in text.splitlines() if not x.startswith("#"))]) + "\n")
+        if not FULL:  # a third of those of Debian's package is looked at in a plain run
+            node_tests.GRADIENTS = os.environ.get("SMKD_GRADIENTS", "none")
         same = LEDGER.exists() and LEDGER.read_text().startswith(release + "\n")
-        return node_tests.main(root, LEDGER, update, parts, strict=same)
+        code = node_tests.main(root, LEDGER, update, parts, strict=same)
+        debian = pathlib.Path(os.environ.get("SMKD_ONNX_TESTS", "/usr/share/libonnx-testdata/data"))
+        if parts or not same or not debian.is_dir():
+            return code
+        doc = DOC if update else tmp / "onnx.md"
+        make_doc.main(doc, LEDGER.with_name("ledger-debian.txt"), debian, LEDGER, root)
+        if doc.read_text() != DOC.read_text():
+            print("docs/onnx.md is not what tests/onnx/make_doc.py makes of the ledgers: SMKD_UPDATE=1 writes it")
+            return 1
+        return code
 
 
 if __name__ == "__main__":

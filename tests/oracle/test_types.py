@@ -169,10 +169,17 @@ case("CenterCropPad", lambda t: ([hostile(t), I64(5)], {"axes": [1]}))
 case("LRN", lambda t: ([image(t)], {"size": 3}))
 # No type to try: sequences and control hand values on, random numbers are no function of operands; and rows of opsets
 # newer (Attention, RMSNormalization, Swish) or older (Upsample) than the one here. Losses: tests/oracle/test_functions.py.
-WITHOUT = set("RandomNormal RandomNormalLike Bernoulli Multinomial QuantizeLinear DequantizeLinear MatMulInteger ConvInteger QLinearMatMul QLinearConv Attention RotaryEmbedding SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SplitToSequence ConcatFromSequence If "
-              "RandomUniformLike RandomUniform RMSNormalization Swish Upsample "
-              "Scatter TensorScatter CumProd RNN GRU LSTM NonZero Unique AffineGrid RoiAlign DeformConv GridSample NonMaxSuppression "
-              "MaxUnpool MaxRoiPool DFT STFT MelWeightMatrix".split())  # tests of their own
+# Tests of their own.
+WITHOUT = set(
+    # test_functions.py
+    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial QuantizeLinear DequantizeLinear MatMulInteger ConvInteger "
+    "QLinearMatMul QLinearConv Attention RotaryEmbedding SoftmaxCrossEntropyLoss NegativeLogLikelihoodLoss "
+    # test_control.py, test_recurrent.py, test_import.py
+    "SequenceConstruct SequenceEmpty SequenceInsert SequenceAt SequenceLength SequenceErase SequenceMap SplitToSequence ConcatFromSequence If Loop Scan "
+    "Optional OptionalHasElement OptionalGetElement RNN GRU LSTM RMSNormalization Swish Upsample "
+    # of indexing and sampling
+    "Scatter TensorScatter CumProd NonZero Unique AffineGrid RoiAlign DeformConv GridSample NonMaxSuppression MaxUnpool MaxRoiPool DFT STFT "
+    "MelWeightMatrix".split())
 
 # --- what is refused ------------------------------------------------------------------------------------------------------
 REFUSED = {
