@@ -123,9 +123,15 @@ static enum smkd_result make_inputs(struct verify *v) {
 
 // --- our side --------------------------------------------------------------------------------------------------------
 
-static enum smkd_status compile(struct dc_model *m, const char *path) {
+struct dc_build verify_build(const struct verify *v) {
     struct dc_build b = dc_build_defaults();
     b.cg.emit = "lib";
+    b.cg.max_batch = args_given(v->args, "input") ? 1 << 14 : v->batch > 256 ? v->batch : 256; // a file may have any
+    return b;
+}
+
+static enum smkd_status compile(const struct verify *v, struct dc_model *m, const char *path) {
+    struct dc_build b = verify_build(v);
     TRY(dc_model_graphs(m, &b, DC_IR));
     struct cg_model cm = {.name = m->infer->name,
                           .kind = SMKD_ABI_MODEL,
@@ -350,13 +356,13 @@ static int work(struct verify *v) {
     const char *path = v->args->pos[0], *artifact = arena_printf(&v->m.arena, "%s/m.smkd", v->dir.path);
     struct dc_model plain;
     struct rt_tensors inside = {0}, outputs = {0}, want = {0};
-    if (compile(&v->m, artifact) != SMKD_OK) return dc_exit(SMKD_INVALID, &v->m.diag);
+    if (compile(v, &v->m, artifact) != SMKD_OK) return dc_exit(SMKD_INVALID, &v->m.diag);
     enum smkd_result r = make_inputs(v);
     if (r == SMKD_R_OK) r = run_artifact(v, &v->m, artifact, &inside);
     int code = dc_model_open_values(&plain, path, v->args, false);
     if (r == SMKD_R_OK && code == EXIT_DONE) {
         plain.diag.sink = verify_again;
-        code = dc_exit(compile(&plain, artifact), &plain.diag);
+        code = dc_exit(compile(v, &plain, artifact), &plain.diag);
         if (code == EXIT_DONE) r = run_artifact(v, &plain, artifact, &outputs);
     }
     dc_model_close(&plain);

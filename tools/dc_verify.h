@@ -19,6 +19,8 @@ struct verify {
     size_t n_values;
 };
 
+// How both models are compiled.
+struct dc_build verify_build(const struct verify *v);
 // The file of input number i of the forms: what --input gives, else one in the folder.
 const char *verify_input(struct verify *v, const char *input, size_t i);
 // Reads the inputs of a model into feeds for an artifact; *batch is theirs, 1 where they have none.

@@ -192,8 +192,7 @@ static size_t compare_all(struct gradients *g, const smkd_model *model, const ch
 
 // The graphs of a model that is differentiated, and its forward part again for the interpreter.
 static enum smkd_status build(struct gradients *g, const char *artifact) {
-    struct dc_build b = dc_build_defaults();
-    b.cg.emit = "lib";
+    struct dc_build b = verify_build(g->v);
     g->f = ir_graph_clone(&g->m->arena, g->m->imported);
     TRY(dc_run_passes(&b, DC_MIDDLE_PASSES, g->f, IR_TRAIN));
     TRY(dc_model_graphs(g->m, &b, DC_GRAD));
