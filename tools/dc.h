@@ -155,6 +155,9 @@ bool dc_asks_for_batch(const struct fe_options *o);
 // Opens and imports a model under DC_BOUNDARY_OPTS and the --train-only, --constant, --logits, --classes and --seed
 // options. DONE, or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);
+// The same with a sink for all that is said (diag.sink), which stays the model's.
+int dc_model_open_told(struct dc_model *m, const char *path, const struct args *a,
+                       void (*sink)(void *env, enum diag_severity sev, const char *line), void *env);
 // The same under DC_BOUNDARY_OPTS alone, the file as it is; with `values` what its nodes make are outputs, too.
 // Without, it is taken for opened again: only errors are said.
 int dc_model_open_values(struct dc_model *m, const char *path, const struct args *a, bool values);

@@ -1,5 +1,5 @@
 // smkdc check: everything that stands between a model and training, in one run.
-#include "dc.h"
+#include "dc_check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,7 @@ static const struct args_opt opts[] = {
     DC_LOGITS_OPT,
     DC_CLASSES_OPTS,
     DC_TAP_OPTS,
+    {"json", 0, NULL, NULL, "print one JSON object instead, messages in it", 0},
     {"verbose", 'v', NULL, NULL, "list every float tensor, with the rule that made it a parameter or a constant", 0},
     {0}};
 static const struct args_cmd cmd = {
@@ -62,29 +63,35 @@ static bool is_frozen(const struct dc_model *m, const char *name) {
     return d && d->frozen;
 }
 
-static void print_summary(struct dc_model *m) {
+void dc_check_count(const struct dc_model *m, struct dc_check_count *parameters, struct dc_check_count *statistics) {
     const struct ir_graph *g = m->imported;
-    int64_t trained = 0, kept = 0;
-    size_t n_params = 0, n_buffers = 0;
+    *parameters = *statistics = (struct dc_check_count){0};
     for (size_t i = 0; i < g->n_boundary; i++) {
         const struct ir_value *v = &g->values[g->boundary[i]];
-        if (v->role == IR_ROLE_INPUT) {
-            print_row("input", v->name, &v->type, form_text(m, v->name, false));
-        } else if (v->role == IR_ROLE_PARAM) {
-            trained += ir_numel(&v->type);
-            n_params++;
-        } else if (v->role == IR_ROLE_BUFFER && !is_frozen(m, v->name)) {
-            kept += ir_numel(&v->type);
-            n_buffers++;
-        }
+        struct dc_check_count *c = v->role == IR_ROLE_PARAM                              ? parameters
+                                   : v->role == IR_ROLE_BUFFER && !is_frozen(m, v->name) ? statistics
+                                                                                         : NULL;
+        if (!c) continue;
+        c->numbers += ir_numel(&v->type);
+        c->tensors++;
+    }
+}
+
+static void print_summary(struct dc_model *m) {
+    const struct ir_graph *g = m->imported;
+    struct dc_check_count parameters, statistics;
+    dc_check_count(m, &parameters, &statistics);
+    for (size_t i = 0; i < g->n_boundary; i++) {
+        const struct ir_value *v = &g->values[g->boundary[i]];
+        if (v->role == IR_ROLE_INPUT) print_row("input", v->name, &v->type, form_text(m, v->name, false));
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
         const struct ir_output *o = &g->outputs[i];
         if (o->kind == IR_OUT_OUTPUT && !dc_is_added(m, o->name))
             print_row("output", o->name, &g->values[o->value].type, form_text(m, o->name, true));
     }
-    printf("parameters  %lld in %zu tensors\n", (long long)trained, n_params);
-    printf("statistics  %lld in %zu tensors (not trained)\n", (long long)kept, n_buffers);
+    printf("parameters  %lld in %zu tensors\n", (long long)parameters.numbers, parameters.tensors);
+    printf("statistics  %lld in %zu tensors (not trained)\n", (long long)statistics.numbers, statistics.tensors);
     printf("nodes       %zu\n", g->n_nodes);
 }
 
@@ -154,8 +161,27 @@ static enum smkd_status try_to_compile(struct dc_model *m) {
     return cg_check(&cm, &b.cg, &m->diag);
 }
 
+static void keep_line(void *env, enum diag_severity sev, const char *text) {
+    struct dc_check_said *s = env;
+    *ARENA_PUSH(s->arena, s->lines, s->n, s->cap) = (struct dc_check_line){sev, arena_strdup(s->arena, text)};
+}
+
+static int run_json(const struct args *a) {
+    struct dc_model m;
+    struct arena lines;
+    arena_init(&lines);
+    struct dc_check_said said = {.arena = &lines};
+    int code = dc_model_open_told(&m, a->pos[0], a, keep_line, &said);
+    if (code == EXIT_DONE) code = dc_exit(try_to_compile(&m), &m.diag);
+    if (code != EXIT_USAGE) dc_check_json(&m, code == EXIT_DONE, &said);
+    dc_model_close(&m);
+    arena_release(&lines);
+    return code;
+}
+
 static int run(const struct args *a) {
     struct dc_model m;
+    if (args_given(a, "json")) return run_json(a);
     int code = dc_model_open(&m, a->pos[0], a);
     if (m.imported) {
         printf("model       %s\n", m.imported->name ? printable(m.imported->name) : "(unnamed)");

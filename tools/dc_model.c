@@ -83,8 +83,12 @@ static void keep_line(void *env, enum diag_severity sev, const char *text) {
     *ARENA_PUSH(s->arena, s->lines, s->n, s->cap) = (struct line){sev, arena_strdup(s->arena, text)};
 }
 
-static void say(const struct said *s) {
-    for (size_t i = 0; i < s->n; i++) fprintf(stderr, "%s\n", s->lines[i].text);
+static void say(const struct said *s, void (*sink)(void *env, enum diag_severity sev, const char *line), void *env) {
+    for (size_t i = 0; i < s->n; i++)
+        if (sink)
+            sink(env, s->lines[i].sev, s->lines[i].text);
+        else
+            fprintf(stderr, "%s\n", s->lines[i].text);
 }
 
 // The first error, without "error: FILE: ".
@@ -130,11 +134,13 @@ static int import_as(struct dc_model *m, const struct args *a, const struct fe_o
 // A file whose sizes are all known and of which no axis can be a batch is compiled for those sizes.
 static int import(struct dc_model *m, const struct args *a, struct fe_options *o, const char **head) {
     struct said said, whole;
+    const struct diag listener = m->diag;
     int code = import_as(m, a, o, head, &said);
     if (code == EXIT_FAILED && m->file && !dc_asks_for_batch(o)) {
         o->whole = true;
         if (import_as(m, a, o, head, &whole) == EXIT_DONE) {
-            m->diag.sink = NULL;
+            m->diag.sink = listener.sink;
+            m->diag.env = listener.env;
             diag_note(&m->diag, NULL,
                       "compiled for the sizes in the file, without a batch; with axis 0 as one it is refused: %s",
                       first_error(&said, m->diag.file));
@@ -146,9 +152,9 @@ static int import(struct dc_model *m, const struct args *a, struct fe_options *o
             say_more(&said, &whole);
         }
     }
-    if (!m->again || code != EXIT_DONE) say(&said);
-    m->diag.sink = NULL;
-    m->diag.env = NULL;
+    if (!m->again || code != EXIT_DONE) say(&said, listener.sink, listener.env);
+    m->diag.sink = listener.sink;
+    m->diag.env = listener.env;
     return code;
 }
 
@@ -166,7 +172,12 @@ int dc_model_open_values(struct dc_model *m, const char *path, const struct args
 }
 
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a) {
-    *m = (struct dc_model){.diag = {.file = path}};
+    return dc_model_open_told(m, path, a, NULL, NULL);
+}
+
+int dc_model_open_told(struct dc_model *m, const char *path, const struct args *a,
+                       void (*sink)(void *env, enum diag_severity sev, const char *line), void *env) {
+    *m = (struct dc_model){.diag = {.file = path, .sink = sink, .env = env}};
     arena_init(&m->arena);
     struct fe_options o = {0};
     int code = dc_boundary_options(&m->arena, a, &o);

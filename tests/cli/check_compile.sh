@@ -57,4 +57,18 @@ says 'warning: mixed.onnx: node "centre" (ReduceMean): it computes with all samp
 grep -qF 'one batch   node "centre" (ReduceMean)' inspected.txt || fail "inspect does not say where the batch mixes"
 agree stale.onnx
 says 'warning: stale.onnx: node "fc" (MatMul): the file declares "y" as f32[N,7], computed is f32[N,3]'
+
+# --- the same for programs
+"$smkdc" check --json two.onnx >two.json 2>err.txt || fail "check --json"
+[ ! -s err.txt ] || fail "messages belong into the object: $(cat err.txt)"
+"$smkdc" check --json nothing.onnx >nothing.json 2>>err.txt && fail "a file that is not there"
+python3 - <<'EOF' || fail "what check --json prints"
+import json
+two, nothing = json.load(open("two.json")), json.load(open("nothing.json"))
+assert two["compiles"] and two["trains"] and two["logits"] == ["features", "y"], two
+assert [o["dims"] for o in two["outputs"]] == [["N", 8], ["N", 3]], two["outputs"]
+assert two["parameters"]["numbers"] == sum(t["numbers"] for t in two["tensors"] if t["is"] == "parameter") > 0
+assert [m["severity"] for m in two["messages"]] == ["note"] and "--logits NAME" in two["messages"][0]["text"]
+assert nothing["compiles"] is False and "cannot read the file" in nothing["messages"][0]["text"], nothing
+EOF
 echo ok
