@@ -56,7 +56,7 @@ for n in 1 2 3 17 100 $((size / 4)) $((size / 2)) $((size - 100)) $((size - 5)) 
     bad 'error: cut.onnx: ' "$smkdc" compile cut.onnx -o new.smkd
 done
 onnx cycle.onnx 'cycle.onnx: node "first" (Add): the graph is cyclic' '"first" needs "third" needs "second" needs "first"'
-onnx conv.onnx 'conv.onnx: node "stem" (Conv)' 'f32[N,5,8,8] and f32[4,3,3,3]'
+onnx conv.onnx 'conv.onnx: node "stem" (Conv)' 'the input has 5 channels; a weight [4,3,3,3]'
 onnx add.onnx 'add.onnx: node "sum" (Add): shapes f32[N,8] and f32[7]'
 onnx matmul.onnx 'matmul.onnx: node "fc" (MatMul)' '[N,8] and [9,8] differ: 8 against 9'
 onnx gemm.onnx 'gemm.onnx: node "fc" (Gemm)' 'f32[N,4] and f32[3]'
