@@ -405,12 +405,6 @@ bool fe_op_resize(struct fe_ctx *c, struct fe_node *n) {
                        : ratio <= 0 && !q.sizes->v[i].a && q.sizes->v[i].b == s.in)
             continue;
         if (!axis_request(c, n, &q, i, ratio, &s)) return false;
-        // ONNX's own reference divides by the length 2.4 - 1 where onnxruntime and PyTorch divide by 2 - 1.
-        if (r.place == place_corners && q.scales && s.out > 1 && s.scale * (float)s.in != (float)s.out)
-            return fe_fail(c, n,
-                           "with align_corners a scale of %g makes no whole size of %lld elements, and runtimes do not "
-                           "agree on what that means: give sizes instead of scales",
-                           (double)s.scale, (long long)s.in);
         if (r.mode[0] != 'n' && !ir_is_float(t.dtype))
             return fe_fail(c, n, "it interpolates %s", ir_dtype_name(t.dtype));
         x = r.mode[0] == 'n' ? pick(c, &r, x, a, &s) : interpolate(c, &r, x, a, &s);

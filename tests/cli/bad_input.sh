@@ -182,7 +182,7 @@ bad 'models: cannot be read: it is a folder, not a file' "$run" infer m.smkd --i
 bad 'the model has no input "z"; it has "x"' "$run" infer m.smkd --input z=x.npy -o new.st
 bad 'the model has no differentiable output "y"; it has "logits"' "$run" grad m.smkd --input x=x.npy --cotangent y=dy.npy -o new.st
 bad '"x" is given twice' "$run" infer m.smkd --input x=x.npy --input x=x.npy -o new.st
-bad '--input NAME=FILE.npy is missing' "$run" infer m.smkd -o new.st
+bad 'input "x" [N,1,8,8] is missing: give --input x=FILE.npy' "$run" infer m.smkd -o new.st
 bad 'expected NAME=FILE.npy' "$run" infer m.smkd --input x.npy -o new.st
 
 # --- checkpoints

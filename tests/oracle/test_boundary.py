@@ -106,7 +106,7 @@ def bound(report, tmp):
     p = compile_(tmp, ok=False)
     assert 'dimensions 1 ("h"), 2 ("w") have no fixed size; give them: --shape x=N,3,224' in p.stderr, p.stderr
     p = compile_(tmp, "--shape", "h=4", "--shape", "w=6", ok=False)
-    assert "give them with --shape-input shape=" in p.stderr, p.stderr
+    assert "give its elements with --shape-input shape=" in p.stderr, p.stderr
     compile_(tmp, "--shape", "h=4", "--shape", "w=6", "--shape-input", "shape=-1,8")
     x = f32(5, 4, 6)
     same(report, "shape bound", infer(tmp, {"x": x})["y"], x.reshape(-1, 8))

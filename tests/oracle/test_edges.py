@@ -368,7 +368,7 @@ def test_zero_sizes(report, tmp):
     f.case("Cast of nothing", [("Slice", "x,s,s,a", "t", {}), ("Cast", "t", "y", {"to": T.INT64})], x, {"s": i64(2), "a": i64(1)})
     f.case("Equal with nothing", [("Slice", "x,s,s,a", "t", {}), ("Less", "t,t", "y", {})], x, {"s": i64(2), "a": i64(1)})
     against_onnxruntime(report, f, tmp)
-    for op in ("ReduceMax", "ReduceMin", "ReduceMean", "ArgMax"):  # not defined: refused by name
+    for op in ("ReduceMean", "ArgMax"):  # not defined: refused by name
         g = File(17)
         g.case(op, [("Slice", "x,s,s,a", "t", {}), (op, "t", "y", {"axis": 1} if op == "ArgMax" else {"axes": [1]})], x, {"s": i64(2), "a": i64(1)})
         g.save(tmp / "bad.onnx")
