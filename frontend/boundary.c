@@ -63,10 +63,6 @@ static bool is_empty(const Onnx__TensorShapeProto *s) {
     return empty;
 }
 
-static bool is_number(const Onnx__TensorShapeProto__Dimension *d) {
-    return d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && d->dim_value > 0;
-}
-
 static const char *symbol_of(const Onnx__TensorShapeProto__Dimension *d) {
     return d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && d->dim_param && *d->dim_param
                ? d->dim_param
@@ -145,10 +141,10 @@ static bool read_input(struct fe_ctx *c, const Onnx__ValueInfoProto *v, const st
     in->rank = (int)rank;
     for (int i = 0; i < in->rank; i++) {
         const Onnx__TensorShapeProto__Dimension *d = in->said ? in->said->dim[i] : NULL;
-        in->dims[i] = in->given ? in->given->dims[i] : is_number(d) ? d->dim_value : size_of(o, d);
+        in->dims[i] = in->given ? in->given->dims[i] : fe_dim_is_number(d) ? d->dim_value : size_of(o, d);
         if (in->dims[i] == IR_N) {
             in->axis = i;
-            in->dims[i] = d && is_number(d) ? d->dim_value : 0;
+            in->dims[i] = d && fe_dim_is_number(d) ? d->dim_value : 0;
         }
     }
     return true;
@@ -333,7 +329,6 @@ static void check_names(struct fe_ctx *c, const struct fe_options *o, const stru
 void fe_add_inputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto *g, const struct fe_options *given) {
     const struct fe_options none = {0}, *o = given ? given : &none;
     struct input *in = ARENA_ARRAY(c->a, struct input, g->n_input + 1);
-    struct fe_slot **slots = ARENA_ARRAY(c->a, struct fe_slot *, g->n_input + 1);
     size_t n = 0;
     for (size_t i = 0; i < g->n_input; i++) {
         const char *name = g->input[i]->name ? g->input[i]->name : "";
@@ -353,9 +348,7 @@ void fe_add_inputs(struct fe_ctx *c, struct fe_scope *s, const Onnx__GraphProto 
     }
     guess_axes(in, n);
     if (!c->d->errors) check_names(c, o, in, n);
-    // A slot may have moved while others were added.
-    for (size_t i = 0; i < n; i++) slots[i] = fe_scope_find(s, in[i].name);
-    for (size_t i = 0; i < n; i++) add_input(c, slots[i], &in[i], o);
+    for (size_t i = 0; i < n; i++) add_input(c, fe_scope_find(s, in[i].name), &in[i], o);
 }
 
 // --- outputs

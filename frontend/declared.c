@@ -36,7 +36,7 @@ static struct fe_declared *state(struct fe_ctx *c) {
     return c->declared;
 }
 
-static bool is_number(const Onnx__TensorShapeProto__Dimension *d) {
+bool fe_dim_is_number(const Onnx__TensorShapeProto__Dimension *d) {
     return d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE && d->dim_value > 0;
 }
 
@@ -65,7 +65,7 @@ static const char *said_text(struct fe_ctx *c, const Onnx__TypeProto__Tensor *t)
     for (size_t i = 0; t->shape && i < t->shape->n_dim; i++) {
         const Onnx__TensorShapeProto__Dimension *d = t->shape->dim[i];
         str_add(&s, i ? "," : "[");
-        if (is_number(d))
+        if (fe_dim_is_number(d))
             str_addf(&s, "%lld", (long long)d->dim_value);
         else
             str_add(&s, name_of(d) ? name_of(d) : "?");
@@ -98,7 +98,7 @@ void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorSha
     struct fe_declared *s = state(c);
     for (size_t i = 0; said && i < said->n_dim; i++) {
         const Onnx__TensorShapeProto__Dimension *d = said->dim[i];
-        if (!is_number(d)) {
+        if (!fe_dim_is_number(d)) {
             const char *text = name_of(d);
             int64_t meant = text ? meaning(c, text, dims[i]) : dims[i];
             if (meant != dims[i]) {
@@ -124,7 +124,7 @@ void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorSha
 // Whether a declared dim contradicts a computed one, and how.
 static bool contradicts(struct fe_ctx *c, const Onnx__TensorShapeProto__Dimension *d, int64_t dim, enum kind *k) {
     struct fe_declared *s = state(c);
-    if (is_number(d)) {
+    if (fe_dim_is_number(d)) {
         *k = SIZE;
         if (s->stale || d->dim_value == dim) return false;
         if (dim >= 0 || d->dim_value % -dim) return true;
@@ -149,7 +149,7 @@ static bool all_ones(const int64_t *dims, int rank) {
 
 static bool said_ones(const Onnx__TensorShapeProto *s) {
     for (size_t i = 0; i < s->n_dim; i++)
-        if (!is_number(s->dim[i]) || s->dim[i]->dim_value != 1) return false;
+        if (!fe_dim_is_number(s->dim[i]) || s->dim[i]->dim_value != 1) return false;
     return true;
 }
 

@@ -58,6 +58,7 @@ struct fe_form {
     const char *elements; // of an input that is a constant of this compilation, "2,-1,N"; NULL: it is an input
 };
 const struct fe_form *fe_forms(const struct fe_model *m, size_t *n);
+bool fe_form_is_moved(const struct fe_form *f); // its batch is elsewhere in the file than in the IR
 
 // What the nodes of the main graph make, in the file's order. With fe_options.values those of them that are tensors and
 // depend on the data are outputs of the graph, behind its own (values.c).

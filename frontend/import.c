@@ -264,3 +264,9 @@ const struct fe_form *fe_forms(const struct fe_model *m, size_t *n) {
     *n = m->n_forms;
     return m->forms;
 }
+
+bool fe_form_is_moved(const struct fe_form *f) {
+    bool moved = false;
+    for (int k = 0; k < f->rank; k++) moved |= f->dims[k] < 0 && (k > 0 || f->outer > 1);
+    return moved;
+}

@@ -19,15 +19,11 @@ static ir_vid floats(struct fe_ctx *c, struct fe_node *n) {
 static double number(struct fe_ctx *c, struct fe_node *n, const char *name, double def) {
     return fe_attr_f(c, n, name, (double)(float)def);
 }
-// A number of x's type.
-static ir_vid like(struct fe_ctx *c, ir_vid x, double v) { return fe_num(c, fe_typeof(c, x)->dtype, v); }
 static ir_vid scale(struct fe_ctx *c, ir_vid x, double k) {
-    return k == 1 || x == IR_NONE ? x : fe_e2(c, IR_OP_mul, x, like(c, x, k));
+    return k == 1 ? x : fe_e2(c, IR_OP_mul, x, fe_like(c, x, k));
 }
-static ir_vid shift(struct fe_ctx *c, ir_vid x, double k) {
-    return x == IR_NONE ? x : fe_e2(c, IR_OP_add, x, like(c, x, k));
-}
-static ir_vid positive(struct fe_ctx *c, ir_vid x) { return fe_e2(c, IR_OP_lt, like(c, x, 0), x); }
+static ir_vid shift(struct fe_ctx *c, ir_vid x, double k) { return fe_e2(c, IR_OP_add, x, fe_like(c, x, k)); }
+static ir_vid positive(struct fe_ctx *c, ir_vid x) { return fe_e2(c, IR_OP_lt, fe_like(c, x, 0), x); }
 
 bool fe_op_leaky_relu(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
@@ -52,7 +48,7 @@ bool fe_op_prelu(struct fe_ctx *c, struct fe_node *n) {
 static bool exponential(struct fe_ctx *c, struct fe_node *n, double alpha, double beta, double gamma) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    ir_vid pos = positive(c, x), neg = fe_where(c, pos, like(c, x, 0), x);
+    ir_vid pos = positive(c, x), neg = fe_where(c, pos, fe_like(c, x, 0), x);
     ir_vid e = scale(c, shift(c, fe_e1(c, IR_OP_exp, scale(c, neg, 1 / beta)), -1), alpha);
     return fe_out(c, n, 0, scale(c, fe_where(c, pos, x, e), gamma));
 }
@@ -85,8 +81,8 @@ bool fe_op_gelu(struct fe_ctx *c, struct fe_node *n) {
 // lo where x <= lo, hi where x >= hi, else x (NaN stays); the gradient is 1 strictly inside, as of PyTorch's hardtanh.
 static ir_vid clip(struct fe_ctx *c, ir_vid x, const double *lo, const double *hi) {
     ir_vid y = x;
-    if (hi) y = fe_where(c, fe_e2(c, IR_OP_le, like(c, x, *hi), x), like(c, x, *hi), y);
-    if (lo) y = fe_where(c, fe_e2(c, IR_OP_le, x, like(c, x, *lo)), like(c, x, *lo), y);
+    if (hi) y = fe_where(c, fe_e2(c, IR_OP_le, fe_like(c, x, *hi), x), fe_like(c, x, *hi), y);
+    if (lo) y = fe_where(c, fe_e2(c, IR_OP_le, x, fe_like(c, x, *lo)), fe_like(c, x, *lo), y);
     return y;
 }
 
@@ -114,7 +110,7 @@ bool fe_op_swish(struct fe_ctx *c, struct fe_node *n) {
 
 // ln(1 + e^x), linear above 20 as in PyTorch.
 static ir_vid softplus(struct fe_ctx *c, ir_vid x) {
-    ir_vid large = fe_e2(c, IR_OP_lt, like(c, x, 20), x), safe = fe_where(c, large, like(c, x, 0), x);
+    ir_vid large = fe_e2(c, IR_OP_lt, fe_like(c, x, 20), x), safe = fe_where(c, large, fe_like(c, x, 0), x);
     return fe_where(c, large, x, fe_e1(c, IR_OP_log, shift(c, fe_e1(c, IR_OP_exp, safe), 1)));
 }
 
@@ -136,7 +132,8 @@ bool fe_op_softsign(struct fe_ctx *c, struct fe_node *n) {
 bool fe_op_thresholded_relu(struct fe_ctx *c, struct fe_node *n) {
     ir_vid x = floats(c, n);
     if (x == IR_NONE) return false;
-    return fe_out(c, n, 0, fe_where(c, fe_e2(c, IR_OP_lt, like(c, x, number(c, n, "alpha", 1)), x), x, like(c, x, 0)));
+    return fe_out(c, n, 0,
+                  fe_where(c, fe_e2(c, IR_OP_lt, fe_like(c, x, number(c, n, "alpha", 1)), x), x, fe_like(c, x, 0)));
 }
 
 // Of integers, of computed bounds, and of floats known at import (TensorFlow's padding): the bounds as values of x's

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static ir_vid like(struct fe_ctx *c, ir_vid x, double v) { return fe_num(c, fe_typeof(c, x)->dtype, v); }
-
 // [N,S,heads*size] as [N,heads,S,size].
 static ir_vid apart(struct fe_ctx *c, struct fe_node *n, ir_vid x, int64_t heads) {
     const struct ir_type t = *fe_typeof(c, x);
@@ -148,27 +146,27 @@ bool fe_op_attention(struct fe_ctx *c, struct fe_node *n) {
     if (!good) return false;
     const double scale = fe_attr_f(c, n, "scale", 0), cap = fe_attr_f(c, n, "softcap", 0);
     ir_vid seen[4], k = repeated(c, a.k, tq.dims[1] / tk.dims[1]), v = repeated(c, a.v, tq.dims[1] / tk.dims[1]);
-    ir_vid q = fe_e2(c, IR_OP_mul, a.q, like(c, a.q, scale != 0 ? scale : 1 / sqrt((double)tq.dims[3])));
+    ir_vid q = fe_e2(c, IR_OP_mul, a.q, fe_like(c, a.q, scale != 0 ? scale : 1 / sqrt((double)tq.dims[3])));
     if (!all_made((ir_vid[]){q, k, v}, 3)) return false;
     ir_vid z = seen[0] = fe_matmul(c, q, k, 0, 1);
     if (z == IR_NONE) return false;
     if (cap != 0)
-        z = fe_e2(c, IR_OP_mul, fe_e1(c, IR_OP_tanh, fe_e2(c, IR_OP_div, z, like(c, z, cap))), like(c, z, cap));
+        z = fe_e2(c, IR_OP_mul, fe_e1(c, IR_OP_tanh, fe_e2(c, IR_OP_div, z, fe_like(c, z, cap))), fe_like(c, z, cap));
     seen[1] = seen[2] = z;
     // A query that may look at nothing gives 0. Its scores are 0 in front of the softmax: -inf - -inf has no gradient.
     ir_vid blind = IR_NONE;
     if (mask != IR_NONE || ok != IR_NONE) {
-        ir_vid zero = like(c, z, 0), bias = mask;
-        if (ok != IR_NONE) bias = fe_where(c, ok, mask == IR_NONE ? zero : mask, like(c, z, -INFINITY));
+        ir_vid zero = fe_like(c, z, 0), bias = mask;
+        if (ok != IR_NONE) bias = fe_where(c, ok, mask == IR_NONE ? zero : mask, fe_like(c, z, -INFINITY));
         if (bias == IR_NONE) return false;
         const int64_t last[1] = {fe_typeof(c, bias)->rank - 1};
-        blind = fe_e2(c, IR_OP_eq, fe_reduce(c, IR_OP_reduce_max, bias, last, 1, 1), like(c, z, -INFINITY));
+        blind = fe_e2(c, IR_OP_eq, fe_reduce(c, IR_OP_reduce_max, bias, last, 1, 1), fe_like(c, z, -INFINITY));
         z = seen[2] = fe_e2(c, IR_OP_add, z, bias);
         z = fe_where(c, blind, zero, z);
     }
     if (z == IR_NONE) return false;
     ir_vid p = fe_emit(c, IR_OP_softmax, &z, 1, IR_ATTRS(IR_I("axis", -1)));
-    if (blind != IR_NONE) p = fe_where(c, blind, like(c, z, 0), p);
+    if (blind != IR_NONE) p = fe_where(c, blind, fe_like(c, z, 0), p);
     seen[3] = p;
     const int64_t mode = fe_attr_i(c, n, "qk_matmul_output_mode", 0);
     if (mode < 0 || mode > 3) return fe_fail(c, n, "qk_matmul_output_mode %lld; 0 to 3 are known", (long long)mode);
@@ -181,16 +179,7 @@ bool fe_op_attention(struct fe_ctx *c, struct fe_node *n) {
 // --- rotary embedding
 
 static ir_vid part(struct fe_ctx *c, ir_vid x, int64_t start, int64_t size, int64_t step) { // of the last axis
-    const struct ir_type t = *fe_typeof(c, x);
-    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
-    for (int i = 0; i < t.rank; i++) {
-        sizes[i] = t.dims[i];
-        steps[i] = 1;
-    }
-    starts[t.rank - 1] = start;
-    sizes[t.rank - 1] = size;
-    steps[t.rank - 1] = step;
-    return fe_vid(c, fe_p_slice(c, fe_val_of(c, x), starts, sizes, steps));
+    return fe_cut(c, x, fe_typeof(c, x)->rank - 1, start, size, step);
 }
 
 // cos or sin of each position, [N,S,half] or [S,half], to broadcast over the heads, which are axis `heads` of 4.

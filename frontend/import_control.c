@@ -117,7 +117,7 @@ bool fe_op_if(struct fe_ctx *c, struct fe_node *n) {
 
 // Element `at` along an axis, without that axis.
 static struct fe_val *element(struct fe_ctx *c, struct fe_node *n, struct fe_val *v, int axis, int64_t at) {
-    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK], dims[IR_MAX_RANK];
+    int64_t dims[IR_MAX_RANK];
     struct fe_frame f = {0};
     const enum ir_half half = v->half;
     if (ir_is_batched(fe_type(c, v))) {
@@ -134,13 +134,9 @@ static struct fe_val *element(struct fe_ctx *c, struct fe_node *n, struct fe_val
     }
     const struct ir_type t = *fe_type(c, v);
     int rank = 0;
-    for (int i = 0; i < t.rank; i++) {
-        sizes[i] = i == axis ? 1 : t.dims[i];
-        steps[i] = 1;
+    for (int i = 0; i < t.rank; i++)
         if (i != axis) dims[rank++] = t.dims[i];
-    }
-    starts[axis] = at;
-    struct fe_val *one = fe_p_slice(c, v, starts, sizes, steps);
+    struct fe_val *one = fe_p_cut(c, v, axis, at, 1, 1);
     one = one ? fe_p_reshape(c, one, rank, dims) : NULL;
     if (one && f.rank) one = fe_framed(c, fe_vid(c, one), &f);
     if (one) one->half = half; // of a reshape or framing, which is a value of its own

@@ -106,13 +106,12 @@ static ir_vid without_axis(struct fe_ctx *c, ir_vid v, struct term *t, int axis)
 // Axes i and j of one label become one, the last: every (d + 1)-th element of both.
 static ir_vid diagonal(struct fe_ctx *c, ir_vid v, struct term *t, int i, int j) {
     struct ir_type type = *fe_typeof(c, v);
-    int64_t perm[IR_MAX_RANK], dims[IR_MAX_RANK], d = type.dims[i], starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK];
+    int64_t perm[IR_MAX_RANK], dims[IR_MAX_RANK], d = type.dims[i];
     struct term rest = {.dots = -1};
     int n = 0;
     for (int k = 0; k < t->n; k++) {
         if (k == i || k == j) continue;
         perm[n] = k;
-        steps[n] = 1;
         dims[n++] = type.dims[k];
         push(&rest, t->label[k]);
     }
@@ -123,10 +122,7 @@ static ir_vid diagonal(struct fe_ctx *c, ir_vid v, struct term *t, int i, int j)
     v = fe_transpose(c, v, n + 2, perm);
     dims[n] = d * d;
     v = fe_reshape(c, v, n + 1, dims);
-    dims[n] = d;
-    steps[n] = d + 1;
-    return fe_emit(c, IR_OP_slice, &v, 1,
-                   IR_ATTRS(IR_IS("starts", starts, n + 1), IR_IS("sizes", dims, n + 1), IR_IS("steps", steps, n + 1)));
+    return fe_cut(c, v, n, 0, d, d + 1);
 }
 
 static ir_vid diagonals(struct fe_ctx *c, ir_vid v, struct term *t) {

@@ -10,13 +10,11 @@ struct labelled {
     struct ir_type scores; // [N,C,..]
 };
 
-static ir_vid zero_like(struct fe_ctx *c, ir_vid x) { return fe_num(c, fe_typeof(c, x)->dtype, 0); }
-
 // The element of x, which broadcasts to the scores, that the label picks: [N,..].
 static ir_vid picked(struct fe_ctx *c, const struct labelled *l, ir_vid x) {
     const int64_t axis = 1;
     if (x == IR_NONE) return x;
-    ir_vid y = fe_where(c, l->hit, x, zero_like(c, x));
+    ir_vid y = fe_where(c, l->hit, x, fe_like(c, x, 0));
     return y == IR_NONE ? y : fe_reduce(c, IR_OP_reduce_sum, y, &axis, 1, 0);
 }
 
@@ -57,7 +55,7 @@ static bool label_weights(struct fe_ctx *c, struct fe_node *n, const struct labe
     }
     if (l->keep != IR_NONE) {
         ir_vid one = *out != IR_NONE ? *out : fe_num(c, l->scores.dtype, 1);
-        *out = fe_where(c, l->keep, one, zero_like(c, one));
+        *out = fe_where(c, l->keep, one, fe_like(c, one, 0));
     }
     return true;
 }
@@ -71,7 +69,7 @@ static bool loss(struct fe_ctx *c, struct fe_node *n, ir_vid logs) {
     ir_vid y = fe_e1(c, IR_OP_neg, picked(c, &l, logs));
     if (w != IR_NONE && y != IR_NONE) {
         y = fe_e2(c, IR_OP_mul, y, w);
-        if (l.keep != IR_NONE) y = fe_where(c, l.keep, y, zero_like(c, y)); // not 0 * inf
+        if (l.keep != IR_NONE) y = fe_where(c, l.keep, y, fe_like(c, y, 0)); // not 0 * inf
     }
     int64_t all[IR_MAX_RANK];
     const size_t rank = (size_t)l.scores.rank - 1;

@@ -96,15 +96,10 @@ static ir_vid sub_mean(struct fe_ctx *c, ir_vid x, const int64_t *axes, size_t k
     return fe_e2(c, IR_OP_sub, x, fe_reduce(c, IR_OP_reduce_mean, x, axes, k, 1));
 }
 
-// A number of x's type.
-static ir_vid like(struct fe_ctx *c, ir_vid x, double v) {
-    return x == IR_NONE ? x : fe_num(c, fe_typeof(c, x)->dtype, v);
-}
-
 // 1 / sqrt(mean(x^2) + eps) over axes.
 static ir_vid inv_rms(struct fe_ctx *c, ir_vid x, const int64_t *axes, size_t k, double eps) {
     ir_vid v = fe_reduce(c, IR_OP_reduce_mean, fe_e2(c, IR_OP_mul, x, x), axes, k, 1);
-    return fe_e1(c, IR_OP_recip, fe_e1(c, IR_OP_sqrt, fe_e2(c, IR_OP_add, v, like(c, v, eps))));
+    return fe_e1(c, IR_OP_recip, fe_e1(c, IR_OP_sqrt, fe_e2(c, IR_OP_add, v, fe_like(c, v, eps))));
 }
 
 // Vector f32[C] shaped to broadcast along dim 1 of a tensor of `rank`.
@@ -176,9 +171,9 @@ bool fe_op_lp_norm(struct fe_ctx *c, struct fe_node *n) {
     int64_t p = fe_attr_i(c, n, "p", 2), axes[1] = {axis};
     if (p != 1 && p != 2) return fe_fail(c, n, "p = %lld; 1 and 2 are supported", (long long)p);
     ir_vid s = fe_reduce(c, IR_OP_reduce_sum, p == 1 ? fe_e1(c, IR_OP_abs, x) : fe_e2(c, IR_OP_mul, x, x), axes, 1, 1);
-    ir_vid norm = p == 1 ? s : fe_root(c, s), none = fe_e2(c, IR_OP_eq, norm, like(c, x, 0));
-    ir_vid y = fe_e2(c, IR_OP_div, x, fe_where(c, none, like(c, x, 1), norm));
-    return fe_out(c, n, 0, fe_where(c, none, like(c, x, 0), y));
+    ir_vid norm = p == 1 ? s : fe_root(c, s), none = fe_e2(c, IR_OP_eq, norm, fe_like(c, x, 0));
+    ir_vid y = fe_e2(c, IR_OP_div, x, fe_where(c, none, fe_like(c, x, 1), norm));
+    return fe_out(c, n, 0, fe_where(c, none, fe_like(c, x, 0), y));
 }
 
 // LRN-13: x / (bias + alpha/size * sum of squares over a window of channels)^beta. The window's mean is an average pool
@@ -203,10 +198,10 @@ bool fe_op_lrn(struct fe_ctx *c, struct fe_node *n) {
     } else {
         const struct fe_window w = {1, {size}, {1}, {1}, {pads[0]}, {pads[2]}, {t.dims[1]}, {t.dims[1]}};
         mean = fe_window_sum(c, mean, &w);
-        mean = fe_e2(c, IR_OP_div, mean, like(c, mean, (double)size));
+        mean = fe_e2(c, IR_OP_div, mean, fe_like(c, mean, (double)size));
     }
-    ir_vid base = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, mean, like(c, x, fe_attr_f(c, n, "alpha", 1e-4f))),
-                        like(c, x, fe_attr_f(c, n, "bias", 1)));
-    ir_vid den = fe_e2(c, IR_OP_pow, base, like(c, x, fe_attr_f(c, n, "beta", 0.75)));
+    ir_vid base = fe_e2(c, IR_OP_add, fe_e2(c, IR_OP_mul, mean, fe_like(c, x, fe_attr_f(c, n, "alpha", 1e-4f))),
+                        fe_like(c, x, fe_attr_f(c, n, "bias", 1)));
+    ir_vid den = fe_e2(c, IR_OP_pow, base, fe_like(c, x, fe_attr_f(c, n, "beta", 0.75)));
     return fe_out(c, n, 0, fe_e2(c, IR_OP_div, x, fe_reshape(c, den, t.rank, t.dims)));
 }

@@ -168,9 +168,7 @@ bool fe_op_max_roi_pool(struct fe_ctx *c, struct fe_node *n) {
         return fe_fail(c, n, "its regions %s do not fit %s of float32", fe_dims_text(c, &rt), fe_dims_text(c, &t));
     if (!window_ints(c, n, "pooled_shape", 2, 1, 1, bins)) return false;
     for (int i = 0; i < 5; i++) {
-        int64_t starts[2] = {0, i}, sizes[2] = {rt.dims[0], 1}, steps[2] = {1, 1};
-        v[i] = fe_emit(c, IR_OP_slice, &rois, 1,
-                       IR_ATTRS(IR_IS("starts", starts, 2), IR_IS("sizes", sizes, 2), IR_IS("steps", steps, 2)));
+        v[i] = fe_cut(c, rois, 1, i, 1, 1);
         // Half away from zero, as C rounds.
         ir_vid s = fe_e2(c, IR_OP_mul, v[i], fe_f(c, scale));
         ir_vid up = fe_e1(c, IR_OP_floor, fe_e2(c, IR_OP_add, fe_e1(c, IR_OP_abs, s), fe_f(c, 0.5)));

@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-static ir_vid number(struct fe_ctx *c, double v) { return fe_num(c, IR_F32, v); }
-
 // --- scales and zero points
 
 // Operand i, one for the whole of a tensor t, one for each place of `axis`, or one for each block of it, so that it
@@ -58,7 +56,7 @@ static bool is_quantum(enum ir_dtype t) { return t == IR_I8 || t == IR_U8 || t =
 // x rounded and cut to what type t holds around the zero point (IR_NONE: 0): floats, of which every one is an integer.
 // The gradient passes where nothing was cut. x + (r - x) is r exactly: r - x is, by less than a unit between them.
 static ir_vid image(struct fe_ctx *c, ir_vid x, ir_vid zero, enum ir_dtype t) {
-    ir_vid lo = number(c, (double)ir_int_min(t)), hi = number(c, (double)ir_int_max(t)), r = fe_e1(c, IR_OP_round, x);
+    ir_vid lo = fe_f(c, (double)ir_int_min(t)), hi = fe_f(c, (double)ir_int_max(t)), r = fe_e1(c, IR_OP_round, x);
     if (zero != IR_NONE) {
         zero = fe_cast(c, zero, IR_F32);
         lo = fe_e2(c, IR_OP_sub, lo, zero);
@@ -149,8 +147,8 @@ static ir_vid exact(struct fe_ctx *c, struct fe_node *n, ir_vid a, ir_vid b, int
     for (int32_t d = 0, unit = 1; d < digits; d++, unit *= base) {
         ir_vid digit = rest;
         if (d + 1 < digits) {
-            rest = fe_e1(c, IR_OP_round, fe_e2(c, IR_OP_mul, digit, number(c, 1.0 / base)));
-            digit = fe_e2(c, IR_OP_sub, digit, fe_e2(c, IR_OP_mul, rest, number(c, base)));
+            rest = fe_e1(c, IR_OP_round, fe_e2(c, IR_OP_mul, digit, fe_f(c, 1.0 / base)));
+            digit = fe_e2(c, IR_OP_sub, digit, fe_e2(c, IR_OP_mul, rest, fe_f(c, base)));
         }
         ir_vid part = fe_cast(c, f(c, n, a, digit), IR_I32);
         if (unit > 1) part = fe_e2(c, IR_OP_mul, part, fe_num(c, IR_I32, unit));

@@ -42,6 +42,20 @@ static ir_vid reduce(struct fe_ctx *c, enum ir_op op, ir_vid x, const struct red
     return r->n == 0 ? x : fe_reduce(c, op, x, r->axes, r->n, r->keepdims);
 }
 
+// x, whose reduced axes have become ones, with or without these.
+static ir_vid finished(struct fe_ctx *c, ir_vid x, const struct reduction *r) {
+    if (x == IR_NONE || r->keepdims || r->n == 0) return x;
+    const struct ir_type t = *fe_typeof(c, x);
+    int64_t dims[IR_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < t.rank; i++) {
+        bool gone = false;
+        for (size_t k = 0; k < r->n; k++) gone |= r->axes[k] == i;
+        if (!gone) dims[rank++] = t.dims[i];
+    }
+    return fe_reshape(c, x, rank, dims);
+}
+
 // Of elements known at import (shape arithmetic): all of them together, or not at all.
 static struct fe_val *fold(struct fe_ctx *c, struct fe_node *n, enum ir_op op) {
     const struct fe_sym *s = fe_known(c, fe_arg(n, 0), false);
@@ -84,19 +98,8 @@ static ir_vid product(struct fe_ctx *c, ir_vid x, int axis) {
     while (x != IR_NONE && fe_typeof(c, x)->dims[axis] > 1) {
         const struct ir_type t = *fe_typeof(c, x);
         const int64_t half = t.dims[axis] / 2, rest = t.dims[axis] % 2;
-        int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
-        for (int i = 0; i < t.rank; i++) {
-            sizes[i] = t.dims[i];
-            steps[i] = 1;
-        }
-        struct ir_attr at[3] = {IR_IS("starts", starts, t.rank), IR_IS("sizes", sizes, t.rank),
-                                IR_IS("steps", steps, t.rank)};
         ir_vid part[3];
-        for (int i = 0; i < 2 + (int)rest; i++) {
-            starts[axis] = i * half;
-            sizes[axis] = i < 2 ? half : rest;
-            part[i] = fe_emit(c, IR_OP_slice, &x, 1, at, 3);
-        }
+        for (int i = 0; i < 2 + (int)rest; i++) part[i] = fe_cut(c, x, axis, i * half, i < 2 ? half : rest, 1);
         x = fe_e2(c, IR_OP_mul, part[0], part[1]);
         if (rest) x = fe_emit(c, IR_OP_concat, (ir_vid[]){x, part[2]}, 2, IR_ATTRS(IR_I("axis", axis)));
     }
@@ -117,17 +120,7 @@ bool fe_op_reduce_prod(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < r.n; i++)
         if (fe_typeof(c, x)->dims[r.axes[i]] < 0) return fe_fail(c, n, "it multiplies up the samples of a batch");
     for (size_t i = 0; i < r.n; i++) x = product(c, x, (int)r.axes[i]);
-    if (x == IR_NONE || r.n == 0) return fe_out(c, n, 0, x);
-    if (r.keepdims) return fe_out(c, n, 0, x);
-    int64_t dims[IR_MAX_RANK];
-    int rank = 0;
-    const struct ir_type t = *fe_typeof(c, x);
-    for (int i = 0; i < t.rank; i++) {
-        bool gone = false;
-        for (size_t k = 0; k < r.n; k++) gone |= r.axes[k] == i;
-        if (!gone) dims[rank++] = t.dims[i];
-    }
-    return fe_out(c, n, 0, fe_reshape(c, x, rank, dims));
+    return fe_out(c, n, 0, finished(c, x, &r));
 }
 
 bool fe_op_reduce_l1(struct fe_ctx *c, struct fe_node *n) {
@@ -170,18 +163,7 @@ bool fe_op_reduce_log_sum_exp(struct fe_ctx *c, struct fe_node *n) {
     m = fe_where(c, fe_e2(c, IR_OP_lt, fe_e1(c, IR_OP_abs, m), fe_num(c, t, INFINITY)), m, fe_num(c, t, 0));
     ir_vid s = fe_reduce(c, IR_OP_reduce_sum, fe_e1(c, IR_OP_exp, fe_e2(c, IR_OP_sub, x, m)), r.axes, r.n, 1);
     ir_vid y = fe_e2(c, IR_OP_add, fe_e1(c, IR_OP_log, s), m);
-    if (!r.keepdims && y != IR_NONE) {
-        struct ir_type kept = *fe_typeof(c, y);
-        int64_t dims[IR_MAX_RANK];
-        int rank = 0;
-        for (int i = 0; i < kept.rank; i++) {
-            bool gone = false;
-            for (size_t k = 0; k < r.n; k++) gone |= r.axes[k] == i;
-            if (!gone) dims[rank++] = kept.dims[i];
-        }
-        y = fe_reshape(c, y, rank, dims);
-    }
-    return fe_out(c, n, 0, y);
+    return fe_out(c, n, 0, finished(c, y, &r));
 }
 
 bool fe_op_argmax(struct fe_ctx *c, struct fe_node *n) { // arg 1: ArgMin

@@ -122,18 +122,7 @@ static ir_vid reshaped(struct rnn *r, ir_vid x, int64_t d0, int64_t d1, int64_t 
 
 // x[.., start : start + size, ..] along one axis
 static ir_vid part(struct rnn *r, ir_vid x, int axis, int64_t start, int64_t size) {
-    if (x == IR_NONE) return x;
-    const struct ir_type t = *fe_typeof(r->c, x);
-    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
-    if (t.dims[axis] == size) return x;
-    for (int i = 0; i < t.rank; i++) {
-        sizes[i] = i == axis ? size : t.dims[i];
-        steps[i] = 1;
-    }
-    starts[axis] = start;
-    return fe_emit(
-        r->c, IR_OP_slice, &x, 1,
-        IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", sizes, t.rank), IR_IS("steps", steps, t.rank)));
+    return fe_cut(r->c, x, axis, start, size, 1);
 }
 
 static ir_vid joined(struct rnn *r, ir_vid *v, size_t n, int axis) {

@@ -154,16 +154,7 @@ static ir_vid channels_first(struct fe_ctx *c, ir_vid y, int n, const int64_t *s
 static ir_vid column(struct fe_ctx *c, ir_vid x, int64_t k) {
     if (x == IR_NONE) return x;
     const struct ir_type t = *fe_typeof(c, x);
-    int64_t starts[3] = {0, 0, k}, sizes[3] = {t.dims[0], t.dims[1], 1}, steps[3] = {1, 1, 1};
-    ir_vid v = fe_emit(c, IR_OP_slice, &x, 1,
-                       IR_ATTRS(IR_IS("starts", starts, 3), IR_IS("sizes", sizes, 3), IR_IS("steps", steps, 3)));
-    return fe_reshape(c, v, 2, sizes);
-}
-
-static int64_t space_of(const struct ir_type *t, int from, int to) {
-    int64_t n = 1;
-    for (int i = from; i < to; i++) n *= t->dims[i];
-    return n;
+    return fe_reshape(c, fe_cut(c, x, 2, k, 1, 1), 2, t.dims);
 }
 
 // --- GridSample
@@ -200,7 +191,7 @@ bool fe_op_grid_sample(struct fe_ctx *c, struct fe_node *n) {
         return fe_fail(c, n, "its grid %s does not fit data %s of one to %d dimensions of space", fe_dims_text(c, &g),
                        fe_dims_text(c, &x), MAX_SPACE);
     if (!ir_is_float(x.dtype) && s.mode != NEAREST) return fe_fail(c, n, "it interpolates %s", ir_dtype_name(x.dtype));
-    ir_vid grid = fe_reshape(c, in[1], 3, (int64_t[3]){g.dims[0], space_of(&g, 1, g.rank - 1), s.n});
+    ir_vid grid = fe_reshape(c, in[1], 3, (int64_t[3]){g.dims[0], fe_dims_product(g.dims, 1, g.rank - 1), s.n});
     for (int d = 0; d < s.n; d++) { // the grid has the last axis first
         double size = (double)x.dims[2 + d];
         s.size[d] = x.dims[2 + d];
@@ -363,18 +354,6 @@ static bool read_deform(struct fe_ctx *c, struct fe_node *n, const struct ir_typ
                          fe_dims_text(c, w), fe_dims_text(c, offset));
 }
 
-static ir_vid channel_part(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size) {
-    if (x == IR_NONE || fe_typeof(c, x)->dims[axis] == size) return x;
-    struct ir_type t = *fe_typeof(c, x);
-    int64_t starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK];
-    for (int i = 0; i < t.rank; i++) steps[i] = 1;
-    starts[axis] = start;
-    t.dims[axis] = size;
-    return fe_emit(
-        c, IR_OP_slice, &x, 1,
-        IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
-}
-
 // Where the taps lie without offsets along axis d, [1, places * taps].
 static ir_vid window(struct fe_ctx *c, const struct deform *d, enum ir_dtype t, int axis) {
     int64_t dims[2] = {1, d->places * d->taps};
@@ -393,14 +372,13 @@ static ir_vid deformed(struct fe_ctx *c, const struct deform *d, const struct sa
     int64_t batch = fe_typeof(c, rows)->dims[0], part = fe_typeof(c, rows)->dims[2] / d->offset_group;
     int64_t split[4] = {batch, d->taps, 2, d->places}, flat[3] = {batch, d->places * d->taps, 2},
             perm[4] = {0, 3, 1, 2};
-    ir_vid mine = fe_reshape(c, channel_part(c, offset, 1, g * d->taps * 2, d->taps * 2), 4, split), at[2];
+    ir_vid mine = fe_reshape(c, fe_cut(c, offset, 1, g * d->taps * 2, d->taps * 2, 1), 4, split), at[2];
     mine = fe_reshape(c, fe_transpose(c, mine, 4, perm), 3, flat);
     for (int i = 0; i < 2; i++) at[i] = plus(c, column(c, mine, i), window(c, d, s->dtype, i));
-    ir_vid y = sampled(c, s, channel_part(c, rows, 2, g * part, part), at, IR_NONE);
+    ir_vid y = sampled(c, s, fe_cut(c, rows, 2, g * part, part, 1), at, IR_NONE);
     y = fe_reshape(c, y, 4, (int64_t[4]){batch, d->places, d->taps, part});
     if (mask == IR_NONE) return y;
-    ir_vid m =
-        fe_reshape(c, channel_part(c, mask, 1, g * d->taps, d->taps), 3, (int64_t[3]){batch, d->taps, d->places});
+    ir_vid m = fe_reshape(c, fe_cut(c, mask, 1, g * d->taps, d->taps, 1), 3, (int64_t[3]){batch, d->taps, d->places});
     m = fe_transpose(c, m, 3, (int64_t[3]){0, 2, 1});
     return times(c, y, fe_reshape(c, m, 4, (int64_t[4]){batch, d->places, d->taps, 1}));
 }
@@ -420,7 +398,7 @@ bool fe_op_deform_conv(struct fe_ctx *c, struct fe_node *n) {
                      : fe_emit(c, IR_OP_concat, parts, (size_t)d.offset_group, IR_ATTRS(IR_I("axis", 3)));
     int64_t outs = w.dims[0] / d.group, depth = d.taps * w.dims[1];
     for (int64_t g = 0; g < d.group; g++) { // [B * places, taps * channels] times [taps * channels, results]
-        ir_vid k = channel_part(c, in[1], 0, g * outs, outs), v = channel_part(c, all, 3, g * w.dims[1], w.dims[1]);
+        ir_vid k = fe_cut(c, in[1], 0, g * outs, outs, 1), v = fe_cut(c, all, 3, g * w.dims[1], w.dims[1], 1);
         k = fe_reshape(c, k, 3, (int64_t[3]){outs, w.dims[1], d.taps});
         k = fe_reshape(c, fe_transpose(c, k, 3, (int64_t[3]){0, 2, 1}), 2, (int64_t[2]){outs, depth});
         parts[g] = fe_matmul(c, fe_reshape(c, v, 2, (int64_t[2]){x.dims[0] * d.places, depth}), k, 0, 1);

@@ -86,17 +86,6 @@ static int differs(struct fe_ctx *c, ir_vid whole, ir_vid part, int axis) {
     return -1;
 }
 
-static ir_vid range(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size) {
-    struct ir_type t = *fe_typeof(c, x);
-    int64_t starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK];
-    for (int i = 0; i < t.rank; i++) steps[i] = 1;
-    starts[axis] = start;
-    t.dims[axis] = size;
-    return fe_emit(
-        c, IR_OP_slice, &x, 1,
-        IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", t.dims, t.rank), IR_IS("steps", steps, t.rank)));
-}
-
 static bool misfit(struct fe_ctx *c, const struct fe_node *n, ir_vid x, ir_vid index, int at) {
     return fe_fail(c, n, "along axis %d its data has %s elements, its indices have %s", at,
                    arena_strdup(c->a, ir_dim_text(fe_typeof(c, x)->dims[at], (char[24]){0})),
@@ -116,7 +105,7 @@ bool fe_op_gather_elements(struct fe_ctx *c, struct fe_node *n) {
     fe_unify_batch(c, v, 2);
     for (int at; (at = differs(c, v[0], v[1], axis)) >= 0;) {
         if (!is_part(c, v[0], v[1], at)) return misfit(c, n, v[0], v[1], at);
-        v[0] = range(c, v[0], at, 0, fe_typeof(c, v[1])->dims[at]);
+        v[0] = fe_cut(c, v[0], at, 0, fe_typeof(c, v[1])->dims[at], 1);
         if (v[0] == IR_NONE) return false;
     }
     return fe_out(c, n, 0, fe_gather_elements(c, v[0], v[1], axis));
@@ -130,8 +119,8 @@ static ir_vid scatter_part(struct fe_ctx *c, struct fe_node *n, const ir_vid *v,
         return IR_NONE;
     }
     int64_t all = fe_typeof(c, v[0])->dims[at], some = fe_typeof(c, v[1])->dims[at];
-    ir_vid first[3] = {range(c, v[0], at, 0, some), v[1], v[2]};
-    ir_vid both[2] = {scatter_part(c, n, first, axis, reduction), range(c, v[0], at, some, all - some)};
+    ir_vid first[3] = {fe_cut(c, v[0], at, 0, some, 1), v[1], v[2]};
+    ir_vid both[2] = {scatter_part(c, n, first, axis, reduction), fe_cut(c, v[0], at, some, all - some, 1)};
     return fe_emit(c, IR_OP_concat, both, 2, IR_ATTRS(IR_I("axis", at)));
 }
 
@@ -156,22 +145,17 @@ bool fe_op_scatter_elements(struct fe_ctx *c, struct fe_node *n) {
 static struct fe_val *flat_index(struct fe_ctx *c, struct fe_val *index, const struct ir_type *t, int first) {
     const struct ir_type it = *fe_type(c, index);
     int last = it.rank - 1;
-    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK], none = 0, outside = OUTSIDE;
+    int64_t none = 0, outside = OUTSIDE;
     struct fe_val *flat = NULL, *inside = NULL;
     struct fe_sym *zero = fe_sym_ints(c->a, &none, 1), *past = fe_sym_ints(c->a, &outside, 1);
     zero->type.rank = past->type.rank = 0;
     index = fe_p_cast(c, index, IR_I64);
-    for (int i = 0; i < it.rank; i++) {
-        sizes[i] = i == last ? 1 : it.dims[i];
-        steps[i] = 1;
-    }
     for (int64_t k = 0; index && k < it.dims[last]; k++) {
         int64_t d = t->dims[first + k];
         struct fe_sym *size = fe_sym_of_dims(c->a, &d, 1);
         size->type.rank = 0;
         struct fe_val *dim = fe_val_sym(c, size), *at, *low;
-        starts[last] = k;
-        at = fe_p_slice(c, index, starts, sizes, steps);
+        at = fe_p_cut(c, index, last, k, 1, 1);
         at = at ? fe_p_reshape(c, at, last, it.dims) : NULL;
         low = at ? fe_p_binary(c, IR_OP_lt, at, fe_val_sym(c, zero)) : NULL;
         at = fe_p_where(c, low, fe_p_binary(c, IR_OP_add, at, dim), at);
@@ -225,12 +209,6 @@ static struct fe_val *coordinates(struct fe_ctx *c, struct fe_node *n, struct fe
     return flat;
 }
 
-static int64_t product(const int64_t *dims, int from, int to) {
-    int64_t p = 1;
-    for (int i = from; i < to; i++) p *= dims[i];
-    return p;
-}
-
 // Leading axes are merged: data [batch, what is indexed, what is picked], an index [batch or 1, places, 1]; without a
 // batch there is no axis of it. Of a moved value the samples are the batch, whose index is the same for all.
 bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
@@ -250,14 +228,15 @@ bool fe_op_gather_nd(struct fe_ctx *c, struct fe_node *n) {
     if (x == IR_NONE || at == IR_NONE) return false;
     const struct ir_type t = *fe_typeof(c, x), it = *fe_typeof(c, at);
     int k = (int)fe_type(c, index)->dims[it.rank], rank = 0;
-    int64_t dims[IR_MAX_RANK], rows = product(t.dims, b + k, t.rank), batch = product(t.dims, 0, b);
+    int64_t dims[IR_MAX_RANK], rows = fe_dims_product(t.dims, b + k, t.rank), batch = fe_dims_product(t.dims, 0, b);
     if (n->moved + it.rank + t.rank - b - k > IR_MAX_RANK)
         return fe_fail(c, n, "its result has more than %d dimensions", IR_MAX_RANK);
     if (n->moved) dims[rank++] = batch;
     for (int i = 0; i < it.rank; i++) dims[rank++] = it.dims[i];
     for (int i = b + k; i < t.rank; i++) dims[rank++] = t.dims[i];
-    int64_t xd[3] = {batch, product(t.dims, b, b + k), rows}, id[3] = {batch, product(it.dims, b, it.rank), 1};
-    if (n->moved) id[0] = 1, id[1] = product(it.dims, 0, it.rank);
+    int64_t xd[3] = {batch, fe_dims_product(t.dims, b, b + k), rows},
+            id[3] = {batch, fe_dims_product(it.dims, b, it.rank), 1};
+    if (n->moved) id[0] = 1, id[1] = fe_dims_product(it.dims, 0, it.rank);
     int skip = b == 0;
     ir_vid y =
         fe_gather_elements(c, fe_reshape(c, x, 3 - skip, xd + skip), fe_reshape(c, at, 3 - skip, id + skip), 1 - skip);
@@ -287,7 +266,7 @@ static bool scatter_samples(struct fe_ctx *c, struct fe_node *n, struct fe_val *
     ir_vid x = fe_in(c, n, 0), u = fe_in(c, n, 2);
     const struct ir_type t = *fe_typeof(c, x);
     int64_t places = fe_type(c, index)->dims[0], k = fe_type(c, index)->dims[1],
-            rows = product(t.dims, (int)k + 1, t.rank), ud[3] = {IR_N, places, rows};
+            rows = fe_dims_product(t.dims, (int)k + 1, t.rank), ud[3] = {IR_N, places, rows};
     struct fe_val *flat = flat_index(c, index, &t, 1);
     const struct fe_sym *s = flat ? fe_known(c, flat, false) : NULL;
     for (size_t i = 0; s && i < s->n; i++)
@@ -300,7 +279,7 @@ static bool scatter_samples(struct fe_ctx *c, struct fe_node *n, struct fe_val *
             return fe_fail(c, n, "it assigns %lld samples of their own; export the model with a dynamic batch",
                            (long long)c->baked);
     }
-    int64_t xd[3] = {IR_N, product(t.dims, 1, (int)k + 1), rows}, id[3] = {1, places, 1};
+    int64_t xd[3] = {IR_N, fe_dims_product(t.dims, 1, (int)k + 1), rows}, id[3] = {1, places, 1};
     ir_vid y = fe_scatter_elements(c, fe_reshape(c, x, 3, xd), fe_reshape(c, fe_vid(c, flat), 3, id),
                                    fe_reshape(c, u, 3, ud), 1, reduction);
     return fe_out(c, n, 0, fe_reshape(c, y, t.rank, t.dims));
@@ -332,8 +311,9 @@ bool fe_op_scatter_nd(struct fe_ctx *c, struct fe_node *n) {
         struct fe_sym *r = scattered(c, s[0], s[1], s[2], k);
         if (r) return fe_out_sym(c, n, 0, r);
     }
-    int64_t rows = product(t.dims, b + k, t.rank), places = product(it.dims, b, it.rank);
-    int64_t xd[3] = {IR_N, product(t.dims, b, b + k), rows}, id[3] = {IR_N, places, 1}, ud[3] = {IR_N, places, rows};
+    int64_t rows = fe_dims_product(t.dims, b + k, t.rank), places = fe_dims_product(it.dims, b, it.rank);
+    int64_t xd[3] = {IR_N, fe_dims_product(t.dims, b, b + k), rows}, id[3] = {IR_N, places, 1},
+            ud[3] = {IR_N, places, rows};
     ir_vid x = fe_in(c, n, 0), u = fe_in(c, n, 2), at = fe_vid(c, flat);
     int skip = 1 - b;
     ir_vid y = fe_scatter_elements(c, fe_reshape(c, x, 2 + b, xd + skip), fe_reshape(c, at, 2 + b, id + skip),

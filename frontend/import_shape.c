@@ -335,18 +335,6 @@ bool fe_op_concat(struct fe_ctx *c, struct fe_node *n) {
     return fe_out_val(n, 0, m == 1 ? v[0] : fe_p_concat(c, v, m, axis));
 }
 
-// A range of one axis.
-static struct fe_val *part(struct fe_ctx *c, struct fe_val *x, int axis, int64_t start, int64_t size) {
-    const struct ir_type t = *fe_type(c, x);
-    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
-    for (int i = 0; i < t.rank; i++) {
-        sizes[i] = i == axis ? size : t.dims[i];
-        steps[i] = 1;
-    }
-    starts[axis] = start;
-    return fe_p_slice(c, x, starts, sizes, steps);
-}
-
 bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     struct fe_val *x = tensor(c, n, 0);
     int axis, count;
@@ -374,7 +362,7 @@ bool fe_op_split(struct fe_ctx *c, struct fe_node *n) {
     for (size_t i = 0; i < n->n_out; i++) {
         if (sizes[i] < 0 || sizes[i] > t.dims[axis] - at)
             return fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);
-        if (n->wanted[i] && !fe_out_val(n, i, part(c, x, axis, at, sizes[i]))) return false;
+        if (n->wanted[i] && !fe_out_val(n, i, fe_p_cut(c, x, axis, at, sizes[i], 1))) return false;
         at += sizes[i];
     }
     return at == t.dims[axis] || fe_fail(c, n, "its sizes do not add up to %lld", (long long)t.dims[axis]);

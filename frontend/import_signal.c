@@ -39,7 +39,7 @@ static ir_vid matrix(struct fe_ctx *c, const struct transform *t, enum ir_dtype 
 static ir_vid transformed(struct fe_ctx *c, struct fe_node *n, ir_vid x, struct transform t, int axis) {
     struct ir_type type = *fe_typeof(c, x);
     int last = type.rank - 1;
-    int64_t starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK], perm[IR_MAX_RANK], back[IR_MAX_RANK], rows[2] = {1, 0};
+    int64_t perm[IR_MAX_RANK], back[IR_MAX_RANK], rows[2] = {1, 0};
     if (type.dims[axis] < t.in) t.in = type.dims[axis];
     if (t.in * t.from > MOST_WEIGHTS / (t.out * t.to)) {
         fe_fail(c, n, "a transform of %lld numbers into %lld is too long for a product with a matrix", (long long)t.in,
@@ -47,16 +47,10 @@ static ir_vid transformed(struct fe_ctx *c, struct fe_node *n, ir_vid x, struct 
         return IR_NONE;
     }
     for (int i = 0; i < type.rank; i++) {
-        steps[i] = 1;
         perm[i] = i < axis || i == last ? i : i == last - 1 ? axis : i + 1;
         back[perm[i]] = i;
     }
-    if (type.dims[axis] > t.in) {
-        type.dims[axis] = t.in;
-        x = fe_emit(c, IR_OP_slice, &x, 1,
-                    IR_ATTRS(IR_IS("starts", starts, type.rank), IR_IS("sizes", type.dims, type.rank),
-                             IR_IS("steps", steps, type.rank)));
-    }
+    x = fe_cut(c, x, axis, 0, t.in, 1);
     if (axis != last - 1) x = fe_transpose(c, x, type.rank, perm);
     if (x == IR_NONE) return x;
     type = *fe_typeof(c, x);

@@ -187,6 +187,12 @@ static const char *small_input(struct fe_ctx *c, ir_vid v, int steps) {
     return name;
 }
 
+int64_t fe_dims_product(const int64_t *dims, int from, int to) {
+    int64_t p = 1;
+    for (int i = from; i < to; i++) p *= dims[i];
+    return p;
+}
+
 const char *fe_source_text(struct fe_ctx *c, const struct fe_val *v) {
     const char *name = v ? small_input(c, v->vid, 16) : NULL;
     return name ? arena_printf(c->a, "an input: give its elements with --shape-input %s=...", name) : "the data";
@@ -356,6 +362,8 @@ ir_vid fe_num(struct fe_ctx *c, enum ir_dtype t, double v) {
     put(t, data, 0, ir_int_of_float(IR_I64, v), v); // -1 is all ones, also of an unsigned type
     return ir_const(c->g, ir_scalar_type(t), data);
 }
+
+ir_vid fe_like(struct fe_ctx *c, ir_vid x, double v) { return x == IR_NONE ? x : fe_num(c, fe_typeof(c, x)->dtype, v); }
 
 ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims) {
     return fe_emit(c, IR_OP_reshape, &x, 1, IR_ATTRS(IR_IS("shape", dims, rank)));

@@ -277,6 +277,8 @@ ir_vid fe_in(struct fe_ctx *c, const struct fe_node *n, size_t i);
 const struct ir_type *fe_type(struct fe_ctx *c, const struct fe_val *v); // without materialising it
 // Elements known at import, or NULL. Parameters count only when `force` (an operand that is an attribute in spirit).
 const struct fe_sym *fe_known(struct fe_ctx *c, struct fe_val *v, bool force);
+// The product of dims from .. to-1, 1 for none.
+int64_t fe_dims_product(const int64_t *dims, int from, int to);
 // For a message about what is not known: "the data", or the input that would have to be given.
 const char *fe_source_text(struct fe_ctx *c, const struct fe_val *v);
 // Integers of operand i, or of attribute `attr`; *out is NULL (*count -1) when neither is there. false after reporting.
@@ -306,6 +308,7 @@ ir_vid fe_e2(struct fe_ctx *c, enum ir_op op, ir_vid x, ir_vid y);
 ir_vid fe_where(struct fe_ctx *c, ir_vid cond, ir_vid x, ir_vid y);
 ir_vid fe_f(struct fe_ctx *c, double v);                    // f32[] constant
 ir_vid fe_num(struct fe_ctx *c, enum ir_dtype t, double v); // the same of any type
+ir_vid fe_like(struct fe_ctx *c, ir_vid x, double v);       // of x's type; IR_NONE for IR_NONE
 ir_vid fe_reshape(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
 ir_vid fe_transpose(struct fe_ctx *c, ir_vid x, int rank, const int64_t *perm);
 ir_vid fe_expand(struct fe_ctx *c, ir_vid x, int rank, const int64_t *dims);
@@ -333,6 +336,10 @@ struct fe_val *fe_p_reshape(struct fe_ctx *c, struct fe_val *v, int rank, const 
 struct fe_val *fe_p_transpose(struct fe_ctx *c, struct fe_val *v, const int64_t *perm);
 struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *starts, const int64_t *sizes,
                           const int64_t *steps);
+// `size` elements along an axis, from `start` on, each `step`; the value itself where these are all. And of an IR
+// value.
+struct fe_val *fe_p_cut(struct fe_ctx *c, struct fe_val *v, int axis, int64_t start, int64_t size, int64_t step);
+ir_vid fe_cut(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size, int64_t step);
 struct fe_val *fe_p_expand(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims);
 struct fe_val *fe_p_concat(struct fe_ctx *c, struct fe_val **v, size_t n, int axis);
 struct fe_val *fe_p_take(struct fe_ctx *c, struct fe_val *v, int axis, const int64_t *index, size_t n); // rank kept
@@ -379,6 +386,7 @@ ir_vid fe_seed(struct fe_ctx *c);                               // the run-time 
 // What the file says of shapes and types (declared.c): inputs give names of dims their meaning, values are compared
 // with what was computed of them, and the report warns of each kind of contradiction once, with how often it was seen.
 struct fe_slot;
+bool fe_dim_is_number(const Onnx__TensorShapeProto__Dimension *d);
 void fe_declared_input(struct fe_ctx *c, const char *name, const Onnx__TensorShapeProto *said, const int64_t *dims);
 void fe_declared_compare(struct fe_ctx *c, const struct diag_loc *loc, const struct fe_slot *slot);
 void fe_declared_report(struct fe_ctx *c);

@@ -86,6 +86,23 @@ struct fe_val *fe_p_slice(struct fe_ctx *c, struct fe_val *v, const int64_t *sta
                    IR_ATTRS(IR_IS("starts", starts, rank), IR_IS("sizes", sizes, rank), IR_IS("steps", steps, rank))));
 }
 
+struct fe_val *fe_p_cut(struct fe_ctx *c, struct fe_val *v, int axis, int64_t start, int64_t size, int64_t step) {
+    const struct ir_type t = *fe_type(c, v);
+    int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
+    for (int i = 0; i < t.rank; i++) {
+        sizes[i] = t.dims[i];
+        steps[i] = 1;
+    }
+    starts[axis] = start;
+    sizes[axis] = size;
+    steps[axis] = size > 1 ? step : 1;
+    return fe_p_slice(c, v, starts, sizes, steps);
+}
+
+ir_vid fe_cut(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size, int64_t step) {
+    return x == IR_NONE ? x : fe_vid(c, fe_p_cut(c, fe_val_of(c, x), axis, start, size, step));
+}
+
 struct fe_val *fe_p_expand(struct fe_ctx *c, struct fe_val *v, int rank, const int64_t *dims) {
     const struct fe_sym *s;
     const struct ir_type *t = fe_type(c, v);
@@ -171,17 +188,8 @@ struct fe_val *fe_p_take(struct fe_ctx *c, struct fe_val *v, int axis, const int
     bool progression = n >= 1;
     int64_t step = n > 1 ? index[1] - index[0] : 1;
     for (size_t i = 1; i < n; i++) progression &= index[i] - index[i - 1] == step;
-    if (progression && step != 0) { // a slice has a cheaper gradient than a gather
-        int64_t starts[IR_MAX_RANK] = {0}, sizes[IR_MAX_RANK], steps[IR_MAX_RANK];
-        for (int i = 0; i < t.rank; i++) {
-            sizes[i] = t.dims[i];
-            steps[i] = 1;
-        }
-        starts[axis] = index[0];
-        sizes[axis] = (int64_t)n;
-        steps[axis] = step;
-        return fe_p_slice(c, v, starts, sizes, steps);
-    }
+    // A slice has a cheaper gradient than a gather.
+    if (progression && step != 0) return fe_p_cut(c, v, axis, index[0], (int64_t)n, step);
     const struct fe_sym *s;
     if (all_known(c, &v, 1, &s)) {
         int64_t inner = 1, outer = 1;

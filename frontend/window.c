@@ -108,23 +108,6 @@ ir_vid fe_pad(struct fe_ctx *c, ir_vid x, int axis, int count, const int64_t *lo
                             IR_IS("steps", between, rank)));
 }
 
-ir_vid fe_cut(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size, int64_t step) {
-    if (x == IR_NONE) return x;
-    const struct ir_type t = *fe_typeof(c, x);
-    int64_t starts[IR_MAX_RANK] = {0}, steps[IR_MAX_RANK], sizes[IR_MAX_RANK];
-    if (start == 0 && size == t.dims[axis] && step == 1) return x;
-    for (int i = 0; i < t.rank; i++) {
-        sizes[i] = t.dims[i];
-        steps[i] = 1;
-    }
-    starts[axis] = start;
-    sizes[axis] = size;
-    steps[axis] = size > 1 ? step : 1;
-    return fe_emit(
-        c, IR_OP_slice, &x, 1,
-        IR_ATTRS(IR_IS("starts", starts, t.rank), IR_IS("sizes", sizes, t.rank), IR_IS("steps", steps, t.rank)));
-}
-
 ir_vid fe_into_batch(struct fe_ctx *c, ir_vid x, int a) {
     if (x == IR_NONE || a == 0) return x;
     const struct ir_type t = *fe_typeof(c, x);

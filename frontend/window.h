@@ -35,8 +35,6 @@ ir_vid fe_pad(struct fe_ctx *c, ir_vid x, int axis, int count, const int64_t *lo
 ir_vid fe_window_around(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, double value);
 ir_vid fe_window_tap(struct fe_ctx *c, ir_vid x, const struct fe_window *w, int i, int64_t t);
 ir_vid fe_window_sum(struct fe_ctx *c, ir_vid x, const struct fe_window *w);
-// `size` elements of x along an axis, from `start` on, each `step`.
-ir_vid fe_cut(struct fe_ctx *c, ir_vid x, int axis, int64_t start, int64_t size, int64_t step);
 
 // The first `a` spatial dims of [N, C, D1 .., rest ..] as samples: [N*D1*.., C, rest ..], so that what slides over the
 // others alone sees them; and back, with these dims at `lead` and the batch n.
