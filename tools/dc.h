@@ -152,6 +152,17 @@ const char *const *dc_all_of(struct arena *arena, const struct args *a, const ch
 int dc_boundary_options(struct arena *arena, const struct args *a, struct fe_options *o);
 // Whether they insist on a batch.
 bool dc_asks_for_batch(const struct fe_options *o);
+// Notes, warnings and errors, in order: a sink (diag.sink) that keeps them, its env being a struct dc_said with an
+// arena.
+struct dc_said {
+    struct dc_line {
+        enum diag_severity sev;
+        const char *text;
+    } *lines;
+    size_t n, cap;
+    struct arena *arena;
+};
+void dc_said_keep(void *env, enum diag_severity sev, const char *text);
 // Opens and imports a model under DC_BOUNDARY_OPTS and the --train-only, --constant, --logits, --classes and --seed
 // options. DONE, or an exit code after a report. Release in any case.
 int dc_model_open(struct dc_model *m, const char *path, const struct args *a);

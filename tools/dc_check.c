@@ -38,9 +38,7 @@ static const char *form_text(struct dc_model *m, const char *name, bool output) 
     const struct fe_form *f = fe_forms(m->file, &n);
     struct str s = STR_INIT;
     for (size_t i = 0; i < n; i++) {
-        bool moved = false;
-        for (int k = 0; k < f[i].rank; k++) moved |= f[i].dims[k] < 0 && (k > 0 || f[i].outer > 1);
-        if (!moved || f[i].output != output || strcmp(f[i].name, name)) continue;
+        if (!fe_form_is_moved(&f[i]) || f[i].output != output || strcmp(f[i].name, name)) continue;
         str_add(&s, " (in the file [");
         for (int k = 0; k < f[i].rank; k++) {
             char buf[24];
@@ -161,17 +159,12 @@ static enum smkd_status try_to_compile(struct dc_model *m) {
     return cg_check(&cm, &b.cg, &m->diag);
 }
 
-static void keep_line(void *env, enum diag_severity sev, const char *text) {
-    struct dc_check_said *s = env;
-    *ARENA_PUSH(s->arena, s->lines, s->n, s->cap) = (struct dc_check_line){sev, arena_strdup(s->arena, text)};
-}
-
 static int run_json(const struct args *a) {
     struct dc_model m;
     struct arena lines;
     arena_init(&lines);
-    struct dc_check_said said = {.arena = &lines};
-    int code = dc_model_open_told(&m, a->pos[0], a, keep_line, &said);
+    struct dc_said said = {.arena = &lines};
+    int code = dc_model_open_told(&m, a->pos[0], a, dc_said_keep, &said);
     if (code == EXIT_DONE) code = dc_exit(try_to_compile(&m), &m.diag);
     if (code != EXIT_USAGE) dc_check_json(&m, code == EXIT_DONE, &said);
     dc_model_close(&m);

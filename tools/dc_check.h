@@ -4,17 +4,6 @@
 
 #include "dc.h"
 
-#include <stdio.h>
-
-// Notes, warnings and errors, in order.
-struct dc_check_said {
-    struct dc_check_line {
-        enum diag_severity sev;
-        const char *text;
-    } *lines;
-    size_t n, cap;
-    struct arena *arena;
-};
 struct dc_check_count {
     int64_t numbers;
     size_t tensors;
@@ -22,6 +11,6 @@ struct dc_check_count {
 // Of what is trained, and of running statistics.
 void dc_check_count(const struct dc_model *m, struct dc_check_count *parameters, struct dc_check_count *statistics);
 // One object on standard output.
-void dc_check_json(const struct dc_model *m, bool compiles, const struct dc_check_said *said);
+void dc_check_json(const struct dc_model *m, bool compiles, const struct dc_said *said);
 
 #endif

@@ -2,6 +2,7 @@
 #include "dc_check.h"
 
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <string.h>
 
 static cJSON *dims_of(const int64_t *dims, int rank) {
@@ -67,7 +68,7 @@ static void add_graph(cJSON *j, const struct dc_model *m) {
     cJSON_AddNumberToObject(j, "nodes", (double)g->n_nodes);
 }
 
-void dc_check_json(const struct dc_model *m, bool compiles, const struct dc_check_said *said) {
+void dc_check_json(const struct dc_model *m, bool compiles, const struct dc_said *said) {
     static const char *const severities[] = {[DIAG_NOTE] = "note", [DIAG_WARNING] = "warning", [DIAG_ERROR] = "error"};
     cJSON *j = cJSON_CreateObject();
     cJSON_AddBoolToObject(j, "compiles", compiles);

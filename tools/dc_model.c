@@ -68,22 +68,13 @@ static int add_heads(struct dc_model *m, const struct args *a, const struct fe_o
 
 // --- with a batch, or without
 
-// What was said while it was not clear whether it counts.
-struct said {
-    struct line {
-        enum diag_severity sev;
-        const char *text;
-    } *lines;
-    size_t n, cap;
-    struct arena *arena;
-};
-
-static void keep_line(void *env, enum diag_severity sev, const char *text) {
-    struct said *s = env;
-    *ARENA_PUSH(s->arena, s->lines, s->n, s->cap) = (struct line){sev, arena_strdup(s->arena, text)};
+void dc_said_keep(void *env, enum diag_severity sev, const char *text) {
+    struct dc_said *s = env;
+    *ARENA_PUSH(s->arena, s->lines, s->n, s->cap) = (struct dc_line){sev, arena_strdup(s->arena, text)};
 }
 
-static void say(const struct said *s, void (*sink)(void *env, enum diag_severity sev, const char *line), void *env) {
+// What was said while it was not clear whether it counts.
+static void say(const struct dc_said *s, void (*sink)(void *env, enum diag_severity sev, const char *line), void *env) {
     for (size_t i = 0; i < s->n; i++)
         if (sink)
             sink(env, s->lines[i].sev, s->lines[i].text);
@@ -92,7 +83,7 @@ static void say(const struct said *s, void (*sink)(void *env, enum diag_severity
 }
 
 // The first error, without "error: FILE: ".
-static const char *first_error(const struct said *s, const char *file) {
+static const char *first_error(const struct dc_said *s, const char *file) {
     for (size_t i = 0; i < s->n; i++) {
         const char *text = s->lines[i].text, *at = strstr(text, ": ");
         if (s->lines[i].sev != DIAG_ERROR) continue;
@@ -103,22 +94,22 @@ static const char *first_error(const struct said *s, const char *file) {
 }
 
 // What was said only without a batch, which may be what stands in the way.
-static void say_more(struct said *to, const struct said *from) {
+static void say_more(struct dc_said *to, const struct dc_said *from) {
     const size_t n = to->n;
     for (size_t i = 0; i < from->n; i++) {
         bool known = from->lines[i].sev != DIAG_ERROR || strstr(from->lines[i].text, "has no fixed size") ||
                      strstr(from->lines[i].text, "have no fixed size");
         for (size_t k = 0; k < n; k++) known |= !strcmp(to->lines[k].text, from->lines[i].text);
         if (!known)
-            keep_line(to, DIAG_NOTE, arena_printf(to->arena, "note: without a batch: %s", from->lines[i].text + 7));
+            dc_said_keep(to, DIAG_NOTE, arena_printf(to->arena, "note: without a batch: %s", from->lines[i].text + 7));
     }
 }
 
 // Reads, edits and imports the file, with the lines that this prints in `said`.
 static int import_as(struct dc_model *m, const struct args *a, const struct fe_options *o, const char **head,
-                     struct said *said) {
-    *said = (struct said){.arena = &m->arena};
-    m->diag = (struct diag){.file = m->diag.file, .sink = keep_line, .env = said};
+                     struct dc_said *said) {
+    *said = (struct dc_said){.arena = &m->arena};
+    m->diag = (struct diag){.file = m->diag.file, .sink = dc_said_keep, .env = said};
     if (m->file) fe_close(m->file);
     m->imported = NULL;
     m->file = fe_open(&m->arena, &m->diag, m->diag.file);
@@ -133,7 +124,7 @@ static int import_as(struct dc_model *m, const struct args *a, const struct fe_o
 
 // A file whose sizes are all known and of which no axis can be a batch is compiled for those sizes.
 static int import(struct dc_model *m, const struct args *a, struct fe_options *o, const char **head) {
-    struct said said, whole;
+    struct dc_said said, whole;
     const struct diag listener = m->diag;
     int code = import_as(m, a, o, head, &said);
     if (code == EXIT_FAILED && m->file && !dc_asks_for_batch(o)) {

@@ -199,14 +199,12 @@ static void add_forms(cJSON *j, const struct fe_model *file) {
     cJSON *list = NULL, *constants = NULL;
     for (size_t i = 0; i < n; i++) {
         const struct fe_form *f = &forms[i];
-        bool moved = false;
         if (f->elements) {
             if (!constants) constants = cJSON_AddObjectToObject(j, SMKD_NOTE_GIVEN);
             cJSON_AddStringToObject(constants, f->name, f->elements);
             continue;
         }
-        for (int k = 0; k < f->rank; k++) moved |= f->dims[k] < 0 && (k > 0 || f->outer > 1);
-        if (!moved && f->half == IR_HALF_NONE) continue;
+        if (!fe_form_is_moved(f) && f->half == IR_HALF_NONE) continue;
         if (!list) list = cJSON_AddArrayToObject(j, SMKD_NOTE_FORMS);
         cJSON *o = cJSON_CreateObject();
         cJSON_AddStringToObject(o, "name", f->name);

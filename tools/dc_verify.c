@@ -63,14 +63,8 @@ static enum smkd_result write_input(const struct verify *v, const struct fe_form
     const char *p = f->elements;
     for (size_t i = 0; i < t.numel; i++) {
         if (p) {
-            char text[40] = "";
-            const size_t n = strcspn(p, ",");
-            if (n < sizeof text) memcpy(text, p, n);
-            if (!strcmp(text, "N"))
-                x[i] = (double)v->batch;
-            else
-                parse_f64(text, &x[i]);
-            p += n + (p[n] == ',');
+            bool batch;
+            if (run_given_next(&p, &batch, &x[i]) && batch) x[i] = (double)v->batch;
         } else if (ir_is_float(f->dtype)) {
             verify_normal(&rng, &x[i], 1);
         } else {
@@ -179,6 +173,13 @@ static enum smkd_result run_artifact(struct verify *v, const struct dc_model *m,
 
 // --- the interpreter as reference ------------------------------------------------------------------------------------
 
+// How files have an input or output; the interpreter's elements keep their type.
+static struct run_form form_of(const struct fe_form *f) {
+    struct run_form form = {.rank = f->rank, .outer = f->outer, .half = RT_F32};
+    memcpy(form.dims, f->dims, sizeof form.dims);
+    return form;
+}
+
 static enum smkd_result read_input(struct verify *v, const struct fe_form *f, size_t at, const struct ir_value *b,
                                    struct arena *a, struct ir_tensor **out, int64_t *batch) {
     struct rt_tensor t = {0};
@@ -187,8 +188,7 @@ static enum smkd_result read_input(struct verify *v, const struct fe_form *f, si
         if (f->dims[d] < 0) *batch = t.dims[d] / -f->dims[d];
     const bool fl = ir_is_float(b->type.dtype);
     if (r == SMKD_R_OK) r = rt_tensor_convert(&t, fl ? RT_F64 : RT_I64, b->name, "element");
-    struct run_form form = {.rank = f->rank, .outer = f->outer, .half = RT_F32};
-    memcpy(form.dims, f->dims, sizeof form.dims);
+    const struct run_form form = form_of(f);
     struct smkd_abi_tensor row = {.rank = b->type.rank};
     memcpy(row.dims, b->type.dims, sizeof b->type.dims);
     if (r == SMKD_R_OK) r = run_form_enter(&t, &row, &form, *batch);
@@ -246,8 +246,7 @@ static enum smkd_result interpret(struct verify *v, const struct rt_tensors *lik
         t->data = memcpy(xmalloc(t->bytes + 1), x->f ? (void *)x->f : (void *)x->i, t->bytes);
         for (size_t k = 0; k < n && r == SMKD_R_OK; k++) {
             if (!f[k].output || strcmp(f[k].name, t->name)) continue;
-            struct run_form form = {.rank = f[k].rank, .outer = f[k].outer, .half = RT_F32};
-            memcpy(form.dims, f[k].dims, sizeof form.dims);
+            const struct run_form form = form_of(&f[k]);
             r = run_form_leave(t, &form, batch);
         }
     }
@@ -303,12 +302,6 @@ static struct difference compare(struct arena *a, const struct rt_tensor *got, c
     return d;
 }
 
-static const struct rt_tensor *find(const struct rt_tensors *ts, const char *name) {
-    for (size_t i = 0; i < ts->n; i++)
-        if (!strcmp(ts->t[i].name, name)) return &ts->t[i];
-    return NULL;
-}
-
 // A difference in one value; what follows from it differs, too.
 static void say_difference(const struct fe_value *v, const struct difference *d) {
     printf("differs     node \"%s\" (%s): \"%s\": ", printable(v->node), printable(v->op), printable(v->name));
@@ -325,7 +318,8 @@ static size_t compare_all(struct verify *v, const struct rt_tensors *got, const 
     const struct fe_value *worst = NULL;
     struct difference most = {0};
     for (size_t i = 0; i < v->n_values; i++) {
-        const struct rt_tensor *g = find(got, v->values[i].name), *w = find(want, v->values[i].name);
+        const struct rt_tensor *g = rt_tensors_find(got, v->values[i].name),
+                               *w = rt_tensors_find(want, v->values[i].name);
         if (!g || !w) continue;
         n++;
         const struct difference d = compare(&v->m.arena, g, w);

@@ -38,14 +38,16 @@ static bool read_form(const cJSON *o, const struct smkd_abi_tensor *row, struct 
     return f->half == RT_F32 || row->dtype == SMKD_ABI_F32;
 }
 
-bool run_form_of(const smkd_model *m, const struct smkd_abi_tensor *row, struct run_form *f) {
+static bool find_form(const cJSON *notes, const struct smkd_abi_tensor *row, struct run_form *f) {
     const bool in = row->role == SMKD_ABI_INPUT || row->role == SMKD_ABI_GRAD_INPUT;
+    const cJSON *forms = cJSON_GetObjectItem(notes, SMKD_NOTE_FORMS), *o;
+    cJSON_ArrayForEach(o, forms) if (named(o, in ? "input" : "output", row->name) && read_form(o, row, f)) return true;
+    return false;
+}
+
+bool run_form_of(const smkd_model *m, const struct smkd_abi_tensor *row, struct run_form *f) {
     cJSON *notes = notes_of(m);
-    const cJSON *o;
-    bool found = false;
-    cJSON_ArrayForEach(o, cJSON_GetObjectItem(notes, SMKD_NOTE_FORMS)) if (!found &&
-                                                                           named(o, in ? "input" : "output", row->name))
-        found = read_form(o, row, f);
+    const bool found = find_form(notes, row, f);
     cJSON_Delete(notes);
     return found;
 }
@@ -57,6 +59,15 @@ bool run_given(const smkd_model *m, const char *input, struct str *s) {
     if (found) str_add(s, v->valuestring);
     cJSON_Delete(notes);
     return found;
+}
+
+bool run_given_next(const char **elements, bool *batch, double *v) {
+    char text[40] = "";
+    const size_t n = strcspn(*elements, ",");
+    if (n < sizeof text) memcpy(text, *elements, n);
+    *elements += n + ((*elements)[n] == ',');
+    *batch = !strcmp(text, "N");
+    return *batch || parse_f64(text, v);
 }
 
 // Swaps the two leading axes of [a][b][block bytes].
@@ -92,13 +103,15 @@ enum smkd_result run_forms_leave(struct rt_tensors *ts, const smkd_model *m, enu
                                  const char *prefix, int64_t batch) {
     const struct smkd_abi_tensor *row;
     enum smkd_result r = SMKD_R_OK;
+    cJSON *notes = notes_of(m);
     for (size_t i = 0; r == SMKD_R_OK && (row = smkd_model_nth(m, role, i)); i++) {
         struct str name = STR_INIT;
         struct run_form f;
         str_addf(&name, "%s%s", prefix, row->name);
         for (size_t k = 0; k < ts->n; k++)
-            if (!strcmp(ts->t[k].name, name.s) && run_form_of(m, row, &f)) r = run_form_leave(&ts->t[k], &f, batch);
+            if (!strcmp(ts->t[k].name, name.s) && find_form(notes, row, &f)) r = run_form_leave(&ts->t[k], &f, batch);
         str_release(&name);
     }
+    cJSON_Delete(notes);
     return r;
 }

@@ -104,13 +104,10 @@ static enum smkd_result check_given(const char *path, const char *name, const ch
     const char *p = given;
     bool same = true;
     for (size_t i = 0; r == SMKD_R_OK && i < t.numel; i++) {
-        const size_t n = strcspn(p, ",");
-        char text[40] = "";
+        const double x = ((double *)t.data)[i];
         double v = 0;
-        if (n < sizeof text) memcpy(text, p, n);
-        same &= !strcmp(text, "N") ||
-                (parse_f64(text, &v) && (v == ((double *)t.data)[i] || (float)v == (float)((double *)t.data)[i]));
-        p += n + (p[n] == ',');
+        bool batch;
+        same &= run_given_next(&p, &batch, &v) && (batch || v == x || (float)v == (float)x);
     }
     same &= *p == 0;
     rt_tensor_release(&t);

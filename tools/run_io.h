@@ -36,6 +36,8 @@ bool run_form_of(const smkd_model *m, const struct smkd_abi_tensor *row, struct 
 // The elements of an input that is a constant of this artifact, "2,3,N" (SMKD_NOTE_GIVEN), in `s`; false: there is
 // none.
 bool run_given(const smkd_model *m, const char *input, struct str *s);
+// Takes the next of such elements: N (*batch) or a number. False: it is neither.
+bool run_given_next(const char **elements, bool *batch, double *v);
 // A tensor in the form of a file becomes one in the row's (shape and order; the type is another matter), and back,
 // where results get their type, too.
 enum smkd_result run_form_enter(struct rt_tensor *t, const struct smkd_abi_tensor *row, const struct run_form *f,
