@@ -218,17 +218,17 @@ def known(t):
 
 def compiled(folder, tmp, inputs):
     """Options with which it compiles, or a refusal's line as the second."""
-    given, artifact = {}, tmp / "m.smkd"
+    bound, artifact = {}, tmp / "m.smkd"
     while True:
-        options = [x for name, t in given.items() for x in ("--shape-input", f"{name}={known(t)}")]
+        options = [x for name, t in bound.items() for x in ("--shape-input", f"{name}={known(t)}")]
         code, err = command(SMKDC, "compile", folder / "model.onnx", "-o", artifact, *options)
         if code == 0:
             return options, None
         line = refusal(code, err, artifact)
-        asked = [n for n in re.findall(r"--shape-input (\S+?)=", err) if n in inputs and n not in given]
+        asked = [n for n in re.findall(r"--shape-input (\S+?)=", err) if n in inputs and n not in bound]
         if not asked:
             return options, line
-        given.update((n, inputs[n]) for n in asked)
+        bound.update((n, inputs[n]) for n in asked)
 
 
 def values_of(folder, side, names):
@@ -242,16 +242,23 @@ def values_of(folder, side, names):
     return out
 
 
+def given(tmp, feeds):
+    """Writes the inputs; the arguments that name them."""
+    args = []
+    for i, (n, t) in enumerate(feeds.items()):
+        write_npy(tmp / f"{i}.npy", t)
+        args += ["--input", f"{n}={tmp / str(i)}.npy"]
+    return args
+
+
 def gradient(folder, tmp, options, ins, data):
     """["gradient"] where there is one, ["?"] where that is not looked at."""
     if GRADIENTS == "none" or (GRADIENTS == "third" and zlib.crc32(folder.name.encode()) % 3):
         return ["?"]
     if not any(type_ == 1 for _, type_ in ins) or any(p.search(folder.name) for p, _ in GRADIENT_APART):
         return []
-    given = [x for i, (n, _) in enumerate(ins) for x in ("--input", f"{n}={tmp / str(i)}.npy")]
-    for i, t in enumerate(values_of(data, "input", ins).values()):
-        write_npy(tmp / f"{i}.npy", t)
-    p = subprocess.run([str(x) for x in (SMKDC, "verify", folder / "model.onnx", "--reference", "interpreter", "--gradients", *options, *given)],
+    args = given(tmp, values_of(data, "input", ins))
+    p = subprocess.run([str(x) for x in (SMKDC, "verify", folder / "model.onnx", "--reference", "interpreter", "--gradients", *options, *args)],
                        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=900)
     line = next((x for x in p.stdout.splitlines() if x.startswith("gradients ")), "")
     if p.returncode or not line:
@@ -285,10 +292,7 @@ def check(folder):
                 feeds, wants = values_of(data, "input", ins), values_of(data, "output", outs)
             except Other as e:
                 raise Wrong(f"compiled, though {e}") from None
-            args = []
-            for i, (n, t) in enumerate(feeds.items()):
-                write_npy(tmp / f"{i}.npy", t)
-                args += ["--input", f"{n}={tmp / str(i)}.npy"]
+            args = given(tmp, feeds)
             result = tmp / "o.safetensors"
             result.unlink(missing_ok=True)
             code, err = command(RUN, "infer", tmp / "m.smkd", *args, "-o", result)

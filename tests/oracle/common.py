@@ -100,6 +100,23 @@ def write_safetensors(path, tensors):
     pathlib.Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(blobs))
 
 
+def options(tmp, values, what):
+    """Arguments --`what` NAME=FILE.npy for arrays by name, which are written there."""
+    out = []
+    for n, v in values.items():
+        np.save(tmp / f"{what}_{n}.npy", v)
+        out += [f"--{what}", f"{n}={tmp}/{what}_{n}.npy"]
+    return out
+
+
+def save_onnx(path, nodes, ins, outs, weights=()):
+    """A file of opset 17; weights: pairs of a name and an array."""
+    import onnx
+    from onnx import helper, numpy_helper
+    g = helper.make_graph(nodes, "g", ins, outs, [numpy_helper.from_array(v, k) for k, v in weights])
+    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+
+
 # --- comparing ------------------------------------------------------------------------------------------------------
 
 def rel(got, want, floor=0.0):

@@ -61,15 +61,11 @@ def model_of(path, op, fed, known, attrs, opset, outs):
 def check(report, tmp, c):
     names, ys, arrays = model_of(tmp / "m.onnx", c["op"], c["fed"], c["known"], c["attrs"], c["opset"], c["outs"])
     run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8)
-    given = []
-    for n, (a, is_input) in zip(names, arrays):
-        if is_input:
-            np.save(tmp / f"{n}.npy", a)
-            given += ["--input", f"{n}={tmp / n}.npy"]
+    feeds = {n: a for n, (a, is_input) in zip(names, arrays) if is_input}
+    given = options(tmp, feeds, "input")
     run(RUN, "infer", tmp / "m.smkd", *given, "-o", tmp / "y.st")
     got = read_safetensors(tmp / "y.st")
     if c["ref"] is None:
-        feeds = {n: a for n, (a, is_input) in zip(names, arrays) if is_input}
         for y, v in zip(ys, onnxruntime.InferenceSession(str(tmp / "m.onnx")).run(None, feeds)):
             report.check(f"{c['name']}: {y} as onnxruntime", 0 if np.array_equal(got[y], v, equal_nan=v.dtype.kind == "f") else 1, 0)
         return
@@ -81,15 +77,13 @@ def check(report, tmp, c):
         report.check(f"{c['name']}: {y}", rel(got[y], v.detach().numpy()), 2e-6 * c["tol"])
     if not c["grad"]:
         return
-    loss, cot = 0, []
+    loss, cot = 0, {}
     for y, v in zip(ys, out):
         if v.is_floating_point():
-            dy = f(*v.shape)
-            np.save(tmp / f"d{y}.npy", dy)
-            cot += ["--cotangent", f"{y}={tmp}/d{y}.npy"]
-            loss = loss + (v * torch.tensor(dy, dtype=torch.float64)).sum()
+            cot[y] = f(*v.shape)
+            loss = loss + (v * torch.tensor(cot[y], dtype=torch.float64)).sum()
     loss.backward()
-    run(RUN, "grad", tmp / "m.smkd", *given, *cot, "-o", tmp / "g.st")
+    run(RUN, "grad", tmp / "m.smkd", *given, *options(tmp, cot, "cotangent"), "-o", tmp / "g.st")
     got = read_safetensors(tmp / "g.st")
     for n, t, is_input in floats:
         key = f"grad.{n}" if is_input else n

@@ -2,13 +2,11 @@
 compiling, every element type, no inputs at all. Results beside numpy's."""
 import numpy as np
 
-from common import RUN, SMKDC, Report, need, need_tools, read_safetensors, run, temp_dir
+from common import RUN, SMKDC, Report, need, need_tools, read_safetensors, run, save_onnx, temp_dir
 
 need("onnx")
-import onnx
 from onnx import TensorProto as T
 from onnx import helper as h
-from onnx import numpy_helper
 
 vi, node = h.make_tensor_value_info, h.make_node
 rng = np.random.default_rng(0)
@@ -16,13 +14,6 @@ rng = np.random.default_rng(0)
 
 def f32(*dims):
     return rng.standard_normal(dims).astype(np.float32)
-
-
-def write(path, nodes, ins, outs, weights=()):
-    g = h.make_graph(nodes, "g", ins, outs, [numpy_helper.from_array(v, k) for k, v in weights])
-    m = h.make_model(g, opset_imports=[h.make_opsetid("", 17)])
-    m.ir_version = 8
-    onnx.save(m, str(path))
 
 
 def infer(tmp, feeds, *opts, command="infer"):
@@ -46,7 +37,7 @@ def same(report, what, got, want):
 def moved(report, tmp):
     """The batch on axis 1 by its name, in and out, whole and in parts; gradients by such an input; and what is exported."""
     w = f32(5, 3)
-    write(tmp / "m.onnx", [node("Transpose", ["a"], ["t"], perm=[1, 0, 2]), node("Add", ["t", "s"], ["u"]), node("MatMul", ["u", "w"], ["y"])],
+    save_onnx(tmp / "m.onnx", [node("Transpose", ["a"], ["t"], perm=[1, 0, 2]), node("Add", ["t", "s"], ["u"]), node("MatMul", ["u", "w"], ["y"])],
           [vi("a", 1, ["B", 4, 5]), vi("s", 1, [4, "B", 5])], [vi("y", 1, [4, "B", 3])], [("w", w)])
     compile_(tmp)
     a, s = f32(7, 4, 5), f32(4, 7, 5)
@@ -65,7 +56,7 @@ def moved(report, tmp):
 
 def rows_merged(report, tmp):
     """[T*N,C] out of a sequence-first network."""
-    write(tmp / "m.onnx", [node("Reshape", ["x", "shape"], ["r"]), node("Relu", ["r"], ["y"])], [vi("x", 1, [4, 2, 5])], [vi("y", 1, [8, 5])],
+    save_onnx(tmp / "m.onnx", [node("Reshape", ["x", "shape"], ["r"]), node("Relu", ["r"], ["y"])], [vi("x", 1, [4, 2, 5])], [vi("y", 1, [8, 5])],
           [("shape", np.array([-1, 5]))])
     compile_(tmp, "--batch-axis", "x=1")
     x = f32(4, 3, 5)
@@ -74,35 +65,35 @@ def rows_merged(report, tmp):
 
 def whole(report, tmp):
     """A file of which no axis is a batch is compiled for its sizes, which is said; with a batch that was asked for it is refused."""
-    write(tmp / "m.onnx", [node("MatMul", ["a", "a"], ["y"])], [vi("a", 1, [3, 3])], [vi("y", 1, [3, 3])])
+    save_onnx(tmp / "m.onnx", [node("MatMul", ["a", "a"], ["y"])], [vi("a", 1, [3, 3])], [vi("y", 1, [3, 3])])
     p = compile_(tmp)
     assert "compiled for the sizes in the file, without a batch" in p.stderr, p.stderr
     a = f32(3, 3)
     same(report, "whole", infer(tmp, {"a": a})["y"], a @ a)
     assert compile_(tmp, "--batch-axis", "a=0", ok=False).returncode == 1, "asked for, and not possible"
-    write(tmp / "m.onnx", [node("MatMul", ["a", "b"], ["y"])], [vi("a", 1, ["N", 3]), vi("b", 1, [3, 2])], [vi("y", 1, ["N", 2])])
+    save_onnx(tmp / "m.onnx", [node("MatMul", ["a", "b"], ["y"])], [vi("a", 1, ["N", 3]), vi("b", 1, [3, 2])], [vi("y", 1, ["N", 2])])
     compile_(tmp)  # b has no batch: a number beside a symbolic one
     a, b = f32(9, 3), f32(3, 2)
     same(report, "one of two", infer(tmp, {"a": a, "b": b}, "--batch-size", "4")["y"], a @ b)
-    write(tmp / "m.onnx", [node("Mul", ["a", "b"], ["y"])], [vi("a", 1, [2, 3]), vi("b", 1, [2, 3])], [vi("y", 1, [2, 3])])
+    save_onnx(tmp / "m.onnx", [node("Mul", ["a", "b"], ["y"])], [vi("a", 1, [2, 3]), vi("b", 1, [2, 3])], [vi("y", 1, [2, 3])])
     compile_(tmp, "--no-batch", "b", "--shape", "b=1,3")
     a, b = f32(5, 3), f32(1, 3)
     same(report, "no batch by name", infer(tmp, {"a": a, "b": b})["y"], a * b)
-    write(tmp / "m.onnx", [node("Add", ["a", "b"], ["y"])], [vi("a", 1, []), vi("b", 1, [])], [vi("y", 1, [])])
+    save_onnx(tmp / "m.onnx", [node("Add", ["a", "b"], ["y"])], [vi("a", 1, []), vi("b", 1, [])], [vi("y", 1, [])])
     compile_(tmp)
     same(report, "scalars", infer(tmp, {"a": np.float32(2), "b": np.float32(3)})["y"], np.float32(5))
-    write(tmp / "m.onnx", [node("Squeeze", ["x", "axes"], ["y"])], [vi("x", 1, [1, 5])], [vi("y", 1, [5])], [("axes", np.array([0]))])
+    save_onnx(tmp / "m.onnx", [node("Squeeze", ["x", "axes"], ["y"])], [vi("x", 1, [1, 5])], [vi("y", 1, [5])], [("axes", np.array([0]))])
     compile_(tmp)
     x = f32(1, 5)
     same(report, "a batch of one squeezed", infer(tmp, {"x": x})["y"], x[0])
-    write(tmp / "m.onnx", [node("Neg", ["w"], ["y"])], [], [vi("y", 1, [2])], [("w", f32(2))])
+    save_onnx(tmp / "m.onnx", [node("Neg", ["w"], ["y"])], [], [vi("y", 1, [2])], [("w", f32(2))])
     compile_(tmp)
     report.check("no inputs", infer(tmp, {})["y"].shape != (2,), 0)
 
 
 def bound(report, tmp):
     """Symbolic dimensions and elements that are given when compiling."""
-    write(tmp / "m.onnx", [node("Reshape", ["x", "shape"], ["y"])], [vi("x", 1, ["B", "h", "w"]), vi("shape", T.INT64, [2])], [vi("y", 1, ["a", "b"])])
+    save_onnx(tmp / "m.onnx", [node("Reshape", ["x", "shape"], ["y"])], [vi("x", 1, ["B", "h", "w"]), vi("shape", T.INT64, [2])], [vi("y", 1, ["a", "b"])])
     p = compile_(tmp, ok=False)
     assert 'dimensions 1 ("h"), 2 ("w") have no fixed size; give them: --shape x=N,3,224' in p.stderr, p.stderr
     p = compile_(tmp, "--shape", "h=4", "--shape", "w=6", ok=False)
@@ -130,7 +121,7 @@ def types(report, tmp):
              (T.INT8, np.int8), (T.UINT8, np.uint8), (T.UINT16, np.uint16), (T.UINT32, np.uint32), (T.UINT64, np.uint64), (T.BOOL, np.bool_)]
     for onnx_type, t in cases:
         op = ["Not", ["a"]] if t is np.bool_ else ["Add", ["a", "a"]]
-        write(tmp / "m.onnx", [node(op[0], op[1], ["y"])], [vi("a", onnx_type, ["B", 300])], [vi("y", onnx_type, ["B", 300])])
+        save_onnx(tmp / "m.onnx", [node(op[0], op[1], ["y"])], [vi("a", onnx_type, ["B", 300])], [vi("y", onnx_type, ["B", 300])])
         compile_(tmp)
         a = (rng.standard_normal((3, 300)) * 40).astype(np.int8).astype(t) if t is not np.float16 else np.concatenate([np.exp(
             rng.standard_normal((3, 296)) * 6).astype(t), np.array([[0, 6e-8, np.inf, 65504.0]] * 3, t)], 1)

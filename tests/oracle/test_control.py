@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from common import RUN, SMKDC, Report, need, need_tools, read_safetensors, rel, run, temp_dir
+from common import RUN, SMKDC, Report, need, need_tools, options, read_safetensors, rel, run, temp_dir
 
 need("onnx", "onnxruntime", "torch")
 import onnx
@@ -132,14 +132,6 @@ def parsed(text, opset, init):
     m.graph.input.extend(keep)
     m.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), n) for n, v in init.items())
     return m
-
-
-def options(tmp, values, what):
-    out = []
-    for n, v in values.items():
-        np.save(tmp / f"{what}_{n}.npy", v)
-        out += [f"--{what}", f"{n}={tmp}/{what}_{n}.npy"]
-    return out
 
 
 def one(report, name, case, tmp):

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from common import RUN, SMKDC, Report, need, need_tools, read_safetensors, run, temp_dir
+from common import RUN, SMKDC, Report, need, need_tools, options, read_safetensors, run, temp_dir
 
 need("onnx", "onnxruntime")
 import onnx
@@ -63,21 +63,13 @@ class File:
         return dict(zip([v.name for v in s.get_outputs()], s.run(None, feeds)))
 
 
-def options(tmp, feeds, flag):
-    args = []
-    for n, v in feeds.items():
-        np.save(tmp / f"{n}.npy", v)
-        args += [flag, f"{n}={tmp}/{n}.npy"]
-    return args
-
-
 def compiled(f, tmp):
     f.save(tmp / "m.onnx")
     run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 64)
 
 
 def infer(tmp, feeds):
-    run(RUN, "infer", tmp / "m.smkd", *options(tmp, feeds, "--input"), "-o", tmp / "o.st")
+    run(RUN, "infer", tmp / "m.smkd", *options(tmp, feeds, "input"), "-o", tmp / "o.st")
     return read_safetensors(tmp / "o.st")
 
 
@@ -186,7 +178,7 @@ def test_row_gradients(report, tmp):
         dy = torch.linspace(0.5, 1.5, y.numel()).reshape(y.shape)
         y.backward(dy)
         results[name], cotangents[n + "y"] = (y.detach().numpy(), x.grad.numpy()), dy.numpy()
-    run(RUN, "grad", tmp / "m.smkd", *options(tmp, {n: X for n in ins}, "--input"), *options(tmp, cotangents, "--cotangent"), "-o", tmp / "g.st")
+    run(RUN, "grad", tmp / "m.smkd", *options(tmp, {n: X for n in ins}, "input"), *options(tmp, cotangents, "cotangent"), "-o", tmp / "g.st")
     got = read_safetensors(tmp / "g.st")
     finite = [i for i, r in enumerate(X) if np.isfinite(r).all() and np.abs(r).max() < 1e9 and (r == 0).sum() < 2 or not r.any()]
     for (name, (y, dx)), n in zip(results.items(), names):

@@ -188,13 +188,9 @@ def by_sample_numbers(report, tmp):
         (tmp / "m.onnx").write_bytes(helper.make_model(g, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString())
         p = run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8)
         report.check(f"{op}: samples are kept apart", int("all samples" in p.stderr), 0)
-        given = []
-        for k, v in (("x", x), ("i", i), ("u", dy))[:len(ins)]:
-            np.save(tmp / f"{k}.npy", v)
-            given += ["--input", f"{k}={tmp / k}.npy"]
+        given = options(tmp, dict((("x", x), ("i", i), ("u", dy))[:len(ins)]), "input")
         cot = dy if op == "GatherND" else f(N, 4, 3)
-        np.save(tmp / "dy.npy", cot)
-        run(RUN, "grad", tmp / "m.smkd", *given, "--cotangent", f"y={tmp / 'dy'}.npy", "-o", tmp / "g.st")
+        run(RUN, "grad", tmp / "m.smkd", *given, *options(tmp, {"y": cot}, "cotangent"), "-o", tmp / "g.st")
         got, want, grad = read_safetensors(tmp / "g.st"), x.copy(), np.zeros_like(x)
         if op == "GatherND":
             want = x[np.arange(N), i]

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from common import FULL, RUN, SMKDC, Report, need, need_tools, read_safetensors, rel, run, temp_dir
+from common import FULL, RUN, SMKDC, Report, need, need_tools, options, read_safetensors, rel, run, temp_dir
 
 need("onnx", "onnxruntime", "torch")
 import onnx
@@ -161,14 +161,6 @@ def build(k):
                                   [numpy_helper.from_array(v, n) for n, v in init.items()])
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", k["opset"])], ir_version=8)
     return model, feeds, init, lens, outs
-
-
-def options(tmp, values, what):
-    out = []
-    for n, v in values.items():
-        np.save(tmp / f"{what}_{n}.npy", v)
-        out += [f"--{what}", f"{n}={tmp}/{what}_{n}.npy"]
-    return out
 
 
 def one(report, name, k, tmp):

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from common import MCPU, RUN, SMKDC, Report, need, need_tools, read_safetensors, rel, run, temp_dir
+from common import MCPU, RUN, SMKDC, Report, need, need_tools, options, read_safetensors, rel, run, temp_dir
 
 need("onnx", "torch")
 import onnx
@@ -220,6 +220,13 @@ def model(op, dims, attrs, inits, opset=22, dtype=T.FLOAT):
     return helper.make_model(g, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
 
 
+def gradients(tmp, x, dy):
+    """What the file in the folder gives of x, forward and, of dy, backward."""
+    run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8, "--mcpu", MCPU)
+    run(RUN, "grad", tmp / "m.smkd", *options(tmp, {"x": x}, "input"), *options(tmp, {"y": dy}, "cotangent"), "-o", tmp / "g.st")
+    return read_safetensors(tmp / "g.st")
+
+
 def one(report, tmp, op, dims, weight, bias, attrs):
     x = RNG.standard_normal((BATCH, *dims)).astype(np.float32)
     inits = {}
@@ -234,11 +241,7 @@ def one(report, tmp, op, dims, weight, bias, attrs):
     dy = RNG.standard_normal(want.shape).astype(np.float32)
     want.backward(torch.from_numpy(dy).double())
     onnx.save(model(op, dims, attrs, inits), str(tmp / "m.onnx"))
-    run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8, "--mcpu", MCPU)
-    np.save(tmp / "x.npy", x)
-    np.save(tmp / "dy.npy", dy)
-    run(RUN, "grad", tmp / "m.smkd", "--input", f"x={tmp / 'x.npy'}", "--cotangent", f"y={tmp / 'dy.npy'}", "-o", tmp / "g.st")
-    got = read_safetensors(tmp / "g.st")
+    got = gradients(tmp, x, dy)
     worst = max(rel(got["y"], want.detach().numpy()),
                 *(rel(got["grad.x" if k == "x" else k], v.grad.numpy()) for k, v in t.items()))
     name = f"{op} {dims} {weight or ''} {attrs}"
@@ -303,11 +306,7 @@ def unpool(report, tmp):
         want = F.pad(full, [v for i in range(k) for v in (0, max(more, 0))])[(...,) + tuple(slice(0, s) for s in shape[2:])]
         dy = RNG.standard_normal(want.shape).astype(np.float32)
         want.backward(torch.from_numpy(dy).double())
-        run(SMKDC, "compile", tmp / "m.onnx", "-o", tmp / "m.smkd", "--max-batch", 8, "--mcpu", MCPU)
-        np.save(tmp / "x.npy", x)
-        np.save(tmp / "dy.npy", dy)
-        run(RUN, "grad", tmp / "m.smkd", "--input", f"x={tmp / 'x.npy'}", "--cotangent", f"y={tmp / 'dy.npy'}", "-o", tmp / "g.st")
-        got = read_safetensors(tmp / "g.st")
+        got = gradients(tmp, x, dy)
         report.check(f"MaxUnpool {dims} {more}", max(rel(got["y"], want.detach().numpy()), rel(got["grad.x"], t.grad.numpy())), 2e-6)
 
 
